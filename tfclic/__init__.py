@@ -1,0 +1,31 @@
+"""tfclic: learned image compression with TensorFlow.
+
+    import tfclic
+
+    codec = tfclic.load("gmm_attention_small")
+    data = codec.compress(array, quality=50)  # uint8 [H, W, 3] or [H, W] -> bytes of a .tfclic file
+    array = codec.decompress(data)
+
+Importing this package does not import TensorFlow; loading a model does.
+"""
+
+__version__ = "0.1.0"
+__all__ = ["load"]
+
+
+def load(name_or_path):
+    """Loads an exported model, ready to compress and decompress.
+
+    Args:
+      name_or_path: the name of a model in saved_models/ or in a folder of the environment variable
+        TFCLIC_MODELS (its latest version, or NAME/VERSION), or the path of a model's folder.
+
+    Returns:
+      A `tfclic.codec.runtime.Codec`.
+
+    Raises:
+      errors.ModelError: there is no such model, or it cannot be loaded.
+    """
+    from tfclic.codec import runtime
+
+    return runtime.load(name_or_path)
