@@ -1,0 +1,22 @@
+"""Building blocks that the models share."""
+
+from tfclic.layers.attention import Attention, NonLocal
+from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
+from tfclic.layers.gain import QualityGain
+from tfclic.layers.masked import MaskedConv2D
+from tfclic.layers.residual import ResidualBlock, ResidualDown, ResidualUnit, ResidualUp
+from tfclic.layers.subpixel import SubpixelConv2D
+
+__all__ = [
+    "Attention",
+    "BlockAnalysis",
+    "BlockSynthesis",
+    "MaskedConv2D",
+    "NonLocal",
+    "QualityGain",
+    "ResidualBlock",
+    "ResidualDown",
+    "ResidualUnit",
+    "ResidualUp",
+    "SubpixelConv2D",
+]

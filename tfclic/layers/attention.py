@@ -1,0 +1,53 @@
+"""Attention modules of Cheng et al., CVPR 2020 (section 3.3, figure 5)."""
+
+import tensorflow as tf
+
+from tfclic.layers.residual import ResidualUnit, conv
+
+
+class Attention(tf.keras.layers.Layer):
+    """`x + trunk(x) * sigmoid(mask(x))`, trunk and mask of three residual units each.
+
+    Args:
+      filters: channels N of input and result.
+      non_local: whether a non-local block leads the mask branch (figure 5a); without it this is
+        the simplified module of figure 5b.
+
+    `[B, H, W, N] -> [B, H, W, N]`
+    """
+
+    def __init__(self, filters, non_local=False, name=None):
+        super().__init__(name=name)
+        units = [ResidualUnit(filters) for _ in range(3)]
+        head = [NonLocal(filters)] if non_local else []
+        self.trunk = tf.keras.Sequential([ResidualUnit(filters) for _ in range(3)])
+        self.mask = tf.keras.Sequential([*head, *units, conv(filters, 1)])
+
+    def call(self, x):
+        return x + self.trunk(x) * tf.sigmoid(self.mask(x))
+
+
+class NonLocal(tf.keras.layers.Layer):
+    """Embedded-Gaussian non-local block: every position attends to all others.
+
+    Source: Wang et al., "Non-local Neural Networks", CVPR 2018, equation 6. Time and memory grow
+    with the square of the number of positions.
+
+    `[B, H, W, N] -> [B, H, W, N]`
+    """
+
+    def __init__(self, filters, name=None):
+        super().__init__(name=name)
+        self.query = conv(filters // 2, 1)
+        self.key = conv(filters // 2, 1)
+        self.value = conv(filters // 2, 1)
+        # zero at the start: the block begins as the identity, as in the source's section 4.1
+        self.out = conv(filters, 1, kernel_initializer="zeros")
+
+    def call(self, x):
+        shape = tf.shape(x)
+        flat = [shape[0], shape[1] * shape[2], x.shape[-1] // 2]
+        query, key, value = (tf.reshape(f(x), flat) for f in (self.query, self.key, self.value))
+        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True))
+        y = tf.reshape(tf.matmul(weights, value), [*tf.unstack(shape)[:3], flat[2]])
+        return x + self.out(y)

@@ -1,0 +1,70 @@
+"""Gains that let one set of weights serve every rate."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def step_size(lmbda):
+    """The uniform quantiser step, on the 0..255 scale, that suits `lmbda` at high resolution.
+
+    Minimises `-log2(step) + lmbda * step**2 / 36`: the rate of one orthonormal coefficient in bits,
+    and its share of the mean squared error of three colour channels.
+    """
+    return np.sqrt(18.0 / (np.log(2.0) * np.asarray(lmbda)))
+
+
+class QualityGain(tf.keras.layers.Layer):
+    """Scales latents before rounding, and back after it, by a continuous quality.
+
+    One pair of vectors (gain and inverse gain) for each trained lambda, interpolated exponentially
+    in between. Source: Cui et al., "Asymmetric Gained Deep Image Compression With Continuous Rate
+    Adaptation", CVPR 2021, equations 5 to 8. Unlike there, the gains of one channel cannot fall
+    from one lambda to the next, so a higher quality never quantises more coarsely.
+
+    Args:
+      channels: number C of latent channels.
+      lmbdas: trained lambdas, L of them, ascending.
+      reference: the step size (0..255 scale) that a gain of 1 stands for.
+    """
+
+    def __init__(self, channels, lmbdas, reference, name=None):
+        super().__init__(name=name)
+        self.channels = channels
+        self.levels = len(lmbdas)
+        self.start = np.log(reference / step_size(lmbdas)).astype(np.float32)
+
+    def build(self, _):
+        base = np.full((1, self.channels), self.start[0], np.float32)
+        rises = np.repeat(np.diff(self.start)[:, None], self.channels, axis=1)
+        constant = tf.keras.initializers.Constant
+        self.base = self.add_weight(name="base", shape=base.shape, initializer=constant(base))
+        self.rises = self.add_weight(
+            name="rises",
+            shape=rises.shape,
+            # the inverse of the softplus that keeps every rise positive
+            initializer=constant(np.log(np.expm1(rises))) if rises.size else "zeros",
+        )
+        self.correction = self.add_weight(
+            name="correction", shape=(self.levels, self.channels), initializer="zeros"
+        )
+
+    def log_gains(self):
+        """float32 `[L, C]`, the natural logarithm of the gains of each level."""
+        rises = tf.concat([self.base, tf.nn.softplus(self.rises)], 0)
+        return tf.cumsum(rises, 0)
+
+    def _interpolate(self, table, quality):
+        position = tf.clip_by_value(quality / 100.0, 0.0, 1.0) * (self.levels - 1)
+        lower = tf.minimum(tf.cast(position, tf.int32), max(self.levels - 2, 0))
+        upper = tf.minimum(lower + 1, self.levels - 1)
+        share = (position - tf.cast(lower, tf.float32))[:, None]
+        values = tf.gather(table, lower) * (1 - share) + tf.gather(table, upper) * share
+        return tf.exp(values)[:, None, None, :]
+
+    def call(self, latents, quality):
+        """Scales `latents` `[B, h, w, C]` for `quality` `[B]` (0..100), before rounding."""
+        return latents * self._interpolate(self.log_gains(), quality)
+
+    def inverse(self, latents, quality):
+        """Scales rounded `latents` `[B, h, w, C]` back for the synthesis transform."""
+        return latents * self._interpolate(self.correction - self.log_gains(), quality)

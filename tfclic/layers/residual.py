@@ -1,0 +1,77 @@
+"""Residual blocks of Cheng et al., CVPR 2020 (section 3.3 and figure 4)."""
+
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfclic.layers.subpixel import SubpixelConv2D
+
+
+def conv(filters, kernel_size, strides=1, **kwargs):
+    """A zero-padded convolution."""
+    return tf.keras.layers.Conv2D(filters, kernel_size, strides, padding="same", **kwargs)
+
+
+class ResidualUnit(tf.keras.layers.Layer):
+    """The bottleneck unit inside an attention module (figure 5): 1x1 N/2, 3x3 N/2, 1x1 N."""
+
+    def __init__(self, filters, name=None):
+        super().__init__(name=name)
+        self.body = tf.keras.Sequential(
+            [
+                conv(filters // 2, 1, activation="relu"),
+                conv(filters // 2, 3, activation="relu"),
+                conv(filters, 1),
+            ]
+        )
+
+    def call(self, x):
+        return x + self.body(x)
+
+
+class ResidualBlock(tf.keras.layers.Layer):
+    """Two 3x3 convolutions with leaky ReLU, and the input added (projected if widths differ)."""
+
+    def __init__(self, filters, name=None):
+        super().__init__(name=name)
+        self.filters = filters
+        self.first = conv(filters, 3)
+        self.second = conv(filters, 3)
+        self.skip = None
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.filters:
+            self.skip = conv(self.filters, 1)
+
+    def call(self, x):
+        y = tf.nn.leaky_relu(self.second(tf.nn.leaky_relu(self.first(x))))
+        return y + (self.skip(x) if self.skip else x)
+
+
+class ResidualDown(tf.keras.layers.Layer):
+    """Halves height and width: 3x3 with stride 2, leaky ReLU, 3x3, GDN; skip by a strided 1x1."""
+
+    def __init__(self, filters, name=None):
+        super().__init__(name=name)
+        self.first = conv(filters, 3, 2)
+        self.second = conv(filters, 3)
+        self.gdn = tfc.GDN()
+        self.skip = conv(filters, 1)
+
+    def call(self, x):
+        # the same as a 1x1 convolution with stride 2, whose oneDNN gradient writes out of bounds
+        skip = self.skip(x[:, ::2, ::2])
+        return self.gdn(self.second(tf.nn.leaky_relu(self.first(x)))) + skip
+
+
+class ResidualUp(tf.keras.layers.Layer):
+    """Doubles height and width: sub-pixel 3x3, leaky ReLU, 3x3, inverse GDN; sub-pixel skip."""
+
+    def __init__(self, filters, name=None):
+        super().__init__(name=name)
+        self.first = SubpixelConv2D(filters, 3)
+        self.second = conv(filters, 3)
+        self.igdn = tfc.GDN(inverse=True)
+        self.skip = SubpixelConv2D(filters, 1)
+
+    def call(self, x):
+        return self.igdn(self.second(tf.nn.leaky_relu(self.first(x)))) + self.skip(x)

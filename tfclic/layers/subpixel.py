@@ -1,0 +1,30 @@
+"""Upsampling by sub-pixel convolution."""
+
+import tensorflow as tf
+
+
+class SubpixelConv2D(tf.keras.layers.Layer):
+    """A convolution to `factor**2` times the channels, followed by depth-to-space.
+
+    Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient
+    Sub-Pixel Convolutional Neural Network", CVPR 2016.
+
+    Args:
+      filters: channels of the result.
+      kernel_size: of the convolution.
+      factor: upsampling factor.
+      **kwargs: passed on to `Conv2D`.
+
+    `[B, H, W, C] -> [B, factor * H, factor * W, filters]`
+    """
+
+    def __init__(self, filters, kernel_size, factor=2, name=None, **kwargs):
+        super().__init__(name=name)
+        self.factor = factor
+        self.conv = tf.keras.layers.Conv2D(
+            filters * factor**2, kernel_size, padding="same", **kwargs
+        )
+
+    def call(self, x):
+        x = self.conv(x)
+        return tf.nn.depth_to_space(x, self.factor) if self.factor > 1 else x
