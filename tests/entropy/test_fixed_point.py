@@ -1,0 +1,81 @@
+"""Fixed-point layers: exact against big integers, close to the float layers, refused if unsafe."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic.entropy import fixed_point
+from tfclic.layers import MaskedConv2D, SubpixelConv2D
+
+LIMIT = fixed_point.ACTIVATION_LIMIT
+
+
+def dense(rows, columns, seed=0, **kwargs):
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(0, 0.1, (rows, columns))
+    return fixed_point.FixedPointDense(kernel, rng.normal(0, 1, columns), **kwargs), kernel
+
+
+@pytest.mark.parametrize("slope", [1.0, 3 / 16])
+def test_equals_arbitrary_precision_integers(slope):
+    layer, _ = dense(700, 8, slope=slope)
+    x = np.random.default_rng(1).integers(-LIMIT, LIMIT + 1, (5, 700))
+    sums = x.astype(object) @ layer.kernel.numpy().astype(object) + layer.bias.numpy().astype(int)
+    scales = layer.scale.numpy()
+    for row, got in zip(sums, layer(tf.constant(x, tf.float32)).numpy()):
+        for total, scale, value in zip(row, scales, got):
+            total = max(16 * total, int(16 * slope) * total)  # in sixteenths, still an integer
+            shift = int(round(-np.log2(scale))) + 4
+            want = (2 * total + (1 << shift)) >> (shift + 1)
+            assert value == max(-LIMIT, min(LIMIT, want))
+
+
+def test_order_of_rows_and_batching_do_not_matter():
+    layer, _ = dense(640, 16)
+    x = tf.constant(np.random.default_rng(2).integers(-LIMIT, LIMIT + 1, (33, 640)), tf.float32)
+    together = layer(x).numpy()
+    alone = np.concatenate([layer(row[None]).numpy() for row in x])
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_close_to_the_float_layer():
+    layer, kernel = dense(100, 10)
+    x = np.random.default_rng(3).normal(0, 1, (20, 100))
+    integers = np.round(x * 2**fixed_point.ACTIVATION_BITS)
+    bias = layer.bias.numpy() * layer.scale.numpy()
+    want = integers @ kernel + bias
+    np.testing.assert_allclose(layer(integers.astype(np.float32)), want, atol=6)
+
+
+def test_groups_keep_every_sum_exact():
+    kernel = np.full((3000, 2), 255, np.int16)
+    groups = fixed_point.row_groups(kernel, 128)
+    assert groups[0][0] == 0 and groups[-1][1] == 3000
+    assert all(a[1] == b[0] for a, b in zip(groups, groups[1:]))
+    worst = max((end - first) * 255 * 128 for first, end in groups)
+    assert worst < fixed_point.EXACT_FLOAT32
+
+
+def test_a_layer_that_cannot_be_exact_is_named():
+    with pytest.raises(ValueError, match="greedy"):
+        dense(4, 2, input_limit=1 << 16, name="greedy")
+
+
+def test_neighbours_see_what_a_masked_convolution_sees():
+    layer = MaskedConv2D(3, 5)
+    x = tf.constant(np.random.default_rng(4).normal(0, 1, (1, 4, 6, 2)), tf.float32)
+    want = tf.reshape(layer(x), [24, 3])
+    found = fixed_point.neighbours(x[0], *fixed_point.grid(4, 6), layer.mask)
+    taps = tf.reshape(layer.taps, [-1, 3])
+    np.testing.assert_allclose(found @ taps, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_subpixel_convolution_close_to_float(factor):
+    layer = SubpixelConv2D(4, 3, factor)
+    x = np.random.default_rng(5).integers(-20, 21, (1, 3, 5, 8)).astype(np.float32)
+    want = layer(tf.constant(x))[0]
+    exact = fixed_point.FixedPointSubpixel(layer, input_bits=0, input_limit=127)
+    got = exact(tf.constant(x[0])) / 2**fixed_point.ACTIVATION_BITS
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, atol=0.5)

@@ -1,0 +1,85 @@
+"""The mixture's likelihood against scipy, TFC and the paper's edge cases."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_compression as tfc
+from scipy import stats
+
+from tfclic.entropy import mixture
+from tfclic.entropy.mixture import GaussianMixture
+
+EVERY_LATENT = np.arange(mixture.LATENT_MIN, mixture.LATENT_MAX + 1)
+
+
+def random_parameters(mixtures, channels=4, seed=0):
+    """logits, means, log scales `[channels, K]`, from narrow to wide."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (channels, mixtures))
+    means = rng.normal(0, 20, (channels, mixtures))
+    log_scales = rng.uniform(np.log(0.11), np.log(60), (channels, mixtures))
+    return [x.astype(np.float32) for x in (logits, means, log_scales)]
+
+
+def scipy_likelihood(y, logits, means, log_scales):
+    weights = np.exp(logits.astype(float))
+    weights /= weights.sum(-1, keepdims=True)
+    upper = stats.norm.cdf(y[..., None] + 0.5, means, np.exp(log_scales))
+    lower = stats.norm.cdf(y[..., None] - 0.5, means, np.exp(log_scales))
+    return (weights * (upper - lower)).sum(-1)
+
+
+@pytest.mark.parametrize("mixtures", [1, 2, 3, 4, 5])
+def test_probabilities_of_all_latents_sum_to_one(mixtures):
+    logits, means, log_scales = random_parameters(mixtures)
+    means[0] = 250  # most of the mass at the edge
+    y = np.broadcast_to(EVERY_LATENT[:, None], (len(EVERY_LATENT), 4)).astype(np.float32)
+    total = tf.reduce_sum(mixture.likelihood(y, logits, means, log_scales), 0)
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def test_agrees_with_scipy():
+    logits, means, log_scales = random_parameters(3)
+    y = np.arange(-100, 101).astype(np.float32)[:, None] * np.ones(4, np.float32)
+    got = mixture.likelihood(y, logits, means, log_scales)
+    np.testing.assert_allclose(got, scipy_likelihood(y, logits, means, log_scales), atol=1e-6)
+
+
+def test_edges_take_what_lies_beyond():
+    logits, means, log_scales = np.zeros((2, 1)), np.array([[-300.0], [300.0]]), np.zeros((2, 1))
+    parameters = [x.astype(np.float32) for x in (logits, means, log_scales)]
+    np.testing.assert_allclose(mixture.likelihood([-255.0, 256.0], *parameters), 1, atol=1e-6)
+
+
+def test_single_gaussian_is_noisy_normal():
+    _, means, log_scales = random_parameters(1)
+    y = means[:, 0] + np.float32([0.3, -1.2, 2.5, 0.0])
+    got = mixture.likelihood(y, np.zeros_like(means), means, log_scales)
+    want = tfc.NoisyNormal(loc=means[:, 0], scale=np.exp(log_scales[:, 0])).prob(y)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_split_takes_logits_means_scales_of_each_channel():
+    packed = tf.range(2 * 3 * 5, dtype=tf.float32)[None] / 10  # K = 2, C = 5
+    logits, means, log_scales = GaussianMixture(2).split(packed)
+    assert logits.shape == (1, 5, 2)
+    np.testing.assert_allclose(logits[0, 1], [0.1, 0.6])
+    np.testing.assert_allclose(means[0, 1], [1.1, 1.6])
+    np.testing.assert_allclose(log_scales[0, 1], [2.1, 2.6], rtol=1e-6)
+
+
+def test_gradients_reach_all_parameters():
+    parameters = tf.Variable(tf.random.stateless_normal([1, 3 * 3 * 4], [1, 2]))
+    with tf.GradientTape() as tape:
+        _, bits = GaussianMixture(3)(tf.constant([[0.3, -1.4, 2.2, 0.1]]), parameters)
+        loss = tf.reduce_sum(bits)
+    gradient = tf.reshape(tape.gradient(loss, parameters), [3, -1]).numpy()
+    assert np.all(np.isfinite(gradient))
+    assert np.all(np.abs(gradient).max(1) > 1e-4), "logits, means and scales all matter"
+
+
+def test_evaluation_rounds_and_clips():
+    latents = tf.constant([[0.4, -400.0, 300.0, 1.6]])
+    coded, bits = GaussianMixture(3)(latents, tf.zeros([1, 36]), training=False)
+    np.testing.assert_array_equal(coded, [[0, -255, 256, 2]])
+    assert np.all(bits.numpy() <= -np.log2(mixture.LIKELIHOOD_FLOOR) + 1e-3)

@@ -1,0 +1,1 @@
+"""Entropy models, their integer forms, and the coders that run them."""

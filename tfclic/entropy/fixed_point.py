@@ -1,0 +1,192 @@
+"""Layers whose results are integers, the same on every machine.
+
+A sum of products of integers is exact in float32 while no partial sum reaches 2**24, whatever the
+order of summation. So kernels and activations are integers here (values on a binary grid), wide
+activations are split into a high and a low byte, and rows are taken in groups whose worst case
+stays below that bound. No operand exceeds 256, so hardware that shortens the inputs of a matrix
+product to bfloat16 or TF32 computes the same. Rounding to the next grid happens in float64, where
+everything involved is a short binary fraction.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+EXACT_FLOAT32 = 1 << 24
+KERNEL_LIMIT = 255
+BYTE = 256
+ACTIVATION_BITS = 6  # hidden activations are multiples of 1/64
+ACTIVATION_LIMIT = (1 << 15) - 1  # and have 16 bits
+MAX_EXPONENT = 24
+
+
+def round_kernel(kernel):
+    """Rounds each column of a kernel to integers within +-255, times a power of two.
+
+    Args:
+      kernel: float `[K, M]`.
+
+    Returns:
+      A tuple (int16 integers `[K, M]`, int32 exponents `[M]`), the kernel being about
+      `integers / 2**exponents`.
+    """
+    largest = np.maximum(np.abs(kernel).max(0), 2.0**-MAX_EXPONENT)
+    exponents = np.floor(np.log2((KERNEL_LIMIT + 0.49) / largest))
+    exponents = np.minimum(exponents, MAX_EXPONENT)
+    return np.round(kernel * 2.0**exponents).astype(np.int16), exponents.astype(np.int32)
+
+
+def row_groups(kernel, largest):
+    """Splits rows so that no sum within a group can leave float32's exact integers.
+
+    Args:
+      kernel: int `[K, M]`.
+      largest: largest magnitude of an operand that meets the kernel, at most 256.
+
+    Returns:
+      A list of (first, end) covering 0..K.
+    """
+    groups, first, sums = [], 0, np.zeros(kernel.shape[1], np.int64)
+    for row, magnitudes in enumerate(np.abs(kernel.astype(np.int64))):
+        if ((sums + magnitudes) * largest).max() >= EXACT_FLOAT32:
+            groups.append((first, row))
+            first, sums = row, np.zeros_like(sums)
+        sums = sums + magnitudes
+    return [*groups, (first, len(kernel))]
+
+
+class FixedPointDense(tf.Module):
+    """A dense layer from integers to integers: product, bias, leaky ReLU, rounding, clipping.
+
+    Args:
+      kernel: float `[K, M]`, rounded here.
+      bias: float `[M]`.
+      input_bits: inputs are multiples of `2**-input_bits`, given as integers.
+      input_limit: largest magnitude of an integer input.
+      output_bits: likewise, of the results.
+      output_limit: results are clipped to this magnitude.
+      slope: of the leaky ReLU, a binary fraction of at most 6 bits; 1 for none.
+
+    Raises:
+      ValueError: if the inputs do not fit two bytes, so that sums could not be kept exact; the
+        message names the layer.
+    """
+
+    def __init__(
+        self,
+        kernel,
+        bias,
+        input_bits=ACTIVATION_BITS,
+        input_limit=ACTIVATION_LIMIT,
+        output_bits=ACTIVATION_BITS,
+        output_limit=ACTIVATION_LIMIT,
+        slope=1.0,
+        name=None,
+    ):
+        super().__init__(name=name)
+        integers, exponents = round_kernel(kernel)
+        self.split = input_limit > BYTE
+        if input_limit > ACTIVATION_LIMIT:
+            raise ValueError(
+                f"layer {self.name}: inputs up to {input_limit} need more than 16 bits"
+            )
+        self.groups = row_groups(integers, BYTE // 2 if self.split else input_limit)
+        self.slope, self.output_limit = slope, output_limit
+        self.kernel = tf.Variable(integers, trainable=False, name="kernel")
+        unit = exponents + input_bits
+        self.bias = tf.Variable(
+            np.round(bias * 2.0**unit), trainable=False, dtype=tf.float64, name="bias"
+        )
+        self.scale = tf.Variable(
+            2.0 ** (output_bits - unit), trainable=False, dtype=tf.float64, name="scale"
+        )
+
+    def prepare(self):
+        """The kernel as float32, to be taken out of loops."""
+        return tf.cast(self.kernel, tf.float32)
+
+    def __call__(self, x, kernel=None):
+        """Applies the layer.
+
+        Args:
+          x: float32 `[n, K]`, integers within the input limit.
+          kernel: `prepare()`.
+
+        Returns:
+          float32 `[n, M]`, integers within the output limit.
+        """
+        kernel = self.prepare() if kernel is None else kernel
+        total = self.bias
+        for weight, part in self._parts(x):
+            for first, end in self.groups:
+                product = tf.matmul(part[:, first:end], kernel[first:end])
+                total = total + weight * tf.cast(product, tf.float64)
+        if self.slope != 1:
+            total = tf.maximum(total, total * self.slope)
+        rounded = tf.floor(total * self.scale + 0.5)
+        limit = float(self.output_limit)
+        return tf.cast(tf.clip_by_value(rounded, -limit, limit), tf.float32)
+
+    def _parts(self, x):
+        if not self.split:
+            return [(1.0, x)]
+        high = tf.floor((x + BYTE // 2) * (1.0 / BYTE))
+        return [(float(BYTE), high), (1.0, x - BYTE * high)]
+
+
+def grid(height, width):
+    """Rows and columns of all positions in raster order, two int32 `[height * width]`."""
+    rows = tf.repeat(tf.range(height), width)
+    return rows, tf.tile(tf.range(width), [height])
+
+
+def neighbours(x, rows, columns, mask):
+    """The neighbourhood of some positions, zero outside of the array.
+
+    Args:
+      x: `[H, W, C]`.
+      rows, columns: int32 `[n]`.
+      mask: bool `[size, size]`, which neighbours; the centre of the mask is the position itself.
+
+    Returns:
+      `[n, visible * C]`, neighbours in raster order.
+    """
+    margin = mask.shape[0] // 2
+    return gather_neighbours(tf.pad(x, [[margin] * 2] * 2 + [[0, 0]]), rows, columns, mask)
+
+
+def gather_neighbours(padded, rows, columns, mask):
+    """`neighbours` for an array that has its margin of zeros already, `[H + 2m, W + 2m, C]`."""
+    down, right = (tf.constant(offsets, tf.int32) for offsets in np.nonzero(mask))
+    index = (rows[:, None] + down) * tf.shape(padded)[1] + columns[:, None] + right
+    flat = tf.reshape(padded, [-1, padded.shape[-1]])
+    return tf.reshape(tf.gather(flat, index), [tf.shape(rows)[0], mask.sum() * padded.shape[-1]])
+
+
+class FixedPointSubpixel(tf.Module):
+    """A zero-padded convolution with depth-to-space, from integers to integers.
+
+    Args:
+      layer: the `SubpixelConv2D` to convert.
+      **kwargs: grids, limits and slope, as in `FixedPointDense`.
+    """
+
+    def __init__(self, layer, name=None, **kwargs):
+        super().__init__(name=name)
+        kernel = layer.conv.kernel.numpy()
+        size, _, channels, filters = kernel.shape
+        self.mask = np.ones((size, size), bool)
+        self.factor = layer.factor
+        self.dense = FixedPointDense(
+            kernel.reshape(size * size * channels, filters),
+            layer.conv.bias.numpy(),
+            name=self.name,
+            **kwargs,
+        )
+
+    def __call__(self, x):
+        """`[h, w, C]` to `[factor * h, factor * w, filters]`, integers in float32."""
+        height, width = tf.shape(x)[0], tf.shape(x)[1]
+        y = self.dense(neighbours(x, *grid(height, width), self.mask))
+        y = tf.reshape(y, [1, height, width, -1])
+        y = tf.ensure_shape(y, [1, None, None, self.dense.kernel.shape[1]])
+        return (tf.nn.depth_to_space(y, self.factor) if self.factor > 1 else y)[0]
