@@ -1,0 +1,92 @@
+"""Exact coding: round trips, one pass against step by step, and the cost of rounding."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic.entropy import fixed_point
+from tfclic.models.gmm_attention_coding import HYPER_LIMIT
+
+
+@pytest.fixture(scope="module")
+def coding(codec):
+    made = codec.coding()
+    made.compress_ = tf.function(made.compress)
+    made.decompress_ = tf.function(made.decompress)
+    return made
+
+
+def random_latents(height, width, seed=0, spread=3.0):
+    rng = np.random.default_rng(seed)
+    latents = np.round(rng.normal(0, spread, (height, width, 6)))
+    hyper = np.round(rng.normal(0, 3, (height // 4, width // 4, 4)))
+    return tf.constant(latents, tf.float32), tf.constant(hyper, tf.float32)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (4, 28), (20, 4), (32, 48)])
+def test_round_trip(coding, size):
+    latents, hyper = random_latents(*size)
+    string = coding.compress_(hyper, latents)
+    np.testing.assert_array_equal(coding.decompress_(string, *size), latents)
+
+
+@pytest.mark.parametrize("spread", [0, 100, 1000])
+def test_round_trip_of_silent_and_of_clipped_latents(coding, spread):
+    latents, hyper = coding.round(*random_latents(8, 8, spread=spread))
+    assert np.abs(latents).max() <= 256 and latents.numpy().min() >= -255
+    string = coding.compress_(hyper, latents)
+    np.testing.assert_array_equal(coding.decompress_(string, 8, 8), latents)
+
+
+def test_hyper_latents_beyond_the_table_are_clipped_and_coded(coding):
+    latents, hyper = coding.round(tf.zeros([8, 8, 6]), tf.fill([2, 2, 4], 1e6))
+    assert np.all(hyper == HYPER_LIMIT)
+    string = coding.compress_(hyper, latents)
+    np.testing.assert_array_equal(coding.decompress_(string, 8, 8), latents)
+
+
+def test_one_pass_and_single_positions_agree_in_every_bit(coding):
+    latents, hyper = random_latents(8, 12)
+    features = coding.hyper_features(hyper)
+    together = coding.all_parameters(features, latents)
+    padded = tf.pad(latents, [[2, 2], [2, 2], [0, 0]])
+    rows, columns = fixed_point.grid(8, 12)
+    alone = [
+        coding.parameters(features, padded, rows[i : i + 1], columns[i : i + 1]) for i in range(96)
+    ]
+    for field in ("logits", "means", "scales"):
+        stepwise = tf.concat([getattr(p, field) for p in alone], 0)
+        np.testing.assert_array_equal(getattr(together, field), stepwise)
+
+
+def test_parameters_do_not_depend_on_what_is_not_decoded_yet(coding):
+    latents, hyper = random_latents(8, 12)
+    features = coding.hyper_features(hyper)
+    future = np.arange(96).reshape(8, 12) >= 3 * 12 + 5
+    garbled = tf.where(future[..., None], 7.0, latents)
+    row, column = tf.constant([3]), tf.constant([5])
+    for a, b in zip(
+        *(
+            coding.parameters(features, tf.pad(x, [[2, 2], [2, 2], [0, 0]]), row, column)
+            for x in (latents, garbled)
+        )
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
+    image = 0.3 + 0.4 * np.random.default_rng(3).random((1, 16, 24, 3))
+    image = tf.image.resize(tf.constant(image, tf.float32), [128, 192], "bicubic")
+    quality = tf.constant([100.0])
+    latents = codec.analyse(image, quality)
+    latents, hyper = coding.round(latents[0], codec.hyper_analysis(latents)[0])
+    bits = 8 * len(coding.compress_(hyper, latents).numpy())
+    assert bits == pytest.approx(float(coding.estimate(hyper, latents)), rel=0.01, abs=64)
+    assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.01, abs=64)
+
+
+def test_a_single_gaussian_codes_too(make_codec):
+    coding = make_codec(mixtures=1).coding()
+    latents, hyper = random_latents(4, 8)
+    string = tf.function(coding.compress)(hyper, latents)
+    np.testing.assert_array_equal(tf.function(coding.decompress)(string, 4, 8), latents)

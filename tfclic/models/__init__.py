@@ -1,0 +1,24 @@
+"""The systems, one file each, and the way to build one from its configuration."""
+
+import importlib
+
+from tfclic.errors import ModelError
+
+NAMES = ("gmm_attention",)
+
+
+def build(config):
+    """Builds the codec that a configuration describes.
+
+    Args:
+      config: ConfigDict with the field `name`, one of `NAMES`, and that system's own fields.
+
+    Returns:
+      A `tfclic.models.base.ImageCodec`.
+
+    Raises:
+      ModelError: if there is no such system.
+    """
+    if config.name not in NAMES:
+        raise ModelError(f"There is no model {config.name!r}; there are: {', '.join(NAMES)}.")
+    return importlib.import_module(f"tfclic.models.{config.name}").build(config)

@@ -1,0 +1,107 @@
+"""What every codec here has: variable rate, padding, noise, and the shape of a forward pass."""
+
+import collections
+
+import tensorflow as tf
+
+from tfclic.layers import QualityGain
+
+MULTIPLE = 64  # hyper latents have 1/64 of the image's height and width
+CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
+
+Forward = collections.namedtuple("Forward", "reconstruction bits parts")
+Forward.__doc__ = """Result of a forward pass.
+
+reconstruction: float32 `[B, H, W, 3]`, nominally 0..1, not clipped.
+bits: float32 `[B]`, all bits of each image.
+parts: dict of float32 `[B]`, the bits of each part.
+"""
+
+
+def pad_image(images, multiple=MULTIPLE):
+    """Extends images at the bottom and the right to multiples of `multiple`, by reflection.
+
+    Reflection repeats where an image is smaller than the margin. The border pixel itself is
+    repeated too (symmetric), so that a height or width of 1 works.
+
+    Args:
+      images: `[B, H, W, C]`, H and W at least 1.
+
+    Returns:
+      `[B, H', W', C]`.
+    """
+    for axis in (1, 2):
+        size = tf.shape(images)[axis]
+        target = -(-size // multiple) * multiple
+        period = tf.range(target) % (2 * size)
+        mirrored = tf.minimum(period, 2 * size - 1 - period)
+        images = tf.gather(images, mirrored, axis=axis)
+    return images
+
+
+def uniform_noise(shape, seed, salt):
+    """Additive noise in [-0.5, 0.5), a pure function of `seed` (int32 `[2]`) and `salt`."""
+    return tf.random.stateless_uniform(shape, seed + tf.constant([salt, 0]), -0.5, 0.5)
+
+
+def round_straight_through(x):
+    """Rounds; the gradient passes as if it did not."""
+    return x + tf.stop_gradient(tf.round(x) - x)
+
+
+class ImageCodec(tf.keras.Model):
+    """Base of all codecs: gains for every quality around a subclass's transforms.
+
+    A subclass provides
+
+    - `analysis(images)`: centred images to latents;
+    - `synthesis(latents)`: latents to centred images;
+    - `entropy(latents, seed, training)`: latents after the gain to `(quantised, parts)`, where
+      `quantised` is what the synthesis transform gets and `parts` the bits of each part;
+    - `transforms()`: the layers that an export keeps in floating point;
+    - `coding()`: the exact integer form of the entropy model, an object with `round`, `compress`,
+      `decompress` and `estimate` (as in `tfclic.models.gmm_attention_coding`).
+
+    Args:
+      config: ConfigDict with `latent_channels` and `lmbdas` (ascending; a single one makes the
+        fixed-rate model of a paper).
+      reference_step: step size on the 0..255 scale at which latents need no gain.
+    """
+
+    def __init__(self, config, reference_step, name=None):
+        super().__init__(name=name or config.name)
+        self.config = config
+        self.lmbdas = tuple(float(lmbda) for lmbda in config.lmbdas)
+        self.gain = QualityGain(config.latent_channels, self.lmbdas, reference_step, name="gain")
+        self.compute_dtype_ = tf.as_dtype(config.get("compute_dtype", "float32"))
+
+    def quality_of(self, level):
+        """The quality (0..100) at which lambda number `level` is trained."""
+        return 100.0 * level / (len(self.lmbdas) - 1) if len(self.lmbdas) > 1 else 100.0
+
+    def analyse(self, images, quality):
+        """Latents before rounding, `[B, H/16, W/16, C]`, of images `[B, H, W, 3]` in 0..1."""
+        centred = tf.cast((images - 0.5) * CENTRED_SCALE, self.compute_dtype_)
+        return self.gain(tf.cast(self.analysis(centred), tf.float32), quality)
+
+    def synthesise(self, latents, quality):
+        """Images `[B, H, W, 3]`, nominally 0..1, of quantised latents `[B, H/16, W/16, C]`."""
+        latents = tf.cast(self.gain.inverse(latents, quality), self.compute_dtype_)
+        return tf.cast(self.synthesis(latents), tf.float32) / CENTRED_SCALE + 0.5
+
+    def call(self, images, quality, seed=None, training=False):
+        """Codes images as far as training and evaluation need it.
+
+        Args:
+          images: float32 `[B, H, W, 3]` in 0..1, H and W multiples of 64.
+          quality: float32 `[B]`, 0..100.
+          seed: int32 `[2]`, of the noise that stands for rounding; needed in training.
+          training: noise (true) or real rounding (false).
+
+        Returns:
+          A `Forward`.
+        """
+        latents = self.analyse(images, quality)
+        quantised, parts = self.entropy(latents, seed, training)
+        reconstruction = self.synthesise(quantised, quality)
+        return Forward(reconstruction, tf.add_n(list(parts.values())), parts)

@@ -1,0 +1,197 @@
+"""The entropy model of gmm_attention as an exported codec runs it: exact, in integers."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfclic.entropy import coders, fixed_point, mixture, wavefront
+from tfclic.entropy import integer_mixture as im
+
+HYPER_LIMIT = 127
+LATENT_LIMIT = 256
+
+
+class GmmAttentionCoding(tf.Module):
+    """Codes latents and hyper latents into one string, and back.
+
+    "Hyper synthesis", "context" and "parameter network" are those of the codec, rounded to fixed
+    point.
+
+    Args:
+      codec: a trained `GmmAttention`.
+      slope: of the leaky ReLU in its entropy networks.
+
+    Raises:
+      ValueError: if a layer's sums could leave the exact integers; names the layer.
+    """
+
+    def __init__(self, codec, slope, name="coding"):
+        super().__init__(name=name)
+        self.channels = codec.config.latent_channels
+        self.mixtures = codec.config.mixtures
+        self.hyper_channels = codec.config.hyper_channels
+        self.mask = codec.context.mask
+        self.features = self._hyper_synthesis(codec, slope)
+        visible, channels, filters = codec.context.taps.shape
+        self.context = fixed_point.FixedPointDense(
+            codec.context.taps.numpy().reshape(visible * channels, filters),
+            codec.context.bias.numpy(),
+            input_bits=0,
+            input_limit=LATENT_LIMIT,
+            name="context",
+        )
+        self.network = self._parameter_network(codec, slope)
+        prior = tfc.ContinuousBatchedEntropyModel(
+            codec.hyper_prior, coding_rank=3, compression=True, offset_heuristic=False
+        )
+        self.hyper_table = tf.Variable(prior.cdf, trainable=False, name="hyper_table")
+        self.hyper_offset = tf.Variable(prior.cdf_offset, trainable=False, name="hyper_offset")
+        values = tf.range(-HYPER_LIMIT, HYPER_LIMIT + 1, dtype=tf.float32)
+        bits = -codec.hyper_prior.log_prob(values[:, None]) / tf.math.log(2.0)
+        self.hyper_bits = tf.Variable(bits, trainable=False, name="hyper_bits")
+
+    @staticmethod
+    def _hyper_synthesis(codec, slope):
+        layers, result = codec.hyper_synthesis.layers, []
+        for i, layer in enumerate(layers):
+            grids = dict(input_bits=0, input_limit=HYPER_LIMIT) if i == 0 else {}
+            last = i == len(layers) - 1
+            result.append(
+                fixed_point.FixedPointSubpixel(
+                    layer, name=f"hyper_synthesis_{i}", slope=1.0 if last else slope, **grids
+                )
+            )
+        return result
+
+    def _parameter_network(self, codec, slope):
+        layers, result = codec.parameter_network.layers, []
+        for i, layer in enumerate(layers):
+            kernel, bias = layer.kernel.numpy(), layer.bias.numpy()
+            last = i == len(layers) - 1
+            if last:
+                kernel, bias = self._to_grids(kernel, bias)
+            result.append(
+                fixed_point.FixedPointDense(
+                    kernel,
+                    bias,
+                    output_bits=0 if last else fixed_point.ACTIVATION_BITS,
+                    slope=1.0 if last else slope,
+                    name=f"parameter_network_{i}",
+                )
+            )
+        return result
+
+    def _to_grids(self, kernel, bias):
+        """Makes the last layer give the integers of `IntegerParameters`."""
+        unit = np.repeat(
+            [2.0**im.LOGIT_BITS, 2.0**im.MEAN_BITS, 1 / mixture.SCALE_STEP],
+            self.mixtures * self.channels,
+        )
+        lowest = np.repeat([0, 0, np.log(mixture.SCALE_MIN)], self.mixtures * self.channels)
+        return kernel * unit, (bias - lowest) * unit
+
+    def parameters(self, features, padded, rows, columns, kernels=None):
+        """`IntegerParameters` `[n * C, K]` of some positions.
+
+        Args:
+          features: float32 `[h, w, F]`, integers, the hyper synthesis' result.
+          padded: float32 `[h + 4, w + 4, C]`, integers, latents with the mask's margin of zeros.
+          rows, columns: int32 `[n]`.
+          kernels: `prepare()`, to keep the conversion out of loops.
+        """
+        context_kernel, *kernels = kernels or self.prepare()
+        known = fixed_point.gather_neighbours(padded, rows, columns, self.mask)
+        context = self.context(known, context_kernel)
+        x = tf.concat([tf.gather_nd(features, tf.stack([rows, columns], -1)), context], -1)
+        for layer, kernel in zip(self.network, kernels):
+            x = layer(x, kernel)
+        x = tf.reshape(x, [-1, 3, self.mixtures, self.channels])
+        x = tf.reshape(tf.transpose(x, [1, 0, 3, 2]), [3, -1, self.mixtures])
+        return im.clip(x[0], x[1], x[2])
+
+    def all_parameters(self, features, latents, kernels=None):
+        """`parameters` of all positions of `latents` `[h, w, C]` in one pass."""
+        margin = self.mask.shape[0] // 2
+        padded = tf.pad(latents, [[margin] * 2] * 2 + [[0, 0]])
+        everywhere = fixed_point.grid(tf.shape(latents)[0], tf.shape(latents)[1])
+        return self.parameters(features, padded, *everywhere, kernels)
+
+    def prepare(self):
+        """The kernels that `parameters` needs, as float32."""
+        return [layer.prepare() for layer in (self.context, *self.network)]
+
+    def hyper_features(self, hyper_latents):
+        """float32 `[h, w, F]`, integers, of hyper latents `[h/4, w/4, hyper_channels]`."""
+        for layer in self.features:
+            hyper_latents = layer(hyper_latents)
+        return hyper_latents
+
+    def code(self, coder, hyper_latents, latents, known):
+        """Walks hyper latents, then latents: the one definition of what is in a string.
+
+        Args:
+          coder: see `tfclic.entropy.coders`.
+          hyper_latents: float32 `[h/4, w/4, hyper_channels]`, integers; a decoder needs the shape.
+          latents: float32 `[h, w, C]`, integers; a decoder needs the shape.
+          known: whether the latents are known, so that all parameters are computed in one pass.
+
+        Returns:
+          `(coder.finish(), latents)`.
+        """
+        state, hyper_latents = self._code_hyper(coder, coder.start(), hyper_latents)
+        features = self.hyper_features(hyper_latents)
+        width = tf.shape(latents)[1]
+        kernels = self.prepare()
+        if known:
+            shape = [-1, self.channels, self.mixtures]
+            table = [tf.reshape(x, shape) for x in self.all_parameters(features, latents, kernels)]
+
+            def parameters_at(_, rows, columns):
+                chosen = (tf.gather(x, rows * width + columns) for x in table)
+                return im.IntegerParameters(*(tf.reshape(x, [-1, shape[2]]) for x in chosen))
+        else:
+
+            def parameters_at(padded, rows, columns):
+                return self.parameters(features, padded, rows, columns, kernels)
+
+        state, latents = wavefront.traverse(coder, state, latents, parameters_at, self.mask)
+        return coder.finish(state), latents
+
+    def _code_hyper(self, coder, state, hyper_latents):
+        shape = tf.shape(hyper_latents)
+        rows = tf.tile(tf.range(self.hyper_channels), [shape[0] * shape[1]])
+        offset = tf.tile(self.hyper_offset, [shape[0] * shape[1]])
+        values = tf.cast(tf.reshape(hyper_latents, [-1]), tf.int32) - offset
+        state, values = coder.symbols(state, rows, values)
+        values = tf.clip_by_value(values + offset, -HYPER_LIMIT, HYPER_LIMIT)
+        return state, tf.reshape(tf.cast(values, tf.float32), shape)
+
+    def compress(self, hyper_latents, latents):
+        """The string of integer-valued hyper latents and latents (shapes as in `code`)."""
+        string, _ = self.code(coders.RangeEncoder(self.hyper_table), hyper_latents, latents, True)
+        return string
+
+    def decompress(self, string, height, width):
+        """Latents float32 `[height, width, C]` of a string; multiples of 4."""
+        decoder = coders.RangeDecoder(self.hyper_table, string)
+        hyper_latents = tf.zeros([height // 4, width // 4, self.hyper_channels])
+        latents = tf.zeros([height, width, self.channels])
+        _, latents = self.code(decoder, hyper_latents, latents, False)
+        return latents
+
+    def estimate(self, hyper_latents, latents):
+        """Bits by equation 8 and the prior's density, float32; what `compress` should come to."""
+        parameters = self.all_parameters(self.hyper_features(hyper_latents), latents)
+        likelihood = mixture.likelihood(tf.reshape(latents, [-1]), *im.to_floats(parameters))
+        # training's floor would hide what improbable latents really cost
+        likelihood = tf.maximum(likelihood, im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS))
+        rows = tf.cast(hyper_latents, tf.int32) + HYPER_LIMIT
+        columns = tf.broadcast_to(tf.range(self.hyper_channels), tf.shape(rows))
+        hyper_bits = tf.gather_nd(self.hyper_bits, tf.stack([rows, columns], -1))
+        return tf.reduce_sum(hyper_bits) - tf.reduce_sum(tf.math.log(likelihood)) / tf.math.log(2.0)
+
+    def round(self, latents, hyper_latents):
+        """Rounds and clips float latents and hyper latents to what can be coded."""
+        latents = tf.clip_by_value(tf.round(latents), mixture.LATENT_MIN, mixture.LATENT_MAX)
+        limit = float(HYPER_LIMIT)
+        return latents, tf.clip_by_value(tf.round(hyper_latents), -limit, limit)
