@@ -1,0 +1,130 @@
+import importlib.util
+import json
+import pathlib
+import sys
+import types
+
+import ml_collections
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+from PIL import Image
+
+import tfclic
+from tfclic import errors
+from tfclic.cli import train
+
+CONFIG = """
+import ml_collections
+
+
+def get_config():
+    model = dict(name="fake", channels=4, lmbdas=(0.001, 0.01))
+    training = dict(objective="mse", steps=2, batch_size=2, crop_size=64, learning_rate=1e-3,
+        final_learning_rate=1e-4, warmup_steps=0, decay_share=0.5, clip_norm=1.0, ema_decay=0.9,
+        downscale_min=0.5, seed=3, validation_images=1, checkpoint_every=2, validate_every=2,
+        log_every=1, precision="float32")
+    return ml_collections.ConfigDict(dict(model=model, training=training))
+"""
+
+
+@pytest.fixture
+def fake_models(monkeypatch):
+    """Puts the training tests' fake codec in place of tfclic.models; returns what was built."""
+    path = pathlib.Path(__file__).parents[1] / "training" / "fake.py"
+    spec = importlib.util.spec_from_file_location("tfclic_tests_fake", path)
+    fake = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fake)
+    built = []
+
+    def build(config):
+        built.append(config)
+        return fake.FakeCodec(config.lmbdas, config.channels)
+
+    stand_in = types.ModuleType("tfclic.models")
+    stand_in.build = build
+    monkeypatch.setitem(sys.modules, "tfclic.models", stand_in)
+    monkeypatch.setattr(tfclic, "models", stand_in, raising=False)
+    return built
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """A command line that works."""
+    (tmp_path / "tiny.py").write_text(CONFIG)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(3):
+        pixels = np.random.default_rng(seed).integers(0, 256, [70, 80, 3], np.uint8)
+        Image.fromarray(pixels).save(photos / f"{seed}.png")
+    return [f"--model={tmp_path}/tiny.py", f"--data={photos}", f"--workdir={tmp_path}/run"]
+
+
+def run(*arguments):
+    """Runs the program; returns its exit status."""
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+        train.main(["train", *arguments])
+    return ended.value.code or 0
+
+
+def test_it_trains_resumes_and_says_when_all_is_done(arguments, fake_models, tmp_path, capsys):
+    assert run(*arguments) == 0
+    assert "tiny starts, 2 steps, float32, on photos: 3 images" in capsys.readouterr().out
+    assert fake_models[0].compute_dtype == "float32"
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["name"] == "tiny"
+    assert "compute_dtype" not in config["model"]
+
+    assert run(*arguments, "--config.training.steps=3") == 0
+    assert "tiny goes on at step 2, 3 steps" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["steps"] == 3
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["training"]["steps"] == 3
+
+    assert run(*arguments, "--config.training.steps=3") == 0
+    assert capsys.readouterr().out.startswith("All 3 steps are done")
+
+
+def test_another_configuration_is_refused(arguments, fake_models, capsys):
+    run(*arguments)
+    assert run(*arguments, "--config.model.channels=5") == 2
+    assert "model.channels was 4, is 5" in capsys.readouterr().err
+
+
+def test_a_wrong_folder_leaves_the_workdir_unclaimed(arguments, fake_models, tmp_path, capsys):
+    wrong = [a.replace("photos", "fotos") for a in arguments]
+    assert run(*wrong) == 2
+    assert "is not a folder" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        ("--model=no_such_model", "There is no configuration no_such_model; configs/ has: "),
+        ("--config.training.stepz=3", "The configuration has no field training.stepz."),
+        ("--config.training=3", "The configuration has no field training."),
+        ("--config.training.steps=many", "--config.training.steps=many"),
+        ("--config.training.precision=half", "auto, float32, bfloat16"),
+        ("--dta=x", "'dta'"),
+        ("stray", "'stray'"),
+        ("--data=", "--data is missing"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_status_2(arguments, fake_models, capsys, added, message):
+    assert run(*arguments, added) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("train: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not fake_models
+
+
+def test_override_keeps_types():
+    config = ml_collections.ConfigDict({"a": {"rate": 0.5, "lmbdas": (1.0, 2.0)}, "name": "x"})
+    changed = train.override(config, ["--config.a.rate=1e-3", "--config.a.lmbdas=(0.5,)"])
+    assert changed.a.rate == 1e-3
+    assert tuple(changed.a.lmbdas) == (0.5,)
+    assert changed.name == "x"
+    with pytest.raises(errors.UsageError, match="no field b"):
+        train.override(config, ["--config.b", "3"])

@@ -1,0 +1,160 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import errors
+from tfclic.training import checkpoints, step
+
+
+@pytest.fixture
+def codec(fake, config):
+    return fake.FakeCodec(config.model.lmbdas)
+
+
+@pytest.fixture
+def state(codec, config):
+    return step.State(codec, config.training)
+
+
+def save_at(workdir, state, number):
+    """Saves `state` as step `number`, its weights and averages all of that value (and a half)."""
+    state.step.assign(number)
+    for name, variable in state.weights.items():
+        variable.assign(tf.fill(variable.shape, float(number)))
+        state.ema[name].assign(tf.fill(variable.shape, number + 0.5))
+    return checkpoints.save(workdir, state, {"steps": number})
+
+
+def test_the_last_three_checkpoints_are_kept(tmp_path, state):
+    for number in (10, 20, 30, 40):
+        save_at(tmp_path, state, number)
+    assert [s for s, _ in checkpoints.available(tmp_path)] == [20, 30, 40]
+    assert json.loads((tmp_path / "record.json").read_text()) == {"steps": 40}
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {
+        "step-00000020",
+        "step-00000030",
+        "step-00000040",
+    }
+
+
+def test_restore_brings_everything_back(tmp_path, state, fake, config):
+    state.updates.assign(7)
+    state.first_moment["analysis/kernel"].assign_add(tf.ones([9, 9, 3, 4]))
+    save_at(tmp_path, state, 10)
+    fresh = step.State(fake.FakeCodec(config.model.lmbdas), config.training)
+    assert checkpoints.restore(tmp_path, fresh) == {"steps": 10}
+    assert (int(fresh.step), int(fresh.updates)) == (10, 7)
+    for kind in ("weights", "ema", "first_moment", "second_moment"):
+        for name, variable in getattr(state, kind).items():
+            np.testing.assert_array_equal(variable, getattr(fresh, kind)[name])
+
+
+def test_a_new_workdir_has_nothing_to_restore(tmp_path, state):
+    assert checkpoints.restore(tmp_path, state) is None
+
+
+def test_a_run_killed_while_saving_leaves_the_older_checkpoint(tmp_path, state, monkeypatch):
+    save_at(tmp_path, state, 10)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_at(tmp_path, state, 20)
+    assert [s for s, _ in checkpoints.available(tmp_path)] == [10]
+    assert checkpoints.restore(tmp_path, state) == {"steps": 10}
+    save_at(tmp_path, state, 20)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+@pytest.mark.parametrize("part", ["checkpoint.index", "checkpoint.data-00000-of-00001"])
+@pytest.mark.parametrize("damage", [lambda d: d[:-100], lambda d: d[:99] + b"?!" + d[101:]])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, state, caplog, part, damage):
+    save_at(tmp_path, state, 10)
+    damaged = save_at(tmp_path, state, 20) / part
+    damaged.write_bytes(damage(damaged.read_bytes()))
+    assert checkpoints.restore(tmp_path, state) == {"steps": 10}
+    assert int(state.step) == 10
+    assert "step-00000020 cannot be read" in caplog.text
+    (tmp_path / "checkpoints" / "step-00000010" / "record.json").unlink()
+    with pytest.raises(errors.TfclicError, match="None of the checkpoints"):
+        checkpoints.restore(tmp_path, state)
+
+
+def test_a_disk_that_refuses_is_named(tmp_path, state):
+    (tmp_path / "checkpoints").write_text("in the way")
+    with pytest.raises(errors.TfclicError, match="step-00000010 cannot be written"):
+        save_at(tmp_path, state, 10)
+
+
+@pytest.mark.parametrize(("ema", "expected"), [(True, 10.5), (False, 10.0)])
+def test_restore_weights(tmp_path, state, fake, config, ema, expected):
+    save_at(tmp_path, state, 10)
+    codec = fake.FakeCodec(config.model.lmbdas)
+    assert checkpoints.restore_weights(codec, tmp_path, ema) == 10
+    for variable in codec.variables:
+        np.testing.assert_array_equal(variable, np.full(variable.shape, expected))
+
+
+def test_restore_weights_of_a_run_without_averages(tmp_path, fake, config):
+    config.training.ema_decay = 0.0
+    state = step.State(fake.FakeCodec(config.model.lmbdas), config.training)
+    checkpoints.save(tmp_path, state, {})
+    codec = fake.FakeCodec(config.model.lmbdas)
+    checkpoints.restore_weights(codec, tmp_path)
+    np.testing.assert_array_equal(codec.analysis.kernel, state.weights["analysis/kernel"])
+
+
+def test_restore_weights_refuses_another_model(tmp_path, state, fake):
+    with pytest.raises(errors.ModelError, match="holds no checkpoint"):
+        checkpoints.restore_weights(fake.FakeCodec(), tmp_path)
+    save_at(tmp_path, state, 10)
+    with pytest.raises(errors.ModelError, match="does not fit this model"):
+        checkpoints.restore_weights(fake.FakeCodec(channels=5), tmp_path)
+
+
+def test_another_configuration_is_refused_field_by_field(tmp_path, config):
+    checkpoints.check_config(tmp_path, "fake", config)
+    checkpoints.write_config(tmp_path, "fake", config)
+    checkpoints.check_config(tmp_path, "fake", config)
+    with config.unlocked():
+        config.model.channels = 8
+        config.model.extra = "new"
+        config.training.learning_rate = 0.5
+    with pytest.raises(errors.UsageError) as raised:
+        checkpoints.check_config(tmp_path, "fake", config)
+    message = str(raised.value)
+    assert "model.channels was 4, is 8" in message
+    assert 'model.extra was absent, is "new"' in message
+    assert "training.learning_rate was 0.001, is 0.5" in message
+    assert "seed" not in message
+
+
+def test_fields_of_the_schedule_may_change(tmp_path, config):
+    checkpoints.write_config(tmp_path, "fake", config)
+    for field in checkpoints.FREE_FIELDS:
+        config.training[field] += 1
+    checkpoints.check_config(tmp_path, "fake", config)
+    checkpoints.write_config(tmp_path, "fake", config)
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert kept["name"] == "fake"
+    assert kept["training"]["steps"] == 7
+    assert kept["model"]["lmbdas"] == [0.001, 0.01]
+
+
+def test_a_workdir_serves_one_run_at_a_time(tmp_path):
+    workdir = tmp_path / "new" / "workdir"
+    with checkpoints.locked(workdir):
+        second = checkpoints.locked(workdir)
+        with pytest.raises(errors.UsageError, match="Another run"):
+            second.__enter__()
+    with checkpoints.locked(workdir):
+        pass
+    (tmp_path / "file").write_text("")
+    in_the_way = checkpoints.locked(tmp_path / "file")
+    with pytest.raises(errors.UsageError, match="cannot be used"), in_the_way:
+        pass

@@ -1,0 +1,1 @@
+"""Training: data, objectives, the step, the loop and its checkpoints."""

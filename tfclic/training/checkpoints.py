@@ -1,0 +1,273 @@
+"""A training run's folder: its configuration, its checkpoints, its record.
+
+    WORKDIR/config.json                  name, model, training: the configuration as given
+    WORKDIR/record.json                  what the newest checkpoint was trained on, for how long
+    WORKDIR/checkpoints/step-00001000/   checkpoint.index, checkpoint.data-*, record.json
+    WORKDIR/tensorboard/                 scalars and images
+
+A checkpoint appears under its name only when all of it is on the disk, so a run killed at any
+moment leaves whole checkpoints behind. Variables are filed by their path in the codec, once per
+kind: `weights`, `ema`, `first_moment`, `second_moment`.
+"""
+
+import collections
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import re
+import shutil
+
+import tensorflow as tf
+from absl import logging
+
+from tfclic import errors
+
+KEPT = 3
+FREE_FIELDS = ("steps", "log_every", "checkpoint_every", "validate_every")
+# TensorFlow's readers raise any of these for files that are damaged or hold other variables.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    AssertionError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    tf.errors.OpError,
+)
+_STEP = re.compile(r"step-(\d{8,})")
+
+
+def variable_paths(codec):
+    """Names each variable of a built codec by the attributes that lead to it.
+
+    Args:
+      codec: a trackable object, its variables made.
+
+    Returns:
+      Dict from a path such as "analysis/layers/0/kernel" to its tf.Variable, sorted by path; every
+      variable once, under the shortest of its paths.
+    """
+    found, seen, queue = {}, {id(codec)}, collections.deque([("", codec)])
+    while queue:
+        path, node = queue.popleft()
+        if isinstance(node, tf.Variable):
+            found[path] = node
+            continue
+        for name, child in sorted(tf.train.TrackableView.children(node).items()):
+            if id(child) not in seen:
+                seen.add(id(child))
+                queue.append((f"{path}/{name}" if path else name, child))
+    return dict(sorted(found.items()))
+
+
+def build_variables(codec):
+    """Calls the codec on a blank image, since Keras makes most variables on first use."""
+    blank = tf.zeros([1, 64, 64, 3])
+    codec(blank, tf.zeros([1]), seed=tf.constant([0, 0]), training=True)
+
+
+def write_json(path, content):
+    """Writes `content` as JSON so that a reader finds the old file or the new one, never a part."""
+    temporary = path.with_name(path.name + ".new")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def as_plain(config):
+    """Returns a ConfigDict as JSON would bring it back: dicts, lists and plain values."""
+    return json.loads(json.dumps(config.to_dict() if hasattr(config, "to_dict") else config))
+
+
+@contextlib.contextmanager
+def locked(workdir):
+    """Makes the workdir and holds it for this process.
+
+    Raises:
+      errors.UsageError: another process has it, or it cannot be made.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise errors.UsageError(f"{workdir} cannot be used: {error.strerror}.") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise errors.UsageError(f"Another run is using {workdir}.") from None
+    finally:
+        os.close(descriptor)
+
+
+def check_config(workdir, name, config):
+    """Checks that a workdir, if it was used before, was made by this configuration.
+
+    The fields in FREE_FIELDS may differ: they change how long or how visibly a run goes on, not
+    what it is.
+
+    Raises:
+      errors.UsageError: another configuration made the workdir; the differing fields are listed. Or
+        its config.json cannot be read.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise errors.UsageError(f"{path} cannot be read.") from None
+    differing = list(_differences(old, {"name": name, **as_plain(config)}))
+    if differing:
+        raise errors.UsageError(
+            f"{workdir} was made by another configuration: {'; '.join(differing)}."
+        )
+
+
+def write_config(workdir, name, config):
+    """Files the configuration in the workdir."""
+    write_json(workdir / "config.json", {"name": name, **as_plain(config)})
+
+
+def _differences(old, new, prefix=""):
+    missing = object()
+    for key in sorted(set(old) | set(new)):
+        before, after, path = old.get(key, missing), new.get(key, missing), prefix + key
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, path + ".")
+        elif before != after and path not in [f"training.{field}" for field in FREE_FIELDS]:
+            shown = ["absent" if v is missing else json.dumps(v) for v in (before, after)]
+            yield f"{path} was {shown[0]}, is {shown[1]}"
+
+
+def available(workdir):
+    """Returns the workdir's checkpoints, oldest first: a list of (step, folder)."""
+    folder = pathlib.Path(workdir) / "checkpoints"
+    names = os.listdir(folder) if folder.is_dir() else []
+    matches = [m for m in map(_STEP.fullmatch, names) if m]
+    return sorted((int(m[1]), folder / m[0]) for m in matches)
+
+
+def save(workdir, state, record):
+    """Writes a checkpoint of `state` and drops the oldest beyond the last KEPT.
+
+    Args:
+      workdir: pathlib.Path.
+      state: trackable with a `step` variable; see `loop.State`.
+      record: JSON content, filed with the checkpoint and as the workdir's record.json.
+
+    Returns:
+      The checkpoint's folder.
+
+    Raises:
+      errors.TfclicError: the disk refuses it.
+    """
+    folder = workdir / "checkpoints"
+    target = folder / f"step-{int(state.step):08d}"
+    temporary = folder / f".writing-{target.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        clean(workdir)
+        temporary.mkdir()
+        tf.train.Checkpoint(state=state).write(str(temporary / "checkpoint"))
+        write_json(temporary / "record.json", record)
+        for path in [*temporary.iterdir(), temporary]:
+            _sync(path)
+        if target.exists():
+            _remove(target)
+        temporary.rename(target)
+        _sync(folder)
+        write_json(workdir / "record.json", record)
+        for _, old in available(workdir)[:-KEPT]:
+            _remove(old)
+    except (OSError, tf.errors.OpError) as error:
+        raise errors.TfclicError(f"The checkpoint {target} cannot be written: {error}") from None
+    return target
+
+
+def clean(workdir):
+    """Removes what a killed run left of an unfinished checkpoint."""
+    for path in (workdir / "checkpoints").glob(".*-step-*"):
+        shutil.rmtree(path)
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(checkpoint):
+    # Renamed first: a half-deleted folder must not look like a checkpoint.
+    doomed = checkpoint.with_name(f".removing-{checkpoint.name}")
+    checkpoint.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def restore(workdir, state):
+    """Loads the newest checkpoint that can be read into `state`.
+
+    Returns:
+      The record filed with it, or None if the workdir has no checkpoint.
+
+    Raises:
+      errors.TfclicError: there are checkpoints, and none of them can be read.
+    """
+    checkpoints = available(workdir)
+    for _, folder in reversed(checkpoints):
+        try:
+            record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+            checkpoint = tf.train.Checkpoint(state=state)
+            checkpoint.read(str(folder / "checkpoint")).assert_consumed()
+            return record
+        except _UNREADABLE as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            logging.warning("%s cannot be read (%s).", folder, reason)
+    if checkpoints:
+        raise errors.TfclicError(f"None of the checkpoints in {workdir} can be read.")
+    return None
+
+
+def restore_weights(codec, workdir, ema=True):
+    """Loads trained weights into a codec, with nothing else of the run.
+
+    Args:
+      codec: built from the workdir's config.json; its variables are made here if they are not yet.
+      workdir: path of the run's folder.
+      ema: whether to take the moving average of the weights, where the run kept one.
+
+    Returns:
+      The step of the checkpoint.
+
+    Raises:
+      errors.ModelError: no checkpoint, or not one of this codec.
+    """
+    checkpoints = available(workdir)
+    if not checkpoints:
+        raise errors.ModelError(f"{workdir} holds no checkpoint.")
+    step, folder = checkpoints[-1]
+    build_variables(codec)
+    by_kind = {"weights": variable_paths(codec)}
+    prefix = str(folder / "checkpoint")
+    try:
+        kept = [name for name, _ in tf.train.list_variables(prefix)]
+        if ema and any(name.startswith("state/ema/") for name in kept):
+            trainable = {id(v) for v in codec.trainable_variables}
+            paths = by_kind["weights"].items()
+            by_kind["ema"] = {p: v for p, v in paths if id(v) in trainable}
+            by_kind["weights"] = {p: v for p, v in paths if id(v) not in trainable}
+        holder = tf.Module()
+        for kind, variables in by_kind.items():
+            setattr(holder, kind, variables)
+        status = tf.train.Checkpoint(state=holder).read(prefix)
+        status.assert_existing_objects_matched().expect_partial()
+    except _UNREADABLE:
+        raise errors.ModelError(f"{folder} does not fit this model, or is damaged.") from None
+    return step

@@ -1,0 +1,228 @@
+"""A training run: data in, checkpoints out, ready to be killed and started again."""
+
+import contextlib
+import datetime
+import os
+import pathlib
+import platform
+import signal
+
+import numpy as np
+import tensorflow as tf
+
+from tfclic import errors
+from tfclic.training import checkpoints, data, objectives, progress, step, validation
+
+MOST_SKIPPED_IN_A_ROW = 100
+
+
+class Interrupted(errors.TfclicError):
+    """A signal ended the run; its state is saved."""
+
+    def __init__(self, message, signal_number):
+        super().__init__(message)
+        self.exit_status = 128 + signal_number
+
+
+class Diverged(errors.TfclicError):
+    """The loss is no longer a number."""
+
+
+@contextlib.contextmanager
+def signals_caught(notice):
+    """Yields a list that receives the number of the first SIGINT or SIGTERM.
+
+    A second one acts at once. notice: called with a sentence when the first one comes.
+    """
+    caught, previous = [], {}
+
+    def handle(number, _):
+        caught.append(number)
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+        notice("Stopping: the step is finished and saved first.")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, handle)
+    try:
+        yield caught
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def _readable(batches):
+    """Yields the batches; raises errors.ImageError when no more can be made (the disk is gone)."""
+    batches = iter(batches)
+    while True:
+        try:
+            images = next(batches)
+        except StopIteration:
+            return
+        except tf.errors.OpError:
+            raise errors.ImageError("The training images can no longer be read.") from None
+        yield images
+
+
+def check(config):
+    """Raises errors.UsageError for a training configuration that cannot work."""
+    training = config.training
+    objectives.get(training.objective)
+    if training.crop_size % 64 or training.crop_size <= 0:
+        raise errors.UsageError("training.crop_size must be a multiple of 64.")
+    if training.objective == "ms_ssim" and training.crop_size < objectives.MS_SSIM_SHORTEST:
+        raise errors.UsageError("MS-SSIM needs a training.crop_size of at least 192.")
+    for field in ("steps", "batch_size", "log_every", "checkpoint_every", "validate_every"):
+        if training[field] < 1:
+            raise errors.UsageError(f"training.{field} must be at least 1.")
+    if not 0 < training.downscale_min <= 1:
+        raise errors.UsageError("training.downscale_min must be above 0 and at most 1.")
+
+
+class Run:
+    """A run in its workdir: made new, or resumed at its last checkpoint."""
+
+    def __init__(self, codec, config, store, workdir, extra=None):
+        """Prepares the run.
+
+        Args:
+          codec: the model to train; see `tfclic.models.base`.
+          config: ConfigDict with `training`.
+          store: `sources.ImageStore` of the images.
+          workdir: folder for everything that the run writes.
+          extra: JSON content to add to the training record.
+        """
+        check(config)
+        self._codec, self._training = codec, config.training
+        self._workdir, self._store, self._extra = pathlib.Path(workdir), store, extra or {}
+        self.state = step.State(codec, self._training)
+        checkpoints.clean(self._workdir)
+        self._old = checkpoints.restore(self._workdir, self.state) or {}
+        self._saved_step = self.step if self._old else None
+        self._validation = self._old.get("validation")
+        self.data_changed = self._old.get("data_fingerprint") not in (None, store.fingerprint())
+
+    @property
+    def step(self):
+        """Steps done, an int."""
+        return int(self.state.step)
+
+    def train(self, stream=None):
+        """Trains until the configured number of steps is done.
+
+        Args:
+          stream: where the live line goes; standard error if None.
+
+        Raises:
+          Interrupted: SIGINT or SIGTERM came; everything is saved.
+          Diverged: the loss became NaN or infinite; the message names the last good checkpoint.
+        """
+        training = self._training
+        if self.step >= training.steps:
+            return
+        chosen, held_out = data.split_validation(self._store, training.validation_images)
+        crops = data.RandomCrops(
+            self._store, chosen, training.crop_size, training.downscale_min, training.seed
+        )
+        self._images = data.validation_images(self._store, held_out)
+        self._evaluate = validation.make_evaluate(self._codec, training)
+        self._progress = progress.Progress(
+            training.steps,
+            self.step,
+            training.batch_size,
+            training.log_every,
+            self._workdir / "tensorboard",
+            stream,
+        )
+        try:
+            with signals_caught(self._progress.say) as caught:
+                self._loop(crops.dataset(training.batch_size, self.step, training.steps), caught)
+        finally:
+            self._progress.close()
+
+    def _loop(self, batches, caught):
+        training = self._training
+        train_step = step.make_step(self._codec, self.state, training)
+        in_a_row = 0
+        self._progress.begin()
+        for images in _readable(batches):
+            seed = step.seed_of(training.seed, self.step)
+            metrics = {k: float(v) for k, v in train_step(images, seed).items()}
+            in_a_row = in_a_row + 1 if metrics["skipped"] else 0
+            if not np.isfinite(metrics["loss"]) or in_a_row >= MOST_SKIPPED_IN_A_ROW:
+                raise Diverged(self._divergence(metrics["loss"]))
+            done = self.step
+            self._progress.add(done, metrics)
+            last = done == training.steps
+            if done % training.validate_every == 0 or last:
+                self._validate(done, caught)
+            if done % training.checkpoint_every == 0 or last or caught:
+                self.save()
+            if caught and not last:
+                raise Interrupted(
+                    f"Stopped at step {done} of {training.steps}; saved in {self._workdir}. "
+                    "The same command goes on from there.",
+                    caught[0],
+                )
+            self._progress.begin()
+
+    def _divergence(self, loss):
+        what = f"the loss is {loss}" if not np.isfinite(loss) else "no gradient is finite any more"
+        kept = checkpoints.available(self._workdir)
+        good = (
+            f"the last good checkpoint is {kept[-1][1]}" if kept else "there is no checkpoint yet"
+        )
+        return f"Stopped at step {self.step}: {what}; {good}."
+
+    def _validate(self, done, caught):
+        outcome = validation.validate(
+            self._evaluate,
+            self.state,
+            self._images,
+            self._codec.lmbdas,
+            stopped=lambda: bool(caught),
+        )
+        if outcome:
+            result, pictures = outcome
+            self._validation = {"step": done, **result}
+            self._progress.validated(done, result, pictures)
+
+    def save(self):
+        """Writes a checkpoint, unless this step has one; returns nothing."""
+        if self._saved_step != self.step:
+            checkpoints.save(self._workdir, self.state, self.record())
+            self._saved_step = self.step
+
+    def record(self):
+        """Returns what the weights were trained on so far, as JSON content."""
+        shown = getattr(self, "_progress", None)
+        return {
+            **self._extra,
+            "steps": self.step,
+            "planned_steps": int(self._training.steps),
+            "images_seen": self.step * int(self._training.batch_size),
+            "seconds": round(self._old.get("seconds", 0.0) + (shown.seconds if shown else 0.0), 1),
+            "skipped_steps": self._old.get("skipped_steps", 0) + (shown.skipped if shown else 0),
+            "data": self._store.description,
+            "data_fingerprint": self._store.fingerprint(),
+            "hardware": hardware(),
+            "tensorflow": tf.__version__,
+            "date": datetime.date.today().isoformat(),
+            "validation": self._validation,
+        }
+
+
+def hardware():
+    """Returns one line on what this machine computes with."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores of {name}"

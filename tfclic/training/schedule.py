@@ -1,0 +1,26 @@
+"""The learning rate as a function of the step."""
+
+import tensorflow as tf
+
+
+def learning_rate(step, training):
+    """Linear warm-up, constant, then a linear fall over the last `decay_share` of the steps.
+
+    Args:
+      step: int tensor [], from 0.
+      training: configuration with learning_rate, final_learning_rate, warmup_steps, decay_share and
+        steps.
+
+    Returns:
+      float32 [].
+    """
+    step = tf.cast(step, tf.float32)
+    peak, final = float(training.learning_rate), float(training.final_learning_rate)
+    rate = tf.constant(peak)
+    decay_steps = float(training.decay_share) * training.steps
+    if decay_steps > 0:
+        done = (step - (training.steps - decay_steps)) / decay_steps
+        rate = peak + (final - peak) * tf.clip_by_value(done, 0.0, 1.0)
+    if training.warmup_steps > 0:
+        rate = rate * tf.minimum(1.0, (step + 1.0) / training.warmup_steps)
+    return rate

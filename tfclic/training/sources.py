@@ -1,0 +1,182 @@
+"""Where training images come from: a folder of image files, or a TensorFlow Datasets name.
+
+A source is a list of encoded images with known sizes. `open_source` finds them, and an `ImageStore`
+decodes them, keeping the decoded pixels in memory where they fit: training and decoding share the
+same few cores.
+"""
+
+import concurrent.futures
+import hashlib
+import io
+import os
+import pathlib
+import threading
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from tfclic import errors
+
+TFDS_PREFIX = "tfds:"
+DECODED_LIMIT = 3 * 10**9
+ENCODED_LIMIT = 6 * 10**9
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+class ImageStore:
+    """Encoded images of known size, decoded on demand or kept decoded.
+
+    Attributes:
+      names: list of n strings, unique; what the validation rule and messages call each image.
+      sizes: int64 [n, 2], height and width in pixels.
+      description: one line for people: where the images are from, how many, how large.
+    """
+
+    def __init__(self, encoded, names, sizes, origin, decoded=None):
+        """Makes the store.
+
+        Args:
+          encoded: list of n paths or bytes.
+          names, sizes: as the attributes.
+          origin: what the description calls their source.
+          decoded: list of n uint8 [H, W, 3], or None to decode at each use.
+        """
+        self._encoded = list(encoded)
+        self._decoded = decoded
+        self._warned = threading.Event()
+        self.names = list(names)
+        self.sizes = np.asarray(sizes, np.int64).reshape([-1, 2])
+        megapixels = np.sum(np.prod(self.sizes, axis=1)) / 1e6
+        self.description = f"{origin}: {len(self.names)} images, {megapixels:.1f} megapixels"
+
+    def __len__(self):
+        return len(self.names)
+
+    def fingerprint(self):
+        """Returns 8 hex digits that change when the images' names or sizes do."""
+        listing = "\n".join(f"{n} {h} {w}" for n, (h, w) in zip(self.names, self.sizes.tolist()))
+        return hashlib.sha256(listing.encode()).hexdigest()[:8]
+
+    def load(self, index):
+        """Returns image `index` as uint8 [H, W, 3], or None if its pixels cannot be decoded."""
+        if self._decoded is not None:
+            return self._decoded[index]
+        image = _decode(self._encoded[index])
+        if image is None and not self._warned.is_set():
+            self._warned.set()
+            logging.warning("%s cannot be decoded; others are used instead.", self.names[index])
+        return image
+
+
+def open_source(data, shortest, decoded_limit=DECODED_LIMIT):
+    """Finds the images of `data`: a folder (searched recursively) or `tfds:NAME`.
+
+    Args:
+      data: the folder's path, or "tfds:" and a TensorFlow Datasets name ("tfds:clic").
+      shortest: least length of the shorter side, in pixels; smaller images are left out.
+      decoded_limit: bytes of decoded pixels to keep in memory; a larger set is decoded at each use,
+        and an image with a good header but damaged pixels is then only noticed when it is drawn.
+
+    Returns:
+      An `ImageStore`. Images left out are counted in one warning.
+
+    Raises:
+      errors.UsageError: no such folder, no usable image, or TensorFlow Datasets is missing.
+    """
+    if data.startswith(TFDS_PREFIX):
+        origin = data
+        encoded, names = _read_tfds(data[len(TFDS_PREFIX) :])
+    else:
+        origin = pathlib.Path(data).resolve().name
+        encoded, names = _list_folder(pathlib.Path(data))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        sizes = list(pool.map(_read_size, encoded))
+        usable = [i for i, size in enumerate(sizes) if size and min(size) >= shortest]
+        unreadable = sum(size is None for size in sizes)
+        small = len(sizes) - unreadable - len(usable)
+        decoded = None
+        if 3 * sum(sizes[i][0] * sizes[i][1] for i in usable) <= decoded_limit:
+            pixels = dict(zip(usable, pool.map(_decode, [encoded[i] for i in usable])))
+            usable = [i for i in usable if pixels[i] is not None]
+            unreadable += len(pixels) - len(usable)
+            decoded = [pixels[i] for i in usable]
+    if unreadable or small:
+        logging.warning(
+            f"{unreadable + small} of the {len(sizes)} images in {data} are left out: "
+            f"{unreadable} unreadable, {small} smaller than {shortest} pixels."
+        )
+    if not usable:
+        raise errors.UsageError(
+            f"{data} holds no readable image whose sides are at least {shortest} pixels."
+        )
+    kept = ([column[i] for i in usable] for column in (encoded, names, sizes))
+    return ImageStore(*kept, origin, decoded)
+
+
+def _list_folder(folder):
+    if not folder.is_dir():
+        raise errors.UsageError(f"{folder} is not a folder.")
+    extensions = set(Image.registered_extensions())
+    found = []
+    for directory, _, files in os.walk(folder, followlinks=True):
+        paths = [pathlib.Path(directory) / f for f in files if not f.startswith(".")]
+        found += [p for p in paths if p.suffix.lower() in extensions]
+    names = {p.relative_to(folder).as_posix(): p for p in found}
+    return [names[n] for n in sorted(names)], sorted(names)
+
+
+def _read_tfds(name):
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise errors.UsageError(
+            f"{TFDS_PREFIX}{name} needs TensorFlow Datasets: pip install tensorflow-datasets."
+        ) from None
+    try:
+        builder = tfds.builder(name)
+        builder.download_and_prepare()
+        key = _image_feature(tfds, builder.info.features)
+        decoders = {key: tfds.decode.SkipDecoding()}
+        dataset = builder.as_dataset(split="train", shuffle_files=False, decoders=decoders)
+    except Exception as error:  # noqa: BLE001 - the builders' own errors have no common class
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise errors.UsageError(f"{TFDS_PREFIX}{name} cannot be loaded: {reason}") from None
+    encoded, total = [], 0
+    for example in dataset.as_numpy_iterator():
+        total += len(example[key])
+        if total > ENCODED_LIMIT:
+            logging.warning("Only the first %d images of %s fit in memory.", len(encoded), name)
+            break
+        encoded.append(example[key])
+    return encoded, [f"{name}/{i:08d}" for i in range(len(encoded))]
+
+
+def _image_feature(tfds, features):
+    keys = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
+    for preferred in ("image", "hr"):
+        if preferred in keys:
+            return preferred
+    if not keys:
+        raise ValueError("it has no image feature")
+    return keys[0]
+
+
+def _open(encoded):
+    return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded)
+
+
+def _read_size(encoded):
+    try:
+        with _open(encoded) as image:
+            return image.height, image.width
+    except _UNREADABLE:
+        return None
+
+
+def _decode(encoded):
+    try:
+        with _open(encoded) as image:
+            return np.asarray(image.convert("RGB"))
+    except _UNREADABLE:
+        return None

@@ -1,0 +1,147 @@
+"""One training step: everything that training changes, and how a batch changes it.
+
+A step depends on the state, the images and the seed alone, so a repeated step repeats its result.
+"""
+
+import tensorflow as tf
+
+from tfclic.training import checkpoints, objectives, schedule
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class State(tf.Module):
+    """All that a checkpoint holds.
+
+    Attributes:
+      step: int64 [], steps done.
+      updates: int64 [], steps that changed the weights.
+      weights, ema, first_moment, second_moment: dicts from variable path to tf.Variable: the
+        codec's variables, the moving averages of the trainable ones (empty without EMA), and Adam's
+        moments.
+    """
+
+    def __init__(self, codec, training):
+        """codec: its variables are made here if they are not yet; training: configuration."""
+        super().__init__()
+        checkpoints.build_variables(codec)
+        self.weights = checkpoints.variable_paths(codec)
+        if not {id(v) for v in codec.variables} <= {id(v) for v in self.weights.values()}:
+            raise ValueError("The codec has variables that are not reached by its attributes.")
+        wanted = {id(v) for v in codec.trainable_variables}
+        self.trained = [p for p, v in self.weights.items() if id(v) in wanted]
+        self.ema = self._copies(lambda v: v) if training.ema_decay else {}
+        self.first_moment = self._copies(tf.zeros_like)
+        self.second_moment = self._copies(tf.zeros_like)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def _copies(self, initial):
+        return {p: tf.Variable(initial(self.weights[p]), trainable=False) for p in self.trained}
+
+    @property
+    def parameters(self):
+        """The trained variables, in a fixed order."""
+        return [self.weights[p] for p in self.trained]
+
+
+def seed_of(run_seed, step):
+    """Returns the int32 [2] seed of a step's random numbers."""
+    return tf.stack([tf.constant(run_seed, tf.int32), tf.cast(step, tf.int32)])
+
+
+def make_step(codec, state, training):
+    """Makes the step function.
+
+    Args:
+      codec: the model to train.
+      state: its `State`.
+      training: configuration.
+
+    Returns:
+      A tf.function of uint8 images [B, H, W, 3] and an int32 seed [2] that advances `state` by one
+      step and returns a dict of scalars: those of `loss_and_gradients`, learning_rate,
+      gradient_norm, and skipped, 1.0 if the weights were left alone because the gradient was not
+      finite.
+    """
+    distortion = objectives.get(training.objective)
+
+    @tf.function
+    def train_step(images, seed):
+        metrics, grads = loss_and_gradients(codec, state.parameters, distortion, images, seed)
+        rate = schedule.learning_rate(state.step, training)
+        norm = tf.linalg.global_norm(grads)
+        usable = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
+
+        def update():
+            apply_gradients(state, grads, norm, rate, training)
+            return tf.constant(0.0)
+
+        metrics["skipped"] = tf.cond(usable, update, lambda: tf.constant(1.0))
+        state.step.assign_add(1)
+        return {**metrics, "learning_rate": rate, "gradient_norm": norm}
+
+    return train_step
+
+
+def loss_and_gradients(codec, parameters, distortion, images, seed):
+    """Measures a batch, each image at a lambda drawn at random, and differentiates the mean loss.
+
+    Args:
+      codec: the model.
+      parameters: list of the variables to differentiate by.
+      distortion: one of the objectives.
+      images: uint8 [B, H, W, 3].
+      seed: int32 [2].
+
+    Returns:
+      (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch; and a
+      tensor for each of `parameters`.
+    """
+    lmbdas = tf.constant(codec.lmbdas, tf.float32)
+    qualities = tf.constant([codec.quality_of(i) for i in range(len(codec.lmbdas))], tf.float32)
+    level_seed, noise_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    batch = tf.shape(images)[:1]
+    level = tf.random.stateless_uniform(batch, level_seed, 0, len(codec.lmbdas), tf.int32)
+    images = tf.cast(images, tf.float32) / 255.0
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(parameters)
+        out = codec(images, tf.gather(qualities, level), seed=noise_seed, training=True)
+        losses, bpp, error = objectives.rate_distortion(
+            out, images, tf.gather(lmbdas, level), distortion
+        )
+        loss = tf.reduce_mean(losses)
+    unconnected = tf.UnconnectedGradients.ZERO
+    grads = tape.gradient(loss, parameters, unconnected_gradients=unconnected)
+    metrics = {
+        "loss": loss,
+        "bpp": tf.reduce_mean(bpp),
+        "distortion": tf.reduce_mean(error),
+        "psnr": tf.reduce_mean(objectives.psnr(images, out.reconstruction)),
+    }
+    return metrics, [tf.convert_to_tensor(g) for g in grads]
+
+
+def apply_gradients(state, grads, norm, rate, training):
+    """Clips `grads` by their global norm and takes one step of Adam and of the moving averages."""
+    if training.clip_norm > 0:
+        grads, _ = tf.clip_by_global_norm(grads, training.clip_norm, use_norm=norm)
+    count = tf.cast(state.updates.assign_add(1), tf.float32)
+    for path, grad in zip(state.trained, grads):
+        tf.raw_ops.ResourceApplyAdam(
+            var=state.weights[path].handle,
+            m=state.first_moment[path].handle,
+            v=state.second_moment[path].handle,
+            beta1_power=tf.pow(BETA_1, count),
+            beta2_power=tf.pow(BETA_2, count),
+            lr=rate,
+            beta1=BETA_1,
+            beta2=BETA_2,
+            epsilon=EPSILON,
+            grad=grad,
+        )
+    if training.ema_decay:
+        # Young averages follow quickly, or they would hold the random start for long.
+        keep = tf.minimum(float(training.ema_decay), (1.0 + count) / (10.0 + count))
+        for path, average in state.ema.items():
+            average.assign_sub((1.0 - keep) * (average - state.weights[path]))

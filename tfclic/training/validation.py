@@ -1,0 +1,82 @@
+"""Validation: held-out images, real rounding, every trained lambda."""
+
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+
+from tfclic.training import objectives
+
+
+@contextlib.contextmanager
+def averaged_weights(state):
+    """Puts the moving averages in place of the weights while the context lasts."""
+    kept = {path: state.weights[path].numpy() for path in state.ema}
+    try:
+        for path, average in state.ema.items():
+            state.weights[path].assign(average)
+        yield
+    finally:
+        for path, value in kept.items():
+            state.weights[path].assign(value)
+
+
+def make_evaluate(codec, training):
+    """Makes the function that measures one image at all lambdas.
+
+    Returns:
+      A tf.function of a uint8 image [H, W, 3] to (measures, reconstruction): float32 [3, L] with
+      bits per pixel, distortion and PSNR in dB per lambda, and uint8 [L, H, W, 3], as decoding real
+      files would give them.
+    """
+    distortion = objectives.get(training.objective)
+    count = len(codec.lmbdas)
+    lmbdas = tf.constant(codec.lmbdas, tf.float32)
+    qualities = tf.constant([codec.quality_of(i) for i in range(count)], tf.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    def evaluate(image):
+        images = tf.repeat(tf.cast(image, tf.float32)[None] / 255.0, count, axis=0)
+        out = codec(images, qualities, seed=tf.constant([0, 0]), training=False)
+        pixels = tf.round(tf.clip_by_value(out.reconstruction, 0.0, 1.0) * 255.0)
+        out = out._replace(reconstruction=pixels / 255.0)
+        _, bpp, error = objectives.rate_distortion(out, images, lmbdas, distortion)
+        psnr = objectives.psnr(images, out.reconstruction)
+        return tf.stack([bpp, error, psnr]), tf.cast(pixels, tf.uint8)
+
+    return evaluate
+
+
+def validate(evaluate, state, images, lmbdas, shown=4, stopped=lambda: False):
+    """Measures the averaged weights on the validation images.
+
+    Args:
+      evaluate: from `make_evaluate`.
+      state: `step.State`.
+      images: list of uint8 [H, W, 3], sides multiples of 64.
+      lmbdas: the codec's.
+      shown: how many reconstructions to return.
+      stopped: asked before each image; True ends the validation without a result.
+
+    Returns:
+      (result, pictures), or None if stopped or without images. result: dict of plain values: loss
+      (mean over lambdas and images of bits per pixel + lambda * distortion) and per lambda lists
+      lmbda, loss, bpp, distortion, psnr. pictures: list of uint8 [H, 3 * W, 3]: the original, and
+      the reconstructions at the lowest and at the highest lambda.
+    """
+    measures, pictures = [], []
+    with averaged_weights(state):
+        for image in images:
+            if stopped():
+                return None
+            measured, decoded = evaluate(image)
+            measures.append(measured.numpy())
+            if len(pictures) < shown:
+                pictures.append(np.concatenate([image, decoded[0], decoded[-1]], axis=1))
+    if not measures:
+        return None
+    bpp, error, psnr = np.mean(measures, axis=0, dtype=np.float64)
+    losses = bpp + np.asarray(lmbdas) * error
+    columns = {"lmbda": lmbdas, "loss": losses, "bpp": bpp, "distortion": error, "psnr": psnr}
+    result = {name: [float(v) for v in values] for name, values in columns.items()}
+    return {"mean_loss": float(np.mean(losses)), **result}, pictures
