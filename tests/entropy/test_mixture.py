@@ -7,7 +7,6 @@ import tensorflow_compression as tfc
 from scipy import stats
 
 from tfclic.entropy import mixture
-from tfclic.entropy.mixture import GaussianMixture
 
 EVERY_LATENT = np.arange(mixture.LATENT_MIN, mixture.LATENT_MAX + 1)
 
@@ -57,29 +56,3 @@ def test_single_gaussian_is_noisy_normal():
     got = mixture.likelihood(y, np.zeros_like(means), means, log_scales)
     want = tfc.NoisyNormal(loc=means[:, 0], scale=np.exp(log_scales[:, 0])).prob(y)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-
-
-def test_split_takes_logits_means_scales_of_each_channel():
-    packed = tf.range(2 * 3 * 5, dtype=tf.float32)[None] / 10  # K = 2, C = 5
-    logits, means, log_scales = GaussianMixture(2).split(packed)
-    assert logits.shape == (1, 5, 2)
-    np.testing.assert_allclose(logits[0, 1], [0.1, 0.6])
-    np.testing.assert_allclose(means[0, 1], [1.1, 1.6])
-    np.testing.assert_allclose(log_scales[0, 1], [2.1, 2.6], rtol=1e-6)
-
-
-def test_gradients_reach_all_parameters():
-    parameters = tf.Variable(tf.random.stateless_normal([1, 3 * 3 * 4], [1, 2]))
-    with tf.GradientTape() as tape:
-        _, bits = GaussianMixture(3)(tf.constant([[0.3, -1.4, 2.2, 0.1]]), parameters)
-        loss = tf.reduce_sum(bits)
-    gradient = tf.reshape(tape.gradient(loss, parameters), [3, -1]).numpy()
-    assert np.all(np.isfinite(gradient))
-    assert np.all(np.abs(gradient).max(1) > 1e-4), "logits, means and scales all matter"
-
-
-def test_evaluation_rounds_and_clips():
-    latents = tf.constant([[0.4, -400.0, 300.0, 1.6]])
-    coded, bits = GaussianMixture(3)(latents, tf.zeros([1, 36]), training=False)
-    np.testing.assert_array_equal(coded, [[0, -255, 256, 2]])
-    assert np.all(bits.numpy() <= -np.log2(mixture.LIKELIHOOD_FLOOR) + 1e-3)

@@ -8,7 +8,8 @@ model, section 3.3 and the appendix the ablations.
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfclic.entropy.mixture import LIKELIHOOD_FLOOR, GaussianMixture
+from tfclic.entropy.gaussian_mixture import GaussianMixture
+from tfclic.entropy.mixture import LIKELIHOOD_FLOOR
 from tfclic.layers import (
     Attention,
     BlockAnalysis,
