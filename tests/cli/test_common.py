@@ -1,0 +1,63 @@
+"""Errors become sentences and exit statuses; one bad file does not stop the others."""
+
+import argparse
+
+import pytest
+
+from tfclic import errors
+from tfclic.cli import common
+
+
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error, status",
+    [
+        (errors.UsageError("What."), 2),
+        (errors.ImageError("What."), 3),
+        (errors.FileFormatError("What."), 4),
+        (errors.ModelError("What."), 5),
+    ],
+)
+def test_errors_become_a_sentence_and_a_status(capsys, error, status):
+    assert common.guarded(fail, error, "name") == status
+    assert capsys.readouterr().err == "name: What.\n"
+
+
+def test_an_interrupt_is_told(capsys):
+    assert common.guarded(fail, KeyboardInterrupt(), "name") == 130
+    assert capsys.readouterr().err == "name: Interrupted.\n"
+
+
+def test_mistakes_of_ours_are_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        common.guarded(fail, ZeroDivisionError(), "name")
+
+
+def test_each_file_is_worked_on_and_the_highest_status_is_told(capsys):
+    def work(file):
+        return file if isinstance(file, str) else fail(file)
+
+    files = ["one", errors.FileFormatError("Bad file."), "two", errors.ImageError("Bad image.")]
+    assert common.each_file("name", files, work) == 4
+    told = capsys.readouterr()
+    assert told.out == "one\ntwo\n"
+    assert told.err == "name: Bad file.\nname: Bad image.\nname: 2 of 4 files failed.\n"
+
+
+def test_a_fatal_error_ends_the_work():
+    with pytest.raises(errors.ModelError):
+        common.each_file("name", [errors.ModelError("No."), 1 / 3], fail, fatal=errors.ModelError)
+
+
+@pytest.mark.parametrize("text, value", [("0", 0), ("100", 100), ("12.5", 12.5)])
+def test_qualities_are_parsed(text, value):
+    assert common.quality(text) == value
+
+
+@pytest.mark.parametrize("text", ["-1", "101", "nan", "best", ""])
+def test_other_qualities_are_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="0 to 100"):
+        common.quality(text)

@@ -1,0 +1,121 @@
+"""bin/compress, over the toy model."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfclic.cli import common, compress
+from tfclic.codec import runtime
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(toy_folder):
+    """Function that runs the program with arguments and the toy model; returns its exit status."""
+
+    def run(*words):
+        args = compress.make_parser().parse_intermixed_args(["--model=toy", *map(str, words)])
+        return common.guarded(compress.compress, args, "compress")
+
+    return run
+
+
+def test_the_file_lies_beside_the_photo_and_holds_it(run, photo, toy_codec, capsys):
+    assert run(photo, "--quality=100") == 0
+    data = photo.with_suffix(".tfclic").read_bytes()
+    assert np.array_equal(toy_codec.decompress(data), np.array(Image.open(photo)))
+    assert runtime.info(data)["quality"] == 100
+    told = capsys.readouterr()
+    rate = f"{8 * len(data) / 1200:.3f} bpp, {3600 / len(data):.1f}:1 of raw"
+    sizes = f"40x30, {photo.stat().st_size:,} -> {len(data):,} bytes"
+    assert told.out.startswith(f"{photo} -> {photo.with_suffix('.tfclic')}: {sizes}, {rate}, ")
+    assert told.err == ""
+
+
+def test_the_default_quality_is_in_the_middle(run, photo):
+    run(photo)
+    data = photo.with_suffix(".tfclic").read_bytes()
+    assert runtime.info(data)["quality"] == pytest.approx(50, abs=1e-3)
+
+
+def test_a_bad_photo_does_not_stop_the_others(run, photo, tmp_path, monkeypatch, capsys):
+    loads = []
+    original = runtime.Codec.__init__
+    monkeypatch.setattr(
+        runtime.Codec, "__init__", lambda self, model: loads.append(original(self, model))
+    )
+    bad, last = tmp_path / "bad.png", tmp_path / "last.png"
+    bad.write_bytes(photo.read_bytes()[:100])
+    shutil.copy(photo, last)
+    folder = tmp_path / "coded"
+    assert run(photo, bad, tmp_path / "missing.png", "-o", folder, last) == 3
+    assert sorted(os.listdir(folder)) == ["last.tfclic", "photo.tfclic"]
+    assert len(loads) == 1
+    told = capsys.readouterr().err
+    assert "bad.png cannot be read as an image" in told
+    assert "missing.png cannot be read as an image: No such file or directory." in told
+    assert "2 of 4 files failed" in told
+
+
+def test_existing_files_are_replaced_by_force_only(run, photo, capsys):
+    target = photo.with_suffix(".tfclic")
+    target.write_bytes(b"mine")
+    assert run(photo) == 2
+    assert target.read_bytes() == b"mine"
+    assert "exists already" in capsys.readouterr().err
+    assert run(photo, "--force") == 0
+    assert target.read_bytes()[:3] == b"TFC"
+    assert run(photo, "-o", photo, "--force") == 2
+
+
+def test_a_background_is_used(run, tmp_path, toy_codec, capsys):
+    path = tmp_path / "clear.png"
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(path)
+    assert run(path) == 3
+    assert "--background COLOR" in capsys.readouterr().err
+    assert run(path, "--background=beige") == 0
+    pixels = toy_codec.decompress(path.with_suffix(".tfclic").read_bytes())
+    assert (pixels == [245, 245, 220]).all()
+    assert run(path, "--background=bege") == 2
+
+
+def test_what_gets_lost_is_noted(run, tmp_path, capsys):
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.full([4, 4], 65535, np.uint16)).save(path)
+    assert run(path) == 0
+    assert "deep.png: Its samples of more than 8 bits" in capsys.readouterr().err
+
+
+def test_a_missing_model_is_told_before_any_work(run, photo, capsys):
+    assert run(photo, "--model=large") == 5
+    assert "There is no model large" in capsys.readouterr().err
+    assert not photo.with_suffix(".tfclic").exists()
+
+
+def test_a_model_can_be_named_by_path(run, photo, toy_model, monkeypatch):
+    monkeypatch.delenv("TFCLIC_MODELS")
+    assert run(photo, "--model", toy_model) == 0
+
+
+@pytest.mark.parametrize("words", [[], ["a.png", "--quality=101"], ["a.png", "--bad"]])
+def test_wrong_usage_exits_with_2(run, words):
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+    assert caught.value.code == 2
+
+
+def test_the_program_as_a_process(photo, toy_folder):
+    command = [sys.executable, "-m", "tfclic.cli.compress", "--model", "toy", str(photo)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    done = subprocess.run([*command, "--quality=x"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2

@@ -1,0 +1,118 @@
+"""bin/decompress, over the toy model."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfclic.cli import common, decompress
+from tfclic.codec import runtime
+
+
+@pytest.fixture
+def run(toy_folder):
+    """Function that runs the program with arguments; returns its exit status."""
+
+    def run(*words):
+        args = decompress.make_parser().parse_intermixed_args([str(word) for word in words])
+        return common.guarded(decompress.decompress, args, "decompress")
+
+    return run
+
+
+@pytest.fixture
+def pixels(make_pixels):
+    return make_pixels(30, 40)
+
+
+@pytest.fixture
+def coded(tmp_path, toy_codec, pixels):
+    """Path of a `.tfclic` file of `pixels`."""
+    path = tmp_path / "photo.tfclic"
+    path.write_bytes(toy_codec.compress(pixels))
+    return path
+
+
+def test_a_png_lies_beside_the_file(run, coded, pixels, capsys):
+    assert run(coded) == 0
+    target = coded.with_suffix(".png")
+    assert np.array_equal(np.array(Image.open(target)), pixels)
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{coded} -> {target}: 40x30, {coded.stat().st_size:,} -> ")
+    assert told.err == ""
+
+
+def test_the_extension_says_the_format(run, coded, tmp_path):
+    for name, kind in (("a.jpg", "JPEG"), ("a.bmp", "BMP"), ("a", "PNG")):
+        assert run(coded, "-o", tmp_path / name) == 0
+        assert Image.open(tmp_path / name).format == kind
+
+
+def test_an_unknown_extension_is_refused(run, coded, capsys):
+    assert run(coded, "-o", coded.with_suffix(".xyz")) == 2
+    assert ".xyz files cannot be written" in capsys.readouterr().err
+
+
+def test_grayscale_is_written_as_grayscale(run, tmp_path, toy_codec, make_pixels):
+    (tmp_path / "gray.tfclic").write_bytes(toy_codec.compress(make_pixels(5, 7, 1)))
+    assert run(tmp_path / "gray.tfclic") == 0
+    assert Image.open(tmp_path / "gray.png").mode == "L"
+
+
+def test_existing_images_are_replaced_by_force_only(run, coded):
+    target = coded.with_suffix(".png")
+    target.write_bytes(b"mine")
+    assert run(coded) == 2
+    assert target.read_bytes() == b"mine"
+    assert run(coded, "--force") == 0
+    assert target.read_bytes() != b"mine"
+
+
+def test_the_model_is_found_by_its_fingerprint(run, coded, export_toy, tmp_path, monkeypatch):
+    export_toy(tmp_path / "more", "other", 3, "deadbeef")
+    other = tmp_path / "other.tfclic"
+    other.write_bytes(runtime.load(tmp_path / "more" / "other").compress(np.zeros([2, 2], "u1")))
+    listed = os.pathsep.join([os.environ["TFCLIC_MODELS"], str(tmp_path / "more")])
+    monkeypatch.setenv("TFCLIC_MODELS", listed)
+    assert run(coded, other, "-o", tmp_path / "out") == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["other.png", "photo.png"]
+
+
+def test_a_missing_model_is_told(run, coded, monkeypatch, capsys):
+    monkeypatch.delenv("TFCLIC_MODELS")
+    assert run(coded) == 5
+    assert "needs the model with fingerprint 00ff10ab" in capsys.readouterr().err
+    assert not coded.with_suffix(".png").exists()
+
+
+def test_damaged_files_are_refused_before_any_model_is_loaded(
+    run, coded, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(runtime, "Codec", None)
+    data = coded.read_bytes()
+    damages = [data[:-1], data[:20], b"", data[:30] + b"X" + data[31:], b"GIF89a"]
+    for number, damaged in enumerate(damages):
+        (tmp_path / f"{number}.tfclic").write_bytes(damaged)
+    paths = [tmp_path / f"{number}.tfclic" for number in range(len(damages))]
+    assert run(*paths) == 4
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("It is ") == len(damages)
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_damaged_file_is_refused_as_such_even_if_the_output_exists(run, coded):
+    assert run(coded) == 0
+    coded.write_bytes(coded.read_bytes()[:-1])
+    assert run(coded) == 4
+
+
+def test_an_image_is_a_foreign_file(run, photo):
+    assert run(photo) == 4
+
+
+def test_a_missing_file_is_told_and_does_not_stop_the_others(run, coded, tmp_path, capsys):
+    assert run(tmp_path / "missing.tfclic", coded) == 4
+    assert coded.with_suffix(".png").exists()
+    assert "missing.tfclic cannot be read: No such file" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""An exported model: it codes like the codec it was made from, and needs nothing of it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import errors
+from tfclic.codec import container, export, runtime
+
+SIZES = [(1, 1), (1, 70), (64, 64), (65, 3), (90, 130)]
+
+
+def image(height, width, channels=3):
+    """A smooth image."""
+    rows, columns = np.mgrid[:height, :width] / 40
+    waves = [np.sin(rows + shift) + np.cos(columns) for shift in range(channels)]
+    return np.clip(128 + 20 * np.stack(waves, -1), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def exported(codec, tmp_path_factory):
+    """Path of the exported tiny codec."""
+    folder = tmp_path_factory.mktemp("exported")
+    return export.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
+
+
+@pytest.fixture(scope="module")
+def loaded(exported):
+    return runtime.load(exported)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sizes_and_colours_come_back(loaded, size, channels):
+    pixels = image(*size, channels)
+    data = loaded.compress(pixels, quality=70)
+    decoded = loaded.decompress(data)
+    assert decoded.shape == (size if channels == 1 else pixels.shape)
+    assert decoded.dtype == np.uint8
+
+
+def test_file_equals_what_the_encoder_knows(loaded):
+    pixels = image(90, 130)
+    for quality in (0, 37.5, 100):
+        known = loaded.evaluate(pixels, quality)
+        data = loaded.compress(pixels, quality)
+        assert known["file"] == data
+        np.testing.assert_array_equal(loaded.decode_latents(data), known["latents"])
+        np.testing.assert_array_equal(loaded.decompress(data), known["reconstruction"])
+        payload = len(container.parse(data).payload.numpy())
+        assert len(data) - payload <= 24
+        assert 8 * payload == pytest.approx(known["estimated_bits"], rel=0.01, abs=64)
+
+
+def test_fidelity_is_that_of_the_codec(codec, loaded):
+    pixels = image(64, 128)
+    want = codec(tf.constant(pixels[None] / 255.0, tf.float32), tf.constant([100.0])).reconstruction
+    want = np.clip(want[0] * 255, 0, 255)
+    got = loaded.decompress(loaded.compress(pixels, quality=100)).astype(float)
+    assert np.abs(got - want).mean() < 1, "weights of half the bits change little"
+
+
+def test_size_rises_with_quality(loaded):
+    pixels = image(90, 130)
+    sizes = [len(loaded.compress(pixels, q)) for q in (0, 25, 50, 75, 100)]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
+
+
+def test_another_model_is_refused_by_its_fingerprint(loaded, make_codec, tmp_path):
+    other = runtime.load(export.save(make_codec(mixtures=2), tmp_path, "other"))
+    assert other.model.fingerprint != loaded.model.fingerprint
+    with pytest.raises(errors.ModelError, match=loaded.model.fingerprint):
+        other.decompress(loaded.compress(image(64, 64)))
+
+
+def test_the_graph_itself_refuses_damaged_files(loaded, exported):
+    functions = tf.saved_model.load(str(exported))
+    data = bytearray(loaded.compress(image(64, 64)))
+    data[-6] ^= 1
+    with pytest.raises(tf.errors.InvalidArgumentError, match="corrupted"):
+        functions.decompress(tf.constant(bytes(data)))
+
+
+def test_versions_count_up_and_cards_tell(codec, exported):
+    card = json.loads((exported / "model_card.json").read_text())
+    assert exported.name == "1" and card["version"] == 1
+    assert card["name"] == "tiny" and card["training"] == {"steps": 0}
+    assert card["fingerprint"] == export.ExportedCodec(codec).fingerprint.hex()
+    assert export.save(codec, exported.parents[1], "tiny").name == "2"
+
+
+def test_loading_does_not_need_the_compression_package(exported):
+    program = """if True:
+        import sys
+        import numpy as np
+        import tfclic
+        codec = tfclic.load(sys.argv[1])
+        pixels = np.full([20, 30, 3], 130, np.uint8)
+        assert codec.decompress(codec.compress(pixels, quality=50)).shape == pixels.shape
+        found = {"tensorflow_compression", "tensorflow_probability", "tfclic.models"}
+        print(sorted(found & set(sys.modules)))
+    """
+    run = [sys.executable, "-c", program, str(exported)]
+    result = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_signatures_work_on_batches(loaded, exported):
+    functions = tf.saved_model.load(str(exported)).signatures
+    pngs = [tf.io.encode_png(image(*size)).numpy() for size in [(30, 40), (64, 20)]]
+    files = functions["compress"](images=tf.constant(pngs), qualities=tf.constant([20.0, 80.0]))[
+        "files"
+    ]
+    pixels = image(64, 20)
+    assert files[1].numpy() == loaded.compress(pixels, quality=80)
+    decoded = functions["decompress"](files=files)["images"]
+    assert tf.io.decode_png(decoded[0]).shape == (30, 40, 3)

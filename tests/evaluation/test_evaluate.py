@@ -1,0 +1,67 @@
+"""Measurements of the toy model, and what they are averaged and compared to."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tfclic.evaluation import evaluate, metrics
+
+
+def test_a_measurement_is_that_of_the_file(toy_codec, make_pixels):
+    pixels = make_pixels(180, 190)
+    measured = evaluate.measure(toy_codec, pixels, 0)
+    data = toy_codec.compress(pixels, 0)
+    decoded = toy_codec.decompress(data)
+    assert measured.bpp == 8 * len(data) / (180 * 190)
+    assert measured.psnr == metrics.psnr(pixels, decoded)
+    assert measured.ms_ssim == pytest.approx(metrics.ms_ssim(pixels, decoded))
+    assert measured.encoding_time > 0 and measured.decoding_time > 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_sound_codec_is_verified(toy_codec, make_pixels, channels):
+    pixels = make_pixels(20, 30, channels)
+    found = evaluate.verify(toy_codec, pixels[..., 0] if channels == 1 else pixels, 0)
+    assert found.passed
+    assert found.latents_differ == 0 and found.psnr_difference == 0
+    assert 0 < found.file_bytes - found.estimated_bytes <= 24
+
+
+def test_disagreement_is_found(toy_codec, make_pixels):
+    class Liar:
+        """Tells other latents, another size and another reconstruction than the file has."""
+
+        decode_latents = toy_codec.decode_latents
+        decompress = toy_codec.decompress
+
+        @staticmethod
+        def evaluate(pixels, quality):
+            told = toy_codec.evaluate(pixels, quality)
+            latents = told["latents"].copy()
+            latents[0, 0, :2] += 1
+            other = np.zeros_like(told["reconstruction"])
+            bits = 2 * told["estimated_bits"]
+            return {**told, "latents": latents, "estimated_bits": bits, "reconstruction": other}
+
+    found = evaluate.verify(Liar, make_pixels(20, 30), 0)
+    assert found.latents_differ == 2
+    assert not found.size_agrees and not found.psnr_agrees and not found.passed
+
+
+def test_averages_leave_out_what_is_missing():
+    one = evaluate.Measurement(1.0, 30.0, None, 0.1, 0.2)
+    two = evaluate.Measurement(2.0, 34.0, 0.9, 0.3, 0.4)
+    assert evaluate.average([one, two]) == pytest.approx((1.5, 32.0, 0.9, 0.2, 0.3))
+    assert evaluate.average([one]).ms_ssim is None
+
+
+def test_json_has_averages_and_images_and_no_infinity(toy_codec):
+    levels = [evaluate.Measurement(1.0, 30.0, None, 0.1, 0.2)]
+    levels.append(levels[0]._replace(psnr=math.inf))
+    content = evaluate.to_json(toy_codec, "made", [0.0, 100.0], {"a": levels, "b": levels})
+    assert content["name"] == "toy"
+    assert content["meta"]["dataset"] == "made"
+    assert content["results"]["psnr-rgb"] == [30.0, None]
+    assert content["results"]["quality"] == [0.0, 100.0]
+    assert content["images"]["b"]["bpp"] == [1.0, 1.0]

@@ -1,0 +1,145 @@
+"""What the programs share: their arguments, their errors, their exit statuses, several files."""
+
+import argparse
+import os
+import signal
+import sys
+
+from absl import app, flags, logging
+
+import tfclic
+from tfclic import errors
+
+EXIT_STATUSES = """\
+exit status: 0 all good; 2 usage, or an output that exists or cannot be written; 3 image unreadable
+or not supported; 4 file damaged or not a tfclic file; 5 model missing or not the one needed; 1
+anything else; with several files, the highest of theirs."""
+
+
+def parser(name, description, details=""):
+    """Returns an argparse parser for the program `name`; `details` are shown below its options."""
+    made = argparse.ArgumentParser(
+        prog=name,
+        description=description,
+        epilog=f"{details}\n{EXIT_STATUSES}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--version", action="version", version=f"tfclic {tfclic.__version__}")
+    return made
+
+
+def quality(text):
+    """Returns the quality (float, 0..100) that `text` says; for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 100")
+    return value
+
+
+def run(main, arguments_parser, argv=None):
+    """Runs a program and ends the process with its exit status.
+
+    Args:
+      main: function of the parsed arguments; returns an exit status.
+      arguments_parser: what `parser` returned.
+      argv: list of str, the program's name first. None: sys.argv.
+    """
+    quiet_tensorflow()
+    # An exception undoes what is half-written, where the signal itself would leave it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def parse(words):
+        flags.FLAGS.mark_as_parsed()
+        return arguments_parser.parse_intermixed_args(words[1:])
+
+    def guarded_main(args):
+        # The libraries' own remarks; absl shows them unless told otherwise after its start.
+        logging.set_verbosity(logging.ERROR)
+        return guarded(main, args, arguments_parser.prog)
+
+    app.run(guarded_main, argv=argv, flags_parser=parse)
+
+
+def guarded(main, args, name):
+    """Returns `main(args)`; an error becomes a sentence on stderr and its exit status."""
+    try:
+        status = main(args)
+        sys.stdout.flush()
+        return status
+    except errors.TfclicError as error:
+        complain(name, error)
+        return error.exit_status
+    except KeyboardInterrupt:
+        complain(name, "Interrupted.")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Who read our output has gone; the interpreter would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def complain(name, sentence):
+    """Prints a sentence for the user of the program `name` to stderr."""
+    print(f"{name}: {sentence}", file=sys.stderr, flush=True)
+
+
+def quiet_tensorflow():
+    """Keeps TensorFlow's own remarks off stderr; to be called before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def each_file(name, files, work, fatal=()):
+    """Works through files: a line for each, a progress bar if there are several, their errors.
+
+    Args:
+      name: of the program.
+      files: list of whatever `work` takes.
+      work: function of one of `files`; returns the line that tells the result, and may raise
+        errors.TfclicError, which does not stop the others.
+      fatal: class of errors that concern all files and are raised at once.
+
+    Returns:
+      The exit status: the highest of all files', 0 if all is good.
+    """
+    from tqdm import tqdm
+
+    statuses = []
+    # `None`: shown only if stderr is a terminal.
+    hidden = None if len(files) > 1 else True
+    with tqdm(files, unit="file", leave=False, disable=hidden) as bar:
+        for file in bar:
+            try:
+                line = work(file)
+                with tqdm.external_write_mode():
+                    print(line, flush=True)
+                statuses.append(0)
+            except fatal:
+                raise
+            except errors.TfclicError as error:
+                with tqdm.external_write_mode():
+                    complain(name, error)
+                statuses.append(error.exit_status)
+    failed = sum(status != 0 for status in statuses)
+    if failed and len(files) > 1:
+        complain(name, f"{failed} of {len(files)} files failed.")
+    return max(statuses, default=0)
+
+
+def result_line(source, target, pixels, coded_bytes, seconds):
+    """Returns the line that tells what became of one file.
+
+    Args:
+      source: path of the file that was read.
+      target: path of the file that was written.
+      pixels: uint8 array [H, W, 3] or [H, W], the image.
+      coded_bytes: int, size of the `.tfclic` file.
+      seconds: float, without starting TensorFlow and loading the model.
+    """
+    height, width = pixels.shape[:2]
+    sizes = f"{os.path.getsize(source):,} -> {os.path.getsize(target):,} bytes"
+    rate = f"{8 * coded_bytes / (width * height):.3f} bpp, {pixels.size / coded_bytes:.1f}:1 of raw"
+    return f"{source} -> {target}: {width}x{height}, {sizes}, {rate}, {seconds:.2f} s"

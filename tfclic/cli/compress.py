@@ -1,0 +1,80 @@
+"""bin/compress: images to `.tfclic` files."""
+
+import functools
+import time
+
+from tfclic import errors
+from tfclic.cli import common, outputs
+from tfclic.codec import catalog, images, runtime
+
+DETAILS = """\
+examples:
+  compress photo.jpg                    writes photo.tfclic beside it
+  compress --quality 80 photo.jpg -o small.tfclic
+  compress *.png -o coded/              one file each, in the folder coded
+
+Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
+Models are looked for in saved_models/ and in the folders that TFCLIC_MODELS lists.
+"""
+
+
+def make_parser():
+    parser = common.parser("compress", "Compresses images to small .tfclic files.", DETAILS)
+    parser.add_argument("photos", metavar="PHOTO", nargs="+", help="an image file (JPEG, PNG, ...)")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE|DIR",
+        help="the file to write, or the folder; default: PHOTO with .tfclic, beside it",
+    )  # fmt: skip
+    parser.add_argument(
+        "-q", "--quality", metavar="0..100", type=common.quality, default=runtime.DEFAULT_QUALITY,
+        help="0 smallest, 100 best, fractions allowed; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model", metavar="NAME|PATH", default=runtime.DEFAULT_MODEL, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--background", metavar="COLOR",
+        help="put transparent images on this colour (white, '#ff8800', ...)",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace existing files")
+    return parser
+
+
+def compress(args):
+    """Does what the parsed arguments say; returns the exit status."""
+    background = images.parse_color(args.background) if args.background else None
+    model = catalog.find(args.model)
+    pairs = outputs.plan(args.photos, args.output, ".tfclic")
+
+    @functools.lru_cache(maxsize=1)
+    def codec():
+        return runtime.Codec(model)
+
+    def work(pair):
+        source, target = pair
+        started = time.perf_counter()
+        photo = images.read(source, background)
+        outputs.check(target, args.photos, args.force)
+        for note in photo.notes:
+            common.complain("compress", f"{source}: {note}")
+        read = time.perf_counter() - started
+        loaded = codec()
+        started = time.perf_counter()
+        try:
+            data = loaded.compress(photo.pixels, args.quality)
+        except errors.TfclicError as error:
+            raise type(error)(f"{source}: {error}") from error
+        outputs.write(target, data, args.force)
+        seconds = read + time.perf_counter() - started
+        return common.result_line(source, target, photo.pixels, len(data), seconds)
+
+    return common.each_file("compress", pairs, work, fatal=errors.ModelError)
+
+
+def main(argv=None):
+    """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
+    common.run(compress, make_parser(), argv)
+
+
+if __name__ == "__main__":
+    main()

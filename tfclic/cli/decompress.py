@@ -1,0 +1,72 @@
+"""bin/decompress: `.tfclic` files to images."""
+
+import time
+
+from tfclic import errors
+from tfclic.cli import common, outputs
+from tfclic.codec import catalog, images, runtime
+
+DETAILS = """\
+examples:
+  decompress photo.tfclic               writes photo.png beside it
+  decompress photo.tfclic -o photo.jpg  in the format of the extension
+  decompress *.tfclic -o images/        PNG files, in the folder images
+
+Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
+The model that made a file is found in saved_models/ and in the folders that TFCLIC_MODELS lists.
+"""
+
+
+def make_parser():
+    parser = common.parser("decompress", "Turns .tfclic files back into images.", DETAILS)
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a .tfclic file")
+    parser.add_argument(
+        "-o", "--output", metavar="IMAGE|DIR",
+        help="the image to write, or the folder; default: FILE with .png, beside it",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace existing files")
+    return parser
+
+
+def decompress(args):
+    """Does what the parsed arguments say; returns the exit status."""
+    pairs = outputs.plan(args.files, args.output, ".png")
+    for _, target in pairs:
+        images.output_format(target)
+    codecs = {}
+
+    def work(pair):
+        source, target = pair
+        data = _read(source)
+        try:
+            fingerprint = runtime.info(data)["fingerprint"]
+            # Only now: that a file is damaged matters more than where it would go.
+            outputs.check(target, args.files, args.force)
+            if fingerprint not in codecs:
+                codecs[fingerprint] = runtime.Codec(catalog.find_fingerprint(fingerprint))
+            started = time.perf_counter()
+            pixels = codecs[fingerprint].decompress(data)
+        except errors.TfclicError as error:
+            raise type(error)(f"{source}: {error}") from error
+        outputs.write(target, images.encode(pixels, target), args.force)
+        seconds = time.perf_counter() - started
+        return common.result_line(source, target, pixels, len(data), seconds)
+
+    return common.each_file("decompress", pairs, work)
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise errors.FileFormatError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def main(argv=None):
+    """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
+    common.run(decompress, make_parser(), argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""bin/export: turns a trained workdir into saved_models/NAME/VERSION/."""
+
+import json
+import pathlib
+
+from tfclic import errors
+from tfclic.cli import common
+
+DETAILS = """\
+The version is the next free number. The weights are the moving averages of the run, where it kept
+them; any finished or interrupted run can be exported."""
+
+
+def arguments():
+    """The program's argparse parser."""
+    parser = common.parser("export", "Exports a trained model as a SavedModel.", DETAILS)
+    parser.add_argument("--workdir", required=True, help="folder of the training run")
+    parser.add_argument("--name", required=True, help="name of the exported model")
+    parser.add_argument("--folder", help="where to put it (default: saved_models/)")
+    return parser
+
+
+def export(args):
+    """Exports what `args` name; returns the exit status."""
+    from ml_collections import ConfigDict
+
+    from tfclic import models
+    from tfclic.codec import catalog
+
+    workdir = pathlib.Path(args.workdir)
+    try:
+        config = json.loads((workdir / "config.json").read_text())
+    except OSError:
+        raise errors.ModelError(f"{workdir} is not the folder of a training run.") from None
+    except ValueError:
+        raise errors.ModelError(f"{workdir / 'config.json'} is damaged.") from None
+    if args.name in ("", ".", "..") or "/" in args.name:
+        raise errors.UsageError(f"{args.name!r} cannot be the name of a model.")
+
+    from tfclic.codec import export as exporting
+    from tfclic.training import checkpoints
+
+    codec = models.build(ConfigDict(config["model"]))
+    step = checkpoints.restore_weights(codec, workdir)
+    record = json.loads((workdir / "record.json").read_text())
+    folder = args.folder or catalog.SAVED_MODELS
+    print(f"Exporting step {step} of {workdir} ...", flush=True)
+    path = exporting.save(codec, folder, args.name, config, record)
+    size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    print(f"{path}: {size / 1e6:.1f} MB")
+    return 0
+
+
+def main(argv=None):
+    """Runs the program and ends the process with its exit status."""
+    common.run(export, arguments(), argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Where the programs write, and how: planned before any work, whole or not at all."""
+
+import contextlib
+import os
+import secrets
+
+from tfclic import errors
+
+
+def plan(inputs, output, suffix):
+    """Decides the output of every input.
+
+    Args:
+      inputs: list of str, paths.
+      output: what -o says: a file or (always with several inputs) a folder; None: beside the input.
+      suffix: of the outputs that -o does not name, with its dot.
+
+    Returns:
+      List of (input, output) pairs of str.
+
+    Raises:
+      errors.UsageError: the same file is to be written twice, or -o is no folder and has to be one.
+    """
+    is_folder = output is not None and (
+        len(inputs) > 1 or output.endswith(os.sep) or os.path.isdir(output)
+    )
+    if is_folder and os.path.exists(output) and not os.path.isdir(output):
+        raise errors.UsageError(f"{output} is not a folder, which -o has to be for several files.")
+    pairs = []
+    for path in inputs:
+        folder, name = os.path.split(path)
+        beside = os.path.join(output if is_folder else folder, os.path.splitext(name)[0] + suffix)
+        pairs.append((path, output if output is not None and not is_folder else beside))
+    sources = {}
+    for path, target in pairs:
+        place = os.path.realpath(target)
+        if place in sources:
+            both = f"{sources[place]} and {path}"
+            raise errors.UsageError(f"{both} would both be written to {target}.")
+        sources[place] = path
+    if is_folder:
+        _make_folder(output)
+    return pairs
+
+
+def check(target, inputs, force):
+    """Refuses an output that must not be written.
+
+    Args:
+      target: str, path of the output.
+      inputs: the paths of all files that are read; none of them may be replaced.
+      force: whether an existing file may be replaced.
+
+    Raises:
+      errors.UsageError: if `target` must not, or cannot, be written.
+    """
+    folder = os.path.dirname(os.path.realpath(target))
+    if os.path.realpath(target) in {os.path.realpath(path) for path in inputs}:
+        raise errors.UsageError(f"{target} is an input too; name another output with -o.")
+    if os.path.exists(target):
+        if not os.path.isfile(target):
+            raise errors.UsageError(f"{target} is not a file that can be replaced.")
+        if not force:
+            raise _exists(target)
+    elif not os.path.isdir(folder):
+        raise errors.UsageError(f"{target} cannot be written: there is no folder {folder}.")
+
+
+def write(target, data, force):
+    """Writes a file: all of it appears at once, or nothing does.
+
+    Args:
+      target: str, path of the file.
+      data: bytes.
+      force: whether an existing file is replaced.
+
+    Raises:
+      errors.UsageError: it exists and `force` is false, or it cannot be written.
+    """
+    # A link goes on pointing to what is written.
+    target = os.path.realpath(target)
+    temporary = os.path.join(os.path.dirname(target), f".tfclic-{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+            if force:
+                os.replace(temporary, target)
+            else:
+                _publish(temporary, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+    except OSError as error:
+        raise errors.UsageError(f"{target} cannot be written: {error.strerror}.") from error
+
+
+def _publish(temporary, target):
+    """Gives a file its final name, unless a file with that name has appeared meanwhile."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise _exists(target) from None
+    except OSError:
+        # A file system without hard links.
+        if os.path.exists(target):
+            raise _exists(target) from None
+        os.replace(temporary, target)
+
+
+def _make_folder(folder):
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise errors.UsageError(f"{folder} cannot be made: {error.strerror}.") from error
+
+
+def _exists(target):
+    return errors.UsageError(f"{target} exists already; --force replaces it.")

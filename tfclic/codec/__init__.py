@@ -1,0 +1,1 @@
+"""The file, the exported graph, and images in and out."""

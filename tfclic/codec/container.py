@@ -1,0 +1,264 @@
+"""The `.tfclic` file: a header, the range coder's string, a checksum.
+
+| bytes | what |
+|---|---|
+| 3 | `TFC` |
+| 1 | bits 0-3: format version, 1; bit 4: the image is grayscale; bits 5-7: zero |
+| 1-5 | length of the whole file, varint |
+| 4 | fingerprint of the model |
+| 2 | quality, little-endian, 0..65535 for 0..100 |
+| 1-3 | width, varint |
+| 1-3 | height, varint |
+| ... | payload |
+| 4 | checksum: the first 4 bytes of FarmHash64 (`tf.fingerprint`) of everything before |
+
+A varint is LEB128: 7 bits per byte, the lowest first, the top bit set in all bytes but the last, no
+superfluous zero bytes. Files below 256 MiB spend at most 24 bytes on all but the payload.
+
+The checksum covers the magic, the version and the length too, but those are judged first, so that
+a foreign, a newer and a truncated file are told apart from a corrupted one. Nothing else is
+believed before the checksum holds.
+
+Everything is made of TensorFlow ops and runs eagerly as well as inside the exported graph: there is
+one definition of the file. Comparisons are ops too, since `==` between tensors can mean identity
+where a graph is traced. All tensors are scalars unless said otherwise.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfclic import errors
+
+MAGIC = b"TFC"
+VERSION = 1
+GRAYSCALE_FLAG = 1 << 4
+MAX_QUALITY_CODE = 65535
+MAX_SIDE = (1 << 21) - 1
+MAX_PIXELS = 1 << 31
+
+OK, NOT_TFCLIC, NEWER_VERSION, TRUNCATED, CORRUPTED = range(5)
+
+SENTENCES = {
+    NOT_TFCLIC: "It is not a tfclic file.",
+    NEWER_VERSION: "It is of a newer format than this tfclic knows; update tfclic.",
+    TRUNCATED: "It is truncated: its end is missing.",
+    CORRUPTED: "It is corrupted: its content is not what was written.",
+}
+
+_VARINT_BYTES = 5
+_CHECKSUM_BYTES = 4
+# Where the header ends at the latest, and at the earliest.
+_LONGEST_HEADER = len(MAGIC) + 1 + _VARINT_BYTES + 4 + 2 + 2 * _VARINT_BYTES
+_SHORTEST_FILE = len(MAGIC) + 1 + 1 + 4 + 2 + 1 + 1 + _CHECKSUM_BYTES
+
+_ALL_BYTES = [bytes([value]) for value in range(256)]
+_ALL_HEX = [f"{value:02x}" for value in range(256)]
+
+
+class Header(NamedTuple):
+    """What `parse` finds in a file; everything but `status` is void unless status is OK.
+
+    Attributes:
+      status: int32, OK or one of the other codes of this module.
+      grayscale: bool.
+      fingerprint: string of 4 bytes, the model's.
+      quality: int32, the quality code 0..65535 (see `quality_of`).
+      width: int32, pixels.
+      height: int32, pixels.
+      payload: string.
+    """
+
+    status: tf.Tensor
+    grayscale: tf.Tensor
+    fingerprint: tf.Tensor
+    quality: tf.Tensor
+    width: tf.Tensor
+    height: tf.Tensor
+    payload: tf.Tensor
+
+
+def quality_code(quality):
+    """Returns the int32 code of a float32 `quality` in 0..100, for the header."""
+    code = tf.round(tf.cast(quality, tf.float32) * (MAX_QUALITY_CODE / 100))
+    return tf.clip_by_value(tf.cast(code, tf.int32), 0, MAX_QUALITY_CODE)
+
+
+def quality_of(code):
+    """Returns the float32 quality 0..100 that an int32 `code` stands for.
+
+    Encoders have to use `quality_of(quality_code(quality))`, which is all that the decoder knows.
+    """
+    return tf.cast(code, tf.float32) * 100 / MAX_QUALITY_CODE
+
+
+def pack(fingerprint, width, height, quality16, grayscale, payload):
+    """Makes a file.
+
+    Args:
+      fingerprint: string of 4 bytes.
+      width, height: int32, pixels, 1 to MAX_SIDE, at most MAX_PIXELS together.
+      quality16: int32, quality code 0..65535.
+      grayscale: bool.
+      payload: string.
+
+    Returns:
+      string, the bytes of the file.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the image is larger than a file can say.
+    """
+    width, height = tf.cast(width, tf.int64), tf.cast(height, tf.int64)
+    too_large = "The image is empty, or too large for a tfclic file."
+    with tf.control_dependencies([tf.debugging.Assert(_is_size(width, height), [too_large])]):
+        size = tf.strings.join([_varint(width), _varint(height)])
+    flags = VERSION + GRAYSCALE_FLAG * tf.cast(grayscale, tf.int64)
+    quality = tf.cast(quality16, tf.int64)
+    middle = tf.strings.join(
+        [fingerprint, _bytes(tf.stack([quality % 256, quality // 256])), size, payload]
+    )
+    start = tf.strings.join([MAGIC, _bytes(flags[None])])
+    rest = tf.cast(tf.strings.length(start) + tf.strings.length(middle), tf.int64) + _CHECKSUM_BYTES
+    length = rest
+    for count in range(1, _VARINT_BYTES + 1):
+        # The length counts its own bytes, and there is a `count` that fits them exactly.
+        candidate = rest + count
+        length = tf.where(tf.equal(_varint_size(candidate), count), candidate, length)
+    body = tf.strings.join([start, _varint(length), middle])
+    return tf.strings.join([body, _checksum(body)])
+
+
+def parse(data):
+    """Takes a file apart, and never fails: `status` tells what is wrong with `data`, a string."""
+    actual = tf.cast(tf.strings.length(data), tf.int64)
+    padded = tf.strings.join([_slice(data, 0, _LONGEST_HEADER), b"\0" * _LONGEST_HEADER])
+    head = tf.cast(tf.io.decode_raw(padded, tf.uint8), tf.int64)
+    magic = _slice(padded, 0, len(MAGIC))
+    flags = head[len(MAGIC)]
+    length, position, length_is_valid = _read_varint(head, len(MAGIC) + 1)
+    fingerprint = _slice(padded, position, 4)
+    quality = head[position + 4] + 256 * head[position + 5]
+    width, position, width_is_valid = _read_varint(head, position + 6)
+    height, position, height_is_valid = _read_varint(head, position)
+
+    before_checksum = tf.maximum(actual - _CHECKSUM_BYTES, 0)
+    body = _slice(data, 0, before_checksum)
+    checksum = _slice(data, before_checksum, _CHECKSUM_BYTES)
+    sound = length_is_valid & tf.equal(length, actual) & tf.equal(checksum, _checksum(body))
+    sound &= tf.equal(flags & ~GRAYSCALE_FLAG, VERSION) & (position <= before_checksum)
+    sound &= width_is_valid & height_is_valid & _is_size(width, height)
+
+    status = tf.where(sound, OK, CORRUPTED)
+    cut_short = (actual < _SHORTEST_FILE) | (length_is_valid & (actual < length))
+    status = tf.where(cut_short, TRUNCATED, status)
+    status = tf.where((flags & 15 > VERSION) & (actual > len(MAGIC)), NEWER_VERSION, status)
+    # The beginning of the magic alone is a truncated file, nothing at all is none.
+    known = tf.minimum(actual, len(MAGIC))
+    foreign = tf.not_equal(_slice(magic, 0, known), _slice(MAGIC, 0, known))
+    status = tf.where(foreign | tf.equal(actual, 0), NOT_TFCLIC, status)
+
+    start = tf.where(sound, position, 0)
+    return Header(
+        status=status,
+        grayscale=sound & tf.not_equal(flags & GRAYSCALE_FLAG, 0),
+        fingerprint=fingerprint,
+        quality=tf.cast(quality, tf.int32),
+        width=tf.cast(tf.where(sound, width, 0), tf.int32),
+        height=tf.cast(tf.where(sound, height, 0), tf.int32),
+        payload=_slice(data, start, tf.where(sound, before_checksum - start, 0)),
+    )
+
+
+def check(header, fingerprint=None):
+    """Refuses what is not a sound file.
+
+    Args:
+      header: what `parse` returned.
+      fingerprint: 4 bytes; the model's that is about to decode. None: any.
+
+    Returns:
+      `header`; in a graph, its tensors wait for the checks.
+
+    Raises:
+      errors.FileFormatError: eagerly, if the status is not OK; the sentence says why.
+      errors.ModelError: eagerly, if the file was made by another model.
+      tf.errors.InvalidArgumentError: in a graph, with the same sentences.
+    """
+    if tf.executing_eagerly():
+        status = int(header.status)
+        if status != OK:
+            raise errors.FileFormatError(SENTENCES[status])
+        if fingerprint is not None and header.fingerprint.numpy() != fingerprint:
+            raise errors.ModelError(_other_model(header.fingerprint).numpy().decode())
+        return header
+    sentences = [SENTENCES.get(status, "") for status in range(CORRUPTED + 1)]
+    checks = [
+        tf.debugging.Assert(tf.equal(header.status, OK), [tf.gather(sentences, header.status)])
+    ]
+    if fingerprint is not None:
+        with tf.control_dependencies(checks):
+            is_ours = tf.equal(header.fingerprint, fingerprint)
+            checks = [tf.debugging.Assert(is_ours, [_other_model(header.fingerprint)])]
+    with tf.control_dependencies(checks):
+        return Header(*(tf.identity(field) for field in header))
+
+
+def hexadecimal(fingerprint):
+    """Returns the 8 hex digits of a fingerprint (string of 4 bytes) as a string."""
+    return tf.strings.reduce_join(tf.gather(_ALL_HEX, _values(fingerprint)))
+
+
+def _other_model(fingerprint):
+    return tf.strings.join(
+        ["It was made by another model, whose fingerprint is ", hexadecimal(fingerprint), "."]
+    )
+
+
+def _is_size(width, height):
+    # Both sides are bounded first, so that their product cannot overflow.
+    inside = (width >= 1) & (height >= 1) & (width <= MAX_SIDE) & (height <= MAX_SIDE)
+    return inside & (tf.minimum(width, MAX_SIDE) * tf.minimum(height, MAX_SIDE) <= MAX_PIXELS)
+
+
+def _slice(string, start, length):
+    # Python integers and int64 tensors do not mix in a graph without this.
+    return tf.strings.substr(string, tf.cast(start, tf.int64), tf.cast(length, tf.int64))
+
+
+def _values(string):
+    return tf.cast(tf.io.decode_raw(string, tf.uint8), tf.int32)
+
+
+def _bytes(values):
+    """Returns the string whose bytes are `values`, an integer vector of 0..255."""
+    return tf.strings.reduce_join(tf.gather(_ALL_BYTES, values))
+
+
+def _checksum(body):
+    return _bytes(tf.cast(tf.fingerprint(body[None])[0, :_CHECKSUM_BYTES], tf.int32))
+
+
+def _varint_size(value):
+    """Returns how many bytes (int64) the varint of `value` (int64, 0..2^35 - 1) has."""
+    limits = tf.constant([1 << (7 * count) for count in range(1, _VARINT_BYTES)], tf.int64)
+    return 1 + tf.reduce_sum(tf.cast(value >= limits, tf.int64))
+
+
+def _varint(value):
+    """Returns the string that codes `value`, int64."""
+    count = _varint_size(value)
+    place = tf.range(_VARINT_BYTES, dtype=tf.int64)
+    groups = tf.bitwise.right_shift(value, 7 * place) & 127
+    return _bytes((groups + 128 * tf.cast(place < count - 1, tf.int64))[:count])
+
+
+def _read_varint(head, position):
+    """Reads a varint in `head` (int64 [n]) at `position`: (value, position after it, is valid)."""
+    groups = head[position : position + _VARINT_BYTES]
+    ended = tf.cast(groups < 128, tf.int32)
+    count = tf.minimum(tf.argmax(ended), _VARINT_BYTES - 1) + 1
+    place = tf.range(_VARINT_BYTES, dtype=tf.int64)
+    parts = tf.bitwise.left_shift(groups & 127, 7 * place)
+    value = tf.reduce_sum(tf.where(place < count, parts, 0))
+    valid = tf.reduce_any(groups < 128) & tf.equal(_varint_size(value), count)
+    return value, tf.cast(position, tf.int64) + count, valid

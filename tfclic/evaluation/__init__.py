@@ -1,0 +1,1 @@
+"""Measures of rate and quality, and curves of them."""

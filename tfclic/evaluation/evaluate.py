@@ -1,0 +1,171 @@
+"""Measures a codec on images, from real files, and checks that files and estimates agree."""
+
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from tfclic.evaluation import metrics
+
+# What an exported model has to keep to.
+SIZE_TOLERANCE = 0.01
+SIZE_ALLOWANCE_BYTES = 24
+PSNR_TOLERANCE_DB = 0.01
+
+
+class Measurement(NamedTuple):
+    """One image at one quality.
+
+    Attributes:
+      bpp: float, bits of the file per pixel.
+      psnr: float, dB.
+      ms_ssim: float, or None for small images.
+      encoding_time: float, seconds.
+      decoding_time: float, seconds.
+    """
+
+    bpp: float
+    psnr: float
+    ms_ssim: float
+    encoding_time: float
+    decoding_time: float
+
+
+# Names of its fields in JSON files, which are those of the published curves.
+JSON_NAMES = ("bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time")
+
+
+class Verification(NamedTuple):
+    """What a file and its encoder say about the same image at one quality.
+
+    Attributes:
+      latents_differ: int, how many decoded latents are not the encoder's.
+      file_bytes: int, size of the file.
+      estimated_bytes: float, the model's own estimate.
+      psnr_difference: float, dB, of the decoded file's and the encoder-side PSNR.
+    """
+
+    latents_differ: int
+    file_bytes: int
+    estimated_bytes: float
+    psnr_difference: float
+
+    @property
+    def size_excess(self):
+        """How far the size is from the estimate, in units of what is tolerated (1: just so)."""
+        tolerated = SIZE_TOLERANCE * self.estimated_bytes + SIZE_ALLOWANCE_BYTES
+        return abs(self.file_bytes - self.estimated_bytes) / tolerated
+
+    @property
+    def size_agrees(self):
+        """Whether the size is what the model estimates."""
+        return self.size_excess <= 1
+
+    @property
+    def psnr_agrees(self):
+        """Whether the file's PSNR is the encoder's."""
+        return self.psnr_difference <= PSNR_TOLERANCE_DB
+
+    @property
+    def passed(self):
+        """Whether all three agree."""
+        return not self.latents_differ and self.size_agrees and self.psnr_agrees
+
+
+def measure(codec, pixels, quality):
+    """Compresses and decompresses an image.
+
+    Args:
+      codec: a `tfclic.codec.runtime.Codec`.
+      pixels: uint8 array [H, W, 3] or [H, W], 0..255.
+      quality: float, 0..100.
+
+    Returns:
+      A `Measurement`.
+    """
+    started = time.perf_counter()
+    data = codec.compress(pixels, quality)
+    encoded = time.perf_counter()
+    decoded = codec.decompress(data)
+    ended = time.perf_counter()
+    height, width = pixels.shape[:2]
+    return Measurement(
+        bpp=8 * len(data) / (height * width),
+        psnr=metrics.psnr(pixels, decoded),
+        ms_ssim=metrics.ms_ssim(pixels, decoded),
+        encoding_time=encoded - started,
+        decoding_time=ended - encoded,
+    )
+
+
+def verify(codec, pixels, quality):
+    """Compares a file of `codec` with what its encoder knew.
+
+    Args:
+      codec: a `tfclic.codec.runtime.Codec`.
+      pixels: uint8 array [H, W, 3] or [H, W], 0..255; grayscale is taken as colour.
+      quality: float, 0..100.
+
+    Returns:
+      A `Verification`.
+    """
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=-1)
+    encoder = codec.evaluate(pixels, quality)
+    latents = codec.decode_latents(encoder["file"])
+    expected = encoder["latents"]
+    same_shape = latents.shape == expected.shape
+    of_file = metrics.psnr(pixels, codec.decompress(encoder["file"]))
+    of_encoder = metrics.psnr(pixels, encoder["reconstruction"])
+    return Verification(
+        latents_differ=int(np.sum(latents != expected)) if same_shape else expected.size,
+        file_bytes=len(encoder["file"]),
+        estimated_bytes=encoder["estimated_bits"] / 8,
+        # Infinity less infinity is no number.
+        psnr_difference=0.0 if of_file == of_encoder else abs(of_file - of_encoder),
+    )
+
+
+def average(measurements):
+    """Returns the `Measurement` of means (PSNR in dB) over a list of them; None if none has one."""
+
+    def mean(values):
+        known = [value for value in values if value is not None]
+        return math.fsum(known) / len(known) if known else None
+
+    return Measurement(*(mean(values) for values in zip(*measurements)))
+
+
+def to_json(codec, dataset, qualities, by_image):
+    """Makes the content of a JSON file, in the form of the published curves.
+
+    Args:
+      codec: the `tfclic.codec.runtime.Codec` that was measured.
+      dataset: str, the name of the images as a whole.
+      qualities: list of L floats.
+      by_image: dict from an image's name to its list of L `Measurement`s.
+
+    Returns:
+      A dict: `results` has lists of L averages over the images; `images` the same for each of them.
+    """
+    averages = [average(level) for level in zip(*by_image.values())]
+    objective = codec.model.card.get("training", {}).get("objective")
+    meta = {"source": "measured", "dataset": dataset, "fingerprint": codec.model.fingerprint}
+    return {
+        "name": codec.model.name,
+        "description": f"{codec.model}, measured on {len(by_image)} images from real files",
+        "meta": {**meta, **({"opt_metric": objective} if objective else {})},
+        "results": {"quality": list(qualities), **_columns(averages)},
+        "images": {name: _columns(levels) for name, levels in by_image.items()},
+    }
+
+
+def _columns(measurements):
+    columns = dict(zip(JSON_NAMES, map(list, zip(*measurements))))
+    # JSON has no infinity, the PSNR of equal images.
+    return {name: [_finite(value) for value in values] for name, values in columns.items()}
+
+
+def _finite(value):
+    return value if value is not None and math.isfinite(value) else None
