@@ -7,7 +7,7 @@ import pathlib
 
 from tfclic import errors
 from tfclic.cli import common, outputs
-from tfclic.codec import images, runtime
+from tfclic.codec import catalog, images, runtime
 
 DETAILS = """\
 examples:
@@ -34,6 +34,9 @@ def make_parser():
         help="0..100 each; default: %(default)s",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the curve to this file (replaced)")
+    parser.add_argument(
+        "--card", action="store_true", help="put the averages into the model's card"
+    )
     parser.add_argument("--verify", action="store_true", help="check files against the encoder")
     parser.add_argument(
         "--anchor", metavar="FILE", action="append", default=[],
@@ -62,6 +65,8 @@ def evaluate(args):
         print(_bd_rate_line(path, curve, content["results"]))
     if args.json:
         outputs.write(args.json, (json.dumps(content, indent=1) + "\n").encode(), force=True)
+    if args.card:
+        catalog.write_results(codec.model, content["meta"]["dataset"], content["results"])
     if checks:
         print("\n".join(verdict(checks)))
         status = status or int(not all(check.passed for check in checks))

@@ -43,6 +43,7 @@ def export(args):
     codec = models.build(ConfigDict(config["model"]))
     step = checkpoints.restore_weights(codec, workdir)
     record = json.loads((workdir / "record.json").read_text())
+    record["objective"] = config["training"]["objective"]
     folder = args.folder or catalog.SAVED_MODELS
     print(f"Exporting step {step} of {workdir} ...", flush=True)
     path = exporting.save(codec, folder, args.name, config, record)

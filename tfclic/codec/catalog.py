@@ -144,3 +144,24 @@ def _read(path):
         name = folder.parent.name if folder.name.isdecimal() else card.get("name", folder.name)
         return Model(name, version, path, card)
     raise errors.ModelError(f"The model card {path / CARD} cannot be read: {reason}.")
+
+
+def write_results(model, dataset, results):
+    """Puts measured results into the card of a `Model`.
+
+    Args:
+      model: the `Model`.
+      dataset: str, the name of the images, such as "kodak".
+      results: dict of lists, one entry per quality, in the form of the published curves.
+
+    Raises:
+      errors.ModelError: the card cannot be written.
+    """
+    card = {**model.card, "results": {**model.card.get("results", {}), dataset: results}}
+    target = model.path / CARD
+    temporary = target.with_suffix(".tmp")
+    try:
+        temporary.write_text(json.dumps(card, indent=1) + "\n")
+        os.replace(temporary, target)
+    except OSError as error:
+        raise errors.ModelError(f"{target} cannot be written: {error.strerror}.") from error

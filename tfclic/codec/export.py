@@ -213,8 +213,8 @@ def save(codec, folder, name, config=None, training=None):
         "version": version,
         "fingerprint": exported.fingerprint.hex(),
         "format_version": container.VERSION,
-        "config": config,
-        "training": training,
+        "config": config or {},
+        "training": training or {},
     }
     work = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
     try:

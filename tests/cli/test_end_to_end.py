@@ -1,0 +1,62 @@
+"""The programs one after another, each in a process of its own: train, export, compress, back."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = """
+from tfclic import configuration
+
+
+def get_config():
+    _, config = configuration.load("gmm_attention_small")
+    config.model.update(
+        latent_channels=6,
+        widths=(4, 4, 4),
+        hyper_channels=4,
+        feature_channels=8,
+        parameter_channels=10,
+        attention="none",
+        lmbdas=(0.01, 0.02),
+    )
+    config.training.update(steps=2, crop_size=64, batch_size=2, validation_images=1)
+    return config
+"""
+
+
+def program(name, *arguments, folder, models):
+    """Runs `tfclic.cli.<name>` in `folder`; returns the finished process."""
+    environment = {**os.environ, "TFCLIC_MODELS": str(models)}
+    command = [sys.executable, "-m", f"tfclic.cli.{name}", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("end_to_end")
+
+
+def test_train_export_compress_decompress(folder, make_pixels):
+    (folder / "photos").mkdir()
+    for i in range(6):
+        Image.fromarray(make_pixels(80, 100, seed=i)).save(folder / "photos" / f"{i}.png")
+    (folder / "tiny.py").write_text(TINY)
+    models = folder / "models"
+
+    def run(name, *arguments):
+        result = program(name, *arguments, folder=folder, models=models)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    run("train", "--model=tiny.py", "--data=photos", "--workdir=run")
+    run("export", "--workdir=run", "--name=tiny", f"--folder={models}")
+    line = run("compress", "photos/0.png", "-o", "0.tfclic", "--model", "tiny")
+    assert "100x80" in line and "bpp" in line
+    run("decompress", "0.tfclic", "-o", "back.png")
+    with Image.open(folder / "back.png") as back:
+        assert back.size == (100, 80) and back.mode == "RGB"
+        assert np.asarray(back).std() > 0
