@@ -7,7 +7,6 @@ import types
 import ml_collections
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
 import tfclic
@@ -62,7 +61,7 @@ def arguments(tmp_path):
 
 def run(*arguments):
     """Runs the program; returns its exit status."""
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as ended:
         train.main(["train", *arguments])
     return ended.value.code or 0
 

@@ -38,6 +38,19 @@ def test_every_ablation_has_finite_losses_and_gradients(make_codec, changes):
     assert all(np.all(np.isfinite(g)) for g in gradients if g is not None)
 
 
+def test_bfloat16_transforms_are_close_to_float32(make_codec):
+    # without the block transform, beside which the transforms start at zero
+    codec = make_codec(block_transform=False)
+    mixed = make_codec(block_transform=False, compute_dtype="bfloat16")
+    for a, b in zip(mixed.variables, codec.variables):
+        a.assign(b)
+    assert mixed.nonlinear_analysis.compute_dtype == "bfloat16"
+    assert mixed.parameter_network.compute_dtype == "float32"
+    want, got = (c(IMAGES, QUALITY).reconstruction for c in (codec, mixed))
+    assert got.dtype == tf.float32
+    assert 0 < np.abs(got - want).mean() < 0.05 * np.std(want) + 0.01
+
+
 def test_parts_add_up_to_the_bits(codec):
     out = codec(IMAGES, QUALITY)
     np.testing.assert_allclose(tf.add_n(list(out.parts.values())), out.bits)

@@ -40,13 +40,15 @@ def quality(text):
     return value
 
 
-def run(main, arguments_parser, argv=None):
+def run(main, arguments_parser, argv=None, known_only=False):
     """Runs a program and ends the process with its exit status.
 
     Args:
       main: function of the parsed arguments; returns an exit status.
       arguments_parser: what `parser` returned.
       argv: list of str, the program's name first. None: sys.argv.
+      known_only: whether arguments that the parser does not know go to `rest` instead of being
+        refused.
     """
     quiet_tensorflow()
     # An exception undoes what is half-written, where the signal itself would leave it.
@@ -54,6 +56,9 @@ def run(main, arguments_parser, argv=None):
 
     def parse(words):
         flags.FLAGS.mark_as_parsed()
+        if known_only:
+            parsed, rest = arguments_parser.parse_known_args(words[1:])
+            return argparse.Namespace(**vars(parsed), rest=rest)
         return arguments_parser.parse_intermixed_args(words[1:])
 
     def guarded_main(args):

@@ -11,7 +11,7 @@ The version is the next free number. The weights are the moving averages of the 
 them; any finished or interrupted run can be exported."""
 
 
-def arguments():
+def make_parser():
     """The program's argparse parser."""
     parser = common.parser("export", "Exports a trained model as a SavedModel.", DETAILS)
     parser.add_argument("--workdir", required=True, help="folder of the training run")
@@ -54,7 +54,7 @@ def export(args):
 
 def main(argv=None):
     """Runs the program and ends the process with its exit status."""
-    common.run(export, arguments(), argv)
+    common.run(export, make_parser(), argv)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,44 @@
-"""bin/train: trains a codec.
+"""bin/train: trains a codec."""
 
-    bin/train --model=NAME [--config.field=value ...] --data=FOLDER|tfds:NAME --workdir=DIR
-
-Started again with the same arguments, it goes on from the last checkpoint in DIR.
-"""
-
-import os
 import pathlib
-import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_dict
 from ml_collections.config_flags import config_flags
 
 from tfclic import configuration, errors
+from tfclic.cli import common
 
-_MODEL = flags.DEFINE_string(
-    "model", None, "A configuration: the name of a file in configs/, or the path of a .py file."
-)
-_DATA = flags.DEFINE_string(
-    "data", None, "A folder of images (searched recursively), or tfds:NAME for TensorFlow Datasets."
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run: checkpoints, TensorBoard files, record."
-)
+DETAILS = """\
+--config.FIELD=VALUE replaces any field of the configuration, such as --config.training.steps=1000;
+configs/ shows what there is.
+
+Started again with the same arguments, it goes on from the last checkpoint in the workdir. Ctrl-C
+saves first.
+
+examples:
+  train --model=gmm_attention_small --data=photos --workdir=run
+  train --model=gmm_attention --data=tfds:clic --workdir=run --config.model.lmbdas='(0.015,)'
+"""
+
+
+def make_parser():
+    """The program's argparse parser; `--config.*` is left to `override`."""
+    parser = common.parser("train", "Trains a codec.", DETAILS)
+    parser.add_argument(
+        "--model",
+        metavar="NAME|FILE",
+        help="a configuration in configs/, or the path of a .py file",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER|tfds:NAME",
+        help="folder of images (searched recursively), or a set of TensorFlow Datasets",
+    )
+    parser.add_argument(
+        "--workdir", metavar="DIR", help="where checkpoints, TensorBoard files and the record go"
+    )
+    return parser
 
 
 def train(name, config, data, workdir):
@@ -97,33 +110,18 @@ def _has(node, path):
     return bool(path) and not isinstance(node, config_dict.ConfigDict)
 
 
-def _parse(argv):
-    """Parses the flags of this file; returns the rest. Raises errors.UsageError."""
-    try:
-        rest = flags.FLAGS(argv, known_only=True)
-    except flags.Error as error:
-        raise errors.UsageError(f"{error}.") from None
-    for flag in (_MODEL, _DATA, _WORKDIR):
-        if not flag.value:
-            raise errors.UsageError(f"--{flag.name} is missing; --help says what it is.")
-    return rest
-
-
-def _run(rest):
-    name, config = configuration.load(_MODEL.value)
-    train(name, override(config, rest[1:]), _DATA.value, _WORKDIR.value)
+def _run(args):
+    for name in ("model", "data", "workdir"):
+        if not getattr(args, name):
+            raise errors.UsageError(f"--{name} is missing; --help says what it is.")
+    name, config = configuration.load(args.model)
+    train(name, override(config, args.rest), args.data, args.workdir)
+    return 0
 
 
 def main(argv=None):
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
-    try:
-        app.run(_run, argv=argv, flags_parser=_parse)
-    except errors.TfclicError as error:
-        print(f"train: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("train: Stopped at once; the last checkpoint stands.", file=sys.stderr)
-        sys.exit(130)
+    common.run(_run, make_parser(), argv, known_only=True)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class ResidualBlock(tf.keras.layers.Layer):
 
     def build(self, input_shape):
         if input_shape[-1] != self.filters:
-            self.skip = conv(self.filters, 1)
+            self.skip = conv(self.filters, 1, dtype=self._dtype_policy)
 
     def call(self, x):
         y = tf.nn.leaky_relu(self.second(tf.nn.leaky_relu(self.first(x))))

@@ -1,6 +1,7 @@
 """What every codec here has: variable rate, padding, noise, and the shape of a forward pass."""
 
 import collections
+import contextlib
 
 import tensorflow as tf
 
@@ -49,6 +50,22 @@ def round_straight_through(x):
     return x + tf.stop_gradient(tf.round(x) - x)
 
 
+@contextlib.contextmanager
+def compute_dtype(config):
+    """Makes layers compute in `config.compute_dtype` ("float32" or "bfloat16"), float32 if unset.
+
+    Weights stay float32 (Keras' mixed precision). For transforms: entropy models want float32.
+    """
+    policy = tf.keras.mixed_precision
+    before = policy.global_policy()
+    is_mixed = config.get("compute_dtype", "float32") == "bfloat16"
+    policy.set_global_policy("mixed_bfloat16" if is_mixed else "float32")
+    try:
+        yield
+    finally:
+        policy.set_global_policy(before)
+
+
 class ImageCodec(tf.keras.Model):
     """Base of all codecs: gains for every quality around a subclass's transforms.
 
@@ -73,7 +90,6 @@ class ImageCodec(tf.keras.Model):
         self.config = config
         self.lmbdas = tuple(float(lmbda) for lmbda in config.lmbdas)
         self.gain = QualityGain(config.latent_channels, self.lmbdas, reference_step, name="gain")
-        self.compute_dtype_ = tf.as_dtype(config.get("compute_dtype", "float32"))
 
     def quality_of(self, level):
         """The quality (0..100) at which lambda number `level` is trained."""
@@ -81,13 +97,11 @@ class ImageCodec(tf.keras.Model):
 
     def analyse(self, images, quality):
         """Latents before rounding, `[B, H/16, W/16, C]`, of images `[B, H, W, 3]` in 0..1."""
-        centred = tf.cast((images - 0.5) * CENTRED_SCALE, self.compute_dtype_)
-        return self.gain(tf.cast(self.analysis(centred), tf.float32), quality)
+        return self.gain(self.analysis((images - 0.5) * CENTRED_SCALE), quality)
 
     def synthesise(self, latents, quality):
         """Images `[B, H, W, 3]`, nominally 0..1, of quantised latents `[B, H/16, W/16, C]`."""
-        latents = tf.cast(self.gain.inverse(latents, quality), self.compute_dtype_)
-        return tf.cast(self.synthesis(latents), tf.float32) / CENTRED_SCALE + 0.5
+        return self.synthesis(self.gain.inverse(latents, quality)) / CENTRED_SCALE + 0.5
 
     def call(self, images, quality, seed=None, training=False):
         """Codes images as far as training and evaluation need it.

@@ -171,8 +171,9 @@ class GmmAttention(base.ImageCodec):
     def __init__(self, config):
         super().__init__(config, self.REFERENCE_STEP)
         n = config.latent_channels
-        self.nonlinear_analysis = Analysis(config)
-        self.nonlinear_synthesis = Synthesis(config)
+        with base.compute_dtype(config):
+            self.nonlinear_analysis = Analysis(config)
+            self.nonlinear_synthesis = Synthesis(config)
         if config.block_transform:
             scale = 255.0 / base.CENTRED_SCALE / self.REFERENCE_STEP
             self.block_analysis = BlockAnalysis(n, scale, name="block_analysis")
@@ -186,12 +187,12 @@ class GmmAttention(base.ImageCodec):
 
     def analysis(self, images):
         """Latents `[B, H/16, W/16, N]` of centred images `[B, H, W, 3]`, before the gain."""
-        latents = self.nonlinear_analysis(images)
+        latents = tf.cast(self.nonlinear_analysis(images), tf.float32)
         return latents + self.block_analysis(images) if self.config.block_transform else latents
 
     def synthesis(self, latents):
         """Centred images `[B, H, W, 3]` of latents `[B, H/16, W/16, N]` after the inverse gain."""
-        images = self.nonlinear_synthesis(latents)
+        images = tf.cast(self.nonlinear_synthesis(latents), tf.float32)
         return images + self.block_synthesis(latents) if self.config.block_transform else images
 
     def entropy(self, latents, seed, training):
