@@ -90,3 +90,16 @@ def test_a_single_gaussian_codes_too(make_codec):
     latents, hyper = random_latents(4, 8)
     string = tf.function(coding.compress)(hyper, latents)
     np.testing.assert_array_equal(tf.function(coding.decompress)(string, 4, 8), latents)
+
+
+def test_silent_latents_take_few_bytes_but_not_too_few(make_codec):
+    codec = make_codec()
+    bias = codec.parameter_network.layers[-1].bias
+    bias.assign(np.repeat([0, 0, np.log(0.11)], bias.shape[0] // 3))  # all certain to be zero
+    coding = codec.coding()
+    string = tf.function(coding.compress)(tf.zeros([16, 16, 4]), tf.zeros([64, 64, 6]))
+    size = tf.TensorSpec([], tf.int32)
+    decompress = tf.function(coding.decompress, [tf.TensorSpec([], tf.string), size, size])
+    assert np.all(decompress(string, 64, 64) == 0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too large for so few bytes"):
+        decompress(tf.strings.substr(string, 0, 20), 40_000, 40_000)

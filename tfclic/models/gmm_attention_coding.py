@@ -9,6 +9,10 @@ from tfclic.entropy import integer_mixture as im
 
 HYPER_LIMIT = 127
 LATENT_LIMIT = 256
+# a latent takes one decision at least, whose probability is 4095 / 4096 at most; one part in ten is
+# left for the range coder's rounding
+LEAST_BITS = 0.9 * np.log2(4096 / 4095)
+SPARE_BYTES = 8
 
 
 class GmmAttentionCoding(tf.Module):
@@ -172,7 +176,19 @@ class GmmAttentionCoding(tf.Module):
         return string
 
     def decompress(self, string, height, width):
-        """Latents float32 `[height, width, C]` of a string; multiples of 4."""
+        """Latents float32 `[height, width, C]` of a string; height and width are multiples of 4.
+
+        Raises:
+          tf.errors.InvalidArgumentError: the string is too short for so many latents. It is found
+            out before memory is taken for them.
+        """
+        count = tf.cast(height, tf.float32) * tf.cast(width, tf.float32) * self.channels
+        length = tf.cast(tf.strings.length(string) + SPARE_BYTES, tf.float32)
+        enough = tf.debugging.Assert(
+            length * 8 >= count * LEAST_BITS, ["The image is too large for so few bytes."]
+        )
+        with tf.control_dependencies([enough]):
+            height, width = tf.identity(height), tf.identity(width)
         decoder = coders.RangeDecoder(self.hyper_table, string)
         hyper_latents = tf.zeros([height // 4, width // 4, self.hyper_channels])
         latents = tf.zeros([height, width, self.channels])
