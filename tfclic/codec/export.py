@@ -168,15 +168,12 @@ class ExportedCodec(tf.Module):
 
             return {"images": tf.map_fn(one, files, fn_output_signature=tf.string)}
 
-        strings = tf.TensorSpec([None], tf.string)
+        images = tf.TensorSpec([None], tf.string, "images")
         qualities = tf.TensorSpec([None], tf.float32, "qualities")
+        files = tf.TensorSpec([None], tf.string, "files")
         return {
-            "compress": tf.function(compress).get_concrete_function(
-                tf.TensorSpec([None], tf.string, "images"), qualities
-            ),
-            "decompress": tf.function(decompress).get_concrete_function(
-                tf.TensorSpec(strings.shape, tf.string, "files")
-            ),
+            "compress": tf.function(compress).get_concrete_function(images, qualities),
+            "decompress": tf.function(decompress).get_concrete_function(files),
         }
 
 
