@@ -17,12 +17,9 @@ def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT)
     """
     import tensorflow as tf
 
-    from tfclic.codec import container
+    from tfclic.codec import container, export
 
     identity = bytes.fromhex(fingerprint)
-    image_spec = tf.TensorSpec([None, None, None], tf.uint8)
-    quality_spec = tf.TensorSpec([], tf.float32)
-    data_spec = tf.TensorSpec([], tf.string)
 
     def encode(image, quality):
         code = container.quality_code(quality)
@@ -42,33 +39,36 @@ def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT)
         pixels = tf.repeat(tf.repeat(latents, step, axis=0), step, axis=1)
         return pixels[: header.height, : header.width]
 
-    class Toy(tf.Module):
-        @tf.function(input_signature=[image_spec, quality_spec])
-        def compress(self, image, quality):
-            return encode(image, quality)[0]
+    def compress(image, quality):
+        return {"file": encode(image, quality)[0]}
 
-        @tf.function(input_signature=[data_spec])
-        def decompress(self, data):
-            return upsample(*decode(data))
+    def decompress(data):
+        return {"image": upsample(*decode(data))}
 
-        @tf.function(input_signature=[image_spec, quality_spec])
-        def evaluate(self, image, quality):
-            data, latents, payload = encode(image, quality)
-            return {
-                "file": data,
-                "estimated_bits": 8.0 * tf.cast(tf.strings.length(payload), tf.float32),
-                "reconstruction": upsample(container.parse(data), latents),
-                "latents": tf.cast(latents, tf.int32),
-            }
+    def evaluate(image, quality):
+        data, latents, payload = encode(image, quality)
+        return {
+            "file": data,
+            "estimated_bits": 8.0 * tf.cast(tf.strings.length(payload), tf.float32),
+            "reconstruction": upsample(container.parse(data), latents),
+            "latents": tf.cast(latents, tf.int32),
+        }
 
-        @tf.function(input_signature=[data_spec])
-        def decode_latents(self, data):
-            return tf.cast(decode(data)[1], tf.int32)
+    def decode_latents(data):
+        return {"latents": tf.cast(decode(data)[1], tf.int32)}
 
+    signatures = {
+        "compress_array": tf.function(compress, [export.IMAGE, export.QUALITY]),
+        "decompress_array": tf.function(decompress, [export.DATA]),
+        "evaluate": tf.function(evaluate, [export.IMAGE, export.QUALITY]),
+        "decode_latents": tf.function(decode_latents, [export.DATA]),
+        "info": tf.function(export.info, [export.DATA]),
+    }
     path = folder / name / str(version)
-    tf.saved_model.save(Toy(), str(path))
+    tf.saved_model.save(tf.Module(), str(path), signatures)
     card = {"name": name, "version": version, "fingerprint": fingerprint, "format_version": 1}
     card["training"] = {"objective": "mse"}
+    card["functions"] = export.functions(path)
     (path / "model_card.json").write_text(json.dumps(card))
     return path
 

@@ -31,7 +31,7 @@ def test_the_file_lies_beside_the_photo_and_holds_it(run, photo, toy_codec, caps
     assert run(photo, "--quality=100") == 0
     data = photo.with_suffix(".tfclic").read_bytes()
     assert np.array_equal(toy_codec.decompress(data), np.array(Image.open(photo)))
-    assert runtime.info(data)["quality"] == 100
+    assert toy_codec.info(data)["quality"] == 100
     told = capsys.readouterr()
     rate = f"{8 * len(data) / 1200:.3f} bpp, {3600 / len(data):.1f}:1 of raw"
     sizes = f"40x30, {photo.stat().st_size:,} -> {len(data):,} bytes"
@@ -39,10 +39,10 @@ def test_the_file_lies_beside_the_photo_and_holds_it(run, photo, toy_codec, caps
     assert told.err == ""
 
 
-def test_the_default_quality_is_in_the_middle(run, photo):
+def test_the_default_quality_is_in_the_middle(run, photo, toy_codec):
     run(photo)
     data = photo.with_suffix(".tfclic").read_bytes()
-    assert runtime.info(data)["quality"] == pytest.approx(50, abs=1e-3)
+    assert toy_codec.info(data)["quality"] == pytest.approx(50, abs=1e-3)
 
 
 def test_a_bad_photo_does_not_stop_the_others(run, photo, tmp_path, monkeypatch, capsys):

@@ -79,17 +79,15 @@ def test_the_model_is_found_by_its_fingerprint(run, coded, export_toy, tmp_path,
     assert sorted(os.listdir(tmp_path / "out")) == ["other.png", "photo.png"]
 
 
-def test_a_missing_model_is_told(run, coded, monkeypatch, capsys):
-    monkeypatch.delenv("TFCLIC_MODELS")
+def test_a_missing_model_is_told(run, coded, export_toy, tmp_path, monkeypatch, capsys):
+    export_toy(tmp_path / "more", runtime.DEFAULT_MODEL, 3, "deadbeef")
+    monkeypatch.setenv("TFCLIC_MODELS", str(tmp_path / "more"))
     assert run(coded) == 5
     assert "needs the model with fingerprint 00ff10ab" in capsys.readouterr().err
     assert not coded.with_suffix(".png").exists()
 
 
-def test_damaged_files_are_refused_before_any_model_is_loaded(
-    run, coded, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(runtime, "Codec", None)
+def test_damaged_files_are_refused(run, coded, tmp_path, capsys):
     data = coded.read_bytes()
     damages = [data[:-1], data[:20], b"", data[:30] + b"X" + data[31:], b"GIF89a"]
     for number, damaged in enumerate(damages):

@@ -110,7 +110,7 @@ def test_a_file_of_another_model_is_refused(toy_codec, tmp_path, export_toy, mak
     with pytest.raises(
         errors.FileFormatError, match="another model, whose fingerprint is deadbeef"
     ):
-        toy_codec._call("decompress", errors.FileFormatError, data)
+        toy_codec._call("decompress_array", errors.FileFormatError, data=data)
 
 
 def test_a_sound_file_with_a_senseless_payload_is_refused(toy_codec):

@@ -4,7 +4,7 @@ import time
 
 from tfclic import errors
 from tfclic.cli import common, outputs
-from tfclic.codec import catalog, images, runtime
+from tfclic.codec import images, runtime
 
 DETAILS = """\
 examples:
@@ -33,19 +33,17 @@ def decompress(args):
     pairs = outputs.plan(args.files, args.output, ".png")
     for _, target in pairs:
         images.output_format(target)
-    codecs = {}
+    library = runtime.Library()
 
     def work(pair):
         source, target = pair
         data = _read(source)
         try:
-            fingerprint = runtime.info(data)["fingerprint"]
+            codec = library.codec_of(data)
             # Only now: that a file is damaged matters more than where it would go.
             outputs.check(target, args.files, args.force)
-            if fingerprint not in codecs:
-                codecs[fingerprint] = runtime.Codec(catalog.find_fingerprint(fingerprint))
             started = time.perf_counter()
-            pixels = codecs[fingerprint].decompress(data)
+            pixels = codec.decompress(data)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         outputs.write(target, images.encode(pixels, target), args.force)

@@ -84,6 +84,17 @@ def find(name_or_path):
     raise errors.ModelError(f"There is no model {wanted}: {_what_there_is(known)}")
 
 
+def find_any(name):
+    """Returns the `Model` called `name` if there is one, or else any other.
+
+    Raises:
+      errors.ModelError: there is none at all.
+    """
+    known = models()
+    named = [model for model in known if model.name == name]
+    return (named or known or [find(name)])[0]
+
+
 def find_fingerprint(fingerprint):
     """Returns the `Model`, of any name and version, with `fingerprint` (8 hex digits).
 

@@ -10,6 +10,7 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfclic import errors
 from tfclic.codec import catalog, container
@@ -18,6 +19,10 @@ from tfclic.models import base
 STRIDE = 16  # image pixels per latent, each way
 # Transforms need not repeat bit for bit, so their weights are stored with half the bits.
 STORED_DTYPE = tf.float16
+
+IMAGE = tf.TensorSpec([None, None, None], tf.uint8, "image")
+QUALITY = tf.TensorSpec([], tf.float32, "quality")
+DATA = tf.TensorSpec([], tf.string, "data")
 
 
 @contextlib.contextmanager
@@ -40,6 +45,31 @@ def substituted(modules, stored):
     finally:
         for module, name, value in replaced:
             vars(module)[name] = value
+
+
+def info(data):
+    """The header of a file (string) as a dict; the fingerprint is in hexadecimal digits."""
+    header = container.check(container.parse(data))
+    fields = ("width", "height", "grayscale")
+    found = {name: getattr(header, name) for name in fields}
+    found["quality"] = container.quality_of(header.quality)
+    found["payload_bytes"] = tf.strings.length(header.payload)
+    return {**found, "fingerprint": container.hexadecimal(header.fingerprint)}
+
+
+@contextlib.contextmanager
+def unoptimized():
+    """Makes functions that are traced here run as they are.
+
+    A process that compresses one photograph would spend longer optimizing graphs than running them,
+    and they run no faster afterwards.
+    """
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
 
 
 class ExportedCodec(tf.Module):
@@ -78,8 +108,12 @@ class ExportedCodec(tf.Module):
 
     def _define(self, codec, weights):
         coding, fingerprint = self.coding, self.fingerprint
+        size = tf.TensorSpec([], tf.int32)
+        latents_ = tf.TensorSpec([None, None, codec.config.latent_channels], tf.float32)
+        hyper_latents_ = tf.TensorSpec([None, None, codec.config.hyper_channels], tf.float32)
 
-        @tf.function
+        # signatures, so that all functions share one trace of each part
+        @tf.function(input_signature=[IMAGE, QUALITY])
         def analyse(image, quality):
             code = container.quality_code(quality)
             shape = tf.shape(image)
@@ -90,21 +124,21 @@ class ExportedCodec(tf.Module):
                 hyper_latents = codec.hyper_analysis(latents)
             return code, *coding.round(latents[0], hyper_latents[0])
 
-        @tf.function
+        @tf.function(input_signature=[IMAGE, size, latents_, hyper_latents_])
         def write(image, code, latents, hyper_latents):
             shape = tf.shape(image)
             payload = coding.compress(hyper_latents, latents)
             gray = tf.equal(shape[2], 1)
             return container.pack(fingerprint, shape[1], shape[0], code, gray, payload)
 
-        @tf.function
+        @tf.function(input_signature=[latents_, size, size, size])
         def synthesise(latents, code, height, width):
             with weights():
                 quality = container.quality_of(code)[None]
                 pixels = codec.synthesise(latents[None], quality)[0, :height, :width]
             return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 1.0) * 255.0), tf.uint8)
 
-        @tf.function
+        @tf.function(input_signature=[DATA])
         def read(data):
             header = container.check(container.parse(data), fingerprint)
             multiple = base.MULTIPLE
@@ -123,13 +157,6 @@ class ExportedCodec(tf.Module):
             gray = tf.round(tf.reduce_mean(tf.cast(pixels, tf.float32), -1, keepdims=True))
             return tf.cond(header.grayscale, lambda: tf.cast(gray, tf.uint8), lambda: pixels)
 
-        def info(data):
-            header = container.check(container.parse(data))
-            fields = ("width", "height", "grayscale")
-            found = {name: getattr(header, name) for name in fields}
-            found["quality"] = container.quality_of(header.quality)
-            return {**found, "fingerprint": container.hexadecimal(header.fingerprint)}
-
         def evaluate(image, quality):
             code, latents, hyper_latents = analyse(image, quality)
             shape = tf.shape(image)
@@ -143,17 +170,19 @@ class ExportedCodec(tf.Module):
         def decode_latents(data):
             return tf.cast(read(data)[1], tf.int32)
 
-        image = tf.TensorSpec([None, None, None], tf.uint8, "image")
-        quality = tf.TensorSpec([], tf.float32, "quality")
-        data = tf.TensorSpec([], tf.string, "data")
-        self.compress = tf.function(compress, [image, quality])
-        self.decompress = tf.function(decompress, [data])
-        self.info = tf.function(info, [data])
-        self.evaluate = tf.function(evaluate, [image, quality])
-        self.decode_latents = tf.function(decode_latents, [data])
+        # traced here: while a model is saved, each would trace the shared parts once more
+        self.compress = tf.function(compress, [IMAGE, QUALITY]).get_concrete_function()
+        self.decompress = tf.function(decompress, [DATA]).get_concrete_function()
+        self.info = tf.function(info, [DATA]).get_concrete_function()
+        self.evaluate = tf.function(evaluate, [IMAGE, QUALITY]).get_concrete_function()
+        self.decode_latents = tf.function(decode_latents, [DATA]).get_concrete_function()
 
     def signatures(self):
-        """The functions as a server calls them, on batches of encoded images and of files."""
+        """The functions as they are called from outside of TensorFlow, by name.
+
+        Servers call `compress` and `decompress` on batches of encoded images and of files; one
+        array or file at a time is what `tfclic.codec.runtime` uses.
+        """
 
         def compress(images, qualities):
             def one(pair):
@@ -168,12 +197,26 @@ class ExportedCodec(tf.Module):
 
             return {"images": tf.map_fn(one, files, fn_output_signature=tf.string)}
 
+        def compress_array(image, quality):
+            return {"file": self.compress(image, quality)}
+
+        def decompress_array(data):
+            return {"image": self.decompress(data)}
+
+        def decode_latents(data):
+            return {"latents": self.decode_latents(data)}
+
         images = tf.TensorSpec([None], tf.string, "images")
         qualities = tf.TensorSpec([None], tf.float32, "qualities")
         files = tf.TensorSpec([None], tf.string, "files")
         return {
-            "compress": tf.function(compress).get_concrete_function(images, qualities),
-            "decompress": tf.function(decompress).get_concrete_function(files),
+            "compress": tf.function(compress, [images, qualities]),
+            "decompress": tf.function(decompress, [files]),
+            "compress_array": tf.function(compress_array, [IMAGE, QUALITY]),
+            "decompress_array": tf.function(decompress_array, [DATA]),
+            "decode_latents": tf.function(decode_latents, [DATA]),
+            "evaluate": self.evaluate,
+            "info": self.info,
         }
 
 
@@ -182,6 +225,27 @@ def _fingerprint(variables):
     for variable in variables:
         digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
     return digest.digest()[:4]
+
+
+def functions(path):
+    """What a reader of the graph has to know of a SavedModel: where its functions begin and end.
+
+    Args:
+      path: folder of the SavedModel.
+
+    Returns:
+      JSON-compatible, as `tfclic.codec.session.Session` takes it.
+    """
+    proto = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    (graph,) = proto.meta_graphs
+    return {
+        name: {
+            side: {key: info.name for key, info in sorted(getattr(signature, side).items())}
+            for side in ("inputs", "outputs")
+        }
+        for name, signature in sorted(graph.signature_def.items())
+        if not name.startswith("__")
+    }
 
 
 def save(codec, folder, name, config=None, training=None):
@@ -200,7 +264,8 @@ def save(codec, folder, name, config=None, training=None):
     Raises:
       errors.ModelError: the model cannot be made exact.
     """
-    exported = ExportedCodec(codec)
+    with unoptimized():
+        exported = ExportedCodec(codec)
     parent = pathlib.Path(folder) / name
     parent.mkdir(parents=True, exist_ok=True)
     version = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
@@ -215,7 +280,11 @@ def save(codec, folder, name, config=None, training=None):
     }
     work = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
     try:
-        tf.saved_model.save(exported, str(work), signatures=exported.signatures())
+        # gradients would double the functions that every start has to read
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        with unoptimized():
+            tf.saved_model.save(exported, str(work), exported.signatures(), options)
+        card["functions"] = functions(work)
         (work / catalog.CARD).write_text(json.dumps(card, indent=1) + "\n")
         work.chmod(0o755)
         os.replace(work, target)

@@ -1,31 +1,15 @@
-"""Runs exported models: arrays to `.tfclic` bytes and back.
+"""Runs exported models: arrays to `.tfclic` bytes and back."""
 
-TensorFlow is imported when it is first needed. Of TensorFlow Compression only the ops library is
-loaded, not its Python package: that is faster, and all that an exported model needs.
-"""
-
-import importlib.util
-import os
 import re
-import sys
-import threading
 
 import numpy as np
 
 from tfclic import errors
 from tfclic.codec import catalog
+from tfclic.codec import session as sessions
 
 DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50
-
-_OPS_LOCK = threading.Lock()
-# Under TensorFlow 2.15 and later the ops come in a package of their own.
-_OPS_PACKAGES = {
-    # The very spelling with which TFC itself loads it: TensorFlow tells libraries apart by
-    # spelling, and under another one TFC could not be imported later in this process.
-    "tensorflow_compression": "python/ops/../../cc/libtensorflow_compression.so",
-    "tensorflow_compression_ops": "cc/libtensorflow_compression.so",
-}
 
 
 def load(name_or_path=DEFAULT_MODEL):
@@ -40,35 +24,46 @@ def load(name_or_path=DEFAULT_MODEL):
     return Codec(catalog.find(name_or_path))
 
 
-def info(data):
-    """Reads the header of a file, without any model.
+def claimed_fingerprint(data):
+    """The fingerprint at its place in a file, 8 hex digits, however damaged the file may be.
 
-    Args:
-      data: bytes of a `.tfclic` file.
-
-    Returns:
-      A dict: `fingerprint` (8 hex digits, of the model that made it), `width` and `height`
-      (pixels), `grayscale` (bool), `quality` (float, 0..100), `file_bytes` and `payload_bytes`.
-
-    Raises:
-      errors.FileFormatError: it is not a sound `.tfclic` file.
+    A hint which model to try first. What is in a file is decided by the functions of a model.
     """
-    import tensorflow as tf
+    length_end = 4  # after the magic and the version; then comes a varint
+    while data[length_end : length_end + 1] >= b"\x80":
+        length_end += 1
+    return data[length_end + 1 : length_end + 5].hex()
 
-    from tfclic.codec import container
 
-    # On the CPU, where strings are anyway: a GPU would be set up for nothing.
-    with tf.device("CPU"):
-        header = container.check(container.parse(tf.constant(bytes(data))))
-        return {
-            "fingerprint": header.fingerprint.numpy().hex(),
-            "width": int(header.width),
-            "height": int(header.height),
-            "grayscale": bool(header.grayscale),
-            "quality": float(container.quality_of(header.quality)),
-            "file_bytes": len(data),
-            "payload_bytes": len(header.payload.numpy()),
-        }
+class Library:
+    """The models of files, found by their fingerprints and loaded once each."""
+
+    def __init__(self):
+        self._codecs = {}
+
+    def codec_of(self, data):
+        """Returns the `Codec` of the model that made a file.
+
+        Args:
+          data: bytes of a `.tfclic` file.
+
+        Raises:
+          errors.FileFormatError: it is not a sound `.tfclic` file.
+          errors.ModelError: there is no such model, or it cannot be loaded.
+        """
+        known = {model.fingerprint: model for model in reversed(catalog.models())}
+        claimed = claimed_fingerprint(data)
+        # Whether the file is damaged or its model missing, every model can tell.
+        judge = self._load(known.get(claimed) or catalog.find_any(DEFAULT_MODEL))
+        made_by = judge.info(data)["fingerprint"]
+        if made_by == judge.model.fingerprint:
+            return judge
+        return self._load(catalog.find_fingerprint(made_by))
+
+    def _load(self, model):
+        if model.path not in self._codecs:
+            self._codecs[model.path] = Codec(model)
+        return self._codecs[model.path]
 
 
 class Codec:
@@ -83,7 +78,7 @@ class Codec:
     def __init__(self, model):
         """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails."""
         self.model = model
-        self._functions = _load_saved_model(model)
+        self._session = _start(model)
 
     def __repr__(self):
         return f"<tfclic codec {self.model} ({self.model.fingerprint})>"
@@ -103,7 +98,9 @@ class Codec:
           errors.UsageError: `quality` is not in 0..100.
         """
         pixels, quality = _checked_image(image), _checked_quality(quality)
-        return self._call("compress", errors.ImageError, pixels, quality).numpy()
+        return self._call(
+            "compress_array", errors.ImageError, "file", image=pixels, quality=quality
+        )
 
     def decompress(self, data):
         """Decompresses a file that this model made.
@@ -118,12 +115,28 @@ class Codec:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: another model made it.
         """
-        pixels = self._decode("decompress", data)
+        pixels = self._decode("decompress_array", data, "image")
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
     def info(self, data):
-        """Reads the header of a file; see `info` of this module."""
-        return info(data)
+        """Reads the header of a file, whichever model made it.
+
+        Args:
+          data: bytes of a `.tfclic` file.
+
+        Returns:
+          A dict: `fingerprint` (8 hex digits, of the model that made it), `width` and `height`
+          (pixels), `grayscale` (bool), `quality` (float, 0..100), `file_bytes` and `payload_bytes`.
+
+        Raises:
+          errors.FileFormatError: it is not a sound `.tfclic` file.
+        """
+        try:
+            found = self._session.run("info", data=bytes(data))
+        except sessions.SessionError as error:
+            raise errors.FileFormatError(_cause(error)) from error
+        found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
+        return {**found, "fingerprint": found["fingerprint"].decode(), "file_bytes": len(data)}
 
     def evaluate(self, image, quality=DEFAULT_QUALITY):
         """Compresses a colour image and tells what the encoder knows, for evaluation.
@@ -140,65 +153,50 @@ class Codec:
           As `compress`; errors.ModelError if the model was exported without this function.
         """
         pixels, quality = _checked_image(image), _checked_quality(quality)
-        found = self._call("evaluate", errors.ImageError, pixels, quality)
-        found = {name: value.numpy() for name, value in found.items()}
+        found = self._call("evaluate", errors.ImageError, image=pixels, quality=quality)
         return {**found, "estimated_bits": float(found["estimated_bits"])}
 
     def decode_latents(self, data):
         """Decodes only the latents of a file: int32 array [h, w, N]; raises as `decompress`."""
-        return self._decode("decode_latents", data)
+        return self._decode("decode_latents", data, "latents")
 
-    def _decode(self, function, data):
-        made_by = info(data)["fingerprint"]
+    def _decode(self, function, data, result):
+        made_by = self.info(data)["fingerprint"]
         if made_by != self.model.fingerprint:
             raise errors.ModelError(
                 f"The file was made by the model with fingerprint {made_by}; this is {self.model} "
                 f"({self.model.fingerprint})."
             )
-        return self._call(function, errors.FileFormatError, bytes(data)).numpy()
+        return self._call(function, errors.FileFormatError, result, data=bytes(data))
 
-    def _call(self, name, refusal, *arguments):
-        """Calls a function of the model; raises `refusal` where the model refuses its arguments."""
-        import tensorflow as tf
+    def _call(self, name, refusal, result=None, **arguments):
+        """Calls a function of the model; raises `refusal` where the model refuses its arguments.
 
-        function = getattr(self._functions, name, None)
-        if function is None:
+        Returns:
+          Its result called `result`, or a dict of all results.
+        """
+        if name not in self._session:
             raise errors.ModelError(f"The model {self.model} has no function {name}.")
         try:
-            return function(*(tf.constant(argument) for argument in arguments))
-        except tf.errors.ResourceExhaustedError as error:
-            raise errors.TfclicError("The image is too large for this machine's memory.") from error
-        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-            what = "image" if refusal is errors.ImageError else "file"
-            raise refusal(f"The model {self.model} refuses this {what}: {_cause(error)}") from error
+            results = self._session.run(name, **arguments)
+        except sessions.SessionError as error:
+            if error.code == sessions.RESOURCE_EXHAUSTED:
+                sentence = "The image is too large for this machine's memory."
+                raise errors.TfclicError(sentence) from error
+            if error.code in (sessions.INVALID_ARGUMENT, sessions.DATA_LOSS):
+                what = "image" if refusal is errors.ImageError else "file"
+                sentence = f"The model {self.model} refuses this {what}: {_cause(error)}"
+                raise refusal(sentence) from error
+            raise
+        return results if result is None else results[result]
 
 
-def _load_saved_model(model):
-    import tensorflow as tf
-
+def _start(model):
     try:
-        _load_ops()
-        return tf.saved_model.load(os.fspath(model.path))
-    # A damaged SavedModel fails in many ways (protobuf, file system, missing ops, ...).
-    except Exception as error:
-        raise errors.ModelError(
-            f"The model {model.path} cannot be loaded: {_cause(error)}"
-        ) from error
-
-
-def _load_ops():
-    """Makes TensorFlow Compression's ops known, without importing its Python package."""
-    with _OPS_LOCK:
-        if any(package in sys.modules for package in _OPS_PACKAGES):
-            return
-        import tensorflow as tf
-
-        for package, library in _OPS_PACKAGES.items():
-            spec = importlib.util.find_spec(package)
-            if spec is not None and spec.submodule_search_locations:
-                tf.load_op_library(os.path.join(spec.submodule_search_locations[0], library))
-                return
-    raise errors.ModelError("The package tensorflow-compression is not installed.")
+        return sessions.Session(model.path, model.card["functions"])
+    except (sessions.SessionError, KeyError, ValueError) as error:
+        reason = "its card lists no functions" if isinstance(error, KeyError) else _cause(error)
+        raise errors.ModelError(f"The model {model.path} cannot be loaded: {reason}.") from error
 
 
 def _checked_image(image):
@@ -224,7 +222,7 @@ def _checked_quality(quality):
 
 def _cause(error):
     """Returns the one line of a TensorFlow error that says what happened."""
-    text = getattr(error, "message", None) or str(error)
+    text = str(error)
     refused = re.search(r"assertion failed: \[(.*?)\]", text)
     if refused:
         return refused.group(1)
