@@ -220,7 +220,7 @@ def _package_folder(package):
     return spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else None
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _library():
     """The C API, with the types of its functions declared."""
     folder = _package_folder("tensorflow")
