@@ -1,6 +1,8 @@
 """Errors become sentences and exit statuses; one bad file does not stop the others."""
 
 import argparse
+import subprocess
+import sys
 
 import pytest
 
@@ -61,3 +63,20 @@ def test_qualities_are_parsed(text, value):
 def test_other_qualities_are_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="0 to 100"):
         common.quality(text)
+
+
+def test_tensors_compare_by_value_where_a_program_traces_functions():
+    program = """if True:
+        import tfclic.cli.common as common
+
+        def main(args):
+            import tensorflow as tf
+
+            compared = []
+            tf.function(lambda x: compared.append(x == 1) or x)(tf.constant(1))
+            print(type(compared[0]).__name__)
+
+        common.run(main, common.parser("probe", ""), ["probe"], tensorflow=True)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "SymbolicTensor"

@@ -40,7 +40,7 @@ def quality(text):
     return value
 
 
-def run(main, arguments_parser, argv=None, known_only=False):
+def run(main, arguments_parser, argv=None, known_only=False, tensorflow=False):
     """Runs a program and ends the process with its exit status.
 
     Args:
@@ -49,6 +49,7 @@ def run(main, arguments_parser, argv=None, known_only=False):
       argv: list of str, the program's name first. None: sys.argv.
       known_only: whether arguments that the parser does not know go to `rest` instead of being
         refused.
+      tensorflow: whether `main` uses TensorFlow's Python package.
     """
     quiet_tensorflow()
     # An exception undoes what is half-written, where the signal itself would leave it.
@@ -58,8 +59,15 @@ def run(main, arguments_parser, argv=None, known_only=False):
         flags.FLAGS.mark_as_parsed()
         if known_only:
             parsed, rest = arguments_parser.parse_known_args(words[1:])
-            return argparse.Namespace(**vars(parsed), rest=rest)
-        return arguments_parser.parse_intermixed_args(words[1:])
+            parsed = argparse.Namespace(**vars(parsed), rest=rest)
+        else:
+            parsed = arguments_parser.parse_intermixed_args(words[1:])
+        if tensorflow:
+            # Imported once absl has started `main`, TensorFlow sets itself up before it has turned
+            # eager execution on. Then `==` between tensors means identity where functions are
+            # traced, and layers that ask whether a tensor equals 1 take the wrong way silently.
+            import tensorflow as _  # noqa: F401
+        return parsed
 
     def guarded_main(args):
         # The libraries' own remarks; absl shows them unless told otherwise after its start.

@@ -182,7 +182,7 @@ def _qualities(text):
 
 def main(argv=None):
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
-    common.run(evaluate, make_parser(), argv)
+    common.run(evaluate, make_parser(), argv, tensorflow=True)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def export(args):
 
 def main(argv=None):
     """Runs the program and ends the process with its exit status."""
-    common.run(export, make_parser(), argv)
+    common.run(export, make_parser(), argv, tensorflow=True)
 
 
 if __name__ == "__main__":

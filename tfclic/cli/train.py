@@ -121,7 +121,7 @@ def _run(args):
 
 def main(argv=None):
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
-    common.run(_run, make_parser(), argv, known_only=True)
+    common.run(_run, make_parser(), argv, known_only=True, tensorflow=True)
 
 
 if __name__ == "__main__":
