@@ -11,10 +11,14 @@ from tfclic.entropy import integer_mixture as im
 NO_TABLE = tf.zeros([0], tf.int32)
 
 
+def distribution(parameters):
+    return im.distribution(im.IntegerParameters(*parameters))
+
+
 @tf.function
 def encode(parameters, symbols):
     coder = coders.RangeEncoder(NO_TABLE)
-    state, _ = decisions.code(coder, coder.start(), im.IntegerParameters(*parameters), symbols)
+    state, _ = decisions.code(coder, coder.start(), distribution(parameters), symbols)
     return coder.finish(state)
 
 
@@ -22,14 +26,14 @@ def encode(parameters, symbols):
 def decode(parameters, string):
     coder = coders.RangeDecoder(NO_TABLE, string)
     blank = tf.zeros(tf.shape(parameters[0])[:1], tf.int32)
-    state, symbols = decisions.code(coder, coder.start(), im.IntegerParameters(*parameters), blank)
+    state, symbols = decisions.code(coder, coder.start(), distribution(parameters), blank)
     return symbols, coder.finish(state)
 
 
 @tf.function
 def count(parameters, symbols):
     coder = coders.BitCounter()
-    state, _ = decisions.code(coder, coder.start(), im.IntegerParameters(*parameters), symbols)
+    state, _ = decisions.code(coder, coder.start(), distribution(parameters), symbols)
     return coder.finish(state)
 
 

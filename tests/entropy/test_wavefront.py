@@ -2,24 +2,40 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfclic.entropy import wavefront
 from tfclic.layers.masked import causal_mask
 
+SIZES = [(1, 1), (1, 7), (5, 1), (4, 9), (32, 48)]
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (4, 9), (32, 48)])
+
+@pytest.mark.parametrize("size", SIZES)
 def test_visits_every_position_after_its_context(size):
     mask = causal_mask(5)
-    move = wavefront.slope(mask)
-    when = np.full(size, -1)
-    for step in range(wavefront.steps(*size, move)):
-        rows, columns = wavefront.positions(step, *size, move)
-        assert np.all(when[rows, columns] == -1)
-        when[rows, columns] = step
-    assert when.min() >= 0
+    order = wavefront.order(*size, mask)
+    assert sorted(order.raster.numpy()) == list(range(np.prod(size)))
+    starts = order.starts.numpy()
+    assert starts[0] == 0 and starts[-1] == np.prod(size)
+    step = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    when = np.zeros(size, int)
+    when.flat[order.raster.numpy()] = step
     padded = np.pad(when, 2, constant_values=-1)
     for row, column in np.ndindex(size):
         assert padded[row : row + 5, column : column + 5][mask].max() < when[row, column]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_neighbours_are_what_the_mask_shows(size):
+    mask = causal_mask(5)
+    order = wavefront.order(*size, mask)
+    latents = tf.random.stateless_normal([*size, 2], [1, 2])
+    found = tf.gather(wavefront.arrange(latents, order), order.neighbours).numpy()
+    padded = np.pad(latents, [(2, 2), (2, 2), (0, 0)])
+    for row, column in np.ndindex(size):
+        visible = padded[row : row + 5, column : column + 5][mask]
+        rank = order.rank[row * size[1] + column]
+        np.testing.assert_array_equal(found[rank], visible)
 
 
 def test_a_landscape_image_takes_141_steps():

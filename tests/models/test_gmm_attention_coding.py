@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import fixed_point
+from tfclic.entropy import wavefront
 from tfclic.models.gmm_attention_coding import HYPER_LIMIT
 
 
@@ -45,33 +45,30 @@ def test_hyper_latents_beyond_the_table_are_clipped_and_coded(coding):
     np.testing.assert_array_equal(coding.decompress_(string, 8, 8), latents)
 
 
+def arranged(coding, latents, hyper):
+    """Features, known latents and neighbours in the coding order."""
+    order = wavefront.order(*latents.shape[:2], coding.mask)
+    features = coding.arranged_features(hyper, order)
+    return order, features, wavefront.arrange(latents, order)
+
+
 def test_one_pass_and_single_positions_agree_in_every_bit(coding):
-    latents, hyper = random_latents(8, 12)
-    features = coding.hyper_features(hyper)
-    together = coding.all_parameters(features, latents)
-    padded = tf.pad(latents, [[2, 2], [2, 2], [0, 0]])
-    rows, columns = fixed_point.grid(8, 12)
-    alone = [
-        coding.parameters(features, padded, rows[i : i + 1], columns[i : i + 1]) for i in range(96)
-    ]
-    for field in ("logits", "means", "scales"):
-        stepwise = tf.concat([getattr(p, field) for p in alone], 0)
-        np.testing.assert_array_equal(getattr(together, field), stepwise)
+    order, features, known = arranged(coding, *random_latents(8, 12))
+    together = coding.parameters(features, known, order.neighbours)
+    for i in range(96):
+        one = slice(i, i + 1)
+        alone = coding.parameters(features[one], known, order.neighbours[one])
+        np.testing.assert_array_equal(together[one], alone)
 
 
 def test_parameters_do_not_depend_on_what_is_not_decoded_yet(coding):
-    latents, hyper = random_latents(8, 12)
-    features = coding.hyper_features(hyper)
-    future = np.arange(96).reshape(8, 12) >= 3 * 12 + 5
-    garbled = tf.where(future[..., None], 7.0, latents)
-    row, column = tf.constant([3]), tf.constant([5])
-    for a, b in zip(
-        *(
-            coding.parameters(features, tf.pad(x, [[2, 2], [2, 2], [0, 0]]), row, column)
-            for x in (latents, garbled)
-        )
-    ):
-        np.testing.assert_array_equal(a, b)
+    order, features, known = arranged(coding, *random_latents(8, 12))
+    rank = order.rank[3 * 12 + 5].numpy()
+    garbled = tf.where(tf.range(97)[:, None] < rank, known, 7.0)
+    garbled = tf.concat([garbled[:-1], known[-1:]], 0)
+    one = slice(rank, rank + 1)
+    a, b = (coding.parameters(features[one], x, order.neighbours[one]) for x in (known, garbled))
+    np.testing.assert_array_equal(a, b)
 
 
 def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):

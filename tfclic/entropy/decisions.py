@@ -5,121 +5,114 @@ at the spread; then halving." Each decision's probability is a ratio of two mass
 CDF. Decisions are taken for all elements at once: the first one of every element, then the next one
 of those still open, and so on. Which question comes next depends only on earlier answers, so the
 decoder asks the same ones.
-"""
 
-import collections
+There are many rounds on few elements, so what counts is the number of operations: the open elements
+are the columns of one matrix.
+"""
 
 import tensorflow as tf
 
 from tfclic.entropy import coders
 from tfclic.entropy import integer_mixture as im
 
-_Open = collections.namedtuple(
-    "_Open", "element low high mass_low mass_high step galloping rising truth"
-)
-_Open.__doc__ = """Elements whose symbol is not known yet, n of them.
-
-element: int32 `[n]`, which of the E elements.
-low, high: int32 `[n]`, the symbol is in [low, high).
-mass_low, mass_high: int32 `[n]`, the CDF at these boundaries.
-step: int32 `[n]`, of the next gallop.
-galloping: bool `[n]`, still doubling (else halving).
-rising: bool `[n]`, the symbol is above the centre.
-truth: int32 `[n]`, the symbol, if the coder knows it.
-"""
+# Rows of the matrix of open elements, before the rows of their distributions:
+# which element; its symbol is in [low, high); the CDF at both; the next step (negative downwards, 0
+# once the gallop has ended); the symbol, if the coder knows it
+_FIELDS = ("element", "low", "high", "mass_low", "mass_high", "step", "truth")
 
 
 def _probability(part, whole):
     """P(true) = part / whole as int32 1..4095, of 4096."""
     scaled = tf.cast(part, tf.int64) * (1 << coders.DECISION_BITS) // tf.cast(whole, tf.int64)
-    return tf.clip_by_value(tf.cast(scaled, tf.int32), 1, (1 << coders.DECISION_BITS) - 1)
+    limit = (1 << coders.DECISION_BITS) - 1
+    return tf.minimum(tf.maximum(tf.cast(scaled, tf.int32), 1), limit)
 
 
-def _take(structure, chosen):
-    return type(structure)(*(tf.gather(x, chosen) for x in structure))
-
-
-def code(coder, state, parameters, truth):
+def code(coder, state, dist, truth):
     """Codes one symbol for each element.
 
     Args:
       coder: see `tfclic.entropy.coders`.
       state: the coder's.
-      parameters: `IntegerParameters` `[E, K]`.
+      dist: `Distribution` of E elements.
       truth: int32 `[E]`, the symbols (0..511); anything where the coder is a decoder.
 
     Returns:
       `(state, symbols)`, int32 `[E]`.
     """
-    dist = im.distribution(parameters)
-    centre, whole = dist.centre, im.total(dist)
-    below, above = im.cumulative(dist, centre), im.cumulative(dist, centre + 1)
-    probability = _probability(above - below, whole)
-    state, at_centre = coder.decide(state, probability, tf.equal(truth, centre))
+    below, above = im.cumulative(dist, dist.centre), im.cumulative(dist, dist.centre + 1)
+    probability = _probability(above - below, dist.total)
+    state, at_centre = coder.decide(state, probability, tf.equal(truth, dist.centre))
 
     open_ = tf.cast(tf.where(~at_centre)[:, 0], tf.int32)
-    centre_, below, above, whole, truth = (
-        tf.gather(x, open_) for x in (centre, below, above, whole, truth)
-    )
+    scalars = tf.stack([dist.centre, below, above, dist.total, dist.spread, truth])
+    shapes = tf.concat([scalars, dist.weights, dist.means, dist.reciprocals], 0)
+    scalars, shapes = tf.split(tf.gather(shapes, open_, axis=1), [6, 3 * dist.means.shape[0]])
+    centre, below, above, whole, spread, truth = tf.unstack(scalars)
     probability = _probability(whole - above, whole - above + below)
-    state, rising = coder.decide(state, probability, truth > centre_)
-    elements = _Open(
+    state, rising = coder.decide(state, probability, truth > centre)
+    fields = dict(
         element=open_,
-        low=tf.where(rising, centre_ + 1, 0),
-        high=tf.where(rising, im.SYMBOLS, centre_),
+        low=tf.where(rising, centre + 1, 0),
+        high=tf.where(rising, im.SYMBOLS, centre),
         mass_low=tf.where(rising, above, 0),
         mass_high=tf.where(rising, whole, below),
-        step=tf.gather(dist.spread, open_),
-        galloping=tf.ones_like(rising),
-        rising=rising,
+        step=tf.where(rising, spread, -spread),
         truth=truth,
     )
-    state, symbols = _search(coder, state, dist, elements, centre)
-    return state, symbols
+    matrix = tf.concat([tf.stack([fields[name] for name in _FIELDS]), shapes], 0)
+    return _search(coder, state, matrix, dist.table, dist.centre)
 
 
-def _search(coder, state, dist, elements, symbols):
+def _search(coder, state, matrix, table, symbols):
     """Narrows [low, high) of all open elements until one symbol is left in each."""
 
-    def settle(symbols, elements):
-        # an interval of one symbol needs no decision
-        done = elements.high - elements.low <= 1
-        found = tf.where(done)[:, 0]
-        index = tf.gather(elements.element, found)[:, None]
-        symbols = tf.tensor_scatter_nd_update(symbols, index, tf.gather(elements.low, found))
-        return symbols, _take(elements, tf.where(~done)[:, 0])
+    def settle(matrix, symbols):
+        # the lower end is the symbol, or will be overwritten when a later round has narrowed it
+        element, low, high = matrix[0], matrix[1], matrix[2]
+        symbols = tf.tensor_scatter_nd_update(symbols, element[:, None], low)
+        return tf.gather(matrix, tf.where(high - low > 1)[:, 0], axis=1), symbols
 
-    def narrow(state, symbols, *fields):
-        state, elements = _narrow(coder, state, dist, _Open(*fields))
-        symbols, elements = settle(symbols, elements)
-        return (state, symbols, *elements)
+    def narrow(state, matrix, symbols):
+        state, matrix = _narrow(coder, state, matrix, table)
+        return (state, *settle(matrix, symbols))
 
-    symbols, elements = settle(symbols, elements)
-    unknown = tf.TensorShape([None])
-    shapes = [tf.TensorShape([]), symbols.shape] + [unknown] * len(_Open._fields)
-    state, symbols, *_ = tf.while_loop(
-        lambda state, symbols, element, *_: tf.size(element) > 0,
+    matrix, symbols = settle(matrix, symbols)
+    state, _, symbols = tf.while_loop(
+        lambda state, matrix, symbols: tf.shape(matrix)[1] > 0,
         narrow,
-        [state, symbols, *elements],
-        shape_invariants=shapes,
+        [state, matrix, symbols],
+        shape_invariants=[
+            tf.TensorShape([]),
+            tf.TensorShape([matrix.shape[0], None]),
+            symbols.shape,
+        ],
     )
     return state, symbols
 
 
-def _narrow(coder, state, dist, e):
+def _narrow(coder, state, matrix, table):
     """One decision for every open element: is the symbol at or above a threshold?"""
-    gallop = tf.where(e.rising, e.low + e.step, e.high - e.step)
+    count = len(_FIELDS)
+    mixtures = (matrix.shape[0] - count) // 3
+    fields, weights, means, reciprocals = tf.split(matrix, [count] + 3 * [mixtures])
+    element, low, high, mass_low, mass_high, step, truth = tf.unstack(fields)
+    rising = step > 0
     # a gallop that would reach the end leaves one symbol there, and halving starts
-    inside = tf.where(e.galloping, gallop, (e.low + e.high) // 2)
-    threshold = tf.clip_by_value(inside, e.low + 1, e.high - 1)
-    mass = im.cumulative(_take(dist, e.element), threshold)
-    probability = _probability(e.mass_high - mass, e.mass_high - e.mass_low)
-    state, upper = coder.decide(state, probability, e.truth >= threshold)
-    return state, e._replace(
-        low=tf.where(upper, threshold, e.low),
-        high=tf.where(upper, e.high, threshold),
-        mass_low=tf.where(upper, mass, e.mass_low),
-        mass_high=tf.where(upper, e.mass_high, mass),
-        step=tf.minimum(2 * e.step, im.SYMBOLS),
-        galloping=e.galloping & tf.equal(upper, e.rising),
+    gallop = tf.where(rising, low, high) + step
+    threshold = tf.where(tf.equal(step, 0), tf.bitwise.right_shift(low + high, 1), gallop)
+    threshold = tf.maximum(tf.minimum(threshold, high - 1), low + 1)
+    mass = im.inner_mass(weights, means, reciprocals, table, threshold)
+    probability = _probability(mass_high - mass, mass_high - mass_low)
+    state, upper = coder.decide(state, probability, truth >= threshold)
+    fields = dict(
+        element=element,
+        low=tf.where(upper, threshold, low),
+        high=tf.where(upper, high, threshold),
+        mass_low=tf.where(upper, mass, mass_low),
+        mass_high=tf.where(upper, mass_high, mass),
+        step=tf.where(tf.equal(upper, rising), 2 * step, 0),
+        truth=truth,
     )
+    fields = tf.stack([fields[name] for name in _FIELDS])
+    return state, tf.concat([fields, weights, means, reciprocals], 0)

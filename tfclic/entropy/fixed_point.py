@@ -101,36 +101,41 @@ class FixedPointDense(tf.Module):
         )
 
     def prepare(self):
-        """The kernel as float32, to be taken out of loops."""
-        return tf.cast(self.kernel, tf.float32)
+        """What the products need: the kernel's row groups as float32, to be made outside of loops.
 
-    def __call__(self, x, kernel=None):
+        Returns:
+          A list of float32 `[rows, M]`.
+        """
+        kernel = tf.cast(self.kernel, tf.float32)
+        return [kernel[first:end] for first, end in self.groups]
+
+    def __call__(self, x, kernels=None):
         """Applies the layer.
 
         Args:
           x: float32 `[n, K]`, integers within the input limit.
-          kernel: `prepare()`.
+          kernels: `prepare()`.
 
         Returns:
           float32 `[n, M]`, integers within the output limit.
         """
-        kernel = self.prepare() if kernel is None else kernel
-        total = self.bias
-        for weight, part in self._parts(x):
-            for first, end in self.groups:
-                product = tf.matmul(part[:, first:end], kernel[first:end])
-                total = total + weight * tf.cast(product, tf.float64)
+        kernels = self.prepare() if kernels is None else kernels
+        if self.split:
+            # both bytes meet the kernel at once, so that it is read once
+            high = tf.floor((x + BYTE // 2) * (1.0 / BYTE))
+            x = tf.concat([high, x - BYTE * high], 0)
+        groups = [x[:, first:end] if len(kernels) > 1 else x for first, end in self.groups]
+        total = tf.add_n(
+            [tf.cast(tf.matmul(part, kernel), tf.float64) for part, kernel in zip(groups, kernels)]
+        )
+        if self.split:
+            high, low = tf.split(total, 2)
+            total = high * BYTE + low
+        total = (total + self.bias) * self.scale
         if self.slope != 1:
             total = tf.maximum(total, total * self.slope)
-        rounded = tf.floor(total * self.scale + 0.5)
         limit = float(self.output_limit)
-        return tf.cast(tf.clip_by_value(rounded, -limit, limit), tf.float32)
-
-    def _parts(self, x):
-        if not self.split:
-            return [(1.0, x)]
-        high = tf.floor((x + BYTE // 2) * (1.0 / BYTE))
-        return [(float(BYTE), high), (1.0, x - BYTE * high)]
+        return tf.cast(tf.maximum(tf.minimum(tf.floor(total + 0.5), limit), -limit), tf.float32)
 
 
 def grid(height, width):
@@ -139,27 +144,23 @@ def grid(height, width):
     return rows, tf.tile(tf.range(width), [height])
 
 
-def neighbours(x, rows, columns, mask):
-    """The neighbourhood of some positions, zero outside of the array.
+def neighbours(x, mask):
+    """The neighbourhoods of all positions, zero outside of the array.
 
     Args:
       x: `[H, W, C]`.
-      rows, columns: int32 `[n]`.
       mask: bool `[size, size]`, which neighbours; the centre of the mask is the position itself.
 
     Returns:
-      `[n, visible * C]`, neighbours in raster order.
+      `[H * W, visible * C]`, positions and neighbours in raster order.
     """
     margin = mask.shape[0] // 2
-    return gather_neighbours(tf.pad(x, [[margin] * 2] * 2 + [[0, 0]]), rows, columns, mask)
-
-
-def gather_neighbours(padded, rows, columns, mask):
-    """`neighbours` for an array that has its margin of zeros already, `[H + 2m, W + 2m, C]`."""
+    padded = tf.pad(x, [[margin] * 2] * 2 + [[0, 0]])
+    rows, columns = grid(tf.shape(x)[0], tf.shape(x)[1])
     down, right = (tf.constant(offsets, tf.int32) for offsets in np.nonzero(mask))
     index = (rows[:, None] + down) * tf.shape(padded)[1] + columns[:, None] + right
     flat = tf.reshape(padded, [-1, padded.shape[-1]])
-    return tf.reshape(tf.gather(flat, index), [tf.shape(rows)[0], mask.sum() * padded.shape[-1]])
+    return tf.reshape(tf.gather(flat, index), [-1, mask.sum() * padded.shape[-1]])
 
 
 class FixedPointSubpixel(tf.Module):
@@ -186,7 +187,7 @@ class FixedPointSubpixel(tf.Module):
     def __call__(self, x):
         """`[h, w, C]` to `[factor * h, factor * w, filters]`, integers in float32."""
         height, width = tf.shape(x)[0], tf.shape(x)[1]
-        y = self.dense(neighbours(x, *grid(height, width), self.mask))
+        y = self.dense(neighbours(x, self.mask))
         y = tf.reshape(y, [1, height, width, -1])
         y = tf.ensure_shape(y, [1, None, None, self.dense.kernel.shape[1]])
         return (tf.nn.depth_to_space(y, self.factor) if self.factor > 1 else y)[0]

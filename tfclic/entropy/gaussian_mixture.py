@@ -129,7 +129,8 @@ class GaussianMixture(tf.Module):
             logging.warning("%d latents are outside of -255..256 and were clipped.", count)
         symbols = tf.cast(tf.reshape(clipped, [-1]), tf.int32) - mixture.LATENT_MIN
         coder = coders.RangeEncoder(_NO_TABLE)
-        state, _ = decisions.code(coder, coder.start(), self._flat(parameters), symbols)
+        dist = im.distribution(self._flat(parameters))
+        state, _ = decisions.code(coder, coder.start(), dist, symbols)
         return coder.finish(state)
 
     def decompress(self, string, parameters):
@@ -137,7 +138,7 @@ class GaussianMixture(tf.Module):
         flat = self._flat(parameters)
         coder = coders.RangeDecoder(_NO_TABLE, string)
         blank = tf.zeros(tf.shape(flat.means)[:1], tf.int32)
-        _, symbols = decisions.code(coder, coder.start(), flat, blank)
+        _, symbols = decisions.code(coder, coder.start(), im.distribution(flat), blank)
         latents = tf.cast(symbols + mixture.LATENT_MIN, tf.float32)
         return tf.reshape(latents, tf.shape(parameters.means)[:-1])
 

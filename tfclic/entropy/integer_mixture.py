@@ -53,6 +53,9 @@ def _tables():
 
 
 _CDF, _RECIPROCAL, _WEIGHT, _SPREAD = _tables()
+# of logits, means and scales
+_LOWEST = (-(2.0**20), -MEAN_LIMIT, 0)
+_HIGHEST = (2.0**20, MEAN_LIMIT, mixture.SCALE_LEVELS - 1)
 
 
 def to_integers(logits, means, log_scales):
@@ -79,36 +82,99 @@ def clip(logits, means, scales):
 
     The means' own range is a little wider than the latents', for a Gaussian may lean over the edge.
     """
-    logits = tf.clip_by_value(logits, -(2.0**20), 2.0**20)
-    means = tf.clip_by_value(means, -MEAN_LIMIT, MEAN_LIMIT)
-    scales = tf.clip_by_value(scales, 0, mixture.SCALE_LEVELS - 1)
-    return IntegerParameters(*(tf.cast(x, tf.int32) for x in (logits, means, scales)))
+    limits = zip((logits, means, scales), _LOWEST, _HIGHEST)
+    return IntegerParameters(
+        *(tf.cast(tf.clip_by_value(x, low, high), tf.int32) for x, low, high in limits)
+    )
 
 
-Distribution = collections.namedtuple("Distribution", "weights means reciprocals centre spread")
+def _planes(rows, mixtures):
+    """Clipped integers `[3, K, n * C]` of a network's results `[n, 3 * K * C]`."""
+    planes = tf.transpose(tf.reshape(rows, [tf.shape(rows)[0], 3 * mixtures, -1]), [1, 0, 2])
+    planes = tf.reshape(planes, [3, mixtures, -1])
+    lowest, highest = (np.float32(ends)[:, None, None] for ends in (_LOWEST, _HIGHEST))
+    return tf.cast(tf.maximum(tf.minimum(planes, highest), lowest), tf.int32)
+
+
+def parameters_of_rows(rows, mixtures):
+    """`IntegerParameters` `[n * C, K]` of a network's integer-valued results.
+
+    Args:
+      rows: float32 `[n, 3 * K * C]`: logits, means and scales on their grids, not clipped.
+      mixtures: K.
+    """
+    return IntegerParameters(*tf.unstack(tf.transpose(_planes(rows, mixtures), [0, 2, 1])))
+
+
+Distribution = collections.namedtuple(
+    "Distribution", "weights means reciprocals centre spread total table"
+)
 Distribution.__doc__ = """What the integer CDF of E elements needs, int32.
 
-weights: `[E, K]`, the largest 2**12.
-means: `[E, K]`, multiples of 1/16, counted from the first symbol's lower boundary.
-reciprocals: `[E, K]`, inverse scales.
+weights: `[K, E]`, the largest 2**12.
+means: `[K, E]`, multiples of 1/16, counted from the first symbol's lower boundary.
+reciprocals: `[K, E]`, inverse scales.
 centre: `[E]`, symbol at the mean of the heaviest Gaussian.
 spread: `[E]`, that Gaussian's standard deviation in symbols, at least 1.
+total: `[E]`, the mass of all symbols.
+table: the normal CDF, `normal_table()`.
 """
 
 
-def distribution(parameters):
-    """Prepares the CDF of elements with `IntegerParameters` of shape `[E, K]`."""
-    difference = tf.reduce_max(parameters.logits, -1, keepdims=True) - parameters.logits
+def normal_table():
+    """The normal CDF at all arguments that occur, int32 `[2 * 5 * 64 * 64]`.
+
+    Interpolated from the table that a model stores; whoever builds many distributions computes it
+    once.
+    """
+    steps = 1 << FRACTION_BITS
+    below, above = _CDF[:-1, None], _CDF[1:, None]
+    between = tf.bitwise.right_shift((above - below) * tf.range(steps), FRACTION_BITS)
+    return tf.reshape(below + between, [-1])
+
+
+def distribution(parameters, table=None):
+    """The `Distribution` of elements with `IntegerParameters` of shape `[E, K]`.
+
+    Args:
+      parameters: the `IntegerParameters`.
+      table: `normal_table()`, to share it.
+    """
+    return _distribution(*(tf.transpose(x) for x in parameters), table)
+
+
+def distribution_of_rows(rows, mixtures, table=None):
+    """The `Distribution` of n * C elements; arguments as in `parameters_of_rows`."""
+    return _distribution(*tf.unstack(_planes(rows, mixtures)), table)
+
+
+def _distribution(logits, means, scales, table):
+    difference = tf.reduce_max(logits, 0) - logits
     weights = tf.gather(_WEIGHT, tf.minimum(difference, len(_WEIGHT) - 1))
     # at symbol boundary 0 the latent is LATENT_MIN - 1/2
-    origin = (mixture.LATENT_MIN << MEAN_BITS) - (1 << (MEAN_BITS - 1))
-    means = parameters.means - origin
-    heaviest = tf.argmax(weights, -1, output_type=tf.int32)
-    mean = tf.gather(means, heaviest, batch_dims=1)
+    means -= (mixture.LATENT_MIN << MEAN_BITS) - (1 << (MEAN_BITS - 1))
+    count = tf.shape(means)[1]
+    heaviest = tf.argmax(weights, 0, output_type=tf.int32) * count + tf.range(count)
+    mean, scale = (tf.gather(tf.reshape(x, [-1]), heaviest) for x in (means, scales))
     centre = tf.clip_by_value(tf.bitwise.right_shift(mean, MEAN_BITS), 0, SYMBOLS - 1)
-    scale = tf.gather(parameters.scales, heaviest, batch_dims=1)
-    reciprocals = tf.gather(_RECIPROCAL, parameters.scales)
-    return Distribution(weights, means, reciprocals, centre, tf.gather(_SPREAD, scale))
+    return Distribution(
+        weights=weights,
+        means=means,
+        reciprocals=tf.gather(_RECIPROCAL, scales),
+        centre=centre,
+        spread=tf.gather(_SPREAD, scale),
+        total=tf.reduce_sum(weights, 0) * (1 << CDF_BITS) + SYMBOLS * FLOOR,
+        table=normal_table() if table is None else table,
+    )
+
+
+def inner_mass(weights, means, reciprocals, table, boundary):
+    """Mass below symbol boundaries 1 to 511; arguments as in `Distribution` and `cumulative`."""
+    limit = CDF_RANGE * CDF_STEPS << FRACTION_BITS
+    difference = boundary * (1 << MEAN_BITS) - means
+    z = tf.bitwise.right_shift(difference * reciprocals, RECIPROCAL_BITS)
+    cdf = tf.gather(table, tf.maximum(tf.minimum(z, limit - 1), -limit) + limit)
+    return tf.reduce_sum(weights * cdf, -2) + boundary * FLOOR
 
 
 def cumulative(dist, boundary):
@@ -119,23 +185,9 @@ def cumulative(dist, boundary):
       boundary: int32 `[E]`, 0..512; boundary b lies below symbol b (latent b - 255).
 
     Returns:
-      int32 `[E]`: 0 at boundary 0 and `total(dist)` at boundary 512, which are the two edge cases
-      of equation 8.
+      int32 `[E]`: 0 at boundary 0 and `dist.total` at boundary 512, which are the two edge cases of
+      equation 8.
     """
-    limit = CDF_RANGE * CDF_STEPS << FRACTION_BITS
-    difference = (boundary * (1 << MEAN_BITS))[:, None] - dist.means
-    z = tf.bitwise.right_shift(difference * dist.reciprocals, RECIPROCAL_BITS)
-    z = tf.clip_by_value(z, -limit, limit - 1) + limit
-    entry = tf.bitwise.right_shift(z, FRACTION_BITS)
-    fraction = tf.bitwise.bitwise_and(z, (1 << FRACTION_BITS) - 1)
-    below, above = tf.gather(_CDF, entry), tf.gather(_CDF, entry + 1)
-    cdf = below + tf.bitwise.right_shift((above - below) * fraction, FRACTION_BITS)
-    mass = tf.reduce_sum(dist.weights * cdf, -1)
+    mass = inner_mass(dist.weights, dist.means, dist.reciprocals, dist.table, boundary)
     mass = tf.where(boundary <= 0, 0, mass)
-    mass = tf.where(boundary >= SYMBOLS, tf.reduce_sum(dist.weights, -1) * (1 << CDF_BITS), mass)
-    return mass + boundary * FLOOR
-
-
-def total(dist):
-    """int32 `[E]`: the mass of all symbols."""
-    return tf.reduce_sum(dist.weights, -1) * (1 << CDF_BITS) + SYMBOLS * FLOOR
+    return tf.where(boundary >= SYMBOLS, dist.total, mass)

@@ -3,11 +3,26 @@
 A context model with a 5x5 causal mask looks at two rows above, two columns to each side, and at its
 own row to the left. So all positions with the same `column + 3 * row` are independent of each other
 and depend only on positions with smaller sums: 32x48 latents take 141 steps instead of 1536.
+
+Latents are kept in the order in which they are coded: then a wavefront is a slice, and where each
+position finds its neighbours is one table, made before the walk.
 """
 
+import collections
+
+import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import decisions, mixture
+
+Order = collections.namedtuple("Order", "raster rank neighbours starts")
+Order.__doc__ = """The order in which P positions are coded, int32.
+
+raster: `[P]`, raster index of each position, in coding order.
+rank: `[P]`, the inverse: when the position with a raster index is coded.
+neighbours: `[P, V]`, ranks of the V visible neighbours, in raster order; P for those outside.
+starts: `[T + 1]`, where each of T wavefronts begins, in coding order.
+"""
 
 
 def slope(mask):
@@ -16,54 +31,74 @@ def slope(mask):
 
 
 def steps(height, width, columns_per_row):
-    """Number of wavefronts."""
+    """Number of wavefronts; in narrow arrays some of them are empty."""
     return width + columns_per_row * (height - 1)
 
 
-def positions(step, height, width, columns_per_row):
-    """Rows and columns of one wavefront, two int32 `[n]`; n is 0 at times in narrow arrays."""
-    first = tf.maximum(0, -(-(step - width + 1) // columns_per_row))
-    last = tf.minimum(height - 1, step // columns_per_row)
-    rows = tf.range(first, last + 1)
-    return rows, step - columns_per_row * rows
+def order(height, width, mask):
+    """The `Order` of an array's positions.
+
+    Args:
+      height, width: int32.
+      mask: bool `[size, size]`, the causal mask of the context.
+    """
+    count, move = height * width, slope(mask)
+    rows, columns = tf.repeat(tf.range(height), width), tf.tile(tf.range(width), [height])
+    step = columns + move * rows
+    # within a wavefront from top to bottom; int64, since the key is a product
+    key = tf.cast(step, tf.int64) * tf.cast(height, tf.int64) + tf.cast(rows, tf.int64)
+    raster = tf.argsort(key)
+    rank = tf.math.invert_permutation(raster)
+    down, right = (tf.constant(x - mask.shape[0] // 2, tf.int32) for x in np.nonzero(mask))
+    r, c = (tf.gather(x, raster)[:, None] for x in (rows, columns))
+    r, c = r + down, c + right
+    inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
+    neighbours = tf.gather(rank, tf.where(inside, r * width + c, 0))
+    ends = tf.range(steps(height, width, move) + 1)
+    starts = tf.searchsorted(tf.gather(step, raster), ends)
+    return Order(raster, rank, tf.where(inside, neighbours, count), starts)
 
 
-def traverse(coder, state, latents, parameters_at, mask):
+def arrange(latents, order):
+    """Latents `[h, w, C]` in coding order, `[P + 1, C]`; the last row is the zeros outside."""
+    flat = tf.gather(tf.reshape(latents, [-1, latents.shape[2]]), order.raster)
+    return tf.pad(flat, [[0, 1], [0, 0]])
+
+
+def traverse(coder, state, latents, distribution_at, order):
     """Codes latents, wavefront by wavefront.
 
     Args:
       coder: see `tfclic.entropy.coders`.
       state: the coder's.
       latents: float32 `[h, w, C]`, integers; only the shape matters to a decoder.
-      parameters_at: function of (padded latents so far, rows, columns) to `IntegerParameters`
-        `[n * C, K]`, where positions that are not decoded yet hold zeros or anything else.
-      mask: bool `[size, size]`, the causal mask of the context.
+      distribution_at: function of (known, chosen) to the `Distribution` of n * C elements: `known`
+        is float32 `[P + 1, C]`, `arrange`d latents, where those that are not decoded yet hold
+        anything; `chosen` is int32 `[n]`, ranks.
+      order: the `Order` of `latents`.
 
     Returns:
       `(state, latents)`, the latents as coded.
     """
-    height, width, channels = tf.shape(latents)[0], tf.shape(latents)[1], latents.shape[2]
-    margin, move = mask.shape[0] // 2, slope(mask)
-    padded = tf.pad(latents, [[margin] * 2] * 2 + [[0, 0]])
+    shape, channels = tf.shape(latents), latents.shape[2]
 
-    def body(step, state, padded):
-        rows, columns = positions(step, height, width, move)
-        parameters = parameters_at(padded, rows, columns)
-        where = tf.stack([rows + margin, columns + margin], -1)
-        symbols = tf.cast(tf.gather_nd(padded, where), tf.int32) - mixture.LATENT_MIN
-        state, symbols = decisions.code(coder, state, parameters, tf.reshape(symbols, [-1]))
+    def body(step, state, known):
+        chosen = tf.range(order.starts[step], order.starts[step + 1])
+        dist = distribution_at(known, chosen)
+        symbols = tf.cast(tf.gather(known, chosen), tf.int32) - mixture.LATENT_MIN
+        state, symbols = decisions.code(coder, state, dist, tf.reshape(symbols, [-1]))
         values = tf.cast(tf.reshape(symbols, [-1, channels]) + mixture.LATENT_MIN, tf.float32)
-        return step + 1, state, tf.tensor_scatter_nd_update(padded, where, values)
+        return step + 1, state, tf.tensor_scatter_nd_update(known, chosen[:, None], values)
 
-    count = steps(height, width, move)
-    _, state, padded = tf.while_loop(
+    count = tf.shape(order.starts)[0] - 1
+    _, state, known = tf.while_loop(
         lambda step, *_: step < count,
         body,
-        [0, state, padded],
+        [0, state, arrange(latents, order)],
         shape_invariants=[
             tf.TensorShape([]),
             tf.TensorShape([]),
-            tf.TensorShape([None, None, channels]),
+            tf.TensorShape([None, channels]),
         ],
     )
-    return state, padded[margin : margin + height, margin : margin + width]
+    return state, tf.reshape(tf.gather(known, order.rank), shape)

@@ -94,31 +94,25 @@ class GmmAttentionCoding(tf.Module):
         lowest = np.repeat([0, 0, np.log(mixture.SCALE_MIN)], self.mixtures * self.channels)
         return kernel * unit, (bias - lowest) * unit
 
-    def parameters(self, features, padded, rows, columns, kernels=None):
-        """`IntegerParameters` `[n * C, K]` of some positions.
+    def parameters(self, features, known, neighbours, kernels=None):
+        """The parameter network's results of some positions.
 
         Args:
-          features: float32 `[h, w, F]`, integers, the hyper synthesis' result.
-          padded: float32 `[h + 4, w + 4, C]`, integers, latents with the mask's margin of zeros.
-          rows, columns: int32 `[n]`.
+          features: float32 `[n, F]`, integers, the hyper synthesis' results at these positions.
+          known: float32 `[P + 1, C]`, integers, latents as `wavefront.arrange` gives them.
+          neighbours: int32 `[n, V]`, rows of `known` in the context of each position.
           kernels: `prepare()`, to keep the conversion out of loops.
+
+        Returns:
+          float32 `[n, 3 * K * C]`, integers: logits, means and scales on their grids.
         """
         context_kernel, *kernels = kernels or self.prepare()
-        known = fixed_point.gather_neighbours(padded, rows, columns, self.mask)
-        context = self.context(known, context_kernel)
-        x = tf.concat([tf.gather_nd(features, tf.stack([rows, columns], -1)), context], -1)
+        visible = neighbours.shape[1] * self.channels
+        context = tf.reshape(tf.gather(known, neighbours), [-1, visible])
+        x = tf.concat([features, self.context(context, context_kernel)], -1)
         for layer, kernel in zip(self.network, kernels):
             x = layer(x, kernel)
-        x = tf.reshape(x, [-1, 3, self.mixtures, self.channels])
-        x = tf.reshape(tf.transpose(x, [1, 0, 3, 2]), [3, -1, self.mixtures])
-        return im.clip(x[0], x[1], x[2])
-
-    def all_parameters(self, features, latents, kernels=None):
-        """`parameters` of all positions of `latents` `[h, w, C]` in one pass."""
-        margin = self.mask.shape[0] // 2
-        padded = tf.pad(latents, [[margin] * 2] * 2 + [[0, 0]])
-        everywhere = fixed_point.grid(tf.shape(latents)[0], tf.shape(latents)[1])
-        return self.parameters(features, padded, *everywhere, kernels)
+        return x
 
     def prepare(self):
         """The kernels that `parameters` needs, as float32."""
@@ -129,6 +123,12 @@ class GmmAttentionCoding(tf.Module):
         for layer in self.features:
             hyper_latents = layer(hyper_latents)
         return hyper_latents
+
+    def arranged_features(self, hyper_latents, order):
+        """`hyper_features` in the coding order, `[P, F]`."""
+        features = self.hyper_features(hyper_latents)
+        flat = tf.reshape(features, [-1, features.shape[2]])
+        return tf.gather(flat, order.raster)
 
     def code(self, coder, hyper_latents, latents, known):
         """Walks hyper latents, then latents: the one definition of what is in a string.
@@ -143,22 +143,22 @@ class GmmAttentionCoding(tf.Module):
           `(coder.finish(), latents)`.
         """
         state, hyper_latents = self._code_hyper(coder, coder.start(), hyper_latents)
-        features = self.hyper_features(hyper_latents)
-        width = tf.shape(latents)[1]
-        kernels = self.prepare()
+        order = wavefront.order(tf.shape(latents)[0], tf.shape(latents)[1], self.mask)
+        features = self.arranged_features(hyper_latents, order)
+        kernels, table = self.prepare(), im.normal_table()
         if known:
-            shape = [-1, self.channels, self.mixtures]
-            table = [tf.reshape(x, shape) for x in self.all_parameters(features, latents, kernels)]
+            arranged = wavefront.arrange(latents, order)
+            rows = self.parameters(features, arranged, order.neighbours, kernels)
 
-            def parameters_at(_, rows, columns):
-                chosen = (tf.gather(x, rows * width + columns) for x in table)
-                return im.IntegerParameters(*(tf.reshape(x, [-1, shape[2]]) for x in chosen))
-        else:
+        def distribution_at(latents, chosen):
+            if known:
+                found = tf.gather(rows, chosen)
+            else:
+                neighbours = tf.gather(order.neighbours, chosen)
+                found = self.parameters(tf.gather(features, chosen), latents, neighbours, kernels)
+            return im.distribution_of_rows(found, self.mixtures, table)
 
-            def parameters_at(padded, rows, columns):
-                return self.parameters(features, padded, rows, columns, kernels)
-
-        state, latents = wavefront.traverse(coder, state, latents, parameters_at, self.mask)
+        state, latents = wavefront.traverse(coder, state, latents, distribution_at, order)
         return coder.finish(state), latents
 
     def _code_hyper(self, coder, state, hyper_latents):
@@ -197,8 +197,12 @@ class GmmAttentionCoding(tf.Module):
 
     def estimate(self, hyper_latents, latents):
         """Bits by equation 8 and the prior's density, float32; what `compress` should come to."""
-        parameters = self.all_parameters(self.hyper_features(hyper_latents), latents)
-        likelihood = mixture.likelihood(tf.reshape(latents, [-1]), *im.to_floats(parameters))
+        order = wavefront.order(tf.shape(latents)[0], tf.shape(latents)[1], self.mask)
+        known = wavefront.arrange(latents, order)
+        features = self.arranged_features(hyper_latents, order)
+        rows = self.parameters(features, known, order.neighbours)
+        parameters = im.to_floats(im.parameters_of_rows(rows, self.mixtures))
+        likelihood = mixture.likelihood(tf.reshape(known[:-1], [-1]), *parameters)
         # training's floor would hide what improbable latents really cost
         likelihood = tf.maximum(likelihood, im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS))
         rows = tf.cast(hyper_latents, tf.int32) + HYPER_LIMIT
