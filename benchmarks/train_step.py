@@ -20,134 +20,141 @@ import sys
 
 import peers
 
+SMALL_SIZE = 128  # training.crop_size of gmm_attention_small
 HERE = pathlib.Path(__file__).resolve().parent
 OURS = "float32", "bfloat16"
 THEIRS = "float32", "float32 channels_last", "bfloat16", "bfloat16 channels_last"
 
 
-class Side:
-    """A process that trains; `step(variant)` does one step and returns its seconds."""
+class Trainer:
+    """A process that trains with one variant of one side."""
 
-    def __init__(self, python, script, **options):
-        self.variants = options["variants"]
-        environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    def __init__(self, python, script, verbose, tree=HERE.parent, **options):
+        environment = {**os.environ, "PYTHONPATH": str(tree), "TF_CPP_MIN_LOG_LEVEL": "3"}
         self._process = subprocess.Popen(
             [str(python), str(HERE / script), json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if options.get("verbose") else subprocess.DEVNULL,
+            stderr=None if verbose else subprocess.DEVNULL,
             env=environment,
             text=True,
         )
-        self.facts = self.answer()
 
     def answer(self):
-        """The next line of the process, from JSON."""
+        """The next line of the process, from JSON; None if it has crashed."""
         line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"{self._process.args[1]} ended early; --verbose shows what it said.")
-        return json.loads(line)
+        return json.loads(line) if line else None
 
-    def step(self, variant):
-        self._process.stdin.write(variant + "\n")
-        self._process.stdin.flush()
+    def step(self):
+        """Does one step and returns its seconds; None if the process has crashed."""
+        try:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        except OSError:
+            return None
         return self.answer()
 
     def close(self):
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
-def measure(sides, rounds, patience):
-    """Lets all variants of all sides take turns.
+def measure(trainers, rounds, patience):
+    """Lets all trainers take turns.
 
     Returns:
-      Dict from (side, variant) to a list of seconds: `rounds` steps after one to warm up, or that
-      one alone if it took longer than `patience` seconds.
+      Lists of seconds, one for each trainer: `rounds` steps after one to warm up, or that one alone
+      if it took longer than `patience` seconds; nothing if it crashed.
     """
-    turns = [(name, variant) for name, side in sides.items() for variant in side.variants]
-    first = {turn: sides[turn[0]].step(turn[1]) for turn in turns}
-    seconds = {turn: [first[turn]] if first[turn] > patience else [] for turn in turns}
+    first = [trainer.step() for trainer in trainers]
+    seconds = [[t] if t and t > patience else [] for t in first]
     for _ in range(rounds):
-        for name, variant in turns:
-            if first[name, variant] <= patience:
-                seconds[name, variant].append(sides[name].step(variant))
-    return seconds
+        for trainer, warm, times in zip(trainers, first, seconds):
+            if warm and warm <= patience:
+                times.append(trainer.step())
+    return [[t for t in times if t] for times in seconds]
 
 
-def compare(model, width, args, peer):
+def start_ours(args, width, variant, profile=False, tree=HERE.parent):
+    """Starts a trainer of gmm_attention of that width, or of gmm_attention_small if it is 0."""
+    return Trainer(
+        sys.executable,
+        "train_step_ours.py",
+        args.verbose,
+        tree,
+        name="gmm_attention" if width else "gmm_attention_small",
+        width=width,
+        variant=variant,
+        batch=args.batch,
+        size=args.size if width else SMALL_SIZE,
+        profile=profile,
+    )
+
+
+def start_theirs(args, width, variant, python):
+    """Starts a trainer of CompressAI's cheng2020-attn."""
+    shape = dict(width=width, batch=args.batch, size=args.size)
+    return Trainer(python, "train_step_compressai.py", args.verbose, variant=variant, **shape)
+
+
+def compare(width, args, peer):
     """Measures one model, against CompressAI's if `peer` is its python; returns (rows, facts)."""
-    size = args.size if width else 128
-    options = dict(width=width, batch=args.batch, size=size, verbose=args.verbose)
-    sides = {
-        "tfclic": Side(
-            sys.executable,
-            "train_step_ours.py",
-            name=model,
-            variants=args.precisions,
-            profile=False,
-            **options,
-        )
-    }
-    if peer:
-        variants = [v for v in THEIRS if v.split()[0] in args.precisions]
-        sides["CompressAI"] = Side(peer, "train_step_compressai.py", variants=variants, **options)
-    facts = sides["tfclic"].facts
-    seconds = measure(sides, args.rounds, args.patience)
-    for side in sides.values():
-        side.close()
+    turns = {("tfclic", v): start_ours(args, width, v) for v in args.precisions}
+    for variant in args.precisions if args.before else ():
+        tree = pathlib.Path(args.before).resolve()
+        turns["tfclic before", variant] = start_ours(args, width, variant, tree=tree)
+    for variant in THEIRS if peer else ():
+        if variant.split()[0] in args.precisions:
+            turns["CompressAI", variant] = start_theirs(args, width, variant, peer)
+    facts = [trainer.answer() for trainer in turns.values()][0]
+    if facts is None:
+        sys.exit("tfclic's side does not start; --verbose shows what it says.")
+    seconds = measure(list(turns.values()), args.rounds, args.patience)
+    for trainer in turns.values():
+        trainer.close()
     rows = []
-    for (side, variant), times in seconds.items():
-        median = statistics.median(times)
-        rows.append(
-            {
-                "model": f"N = {width}" if width else model,
-                "size": size,
-                "side": side,
-                "variant": variant,
-                "seconds": [round(t, 4) for t in times],
-                "images_per_second": round(args.batch / median, 3),
-                "tflops": round(facts["flops"] / median / 1e12, 4),
-            }
-        )
+    for (side, variant), times in zip(turns, seconds):
+        row = {
+            "model": f"N = {width}" if width else "gmm_attention_small",
+            "size": args.size if width else SMALL_SIZE,
+            "side": side,
+            "variant": variant,
+            "seconds": [round(t, 4) for t in times],
+        }
+        if times:
+            median = statistics.median(times)
+            row["images_per_second"] = round(args.batch / median, 3)
+            row["tflops"] = round(facts["flops"] / median / 1e12, 4)
+        rows.append(row)
     return rows, facts
 
 
 def show(rows, batch):
     """Prints a table of rows, and how the best of both sides compare."""
-    for row in rows:
-        median = statistics.median(row["seconds"])
-        print(
-            f"| {row['model']} | {batch} x {row['size']} | {row['side']} | {row['variant']} | "
-            f"{median:.2f} | {row['images_per_second']:.2f} | {row['tflops']:.3f} |",
-            flush=True,
-        )
     best = {}
     for row in rows:
-        best[row["side"]] = max(best.get(row["side"], 0), row["images_per_second"])
-    if len(best) == 2:
-        ratio = best["tfclic"] / best["CompressAI"]
-        print(f"| | | best against best | | | {ratio:.2f} times | |", flush=True)
+        figures = "crashed | |"
+        if row["seconds"]:
+            rate = row["images_per_second"]
+            best[row["side"]] = max(best.get(row["side"], 0), rate)
+            median = statistics.median(row["seconds"])
+            figures = f"{median:.2f} | {rate:.2f} | {row['tflops']:.3f}"
+        head = f"{row['model']} | {batch} x {row['size']} | {row['side']} | {row['variant']}"
+        print(f"| {head} | {figures} |", flush=True)
+    for other in [side for side in best if side != "tfclic" and "tfclic" in best]:
+        ratio = best["tfclic"] / best[other]
+        print(f"| | | best against best of {other} | | | {ratio:.2f} times | |", flush=True)
 
 
 def print_profile(args):
     """Prints where the time of one step goes, by kind of operation."""
     width = 0 if args.small_only else args.widths[0]
-    side = Side(
-        sys.executable,
-        "train_step_ours.py",
-        name="gmm_attention" if width else "gmm_attention_small",
-        width=width,
-        batch=args.batch,
-        size=args.size if width else 128,
-        variants=args.precisions[:1],
-        profile=True,
-        verbose=args.verbose,
-    )
-    table = side.answer()
-    side.close()
+    trainer = start_ours(args, width, args.precisions[0], profile=True)
+    facts, table = trainer.answer(), trainer.answer()
+    trainer.close()
+    if table is None:
+        sys.exit("The step does not run; --verbose shows what it says.")
     total = sum(milliseconds for _, _, milliseconds in table)
-    print(f"{side.facts['hardware']}, {args.precisions[0]}, {side.facts['flops'] / 1e9:.1f} GFLOP")
+    print(f"{facts['hardware']}, {args.precisions[0]}, {facts['flops'] / 1e9:.1f} GFLOP")
     print("| operation | calls | ms | share |\n|---|---|---|---|")
     for kind, calls, milliseconds in table[:25]:
         print(f"| {kind} | {calls} | {milliseconds:.1f} | {milliseconds / total:.1%} |")
@@ -180,6 +187,7 @@ def make_parser():
     parser.add_argument("--small-only", action="store_true", help="gmm_attention_small alone")
     parser.add_argument("--no-peer", action="store_true", help="leave CompressAI out")
     parser.add_argument("--peer-env", metavar="DIR", help="where its environment is kept")
+    parser.add_argument("--before", metavar="DIR", help="another checkout of tfclic to measure too")
     parser.add_argument("--quick", action="store_true", help="N = 64, small crops, two rounds")
     parser.add_argument("--profile", action="store_true", help="where a step's time goes; no race")
     parser.add_argument("--json", metavar="FILE", help="write the result there too")
@@ -195,10 +203,10 @@ def main():
     if args.profile:
         return print_profile(args)
     peer = None if args.no_peer or args.small_only else peers.compressai_python(args.peer_env)
-    jobs = [] if args.small_only else [("gmm_attention", width) for width in args.widths]
+    widths = [] if args.small_only else args.widths
     rows, facts = [], {}
-    for i, (model, width) in enumerate([*jobs, ("gmm_attention_small", 0)]):
-        found, facts = compare(model, width, args, peer if width else None)
+    for i, width in enumerate([*widths, 0]):
+        found, facts = compare(width, args, peer if width else None)
         if i == 0:
             print(f"{facts['hardware']}, {'with' if facts['amx'] else 'without'} AMX")
             print("| model | batch | trained by | | seconds | images/s | TFLOP/s |")

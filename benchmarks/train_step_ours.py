@@ -102,19 +102,17 @@ def profile(run):
 
 
 def main():
-    """Arguments as JSON: name, width, batch, size, variants, profile. Answers are JSON lines."""
+    """Arguments as JSON: name, width, variant, batch, size, profile. Answers are JSON lines."""
     options = json.loads(sys.argv[1])
-    shape = options["batch"], options["size"]
-    runs = {}
-    for dtype in options["variants"]:
-        runs[dtype], flops = make_step(options["name"], options["width"], dtype, *shape)
+    keys = "name", "width", "variant", "batch", "size"
+    run, flops = make_step(*(options[key] for key in keys))
     amx = precision.resolve("auto") == "bfloat16"
     print(json.dumps({"flops": flops, "hardware": loop.hardware(), "amx": amx}), flush=True)
     if options["profile"]:
-        print(json.dumps(profile(runs[options["variants"][0]])), flush=True)
-    for line in sys.stdin:
+        print(json.dumps(profile(run)), flush=True)
+    for _ in sys.stdin:
         start = time.perf_counter()
-        runs[line.strip()]()
+        run()
         print(time.perf_counter() - start, flush=True)
 
 
