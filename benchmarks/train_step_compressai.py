@@ -60,9 +60,10 @@ def main():
     run = make_step(*(options[key] for key in ("width", "variant", "batch", "size")))
     print(json.dumps({"torch": torch.__version__}), flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         run()
-        print(time.perf_counter() - start, flush=True)
+        spent = time.perf_counter() - start[0], time.process_time() - start[1]
+        print(json.dumps(spent), flush=True)
 
 
 if __name__ == "__main__":
