@@ -56,3 +56,40 @@ def test_single_gaussian_is_noisy_normal():
     got = mixture.likelihood(y, np.zeros_like(means), means, log_scales)
     want = tfc.NoisyNormal(loc=means[:, 0], scale=np.exp(log_scales[:, 0])).prob(y)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def plain_likelihood(y, logits, means, log_scales):
+    """Equation 8 in float64, differentiated by TensorFlow."""
+    inverse = tf.exp(-log_scales)
+    y = y[..., None]
+    upper, lower = (
+        0.5 + 0.5 * tf.math.erf((y + edge - means) * inverse / np.sqrt(2.0)) for edge in (0.5, -0.5)
+    )
+    upper = tf.where(y >= mixture.LATENT_MAX, tf.ones_like(upper), upper)
+    lower = tf.where(y <= mixture.LATENT_MIN, tf.zeros_like(lower), lower)
+    return tf.reduce_sum(tf.nn.softmax(logits) * (upper - lower), -1)
+
+
+@pytest.mark.parametrize("mixtures", [1, 3])
+def test_gradients_are_those_of_the_equation(mixtures):
+    logits, means, log_scales = random_parameters(mixtures, channels=60)
+    y = means[:, 0] + np.random.default_rng(1).normal(0, 3, 60).astype(np.float32)
+    y[:2], means[:2] = (mixture.LATENT_MIN, mixture.LATENT_MAX), [[-254], [255]]
+    results = []
+    for function, dtype in ((mixture.likelihood, "float32"), (plain_likelihood, "float64")):
+        arguments = [tf.constant(x, dtype) for x in (y, logits, means, log_scales)]
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            value = function(*arguments)
+        weights = tf.constant(np.random.default_rng(2).normal(size=60), dtype)
+        results.append([value, *tape.gradient(value, arguments, weights)])
+    for got, want in zip(*results):
+        np.testing.assert_allclose(got, want, atol=3e-6)
+
+
+def test_separate_mixtures_agree():
+    logits, means, log_scales = random_parameters(3)
+    y = np.float32([1.0, -7.3, 20.0, 0.4])
+    parts = ([x[:, k] for k in range(3)] for x in (logits, means, log_scales))
+    want = mixture.likelihood(y, logits, means, log_scales)
+    np.testing.assert_array_equal(mixture.separate_likelihood(y, *parts), want)

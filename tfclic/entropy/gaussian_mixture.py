@@ -83,7 +83,9 @@ class GaussianMixture(tf.Module):
         Returns:
           float32 `[..., C]`, in 0..1.
         """
-        return mixture.likelihood(latents, *self.split(parameters))
+        parts = tf.split(parameters, 3 * self.mixtures, axis=-1)
+        kinds = (parts[i * self.mixtures : (i + 1) * self.mixtures] for i in range(3))
+        return mixture.separate_likelihood(latents, *kinds)
 
     def __call__(self, latents, parameters, training=True):
         """Bounds the number of bits that latents take.

@@ -5,6 +5,7 @@ The integer form of the same distribution, which the range coder uses, is in
 both is in `tfclic.entropy.gaussian_mixture`.
 """
 
+import functools
 import math
 
 import tensorflow as tf
@@ -17,8 +18,8 @@ SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 256.0, 64
 SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
 
 
-def _normal_cdf(x):
-    return 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+# stands for infinity in a bound whose difference from a mean is multiplied by 0 later
+_FAR = 1e9
 
 
 def likelihood(latents, logits, means, log_scales):
@@ -31,12 +32,51 @@ def likelihood(latents, logits, means, log_scales):
     Returns:
       float32 `[...]`, in 0..1.
     """
+    parts = (tf.unstack(tf.convert_to_tensor(x), axis=-1) for x in (logits, means, log_scales))
+    return separate_likelihood(latents, *parts)
+
+
+def separate_likelihood(latents, logits, means, log_scales):
+    """As `likelihood`, with lists of K tensors `[...]`: several times faster than a small axis."""
     low, high = math.log(SCALE_MIN), math.log(SCALE_MAX)
-    log_scales = tfc.upper_bound(tfc.lower_bound(log_scales, low), high)
-    y = tf.clip_by_value(latents, LATENT_MIN, LATENT_MAX)[..., None]
-    inverse = tf.exp(-log_scales)
-    upper = _normal_cdf((y + 0.5 - means) * inverse)
-    lower = _normal_cdf((y - 0.5 - means) * inverse)
-    upper = tf.where(y >= LATENT_MAX, tf.ones_like(upper), upper)
-    lower = tf.where(y <= LATENT_MIN, tf.zeros_like(lower), lower)
-    return tf.reduce_sum(tf.nn.softmax(logits) * (upper - lower), -1)
+    log_scales = [tfc.upper_bound(tfc.lower_bound(x, low), high) for x in log_scales]
+    y = tf.clip_by_value(latents, LATENT_MIN, LATENT_MAX)
+    return _likelihood(y, *logits, *means, *log_scales)
+
+
+@tf.custom_gradient
+def _likelihood(y, *parameters):
+    count = len(parameters) // 3
+    logits, means, log_scales = (parameters[i * count : (i + 1) * count] for i in range(3))
+    weights = _softmax(logits)
+    inverses = [tf.exp(-s) for s in log_scales]
+    upper = tf.where(y >= LATENT_MAX, _FAR, y + 0.5)
+    lower = tf.where(y <= LATENT_MIN, -_FAR, y - 0.5)
+    edges = [((upper - m) * i, (lower - m) * i) for m, i in zip(means, inverses)]
+    masses = [0.5 * (_erf(u) - _erf(v)) for u, v in edges]
+    total = tf.add_n([w * p for w, p in zip(weights, masses)])
+
+    def backward(upstream):
+        shares = [upstream * w for w in weights]
+        densities = [(_density(u), _density(v)) for u, v in edges]
+        by_mean = [s * i * (g - f) for s, i, (f, g) in zip(shares, inverses, densities)]
+        by_scale = [s * (g * v - f * u) for s, (u, v), (f, g) in zip(shares, edges, densities)]
+        by_logit = [s * (p - total) for s, p in zip(shares, masses)]
+        return (-tf.add_n(by_mean), *by_logit, *by_mean, *by_scale)
+
+    return total, backward
+
+
+def _softmax(logits):
+    highest = functools.reduce(tf.maximum, logits)
+    powers = [tf.exp(x - highest) for x in logits]
+    scale = tf.math.reciprocal(tf.add_n(powers))
+    return [p * scale for p in powers]
+
+
+def _erf(x):
+    return tf.math.erf(x * math.sqrt(0.5))
+
+
+def _density(x):
+    return tf.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))

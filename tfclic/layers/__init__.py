@@ -3,16 +3,20 @@
 from tfclic.layers.attention import Attention, NonLocal
 from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
 from tfclic.layers.gain import QualityGain
+from tfclic.layers.gdn import GDN
 from tfclic.layers.masked import MaskedConv2D
+from tfclic.layers.pointwise import PointwiseConv2D
 from tfclic.layers.residual import ResidualBlock, ResidualDown, ResidualUnit, ResidualUp
 from tfclic.layers.subpixel import SubpixelConv2D
 
 __all__ = [
+    "GDN",
     "Attention",
     "BlockAnalysis",
     "BlockSynthesis",
     "MaskedConv2D",
     "NonLocal",
+    "PointwiseConv2D",
     "QualityGain",
     "ResidualBlock",
     "ResidualDown",

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfclic.layers.pointwise import PointwiseConv2D
+
 
 class SubpixelConv2D(tf.keras.layers.Layer):
     """A convolution to `factor**2` times the channels, followed by depth-to-space.
@@ -21,9 +23,11 @@ class SubpixelConv2D(tf.keras.layers.Layer):
     def __init__(self, filters, kernel_size, factor=2, name=None, **kwargs):
         super().__init__(name=name)
         self.factor = factor
-        self.conv = tf.keras.layers.Conv2D(
-            filters * factor**2, kernel_size, padding="same", **kwargs
-        )
+        channels = filters * factor**2
+        if kernel_size == 1:
+            self.conv = PointwiseConv2D(channels, **kwargs)
+        else:
+            self.conv = tf.keras.layers.Conv2D(channels, kernel_size, padding="same", **kwargs)
 
     def call(self, x):
         x = self.conv(x)

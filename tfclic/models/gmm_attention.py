@@ -11,6 +11,7 @@ import tensorflow_compression as tfc
 from tfclic.entropy.gaussian_mixture import GaussianMixture
 from tfclic.entropy.mixture import LIKELIHOOD_FLOOR
 from tfclic.layers import (
+    GDN,
     Attention,
     BlockAnalysis,
     BlockSynthesis,
@@ -63,9 +64,9 @@ class Analysis(tf.keras.Sequential):
         else:
             conv = tf.keras.layers.Conv2D
             layers = [
-                *(conv(w1, k, 2, padding="same"), tfc.GDN()),
-                *(conv(w2, k, 2, padding="same"), tfc.GDN(), *attention(config, w2)),
-                *(conv(w3, k, 2, padding="same"), tfc.GDN()),
+                *(conv(w1, k, 2, padding="same"), GDN()),
+                *(conv(w2, k, 2, padding="same"), GDN(), *attention(config, w2)),
+                *(conv(w3, k, 2, padding="same"), GDN()),
                 conv(n, k, 2, **last),
                 *attention(config, n),
             ]
@@ -94,9 +95,9 @@ class Synthesis(tf.keras.Sequential):
         else:
             layers = [
                 *attention(config, n),
-                *(SubpixelConv2D(w3, k), tfc.GDN(inverse=True)),
-                *(SubpixelConv2D(w2, k), tfc.GDN(inverse=True), *attention(config, w2)),
-                *(SubpixelConv2D(w1, k), tfc.GDN(inverse=True)),
+                *(SubpixelConv2D(w3, k), GDN(inverse=True)),
+                *(SubpixelConv2D(w2, k), GDN(inverse=True), *attention(config, w2)),
+                *(SubpixelConv2D(w1, k), GDN(inverse=True)),
                 SubpixelConv2D(3, k, kernel_initializer=_last(config)),
             ]
         super().__init__(layers, name="synthesis")

@@ -144,4 +144,7 @@ def apply_gradients(state, grads, norm, rate, training):
         # Young averages follow quickly, or they would hold the random start for long.
         keep = tf.minimum(float(training.ema_decay), (1.0 + count) / (10.0 + count))
         for path, average in state.ema.items():
-            average.assign_sub((1.0 - keep) * (average - state.weights[path]))
+            # assign_sub with the multiplication inside: one pass over memory less
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=average.handle, alpha=1.0 - keep, delta=average - state.weights[path]
+            )

@@ -1,0 +1,65 @@
+"""Generalised divisive normalisation, fast in training."""
+
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+
+class GDN(tfc.GDN):
+    """`tfc.GDN` with its default exponents of 1, and a gradient with fewer passes over memory.
+
+    ```
+    y[i] = x[i] / (beta[i] + sum_j gamma[j, i] * |x[j]|)
+    ```
+
+    and, for the inverse, the product in place of the quotient: the simplified form of Johnston et
+    al., "Computationally Efficient Neural Image Compression", 2019. Ballé et al. 2016 have squares
+    and a square root. Variables and values are those of `tfc.GDN`; in graphs that one leaves
+    branches on its exponents.
+
+    Args:
+      inverse: whether to multiply.
+
+    `[B, H, W, C] -> [B, H, W, C]`
+    """
+
+    def __init__(self, inverse=False, **kwargs):
+        super().__init__(inverse=inverse, **kwargs)
+
+    def call(self, x):
+        shape = tf.shape(x)
+        flat = tf.reshape(x, [-1, x.shape[-1]])
+        normalise = _inverse_gdn if self.inverse else _gdn
+        return tf.reshape(normalise(flat, self.gamma, self.beta), shape)
+
+
+def _norm(x, gamma, beta):
+    return tf.nn.bias_add(tf.matmul(tf.abs(x), gamma), beta)
+
+
+def _norm_gradients(x, gamma, upstream):
+    by_x = tf.sign(x) * tf.matmul(upstream, gamma, transpose_b=True)
+    return by_x, tf.matmul(tf.abs(x), upstream, transpose_a=True), tf.reduce_sum(upstream, 0)
+
+
+@tf.custom_gradient
+def _gdn(x, gamma, beta):
+    scale = tf.math.reciprocal(_norm(x, gamma, beta))
+    y = x * scale
+
+    def backward(upstream):
+        direct = upstream * scale
+        by_x, by_gamma, by_beta = _norm_gradients(x, gamma, -direct * y)
+        return direct + by_x, by_gamma, by_beta
+
+    return y, backward
+
+
+@tf.custom_gradient
+def _inverse_gdn(x, gamma, beta):
+    norm = _norm(x, gamma, beta)
+
+    def backward(upstream):
+        by_x, by_gamma, by_beta = _norm_gradients(x, gamma, upstream * x)
+        return upstream * norm + by_x, by_gamma, by_beta
+
+    return x * norm, backward
