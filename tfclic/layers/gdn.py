@@ -32,23 +32,26 @@ class GDN(tfc.GDN):
         return tf.reshape(normalise(flat, self.gamma, self.beta), shape)
 
 
-def _norm(x, gamma, beta):
-    return tf.nn.bias_add(tf.matmul(tf.abs(x), gamma), beta)
+def _norm(magnitude, gamma, beta):
+    return tf.nn.bias_add(tf.matmul(magnitude, gamma), beta)
 
 
-def _norm_gradients(x, gamma, upstream):
+def _norm_gradients(x, magnitude, gamma, upstream):
     by_x = tf.sign(x) * tf.matmul(upstream, gamma, transpose_b=True)
-    return by_x, tf.matmul(tf.abs(x), upstream, transpose_a=True), tf.reduce_sum(upstream, 0)
+    by_gamma = tf.matmul(magnitude, upstream, transpose_a=True)
+    # the sum over all but the last axis, on all cores, which reduce_sum is not
+    return by_x, by_gamma, tf.raw_ops.BiasAddGrad(out_backprop=upstream)
 
 
 @tf.custom_gradient
 def _gdn(x, gamma, beta):
-    scale = tf.math.reciprocal(_norm(x, gamma, beta))
+    magnitude = tf.abs(x)
+    scale = tf.math.reciprocal(_norm(magnitude, gamma, beta))
     y = x * scale
 
     def backward(upstream):
         direct = upstream * scale
-        by_x, by_gamma, by_beta = _norm_gradients(x, gamma, -direct * y)
+        by_x, by_gamma, by_beta = _norm_gradients(x, magnitude, gamma, -direct * y)
         return direct + by_x, by_gamma, by_beta
 
     return y, backward
@@ -56,10 +59,11 @@ def _gdn(x, gamma, beta):
 
 @tf.custom_gradient
 def _inverse_gdn(x, gamma, beta):
-    norm = _norm(x, gamma, beta)
+    magnitude = tf.abs(x)
+    norm = _norm(magnitude, gamma, beta)
 
     def backward(upstream):
-        by_x, by_gamma, by_beta = _norm_gradients(x, gamma, upstream * x)
+        by_x, by_gamma, by_beta = _norm_gradients(x, magnitude, gamma, upstream * x)
         return upstream * norm + by_x, by_gamma, by_beta
 
     return x * norm, backward
