@@ -41,8 +41,16 @@ def pad_image(images, multiple=MULTIPLE):
 
 
 def uniform_noise(shape, seed, salt):
-    """Additive noise in [-0.5, 0.5), a pure function of `seed` (int32 `[2]`) and `salt`."""
-    return tf.random.stateless_uniform(shape, seed + tf.constant([salt, 0]), -0.5, 0.5)
+    """Additive noise in [-0.5, 0.5), a pure function of `seed` (int32 `[2]`) and `salt`.
+
+    It is what `tf.random.stateless_uniform` gives, also where XLA compiles it: XLA makes the floats
+    from other bits of the same random integers.
+    """
+    seed = seed + tf.constant([salt, 0])
+    bits = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32)
+    mantissa = tf.bitwise.bitwise_and(bits, tf.constant(0x7FFFFF, tf.uint32))
+    one_to_two = tf.bitwise.bitwise_or(mantissa, tf.constant(0x3F800000, tf.uint32))
+    return tf.bitcast(one_to_two, tf.float32) - 1.5
 
 
 def round_straight_through(x):
