@@ -81,6 +81,11 @@ def make_parser():
         help="number of the first crop, for another set of crops of the same images (default 0)",
     )
     portable.add_argument(
+        "--compact-state",
+        action="store_true",
+        help="half the size of state: averages and second moments in bfloat16, no first moments",
+    )
+    portable.add_argument(
         "--steps-per-call", type=int, default=10, metavar="K", help="steps per launch (default 10)"
     )
     return parser
@@ -151,6 +156,7 @@ def export_portable(name, config, args):
         pack_bytes=int(args.pack_size * 2**20),
         file_bytes=int(args.file_size * 2**20),
         steps_per_call=args.steps_per_call,
+        compact_state=args.compact_state,
     )
     store = sources.open_source(args.data, config.training.crop_size)
     codec = _new_codec(config, compute_dtype)

@@ -166,7 +166,8 @@ def export_folder(folder, name, config, codec, precision, store, options, workdi
         portable_files.write_bytes(temporary / "step.hlo", hlo)
         arrays = {**{name: v.numpy() for name, v in state.named().items()}, **constants}
         progress = {"step": start, "runs": []}
-        portable_files.write_state(temporary, arrays, progress, options.file_bytes)
+        limit, compact = options.file_bytes, options.compact_state
+        portable_files.write_state(temporary, arrays, progress, limit, compact)
         images = portable_data.write_packs(temporary, store, training, options)
         for part in RUNNER:
             shutil.copy(pathlib.Path(__file__).with_name(f"portable_{part}.py"), temporary)

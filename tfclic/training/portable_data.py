@@ -29,6 +29,7 @@ class Options:
       pack_bytes: of all packs together, at most.
       file_bytes: of each file, at most.
       steps_per_call: steps per launch, unless the run is told otherwise.
+      compact_state: whether the state is written in its compact form.
     """
 
     side: int
@@ -37,6 +38,7 @@ class Options:
     pack_bytes: int = 40 * portable_files.MIB
     file_bytes: int = 16 * portable_files.MIB
     steps_per_call: int = 10
+    compact_state: bool = False
 
 
 def encode(crop, image_format):

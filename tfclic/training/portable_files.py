@@ -64,14 +64,16 @@ def read_meta(folder):
     return meta
 
 
-def write_state(folder, arrays, progress, limit=16 * MIB):
+def write_state(folder, arrays, progress, limit=16 * MIB, compact=False):
     """Writes a checkpoint in place of the last one, which stays whole until this one is.
 
     Args:
       folder: where state.json and the pieces go.
-      arrays: dict from name to numpy array.
+      arrays: dict from name to numpy array, weights before what belongs to them.
       progress: JSON content with the integer "step".
       limit: bytes per piece at most.
+      compact: whether to write half as much: averages (as differences to the weights) and second
+        moments in bfloat16, and no first moments, which a run has again after a few steps.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,11 +81,13 @@ def write_state(folder, arrays, progress, limit=16 * MIB):
     tag = f"state-{progress['step']:08d}"
     while any(name.startswith(tag + "-") for name in old):
         tag += "x"
-    tensors = [
-        {"name": name, "dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()
-    ]
-    data = b"".join(np.ascontiguousarray(a).tobytes() for a in arrays.values())
-    pieces = []
+    tensors, parts = [], []
+    for name, array in arrays.items():
+        stored, part = _store(name, array, arrays, compact)
+        shape = list(array.shape)
+        tensors.append({"name": name, "dtype": str(array.dtype), "shape": shape, "stored": stored})
+        parts.append(part)
+    data, pieces = b"".join(parts), []
     for start in range(0, len(data), limit):
         piece = data[start : start + limit]
         name = f"{tag}-{len(pieces)}.bin"
@@ -95,6 +99,26 @@ def write_state(folder, arrays, progress, limit=16 * MIB):
         (folder / name).unlink()
 
 
+def _store(name, array, arrays, compact):
+    """Returns how an array is stored, and its bytes."""
+    kind, _, path = name.partition("/")
+    if (compact and kind == "first_moment") or not array.any():
+        return "zeros", b""
+    if kind == "ema" and np.array_equal(array, arrays[f"weights/{path}"]):
+        return "weights", b""
+    if compact and kind == "ema":
+        return "bfloat16 + weights", _to_bfloat16(array - arrays[f"weights/{path}"])
+    if compact and kind == "second_moment":
+        return "bfloat16", _to_bfloat16(array)
+    return "whole", np.ascontiguousarray(array).tobytes()
+
+
+def _to_bfloat16(array):
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    # to nearest, ties to even, as hardware does; not a number does not come here
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
+
+
 def read_state(folder):
     """Returns `(arrays, progress)` of the folder's checkpoint; see `write_state`.
 
@@ -102,22 +126,30 @@ def read_state(folder):
       PortableError: a piece is missing or damaged.
     """
     folder = pathlib.Path(folder)
-    content = read_json(folder / "state.json")
-    data = b""
+    content, parts = read_json(folder / "state.json"), []
     for piece in content["pieces"]:
         path = folder / piece["name"]
         if not path.is_file():
             raise PortableError(f"{path} is missing: state.json needs all of its pieces beside it.")
-        part = path.read_bytes()
-        if hashlib.sha256(part).hexdigest() != piece["sha256"]:
+        parts.append(path.read_bytes())
+        if hashlib.sha256(parts[-1]).hexdigest() != piece["sha256"]:
             raise PortableError(f"{path} is damaged.")
-        data += part
-    arrays, start = {}, 0
+    data, arrays, start = b"".join(parts), {}, 0
     for tensor in content["tensors"]:
-        dtype, shape = np.dtype(tensor["dtype"]), tensor["shape"]
-        count = int(np.prod(shape, dtype=np.int64))
-        arrays[tensor["name"]] = np.frombuffer(data, dtype, count, start).reshape(shape)
-        start += count * dtype.itemsize
+        name, dtype, stored = tensor["name"], np.dtype(tensor["dtype"]), tensor["stored"]
+        shape, count = tensor["shape"], int(np.prod(tensor["shape"], dtype=np.int64))
+        weights = arrays.get("weights/" + name.partition("/")[2])
+        if stored == "zeros":
+            arrays[name] = np.zeros(shape, dtype)
+        elif stored == "weights":
+            arrays[name] = weights.copy()
+        else:
+            half = stored.startswith("bfloat16")
+            values = np.frombuffer(data, np.uint16 if half else dtype, count, start).reshape(shape)
+            start += values.nbytes
+            if half:
+                values = (values.astype(np.uint32) << 16).view(np.float32)
+            arrays[name] = values + weights if stored.endswith("weights") else values
     return arrays, content["progress"]
 
 

@@ -34,7 +34,10 @@ MOST_SKIPPED_IN_A_ROW = 100
 DETAILS = """\
 The learning rate follows the configuration's schedule by step. Ctrl-C saves first. What is left in
 the folder, state.json and the state-*.bin pieces, is what goes back: bin/train --adopt=FOLDER
---workdir=NEW makes a workdir of it. JAX_COMPILATION_CACHE_DIR=DIR keeps what was compiled."""
+--workdir=NEW makes a workdir of it. A --send copy has half the size and serves as well, but a run
+that goes on from it is no longer, to the last bit, what it would have been: the averages and second
+moments are rounded, and the first moments start again.
+JAX_COMPILATION_CACHE_DIR=DIR keeps what was compiled."""
 
 
 class Diverged(Exception):
@@ -97,6 +100,9 @@ class Run:
             self._loop(calls)
         finally:
             calls.close()
+        if self.step == self._first:
+            self._line.say("There was no time for a single step.")
+            return
         self._line.show(self._text, now=True)
         self._save()
 
@@ -125,6 +131,10 @@ class Run:
         self._began = saved = time.monotonic()
         pending, longest = None, 0.0
         for steps, fed in calls:
+            # This call, the one that is under way, and the checkpoint must still fit.
+            over = self.left() < 2.0 * longest + 1.5 * self._save_seconds + 1.0
+            if self.caught or over:
+                break
             call_began = time.monotonic()
             metrics = self._engine.call(fed, [self._rate(s) for s in steps])
             # Waiting for the call before this one keeps the device busy and the loop in step.
@@ -133,14 +143,9 @@ class Run:
             self.step, pending = steps.stop, (steps, metrics)
             longest = max(longest, time.monotonic() - call_began)
             self._line.show(self._text)
-            # One more call, the one that is under way, and the checkpoint must still fit.
-            over = self.left() < 2.0 * longest + 1.5 * self._save_seconds + 1.0
-            due = time.monotonic() - saved > 60 * self._options.checkpoint_minutes
-            if self.caught or over or due:
+            if time.monotonic() - saved > 60 * self._options.checkpoint_minutes:
                 self._take(*pending)
                 pending = None
-                if self.caught or over:
-                    break
                 self._save()
                 saved = time.monotonic()
         if pending:
@@ -206,6 +211,8 @@ class Run:
         self.progress = {"step": self.step, "runs": [*before, here]}
         limit = int(self._options.file_size * files.MIB)
         files.write_state(self._output, arrays, self.progress, limit)
+        if self._options.send:
+            files.write_state(self._options.send, arrays, self.progress, limit, compact=True)
         self._saved = self.step
         self._began = time.monotonic()
         self._save_seconds = time.monotonic() - began
@@ -232,6 +239,7 @@ def make_parser():
     add("--minutes", type=float, help="stop, and be done with saving, this long after the start")
     add("--steps", type=int, help="steps of the whole run (default: the configuration's)")
     add("--output", metavar="DIR", help="where state goes, and is resumed from if it is there")
+    add("--send", metavar="DIR", help="write a second, compact copy of each checkpoint in DIR")
     add("--packs", nargs="+", metavar="PATH", help="packs or folders of packs (default: FOLDER)")
     add("--platform", help="cpu, gpu, ... (default: what jax prefers)")
     add("--steps-per-call", type=int, metavar="K", help="steps per launch")
