@@ -23,7 +23,7 @@ class Engine:
       flops: floating-point operations of a step as XLA counts them, or None where it does not.
     """
 
-    def __init__(self, folder, meta, arrays, platform=None):
+    def __init__(self, folder, meta, arrays, platform=None, compiler_options=None):
         """Prepares the step; each number of steps per call is compiled at its first `prepare`.
 
         Args:
@@ -31,12 +31,14 @@ class Engine:
           meta: portable.json's content.
           arrays: dict from name to array, the state.
           platform: "cpu", "gpu", ...; None takes what jax prefers.
+          compiler_options: dict of XLA's.
 
         Raises:
           files.PortableError: no jax, no such device, or no step.hlo.
         """
         self._jax = _import_jax(platform)
         self._meta, self._arrays, self._compiled = meta, arrays, {}
+        self._compiler_options = compiler_options
         try:
             self.device = self._jax.devices(platform)[0]
             hlo = (pathlib.Path(folder) / "step.hlo").read_bytes()
@@ -90,7 +92,7 @@ class Engine:
                 one = [self._jax.ShapeDtypeStruct((1, *s.shape[1:]), s.dtype) for s in inputs]
                 self.flops = _count_flops(self._lower(self._only_step, one))
             lowered = self._lower(self._steps if count > 1 else self._only_step, inputs)
-            self._compiled[count] = lowered.compile()
+            self._compiled[count] = lowered.compile(self._compiler_options)
         self.compile_seconds += time.monotonic() - began
 
     def _lower(self, function, inputs):
