@@ -1,5 +1,6 @@
 """The portable step on jax, against the ordinary step of TensorFlow, and the way back."""
 
+import io
 import json
 
 import numpy as np
@@ -111,10 +112,11 @@ def test_a_workdir_goes_out_trains_elsewhere_and_comes_back(fake, config, photos
         return fake.FakeCodec((0.001, 0.01))
 
     store = sources.open_source(str(photos), 64)
+    (tmp_path / "run").mkdir()
     first = loop.Run(codec_of(None), config, store, tmp_path / "run")
     checkpoints.write_config(tmp_path / "run", "fake", config)
     config.training.steps = 4
-    first.train(open(tmp_path / "log", "w"))
+    first.train(io.StringIO())
     config.training.update(steps=8, learning_rate=5e-4)
     make_folder(fake, config, photos, tmp_path / "out", tmp_path / "run")
 
@@ -138,7 +140,7 @@ def test_a_workdir_goes_out_trains_elsewhere_and_comes_back(fake, config, photos
     assert record["hardware"].endswith("; some GPU")
     assert record["portable"][0]["device"] == "some GPU"
     assert json.loads((tmp_path / "new" / "config.json").read_text())["name"] == "fake"
-    again.train(open(tmp_path / "log", "w"))
+    again.train(io.StringIO())
     record = json.loads((tmp_path / "new" / "record.json").read_text())
     assert (record["steps"], record["images_seen"]) == (8, 16)
     assert record["portable"][0]["device"] == "some GPU"

@@ -1,5 +1,7 @@
 """bin/train: trains a codec."""
 
+import argparse
+import contextlib
 import pathlib
 
 from absl import flags, logging
@@ -92,10 +94,10 @@ def make_parser():
 
 
 def _positive(text):
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
 
 
 def train(name, config, data, workdir):

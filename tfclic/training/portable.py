@@ -238,6 +238,7 @@ def adopt(folder, workdir, build):
     for name, variable in variables.items():
         variable.assign(arrays[name])
     record = _record(meta, progress, config.training)
+    workdir.mkdir(parents=True, exist_ok=True)
     checkpoints.write_config(workdir, meta["name"], config)
     checkpoints.save(workdir, state, record)
     return record

@@ -15,7 +15,7 @@ class Line:
 
     def __init__(self, every, stream=None):
         """every: seconds between lines; stream: standard error if None."""
-        self._stream, self._every = stream or sys.stderr, every
+        self._stream, self._every = sys.stderr if stream is None else stream, every
         self._terminal, self._shown, self._last = self._stream.isatty(), 0, 0.0
         self._cleared = time.monotonic()
         self._sums = collections.Counter()
