@@ -28,7 +28,17 @@ MARKS = {
     "": ("tfclic", "tensorflow", "tensorflow_compression"),
     "train": ("ml_collections",),
     "eval": ("bjontegaard", "matplotlib"),
-    "dev": ("ml_collections", "bjontegaard", "matplotlib", "pytest", "xdist", "ruff", "scipy"),
+    "portable": ("jax",),
+    "dev": (
+        "ml_collections",
+        "bjontegaard",
+        "matplotlib",
+        "jax",
+        "pytest",
+        "xdist",
+        "ruff",
+        "scipy",
+    ),
 }
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")

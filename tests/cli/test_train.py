@@ -97,6 +97,43 @@ def test_a_wrong_folder_leaves_the_workdir_unclaimed(arguments, fake_models, tmp
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_portable_and_adopt_lead_back_to_an_ordinary_run(arguments, fake_models, tmp_path, capsys):
+    model, data, workdir = arguments
+    folder, packed = f"--portable={tmp_path}/out", "--pack-crop=64"
+    assert run(model, data, folder, packed) == 0
+    assert "step 0 of 2, float32, " in capsys.readouterr().out
+    assert run(model, data, folder, packed) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert run(f"--adopt={tmp_path}/out", workdir) == 0
+    assert "step 0 of 2" in capsys.readouterr().out
+    assert run(f"--adopt={tmp_path}/out", workdir) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert run(*arguments) == 0
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["steps"] == 2
+    assert run(*arguments, folder + "2", packed) == 2
+    assert "has done 2 steps, and training.steps is 2" in capsys.readouterr().err
+    longer = "--config.training.steps=4"
+    assert run(*arguments, folder + "2", packed, longer, "--config.model.channels=5") == 2
+    assert "another configuration of the model" in capsys.readouterr().err
+    assert run(*arguments, folder + "2", packed, longer) == 0
+    assert "step 2 of 4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments_", "message"),
+    [
+        (["--adopt=x"], "--workdir is missing"),
+        (["--adopt=x", "--workdir=y", "--portable=z"], "--adopt takes --workdir and nothing else"),
+        (["--adopt=no/such/folder", "--workdir={tmp}/w"], "portable.json cannot be read"),
+        (["--portable=x", "--model=m"], "--data is missing"),
+        (["--pack-size=-1"], "is not a number above 0"),
+    ],
+)
+def test_wrong_portable_usage(arguments_, message, tmp_path, capsys):
+    assert run(*(a.format(tmp=tmp_path) for a in arguments_)) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("added", "message"),
     [

@@ -1,5 +1,7 @@
 """bin/train: trains a codec."""
 
+import argparse
+import contextlib
 import pathlib
 
 from absl import flags, logging
@@ -19,6 +21,20 @@ saves first.
 examples:
   train --model=gmm_attention_small --data=photos --workdir=run
   train --model=gmm_attention --data=tfds:clic --workdir=run --config.model.lmbdas='(0.015,)'
+
+training where TensorFlow cannot go, such as a new GPU:
+  train --portable=DIR --model=NAME --data=FOLDER [--workdir=RUN] [--config.FIELD=VALUE ...]
+writes a folder that trains without TensorFlow: the train step (HLO, which XLA compiles for any
+device), its state (that of RUN's newest checkpoint, where --workdir is given), packs of crops from
+the images, and the script that runs them. Batch and crop size are fixed in the step, and with
+--config.training.precision=bfloat16 so is that format ("auto" is float32 here). Every file has at
+most --file-size, so that the folder can travel in pieces; without some of its packs it still works.
+There, with Python, numpy, jax and Pillow:
+  python DIR/portable_run.py --minutes 9
+as often as you like; each call goes on where the last one stopped. Back here,
+  train --adopt=DIR --workdir=NEW
+makes an ordinary workdir of it, with which this program goes on and export works. What comes back
+is state.json and the state-*.bin beside it; copied over those in DIR they are what --adopt takes.
 """
 
 
@@ -38,14 +54,54 @@ def make_parser():
     parser.add_argument(
         "--workdir", metavar="DIR", help="where checkpoints, TensorBoard files and the record go"
     )
+    portable = parser.add_argument_group("portable training (see below)")
+    portable.add_argument("--portable", metavar="DIR", help="write a folder that trains elsewhere")
+    portable.add_argument("--adopt", metavar="DIR", help="make --workdir of such a folder's state")
+    portable.add_argument(
+        "--pack-size", type=_positive, default=40.0, metavar="MIB", help="of all packs (default 40)"
+    )
+    portable.add_argument(
+        "--file-size", type=_positive, default=16.0, metavar="MIB", help="of a file (default 16)"
+    )
+    portable.add_argument(
+        "--pack-crop",
+        type=int,
+        metavar="PIXELS",
+        help="side of the packed crops (default: 256, or the training crop's if that is larger)",
+    )
+    portable.add_argument(
+        "--pack-format",
+        choices=("jpeg", "webp"),
+        default="jpeg",
+        help="JPEG of quality 95 without subsampling (default), or lossless WebP",
+    )
+    portable.add_argument(
+        "--pack-first",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of the first crop, for another set of crops of the same images (default 0)",
+    )
+    portable.add_argument(
+        "--compact-state",
+        action="store_true",
+        help="half the size of state: averages and second moments in bfloat16, no first moments",
+    )
+    portable.add_argument(
+        "--steps-per-call", type=int, default=10, metavar="K", help="steps per launch (default 10)"
+    )
     return parser
+
+
+def _positive(text):
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
 
 
 def train(name, config, data, workdir):
     """Trains configuration `name` (`config`, a ConfigDict) on `data`, in `workdir`."""
-    import tensorflow as tf
-
-    from tfclic import models
     from tfclic.training import checkpoints, loop, precision, sources
 
     loop.check(config)
@@ -55,10 +111,7 @@ def train(name, config, data, workdir):
         checkpoints.check_config(workdir, name, config)
         store = sources.open_source(data, config.training.crop_size)
         checkpoints.write_config(workdir, name, config)
-        tf.keras.utils.set_random_seed(config.training.seed)
-        model_config = config_dict.ConfigDict(config.model.to_dict())
-        model_config.compute_dtype = compute_dtype
-        codec = models.build(model_config)
+        codec = _new_codec(config, compute_dtype)
         run = loop.Run(codec, config, store, workdir, {"precision": compute_dtype})
         if run.data_changed:
             logging.warning("%s was trained on other images so far.", workdir)
@@ -72,6 +125,68 @@ def train(name, config, data, workdir):
         )
         run.train()
         print(f"All {steps} steps are done; {workdir} is ready for bin/export.")
+
+
+def _new_codec(config, compute_dtype):
+    import tensorflow as tf
+
+    from tfclic import models
+
+    tf.keras.utils.set_random_seed(config.training.seed)
+    model_config = config_dict.ConfigDict(config.model.to_dict())
+    model_config.compute_dtype = compute_dtype
+    return models.build(model_config)
+
+
+def export_portable(name, config, args):
+    """Writes the portable folder `args.portable` of configuration `name` (`config`)."""
+    from tfclic.training import loop, portable, portable_data, precision, sources
+
+    loop.check(config)
+    # The device is not known here; bfloat16 is a choice that changes results.
+    wanted = config.training.precision
+    compute_dtype = "float32" if wanted == "auto" else precision.resolve(wanted)
+    side = args.pack_crop or max(256, config.training.crop_size)
+    if side < config.training.crop_size:
+        raise errors.UsageError("--pack-crop must be at least training.crop_size.")
+    if args.steps_per_call < 1 or args.pack_first < 0:
+        raise errors.UsageError("--steps-per-call must be at least 1, --pack-first at least 0.")
+    options = portable_data.Options(
+        side=side,
+        first=args.pack_first,
+        image_format=args.pack_format,
+        pack_bytes=int(args.pack_size * 2**20),
+        file_bytes=int(args.file_size * 2**20),
+        steps_per_call=args.steps_per_call,
+        compact_state=args.compact_state,
+    )
+    store = sources.open_source(args.data, config.training.crop_size)
+    codec = _new_codec(config, compute_dtype)
+    start, images = portable.export_folder(
+        args.portable, name, config, codec, compute_dtype, store, options, args.workdir
+    )
+    files = sorted(pathlib.Path(args.portable).iterdir())
+    size, largest = (f(p.stat().st_size for p in files) / 2**20 for f in (sum, max))
+    print(
+        f"{args.portable}: step {start} of {config.training.steps}, {compute_dtype}, {images} crops"
+        f" of {side}x{side}; {len(files)} files, {size:.1f} MiB, the largest {largest:.1f} MiB.\n"
+        f"Next: python {pathlib.Path(args.portable) / 'portable_run.py'} --minutes 9\n"
+        f"A next set of crops would be made with --pack-first={args.pack_first + images}."
+    )
+
+
+def adopt(folder, workdir):
+    """Makes `workdir` of what a portable run brought back in `folder`."""
+    from tfclic.training import checkpoints, portable
+
+    workdir = pathlib.Path(workdir)
+    with checkpoints.locked(workdir):
+        record = portable.adopt(folder, workdir, lambda config: _new_codec(config, "float32"))
+    print(
+        f"{workdir}: step {record['steps']} of {record['planned_steps']}, "
+        f"{record['seconds']:.0f} seconds on {record['hardware']}; ready for bin/train and "
+        "bin/export."
+    )
 
 
 def override(config, arguments):
@@ -111,12 +226,26 @@ def _has(node, path):
 
 
 def _run(args):
-    for name in ("model", "data", "workdir"):
+    if args.adopt:
+        _need(args, "workdir")
+        if args.portable or args.model or args.data or args.rest:
+            raise errors.UsageError("--adopt takes --workdir and nothing else.")
+        adopt(args.adopt, args.workdir)
+        return 0
+    _need(args, "model", "data", *(() if args.portable else ("workdir",)))
+    name, config = configuration.load(args.model)
+    config = override(config, args.rest)
+    if args.portable:
+        export_portable(name, config, args)
+    else:
+        train(name, config, args.data, args.workdir)
+    return 0
+
+
+def _need(args, *names):
+    for name in names:
         if not getattr(args, name):
             raise errors.UsageError(f"--{name} is missing; --help says what it is.")
-    name, config = configuration.load(args.model)
-    train(name, override(config, args.rest), args.data, args.workdir)
-    return 0
 
 
 def main(argv=None):

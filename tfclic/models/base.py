@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfclic.layers import QualityGain
 
 MULTIPLE = 64  # hyper latents have 1/64 of the image's height and width
+PHILOX_KEY = 0x02461E293EC8F720  # with which TensorFlow mixes the seeds of stateless operations
 CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
 
 Forward = collections.namedtuple("Forward", "reconstruction bits parts")
@@ -41,8 +42,24 @@ def pad_image(images, multiple=MULTIPLE):
 
 
 def uniform_noise(shape, seed, salt):
-    """Additive noise in [-0.5, 0.5), a pure function of `seed` (int32 `[2]`) and `salt`."""
-    return tf.random.stateless_uniform(shape, seed + tf.constant([salt, 0]), -0.5, 0.5)
+    """Additive noise in [-0.5, 0.5), a pure function of `seed` (int32 `[2]`) and `salt`.
+
+    It is what `tf.random.stateless_uniform` gives, also where XLA compiles it: there that function
+    takes negative seeds for others, and makes the floats from other bits of the random integers.
+    """
+    seed = tf.cast(seed + tf.constant([salt, 0]), tf.int64)
+    mixed = _philox([4], tf.constant([PHILOX_KEY], tf.uint64), tf.bitcast(seed, tf.uint64))
+    key, counter = tf.unstack(tf.bitcast(tf.reshape(mixed, [2, 2]), tf.uint64))
+    bits = _philox(shape, key[None], tf.stack([tf.zeros_like(counter), counter]))
+    mantissa = tf.bitwise.bitwise_and(bits, tf.constant(0x7FFFFF, tf.uint32))
+    one_to_two = tf.bitwise.bitwise_or(mantissa, tf.constant(0x3F800000, tf.uint32))
+    return tf.bitcast(one_to_two, tf.float32) - 1.5
+
+
+def _philox(shape, key, counter):
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=shape, key=key, counter=counter, alg=1, dtype=tf.uint32
+    )
 
 
 def round_straight_through(x):

@@ -115,18 +115,27 @@ def check_config(workdir, name, config):
       errors.UsageError: another configuration made the workdir; the differing fields are listed. Or
         its config.json cannot be read.
     """
-    path = workdir / "config.json"
-    if not path.exists():
+    if not (workdir / "config.json").exists():
         return
-    try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise errors.UsageError(f"{path} cannot be read.") from None
+    old = read_config(workdir)
     differing = list(_differences(old, {"name": name, **as_plain(config)}))
     if differing:
         raise errors.UsageError(
             f"{workdir} was made by another configuration: {'; '.join(differing)}."
         )
+
+
+def read_config(workdir):
+    """Returns the configuration filed in the workdir, a dict of name, model and training.
+
+    Raises:
+      errors.UsageError: it cannot be read.
+    """
+    path = workdir / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise errors.UsageError(f"{path} cannot be read.") from None
 
 
 def write_config(workdir, name, config):

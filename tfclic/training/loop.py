@@ -200,7 +200,8 @@ class Run:
             **self._extra,
             "steps": self.step,
             "planned_steps": int(self._training.steps),
-            "images_seen": self.step * int(self._training.batch_size),
+            "images_seen": self._old.get("images_seen", 0)
+            + (self.step - self._old.get("steps", 0)) * int(self._training.batch_size),
             "seconds": round(self._old.get("seconds", 0.0) + (shown.seconds if shown else 0.0), 1),
             "skipped_steps": self._old.get("skipped_steps", 0) + (shown.skipped if shown else 0),
             "data": self._store.description,
@@ -209,6 +210,7 @@ class Run:
             "tensorflow": tf.__version__,
             "date": datetime.date.today().isoformat(),
             "validation": self._validation,
+            **{k: v for k, v in self._old.items() if k == "portable"},
         }
 
 

@@ -3,11 +3,14 @@
 A step depends on the state, the images and the seed alone, so a repeated step repeats its result.
 """
 
+import contextlib
+
 import tensorflow as tf
 
 from tfclic.training import checkpoints, objectives, schedule
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+KINDS = ("weights", "ema", "first_moment", "second_moment")
 
 
 class State(tf.Module):
@@ -44,6 +47,12 @@ class State(tf.Module):
         """The trained variables, in a fixed order."""
         return [self.weights[p] for p in self.trained]
 
+    def named(self):
+        """Returns every variable by its name: "step", "updates", or kind and path, "ema/..."."""
+        kinds = {kind: getattr(self, kind) for kind in KINDS}
+        files = {f"{kind}/{path}": v for kind, group in kinds.items() for path, v in group.items()}
+        return {**files, "step": self.step, "updates": self.updates}
+
 
 def seed_of(run_seed, step):
     """Returns the int32 [2] seed of a step's random numbers."""
@@ -68,24 +77,69 @@ def make_step(codec, state, training):
 
     @tf.function
     def train_step(images, seed):
-        metrics, grads = loss_and_gradients(codec, state.parameters, distortion, images, seed)
         rate = schedule.learning_rate(state.step, training)
-        norm = tf.linalg.global_norm(grads)
-        usable = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
-
-        def update():
-            apply_gradients(state, grads, norm, rate, training)
-            return tf.constant(0.0)
-
-        metrics["skipped"] = tf.cond(usable, update, lambda: tf.constant(1.0))
-        state.step.assign_add(1)
-        return {**metrics, "learning_rate": rate, "gradient_norm": norm}
+        metrics = advance(codec, state, distortion, training, images, seed, rate)
+        return {**metrics, "learning_rate": rate}
 
     return train_step
 
 
-def loss_and_gradients(codec, parameters, distortion, images, seed):
-    """Measures a batch, each image at a lambda drawn at random, and differentiates the mean loss.
+def advance(codec, state, distortion, training, images, seed, rate, levels=None, select=False):
+    """Advances `state` by one step.
+
+    Args:
+      codec, state, training: as `make_step`.
+      distortion, images, seed, levels: as `loss_and_gradients`.
+      rate: float32 [], the learning rate.
+      select: whether to leave the weights alone after a gradient that is not finite by choosing
+        between old and new values, where an accelerator would have to wait for a branch.
+
+    Returns:
+      Dict of scalars: those of `loss_and_gradients`, gradient_norm and skipped.
+    """
+    metrics, grads = loss_and_gradients(codec, state.parameters, distortion, images, seed, levels)
+    norm = tf.linalg.global_norm(grads)
+    usable = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
+
+    def update():
+        apply_gradients(state, grads, norm, rate, training)
+        return tf.constant(0.0)
+
+    if select:
+        with _kept_unless(usable, state):
+            update()
+        metrics["skipped"] = 1.0 - tf.cast(usable, tf.float32)
+    else:
+        metrics["skipped"] = tf.cond(usable, update, lambda: tf.constant(1.0))
+    state.step.assign_add(1)
+    return {**metrics, "gradient_norm": norm}
+
+
+@contextlib.contextmanager
+def _kept_unless(usable, state):
+    before = {name: tf.convert_to_tensor(v.read_value()) for name, v in state.named().items()}
+    yield
+    for name, variable in state.named().items():
+        variable.assign(tf.where(usable, variable.read_value(), before[name]))
+
+
+def draw_levels(seed, count, batch):
+    """Draws the quality level of each image of a step.
+
+    Args:
+      seed: int32 [2], the step's.
+      count: number of lambdas.
+      batch: int32 [1], images in the batch.
+
+    Returns:
+      int32 [B], indices into the codec's lambdas.
+    """
+    level_seed, _ = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    return tf.random.stateless_uniform(batch, level_seed, 0, count, tf.int32)
+
+
+def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None):
+    """Measures a batch, each image at a lambda of its own, and differentiates the mean loss.
 
     Args:
       codec: the model.
@@ -93,6 +147,7 @@ def loss_and_gradients(codec, parameters, distortion, images, seed):
       distortion: one of the objectives.
       images: uint8 [B, H, W, 3].
       seed: int32 [2].
+      levels: int32 [B], indices into the codec's lambdas; drawn at random if None.
 
     Returns:
       (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch; and a
@@ -100,15 +155,15 @@ def loss_and_gradients(codec, parameters, distortion, images, seed):
     """
     lmbdas = tf.constant(codec.lmbdas, tf.float32)
     qualities = tf.constant([codec.quality_of(i) for i in range(len(codec.lmbdas))], tf.float32)
-    level_seed, noise_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    batch = tf.shape(images)[:1]
-    level = tf.random.stateless_uniform(batch, level_seed, 0, len(codec.lmbdas), tf.int32)
+    _, noise_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    if levels is None:
+        levels = draw_levels(seed, len(codec.lmbdas), tf.shape(images)[:1])
     images = tf.cast(images, tf.float32) / 255.0
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(parameters)
-        out = codec(images, tf.gather(qualities, level), seed=noise_seed, training=True)
+        out = codec(images, tf.gather(qualities, levels), seed=noise_seed, training=True)
         losses, bpp, error = objectives.rate_distortion(
-            out, images, tf.gather(lmbdas, level), distortion
+            out, images, tf.gather(lmbdas, levels), distortion
         )
         loss = tf.reduce_mean(losses)
     unconnected = tf.UnconnectedGradients.ZERO
