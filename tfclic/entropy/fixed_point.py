@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 EXACT_FLOAT32 = 1 << 24
+# of 53 bits, four are left for the slope's fraction and one for the rounding
+EXACT_FLOAT64 = 1 << 48
 KERNEL_LIMIT = 255
 BYTE = 256
 ACTIVATION_BITS = 6  # hidden activations are multiples of 1/64
@@ -67,8 +69,8 @@ class FixedPointDense(tf.Module):
       slope: of the leaky ReLU, a binary fraction of at most 6 bits; 1 for none.
 
     Raises:
-      ValueError: if the inputs do not fit two bytes, so that sums could not be kept exact; the
-        message names the layer.
+      ValueError: if weights are not finite, inputs do not fit two bytes, or sums with the bias do
+        not fit float64, so that results could not be kept exact; the message names the layer.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class FixedPointDense(tf.Module):
         name=None,
     ):
         super().__init__(name=name)
+        if not (np.all(np.isfinite(kernel)) and np.all(np.isfinite(bias))):
+            raise ValueError(f"layer {self.name}: weights are not finite")
         integers, exponents = round_kernel(kernel)
         self.split = input_limit > BYTE
         if input_limit > ACTIVATION_LIMIT:
@@ -93,9 +97,11 @@ class FixedPointDense(tf.Module):
         self.slope, self.output_limit = slope, output_limit
         self.kernel = tf.Variable(integers, trainable=False, name="kernel")
         unit = exponents + input_bits
-        self.bias = tf.Variable(
-            np.round(bias * 2.0**unit), trainable=False, dtype=tf.float64, name="bias"
-        )
+        bias = np.round(bias * 2.0**unit)
+        largest = np.abs(integers.astype(np.float64)).sum(0) * input_limit + np.abs(bias)
+        if not largest.max() < EXACT_FLOAT64:
+            raise ValueError(f"layer {self.name}: sums up to {largest.max():.3g} are not exact")
+        self.bias = tf.Variable(bias, trainable=False, dtype=tf.float64, name="bias")
         self.scale = tf.Variable(
             2.0 ** (output_bits - unit), trainable=False, dtype=tf.float64, name="scale"
         )
