@@ -33,7 +33,7 @@ STUBS = {
     "torchvision/transforms.py": "",
     "pandas/__init__.py": "",
 }
-CHECK = "import torch, compressai.zoo"
+TENSORFLOW = ("tensorflow-cpu==2.17.1", "tensorflow-compression-ops==2.17.0", "numpy<2", "Pillow")
 
 
 def default_folder():
@@ -56,34 +56,50 @@ def compressai_python(folder=None):
     Raises:
       RuntimeError: it cannot be made; the message ends with what the installer said.
     """
-    target = pathlib.Path(folder or default_folder()) / "compressai"
+
+    def fill(target, install):
+        _run([*install, TORCH, *REQUIREMENTS])
+        _run([*install, "--no-deps", COMPRESSAI])
+        packages = next(target.glob("lib/python*/site-packages"))
+        for name, content in STUBS.items():
+            path = packages / name
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(content)
+
+    return _python(folder, "compressai", "import torch, compressai.zoo", fill)
+
+
+def newer_tensorflow_python(folder=None):
+    """As `compressai_python`, with TensorFlow 2.17 and the ops of TensorFlow Compression alone."""
+    check = "import importlib.util as u; assert u.find_spec('tensorflow_compression_ops')"
+
+    def fill(_, install):
+        _run([*install, *TENSORFLOW])
+
+    return _python(folder, "tensorflow-2.17", check, fill)
+
+
+def _python(folder, name, check, fill):
+    target = pathlib.Path(folder or default_folder()) / name
     python = target / "bin" / "python"
-    if _works(python):
+    if _complaint(python, check) is None:
         return python
     shutil.rmtree(target, ignore_errors=True)
     venv.create(target, with_pip=True)
-    install = [str(python), "-m", "pip", "install", "--quiet"]
-    _run([*install, TORCH, *REQUIREMENTS])
-    _run([*install, "--no-deps", COMPRESSAI])
-    packages = next(target.glob("lib/python*/site-packages"))
-    for name, content in STUBS.items():
-        path = packages / name
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(content)
-    if not _works(python):
-        raise RuntimeError(f"CompressAI does not work in {target}: {_complaint(python)}")
+    fill(target, [str(python), "-m", "pip", "install", "--quiet"])
+    complaint = _complaint(python, check)
+    if complaint is not None:
+        raise RuntimeError(f"The environment {target} does not work: {complaint}")
     return python
 
 
-def _works(python):
+def _complaint(python, check):
+    """None if `python` is there and passes `check`, else what it says."""
     if not python.exists():
-        return False
-    return subprocess.run([python, "-c", CHECK], capture_output=True).returncode == 0
-
-
-def _complaint(python):
-    return subprocess.run([python, "-c", CHECK], capture_output=True, text=True).stderr[-1000:]
+        return "there is no python"
+    done = subprocess.run([python, "-c", check], capture_output=True, text=True)
+    return done.stderr[-1000:] if done.returncode else None
 
 
 def _run(command):

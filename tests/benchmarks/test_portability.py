@@ -1,0 +1,55 @@
+"""Files decode in other environments than their encoder's; a small part of the benchmark."""
+
+import importlib.util
+import pathlib
+
+import pytest
+from PIL import Image
+
+from tfclic.codec import export
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "portability.py"
+
+
+@pytest.fixture(scope="module")
+def portability():
+    spec = importlib.util.spec_from_file_location("portability", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory, make_pixels):
+    folder = tmp_path_factory.mktemp("images")
+    for name, size in (("landscape", (64, 130)), ("portrait", (100, 70))):
+        Image.fromarray(make_pixels(*size)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_three_environments_agree(portability, codec, images, tmp_path):
+    model = export.save(codec, tmp_path, "tiny")
+    chosen = portability.chosen_images(images, 1)
+    assert [path.stem for path in chosen] == ["landscape", "portrait"]
+    found = portability.measure(model, chosen, (10, 90), portability.QUICK, {})
+    assert found["files"] == 4
+    zeros = dict.fromkeys(portability.QUICK, 0)
+    assert found["failures"] == dict.fromkeys(portability.QUICK, zeros)
+    assert portability.table(found).count("0/4") == 9
+
+
+def test_a_difference_is_a_failure(portability, toy_model, images, monkeypatch):
+    honest = portability.in_environment
+
+    def dishonest(name, task, pythons):
+        done = honest(name, task, pythons)
+        if name == "no oneDNN" and "files" in task:
+            next(iter(done.values()))["latents"] = "others"
+        return done
+
+    monkeypatch.setattr(portability, "in_environment", dishonest)
+    names = ("default", "no oneDNN")
+    found = portability.measure(
+        toy_model, portability.chosen_images(images, 1)[:1], (50,), names, {}
+    )
+    assert found["failures"]["default"] == {"default": 0, "no oneDNN": 1}
