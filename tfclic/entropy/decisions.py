@@ -75,7 +75,8 @@ def code(coder, state, parameters, truth):
         truth=truth,
     )
     state, symbols = _search(coder, state, dist, elements, centre)
-    return state, symbols
+    # only a forged string is above a centre that is the last symbol
+    return state, tf.minimum(symbols, im.SYMBOLS - 1)
 
 
 def _search(coder, state, dist, elements, symbols):
@@ -96,7 +97,8 @@ def _search(coder, state, dist, elements, symbols):
 
     symbols, elements = settle(symbols, elements)
     unknown = tf.TensorShape([None])
-    shapes = [tf.TensorShape([]), symbols.shape] + [unknown] * len(_Open._fields)
+    scalars = tf.nest.map_structure(lambda x: x.shape, state)
+    shapes = [scalars, symbols.shape] + [unknown] * len(_Open._fields)
     state, symbols, *_ = tf.while_loop(
         lambda state, symbols, element, *_: tf.size(element) > 0,
         narrow,

@@ -40,7 +40,7 @@ def traverse(coder, state, latents, parameters_at, mask):
       mask: bool `[size, size]`, the causal mask of the context.
 
     Returns:
-      `(state, latents)`, the latents as coded.
+      `(state, latents)`, the latents as coded; where the coder is exhausted, it stops early.
     """
     height, width, channels = tf.shape(latents)[0], tf.shape(latents)[1], latents.shape[2]
     margin, move = mask.shape[0] // 2, slope(mask)
@@ -57,12 +57,12 @@ def traverse(coder, state, latents, parameters_at, mask):
 
     count = steps(height, width, move)
     _, state, padded = tf.while_loop(
-        lambda step, *_: step < count,
+        lambda step, state, _: (step < count) & ~coder.exhausted(state),
         body,
         [0, state, padded],
         shape_invariants=[
             tf.TensorShape([]),
-            tf.TensorShape([]),
+            tf.nest.map_structure(lambda x: x.shape, state),
             tf.TensorShape([None, None, channels]),
         ],
     )
