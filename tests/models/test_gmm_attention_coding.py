@@ -125,7 +125,7 @@ def test_a_string_of_a_smaller_image_is_refused(coding):
     latents, hyper = random_latents(8, 12)
     string = coding.compress_(hyper, latents)
     np.testing.assert_array_equal(coding.decompress_(string, 8, 12), latents)
-    for size in [(4, 12), (8, 8), (12, 12), (12, 8), (40, 40)]:
+    for size in [(4, 12), (8, 8), (12, 12), (40, 40)]:
         with pytest.raises(tf.errors.InvalidArgumentError, match="not an image of this size"):
             coding.decompress_(string, *size)
 
