@@ -6,13 +6,16 @@ Files of made images (and of IMAGEs) are mutated, and most of them get the right
 again, so that the parts behind these are reached. A worker process decodes them. Each file has to
 be refused as damaged (exit status 4), or as another model's if its fingerprint was changed, or give
 an image of the size that its header says, which is allowed: with a right checksum it may be a valid
-file. A crash, a hang of more than 10 s, more than 4 GB of memory or any other error is a finding:
-the file is kept, and the exit status is 1. Mutations that got a new answer are mutated further.
+file. A crash, a hang, more than 4 GB of memory or any other error is a finding: the file is kept,
+and the exit status is 1. A hang is more than 10 s of processor time, all cores together, which
+other work on the machine does not lengthen; or more than two minutes by the clock. Mutations that
+got a new answer are mutated further.
 """
 
 import argparse
 import collections
 import multiprocessing
+import os
 import pathlib
 import random
 import resource
@@ -26,7 +29,7 @@ from tqdm import tqdm
 from tfclic import errors
 from tfclic.codec import catalog, images, runtime
 
-SECONDS, MEGABYTES = 10, 4096
+SECONDS, CLOCK_SECONDS, MEGABYTES = 10, 120, 4096
 SIZES = [(1, 1, 1), (64, 64, 3), (65, 130, 3), (256, 192, 3), (40, 700, 1)]
 QUALITIES = (0, 50, 100)
 
@@ -49,12 +52,11 @@ def corpus(model, paths, seed):
 
 
 def work(connection, model):
-    """The worker: answers each file with (kind, sentence, megabytes at most so far)."""
+    """The worker: answers each file with (kind, sentence, seconds, megabytes at most so far)."""
     codec = runtime.Codec(model)
-    connection.send(("ready", "", 0))
     while True:
         data = connection.recv()
-        kind, sentence = "refused", ""
+        kind, sentence, began = "refused", "", time.process_time()
         try:
             pixels = codec.decompress(data)
             known = codec.info(data)
@@ -68,15 +70,27 @@ def work(connection, model):
             kind, sentence = "error" if ours else "another model", str(error).split(";")[0]
         except BaseException as error:  # that there are no others is what is measured
             kind, sentence = "error", f"{type(error).__name__}: {error}"
+        seconds = time.process_time() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        connection.send((kind, sentence, peak / (1 << (20 if sys.platform == "darwin" else 10))))
+        peak /= 1 << (20 if sys.platform == "darwin" else 10)
+        connection.send((kind, sentence, seconds, peak))
+
+
+def processor_seconds(process):
+    """What a process has used so far; 0 where there is no /proc to tell."""
+    try:
+        fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Worker:
     """A process that decodes, replaced when it dies or has to be killed."""
 
-    def __init__(self, model):
-        self.context, self.model = multiprocessing.get_context("spawn"), model
+    def __init__(self, model, sound):
+        """Starts it and has it decode a `sound` file, since the first one takes longer."""
+        self.context, self.model, self.sound = multiprocessing.get_context("spawn"), model, sound
         self.start()
 
     def start(self):
@@ -84,25 +98,35 @@ class Worker:
         self.process = self.context.Process(target=work, args=(other, self.model), daemon=True)
         self.process.start()
         other.close()
-        self.connection.recv()
+        self.connection.send(self.sound)
+        assert self.connection.recv()[0] == "decoded"
 
     def decode(self, data):
-        """(kind, sentence, megabytes) of decoding `data`, where a kind may be hang or crash."""
+        """What `work` answers to `data`, where the kind may be hang, crash or memory too."""
+        before, began = processor_seconds(self.process), time.perf_counter()
         self.connection.send(data)
-        if not self.connection.poll(SECONDS):
-            answer = ("hang", f"more than {SECONDS} s", 0)
+        while not self.connection.poll(0.2):
+            used = processor_seconds(self.process) - before
+            if used > SECONDS or time.perf_counter() - began > CLOCK_SECONDS:
+                answer = ("hang", f"more than {used:.1f} s of processor time", used, 0)
+                break
         else:
-            try:
-                answer = self.connection.recv()
-            except EOFError:
-                self.process.join()
-                answer = ("crash", f"the process ended with {self.process.exitcode}", 0)
-        if answer[2] > MEGABYTES:
-            answer = ("memory", f"{answer[2]:.0f} MB", answer[2])
+            answer = self._answer()
+        if answer[2] > SECONDS and answer[0] != "hang":
+            answer = ("hang", f"{answer[2]:.1f} s of processor time", *answer[2:])
+        if answer[3] > MEGABYTES:
+            answer = ("memory", f"{answer[3]:.0f} MB", *answer[2:])
         if answer[0] in ("hang", "crash", "memory"):
             self.stop()
             self.start()
         return answer
+
+    def _answer(self):
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            return ("crash", f"the process ended with {self.process.exitcode}", 0, 0)
 
     def stop(self):
         self.process.kill()
@@ -119,14 +143,15 @@ class Tally:
 
     def __init__(self, folder):
         self.folder, self.answers = folder, collections.Counter()
-        self.slowest, self.largest, self.findings = 0.0, 0.0, []
+        self.slowest, self.largest, self.findings = collections.Counter(), 0.0, []
 
-    def add(self, data, done, answer, seconds):
+    def add(self, data, done, answer):
         """Notes an answer; returns whether it is a new one."""
-        kind, sentence, megabytes = answer
+        kind, sentence, seconds, megabytes = answer
         key = (kind, shortened(sentence))
         self.answers[key] += 1
-        self.slowest, self.largest = max(self.slowest, seconds), max(self.largest, megabytes)
+        self.slowest[kind] = max(self.slowest[kind], seconds)
+        self.largest = max(self.largest, megabytes)
         if kind not in ("decoded", "refused", "another model"):
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{len(self.findings):04}-{kind}.tfclic"
@@ -137,7 +162,8 @@ class Tally:
     def report(self, seconds):
         total = sum(self.answers.values())
         print(f"{total} files in {seconds / 60:.1f} minutes; {len(self.findings)} findings")
-        print(f"slowest {self.slowest:.2f} s, memory at most {self.largest:.0f} MB")
+        slowest = ", ".join(f"{kind} {time:.2f} s" for kind, time in self.slowest.items())
+        print(f"memory at most {self.largest:.0f} MB; most processor time: {slowest}")
         for (kind, sentence), count in self.answers.most_common():
             print(f"{count:8} {kind}{': ' if sentence else ''}{sentence}")
         for finding in self.findings:
@@ -146,13 +172,11 @@ class Tally:
 
 def fuzz(model, mutator, seconds, tally):
     """Mutates and decodes until the time is over."""
-    worker, began = Worker(model), time.perf_counter()
+    worker, began = Worker(model, mutator.files[0]), time.perf_counter()
     with tqdm(total=round(seconds), unit="s", disable=None) as bar:
         while (now := time.perf_counter() - began) < seconds:
             data, done = mutator.next()
-            started = time.perf_counter()
-            answer = worker.decode(data)
-            if tally.add(data, done, answer, time.perf_counter() - started):
+            if tally.add(data, done, worker.decode(data)):
                 mutator.keep(data)
             bar.update(min(int(now), bar.total) - bar.n)
             files = sum(tally.answers.values())
