@@ -1,6 +1,6 @@
 """Kills `bin/compress` at random moments and looks at what it leaves.
 
-    python benchmarks/kill.py IMAGE [--kills 50] [--seed 0]
+    python benchmarks/kill.py IMAGE [--model NAME|PATH] [--kills 50] [--seed 0]
 
 Each run compresses many small pieces of the image into one folder, so that many moments are close
 to a write. Half of the runs are killed (SIGKILL) anywhere in their time, half while files appear;
@@ -41,7 +41,7 @@ def cut(image, folder):
 
 
 def start(paths, output, force):
-    """Starts `bin/compress`."""
+    """Starts `bin/compress`; `paths` may have options too."""
     command = [sys.executable, str(COMPRESS), *paths, "-o", f"{output}/"]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command + ["--force"] * force, stdout=quiet, stderr=quiet)
@@ -98,13 +98,14 @@ def leftovers(output):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("image")
+    parser.add_argument("--model", default=runtime.DEFAULT_MODEL)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng, total, running = random.Random(args.seed), collections.Counter(), 0
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        paths = cut(args.image, folder)
+        paths = [*cut(args.image, folder), "--model", args.model]
         complete = folder / "complete"
         complete.mkdir()
         first, end = timed_run(paths, complete)
