@@ -1,6 +1,10 @@
 """Where outputs go, what they never replace, and that they appear whole or not at all."""
 
 import os
+import random
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -98,7 +102,7 @@ def test_permissions_follow_the_umask(tmp_path):
 
 
 def test_file_systems_without_hard_links_do(tmp_path, monkeypatch):
-    def link(*_):
+    def link(*_, **__):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
@@ -120,3 +124,36 @@ def test_nothing_is_left_of_what_is_cut_short(tmp_path, monkeypatch, stop):
     with pytest.raises(expected):
         outputs.write(str(tmp_path / "file"), b"data", True)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_system_without_unnamed_files_does(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    outputs.write(str(tmp_path / "file"), b"first", False)
+    outputs.write(str(tmp_path / "file"), b"second", True)
+    with pytest.raises(errors.UsageError, match="exists already"):
+        outputs.write(str(tmp_path / "file"), b"third", False)
+    assert (tmp_path / "file").read_bytes() == b"second"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+WRITER = """
+import sys
+from tfclic.cli import outputs
+for i in range(1000):
+    outputs.write(f"{sys.argv[1]}/{i % 5}", bytes(20_000_000), i >= 5)
+"""
+
+
+def test_a_killed_process_leaves_whole_files_only(tmp_path):
+    for kill in range(3):
+        folder = tmp_path / str(kill)
+        folder.mkdir()
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)])
+        while not (folder / "4").exists():
+            assert writer.poll() is None
+        time.sleep(random.Random(kill).uniform(0, 0.1))
+        writer.kill()
+        writer.wait()
+        names = [name for name in os.listdir(folder) if not name.startswith(".tfclic-")]
+        assert sorted(names) == ["0", "1", "2", "3", "4"]
+        assert {(folder / name).stat().st_size for name in names} == {20_000_000}

@@ -1,6 +1,9 @@
 """An exported model: it codes like the codec it was made from, and needs nothing of it."""
 
 import json
+import pathlib
+import random
+import resource
 import subprocess
 import sys
 
@@ -10,7 +13,9 @@ import tensorflow as tf
 
 from tfclic import errors
 from tfclic.codec import container, export, runtime
+from tfclic.models.gmm_attention_coding import NOT_OF_THIS_SIZE, TOO_SHORT
 
+BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SIZES = [(1, 1), (1, 70), (64, 64), (65, 3), (90, 130)]
 
 
@@ -83,6 +88,49 @@ def test_the_graph_itself_refuses_damaged_files(loaded, exported):
     data[-6] ^= 1
     with pytest.raises(tf.errors.InvalidArgumentError, match="corrupted"):
         functions.decompress(tf.constant(bytes(data)))
+
+
+def test_each_small_damage_is_refused(loaded, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import damage
+
+    data = loaded.compress(image(1, 1), quality=0)
+    for _, what, copy in damage.damaged(data):
+        with pytest.raises(errors.FileFormatError):
+            loaded.decompress(copy)
+            raise AssertionError(what)
+
+
+def test_forged_files_are_refused_or_are_images_of_their_size(loaded, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from forging import Mutator
+
+    sound = [loaded.compress(image(*size), quality) for size in SIZES[:3] for quality in (0, 90)]
+    mutator, refused = Mutator(sound, random.Random(5)), set()
+    for _ in range(80):
+        data, done = mutator.next()
+        try:
+            pixels = loaded.decompress(data)
+        except (errors.FileFormatError, errors.ModelError) as error:
+            refused.add(str(error).split(" file: ")[-1])
+            continue
+        known = loaded.info(data)
+        assert pixels.shape[:2] == (known["height"], known["width"]), done
+    assert {TOO_SHORT, NOT_OF_THIS_SIZE, container.SENTENCES[container.CORRUPTED]} <= refused
+
+
+@pytest.mark.parametrize("side", [2**31, 2**21 - 1, 46_340, 10_000])
+def test_huge_claims_are_refused_before_memory_is_taken(loaded, monkeypatch, side):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import forging
+
+    parts = forging.take_apart(loaded.compress(image(64, 64), quality=50))
+    data = forging.put_together(parts._replace(sizes=2 * forging.varint(side)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(errors.FileFormatError):
+        loaded.decompress(data)
+    # kibibytes on Linux, where an image of 10,000 x 10,000 has 300,000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
 def test_versions_count_up_and_cards_tell(codec, exported):

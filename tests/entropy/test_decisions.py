@@ -8,8 +8,6 @@ from scipy import stats
 from tfclic.entropy import coders, decisions, mixture
 from tfclic.entropy import integer_mixture as im
 
-NO_TABLE = tf.zeros([0], tf.int32)
-
 
 def distribution(parameters):
     return im.distribution(im.IntegerParameters(*parameters))
@@ -17,14 +15,14 @@ def distribution(parameters):
 
 @tf.function
 def encode(parameters, symbols):
-    coder = coders.RangeEncoder(NO_TABLE)
+    coder = coders.RangeEncoder(coders.NO_TABLE)
     state, _ = decisions.code(coder, coder.start(), distribution(parameters), symbols)
     return coder.finish(state)
 
 
 @tf.function
 def decode(parameters, string):
-    coder = coders.RangeDecoder(NO_TABLE, string)
+    coder = coders.RangeDecoder(coders.NO_TABLE, string)
     blank = tf.zeros(tf.shape(parameters[0])[:1], tf.int32)
     state, symbols = decisions.code(coder, coder.start(), distribution(parameters), blank)
     return symbols, coder.finish(state)
@@ -79,3 +77,41 @@ def test_length_is_close_to_ideal():
     length = 8 * len(encode(parameters, symbols).numpy())
     assert length <= 1.005 * ideal + 64
     np.testing.assert_allclose(count(parameters, symbols), length, rtol=1e-3)
+
+
+def test_the_decoder_knows_when_it_reads_what_is_not_there():
+    parameters, symbols, _ = drawn(2000, 3, seed=5)
+    string = encode(parameters, symbols)
+
+    @tf.function
+    def exhausted(string, times):
+        coder = coders.RangeDecoder(coders.NO_TABLE, string)
+        state = coder.start()
+        for _ in range(times):
+            state, _ = decisions.code(coder, state, distribution(parameters), symbols)
+        return coder.exhausted(state)
+
+    assert not exhausted(string, 1)
+    assert exhausted(string, 2)
+    assert exhausted(tf.strings.substr(string, 0, tf.strings.length(string) // 2), 1)
+
+
+def test_costs_are_a_lower_bound_of_what_the_coder_writes():
+    # always the likelier outcome, where the coder's rounding weighs most
+    likely = tf.fill([400_000], 4095)
+    coder = coders.RangeEncoder(coders.NO_TABLE)
+    state, _ = coder.decide(coder.start(), likely, tf.fill([400_000], True))
+    string = coder.finish(state)
+    least = int(coders.least_cost(4095 << 4)) * 400_000 / 2**coders.COST_BITS
+    written = 8 * len(string.numpy())
+    assert least - 16 <= written <= 1.1 * least + 16
+
+
+def test_a_forged_string_gives_no_symbol_that_does_not_exist():
+    coder = coders.RangeEncoder(coders.NO_TABLE)
+    # not the centre, which is the last symbol, but above it
+    state, _ = coder.decide(coder.start(), tf.constant([4095]), tf.constant([False]))
+    state, _ = coder.decide(state, tf.constant([1]), tf.constant([True]))
+    parameters = im.clip(*(tf.constant([[x]]) for x in (0.0, 4800.0, 0.0)))
+    decoded, _ = decode(parameters, coder.finish(state))
+    assert decoded == [im.SYMBOLS - 1]

@@ -1,5 +1,7 @@
 """Exact coding: round trips, one pass against step by step, and the cost of rounding."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -100,3 +102,35 @@ def test_silent_latents_take_few_bytes_but_not_too_few(make_codec):
     assert np.all(decompress(string, 64, 64) == 0)
     with pytest.raises(tf.errors.InvalidArgumentError, match="too large for so few bytes"):
         decompress(tf.strings.substr(string, 0, 20), 40_000, 40_000)
+
+
+def test_no_forged_string_makes_the_reader_go_on_for_ever(coding):
+    # a row of negative precision has an escape code, which zeros at the end never finish
+    table = coding.hyper_table.numpy()
+    assert np.all(table[:, 0] == 16)
+    assert np.all(table[:, 1] == 0) and np.all(table[:, -1] == 1 << 16)
+    assert np.all(np.diff(table[:, 1:]) > 0)
+    assert table.shape[1] == 2 + 2 * HYPER_LIMIT + 1
+    last = int(table[0, -2]) << 16  # the last symbol, then zeros without end
+    for rest in (b"", bytes(60), b"\x01" * 60):
+        with contextlib.suppress(tf.errors.InvalidArgumentError):
+            latents = coding.decompress_(last.to_bytes(4, "big") + rest, 4, 4)
+            assert latents.shape == [4, 4, 6]
+
+
+def test_a_string_of_a_smaller_image_is_refused(coding):
+    latents, hyper = random_latents(8, 12)
+    string = coding.compress_(hyper, latents)
+    np.testing.assert_array_equal(coding.decompress_(string, 8, 12), latents)
+    for size in [(4, 12), (8, 8), (12, 12), (40, 40)]:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not an image of this size"):
+            coding.decompress_(string, *size)
+
+
+def test_the_least_bits_are_fewer_than_any_string_takes(coding):
+    # the likeliest value in every channel, and latents whose distributions make them certain
+    table = coding.hyper_table.numpy()
+    likeliest = np.diff(table[:, 1:]).argmax(1) - HYPER_LIMIT
+    hyper = tf.constant(np.broadcast_to(likeliest, [8, 8, 4]), tf.float32)
+    string = coding.compress_(hyper, tf.zeros([32, 32, 6])).numpy()
+    assert 0 < 64 * coding.least_bits <= 8 * (len(string) + 16)

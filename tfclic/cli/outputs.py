@@ -82,8 +82,11 @@ def write(target, data, force):
     temporary = os.path.join(os.path.dirname(target), f".tfclic-{secrets.token_hex(8)}.tmp")
     try:
         try:
-            with open(temporary, "xb") as file:
-                file.write(data)
+            if not force and _create(target, data):
+                return
+            if not _create(temporary, data):
+                with open(temporary, "xb") as file:
+                    file.write(data)
             if force:
                 os.replace(temporary, target)
             else:
@@ -91,8 +94,38 @@ def write(target, data, force):
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+    except FileExistsError:
+        raise _exists(target) from None
     except OSError as error:
         raise errors.UsageError(f"{target} cannot be written: {error.strerror}.") from error
+
+
+def _create(path, data):
+    """Makes a new file that has no name until it is whole, so that a kill leaves nothing behind.
+
+    Returns:
+      Whether this system and file system can do so; if not, nothing has happened.
+
+    Raises:
+      OSError: the file exists, or the disk is full.
+    """
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    try:
+        unnamed = os.open(os.path.dirname(path), os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError:
+        return False
+    with open(unnamed, "wb") as file:
+        file.write(data)
+        file.flush()
+        try:
+            # Only with a folder given does Python call what follows the link to the file.
+            os.link(f"/proc/self/fd/{unnamed}", path, src_dir_fd=unnamed)
+        except FileExistsError:
+            raise
+        except OSError:
+            return False
+    return True
 
 
 def _publish(temporary, target):

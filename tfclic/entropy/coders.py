@@ -5,42 +5,73 @@ state is a tensor that goes in and comes out, so that the walk can be a `tf.whil
 
 - `decide(state, probability, truth) -> (state, outcome)`: binary decisions `[n]`.
 - `symbols(state, row, value) -> (state, value)`: integers `[n]` by rows of a table.
+- `exhausted(state)`: whether a decoder has read more than its string can hold, so that going on
+  makes no sense.
 
 A coder that knows the latents returns what it was given (`truth`, `value`); the decoder ignores
 what it was given and returns what it reads.
 
 One table set serves a whole stream: first the Bernoulli distributions of the decisions, then the
-rows of whatever table the model adds (its hyper latents).
+rows of whatever table the model adds (its hyper latents), int32 `[rows, n + 2]` for n symbols: each
+row is the precision 16, and the CDF from 0 to 2**16. TFC also has rows of negative precision, with
+an escape code for other values, but reading one from a forged string may never end.
 """
+
+import math
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
 DECISION_BITS = 12  # probabilities of decisions are k / 4096, k = 1..4095
-_PRECISION = 16
+PRECISION = 16
+COST_BITS = 16  # costs of decisions and symbols are in units of 2**-16 bit
+# what the range coder writes may be shorter than its last interval asks for, by the zeros that end
+# it and are left out; even two bytes more or less make this too few once in 2**96 strings
+SPARE_BYTES = 16
+NO_TABLE = np.zeros([0, 2], np.int32)
+
+
+def least_cost(mass):
+    """The least that coding an event of probability `mass / 2**16` adds to a string.
+
+    The range coder's interval has 2**16 parts or more and its ends are rounded, so that an event
+    gets one part more than its share at the most.
+
+    Args:
+      mass: int `[...]`, 0..65536.
+
+    Returns:
+      int64 `[...]`, in units of 2**-16 bit, rounded down.
+    """
+    share = tf.minimum((tf.cast(mass, tf.float64) + 1) / (1 << PRECISION), 1)
+    return tf.cast(tf.math.log(share) * (-(1 << COST_BITS) / math.log(2)), tf.int64)
 
 
 def decision_table():
     """int32 `[4095 * 4]`: a row (precision, 0, 2**16 - P(1), 2**16) for each probability."""
-    ones = np.arange(1, 1 << DECISION_BITS) << (_PRECISION - DECISION_BITS)
-    full = np.full_like(ones, 1 << _PRECISION)
-    rows = [np.full_like(ones, _PRECISION), np.zeros_like(ones), full - ones, full]
+    ones = np.arange(1, 1 << DECISION_BITS) << (PRECISION - DECISION_BITS)
+    full = np.full_like(ones, 1 << PRECISION)
+    rows = [np.full_like(ones, PRECISION), np.zeros_like(ones), full - ones, full]
     return np.stack(rows, 1).reshape(-1).astype(np.int32)
 
 
 DECISION_ROWS = (1 << DECISION_BITS) - 1
 
 
+def _lookup(table):
+    return tf.concat([decision_table(), tf.reshape(table, [-1])], 0)
+
+
 class RangeEncoder:
     """Writes into one range-coder string.
 
     Args:
-      table: int32, rows that follow the decisions' own, as TFC's range coder takes them.
+      table: int32 `[rows, n + 2]`, the added table.
     """
 
     def __init__(self, table):
-        self.lookup = tf.concat([decision_table(), table], 0)
+        self.lookup = _lookup(table)
 
     def start(self):
         """A fresh state."""
@@ -59,9 +90,17 @@ class RangeEncoder:
         """The string, of rank 0."""
         return tfc.entropy_encode_finalize(state)
 
+    def exhausted(self, state):
+        """Never."""
+        return tf.constant(False)
+
 
 class RangeDecoder:
     """Reads one range-coder string; otherwise like `RangeEncoder`.
+
+    TFC's decoder goes on beyond the end of its string, where it reads zeros and so makes up symbols
+    without end. Therefore the state has, beside the decoder, what the symbols so far must have
+    taken.
 
     Args:
       table: the encoder's.
@@ -69,25 +108,41 @@ class RangeDecoder:
     """
 
     def __init__(self, table, string):
-        self.lookup = tf.concat([decision_table(), table], 0)
+        self.table, self.lookup = tf.convert_to_tensor(table), _lookup(table)
         self.string = string
+        # of an event with a probability of k / 4096, by k
+        self.costs = least_cost(tf.range(1 << DECISION_BITS) * (1 << (PRECISION - DECISION_BITS)))
+        length = tf.cast(tf.strings.length(string) + SPARE_BYTES, tf.int64)
+        self.budget = length * (8 << COST_BITS)
 
     def start(self):
         """A fresh state, before the first symbol."""
-        return tfc.create_range_decoder(self.string, self.lookup)
+        return tfc.create_range_decoder(self.string, self.lookup), tf.zeros([], tf.int64)
 
     def decide(self, state, probability, truth):
         """Decodes decisions, bool `[n]`."""
-        state, value = tfc.entropy_decode_index(state, probability - 1, tf.shape(truth), tf.int32)
-        return state, value > 0
+        handle, cost = state
+        handle, value = tfc.entropy_decode_index(handle, probability - 1, tf.shape(truth), tf.int32)
+        truth = value > 0
+        happened = tf.where(truth, probability, (1 << DECISION_BITS) - probability)
+        return (handle, cost + tf.reduce_sum(tf.gather(self.costs, happened))), truth
 
     def symbols(self, state, row, value):
         """Decodes integers, int32 `[n]`."""
-        return tfc.entropy_decode_index(state, row + DECISION_ROWS, tf.shape(value), tf.int32)
+        handle, cost = state
+        handle, value = tfc.entropy_decode_index(
+            handle, row + DECISION_ROWS, tf.shape(value), tf.int32
+        )
+        low, high = (tf.gather_nd(self.table, tf.stack([row, value + i], -1)) for i in (1, 2))
+        return (handle, cost + tf.reduce_sum(least_cost(high - low))), value
 
     def finish(self, state):
-        """Whether the end looks sane; a weak check, the file's checksum is the real one."""
-        return tfc.entropy_decode_finalize(state)
+        """Whether the string ended about where its last symbol did; true for what was encoded."""
+        return tfc.entropy_decode_finalize(state[0]) & ~self.exhausted(state)
+
+    def exhausted(self, state):
+        """Whether the symbols so far cannot all have been in the string, a bool."""
+        return state[1] > self.budget
 
 
 class BitCounter:
@@ -113,3 +168,7 @@ class BitCounter:
     def finish(self, state):
         """The count."""
         return state
+
+    def exhausted(self, state):
+        """Never."""
+        return tf.constant(False)

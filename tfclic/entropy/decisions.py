@@ -61,7 +61,9 @@ def code(coder, state, dist, truth):
         truth=truth,
     )
     matrix = tf.concat([tf.stack([fields[name] for name in _FIELDS]), shapes], 0)
-    return _search(coder, state, matrix, dist.table, dist.centre)
+    state, symbols = _search(coder, state, matrix, dist.table, dist.centre)
+    # only a forged string is above a centre that is the last symbol
+    return state, tf.minimum(symbols, im.SYMBOLS - 1)
 
 
 def _search(coder, state, matrix, table, symbols):
@@ -83,7 +85,7 @@ def _search(coder, state, matrix, table, symbols):
         narrow,
         [state, matrix, symbols],
         shape_invariants=[
-            tf.TensorShape([]),
+            tf.nest.map_structure(lambda x: x.shape, state),
             tf.TensorShape([matrix.shape[0], None]),
             symbols.shape,
         ],

@@ -2,15 +2,12 @@
 
 import math
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 from absl import logging
 
 from tfclic.entropy import coders, decisions, mixture
 from tfclic.entropy import integer_mixture as im
-
-_NO_TABLE = np.zeros([0], np.int32)
 
 
 class GaussianMixture(tf.Module):
@@ -130,7 +127,7 @@ class GaussianMixture(tf.Module):
             count = int(tf.math.count_nonzero(clipped != rounded))
             logging.warning("%d latents are outside of -255..256 and were clipped.", count)
         symbols = tf.cast(tf.reshape(clipped, [-1]), tf.int32) - mixture.LATENT_MIN
-        coder = coders.RangeEncoder(_NO_TABLE)
+        coder = coders.RangeEncoder(coders.NO_TABLE)
         dist = im.distribution(self._flat(parameters))
         state, _ = decisions.code(coder, coder.start(), dist, symbols)
         return coder.finish(state)
@@ -138,7 +135,7 @@ class GaussianMixture(tf.Module):
     def decompress(self, string, parameters):
         """Reads latents, float32 `[...]`, written with the same `IntegerParameters` `[..., K]`."""
         flat = self._flat(parameters)
-        coder = coders.RangeDecoder(_NO_TABLE, string)
+        coder = coders.RangeDecoder(coders.NO_TABLE, string)
         blank = tf.zeros(tf.shape(flat.means)[:1], tf.int32)
         _, symbols = decisions.code(coder, coder.start(), im.distribution(flat), blank)
         latents = tf.cast(symbols + mixture.LATENT_MIN, tf.float32)

@@ -78,7 +78,7 @@ def traverse(coder, state, latents, distribution_at, order):
       order: the `Order` of `latents`.
 
     Returns:
-      `(state, latents)`, the latents as coded.
+      `(state, latents)`, the latents as coded; where the coder is exhausted, it stops early.
     """
     shape, channels = tf.shape(latents), latents.shape[2]
 
@@ -92,12 +92,12 @@ def traverse(coder, state, latents, distribution_at, order):
 
     count = tf.shape(order.starts)[0] - 1
     _, state, known = tf.while_loop(
-        lambda step, *_: step < count,
+        lambda step, state, _: (step < count) & ~coder.exhausted(state),
         body,
         [0, state, arrange(latents, order)],
         shape_invariants=[
             tf.TensorShape([]),
-            tf.TensorShape([]),
+            tf.nest.map_structure(lambda x: x.shape, state),
             tf.TensorShape([None, channels]),
         ],
     )

@@ -8,11 +8,19 @@ from tfclic.entropy import coders, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 
 HYPER_LIMIT = 127
+HYPER_STRIDE = 4  # latents per hyper latent, each way
 LATENT_LIMIT = 256
-# a latent takes one decision at least, whose probability is 4095 / 4096 at most; one part in ten is
-# left for the range coder's rounding
-LEAST_BITS = 0.9 * np.log2(4096 / 4095)
-SPARE_BYTES = 8
+TOO_SHORT = "The image is too large for so few bytes."
+NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
+
+
+def _table(masses):
+    """Rows for the range coder, int32 `[n, m + 2]`, of probabilities `[m, n]`.
+
+    They have no escape code (see `tfclic.entropy.coders`), hence every value is in the table.
+    """
+    cdf = tfc.pmf_to_quantized_cdf(tf.transpose(masses), coders.PRECISION).numpy()
+    return np.pad(cdf, [(0, 0), (1, 0)], constant_values=coders.PRECISION)
 
 
 class GmmAttentionCoding(tf.Module):
@@ -45,14 +53,19 @@ class GmmAttentionCoding(tf.Module):
             name="context",
         )
         self.network = self._parameter_network(codec, slope)
-        prior = tfc.ContinuousBatchedEntropyModel(
-            codec.hyper_prior, coding_rank=3, compression=True, offset_heuristic=False
-        )
-        self.hyper_table = tf.Variable(prior.cdf, trainable=False, name="hyper_table")
-        self.hyper_offset = tf.Variable(prior.cdf_offset, trainable=False, name="hyper_offset")
         values = tf.range(-HYPER_LIMIT, HYPER_LIMIT + 1, dtype=tf.float32)
+        table = _table(codec.hyper_prior.prob(values[:, None]))
+        self.hyper_table = tf.Variable(table, trainable=False, name="hyper_table")
         bits = -codec.hyper_prior.log_prob(values[:, None]) / tf.math.log(2.0)
         self.hyper_bits = tf.Variable(bits, trainable=False, name="hyper_bits")
+        self.least_bits = self._least_bits(table)
+
+    def _least_bits(self, table):
+        """The least that one position of the hyper latents, and what it stands for, can take."""
+        hyper = coders.least_cost(np.diff(table[:, 1:]).max(1)).numpy().sum()
+        # a latent takes one decision at least, of a probability of 4095 / 4096 at most
+        decision = coders.least_cost(((1 << coders.DECISION_BITS) - 1) << 4).numpy()
+        return float(hyper + HYPER_STRIDE**2 * self.channels * decision) / 2**coders.COST_BITS
 
     @staticmethod
     def _hyper_synthesis(codec, slope):
@@ -143,6 +156,10 @@ class GmmAttentionCoding(tf.Module):
           `(coder.finish(), latents)`.
         """
         state, hyper_latents = self._code_hyper(coder, coder.start(), hyper_latents)
+        # more than the string can hold shows here, before the networks take time and memory
+        possible = tf.debugging.Assert(~coder.exhausted(state), [NOT_OF_THIS_SIZE])
+        with tf.control_dependencies([possible]):
+            hyper_latents = tf.identity(hyper_latents)
         order = wavefront.order(tf.shape(latents)[0], tf.shape(latents)[1], self.mask)
         features = self.arranged_features(hyper_latents, order)
         kernels, table = self.prepare(), im.normal_table()
@@ -164,11 +181,9 @@ class GmmAttentionCoding(tf.Module):
     def _code_hyper(self, coder, state, hyper_latents):
         shape = tf.shape(hyper_latents)
         rows = tf.tile(tf.range(self.hyper_channels), [shape[0] * shape[1]])
-        offset = tf.tile(self.hyper_offset, [shape[0] * shape[1]])
-        values = tf.cast(tf.reshape(hyper_latents, [-1]), tf.int32) - offset
+        values = tf.cast(tf.reshape(hyper_latents, [-1]), tf.int32) + HYPER_LIMIT
         state, values = coder.symbols(state, rows, values)
-        values = tf.clip_by_value(values + offset, -HYPER_LIMIT, HYPER_LIMIT)
-        return state, tf.reshape(tf.cast(values, tf.float32), shape)
+        return state, tf.reshape(tf.cast(values - HYPER_LIMIT, tf.float32), shape)
 
     def compress(self, hyper_latents, latents):
         """The string of integer-valued hyper latents and latents (shapes as in `code`)."""
@@ -179,21 +194,21 @@ class GmmAttentionCoding(tf.Module):
         """Latents float32 `[height, width, C]` of a string; height and width are multiples of 4.
 
         Raises:
-          tf.errors.InvalidArgumentError: the string is too short for so many latents. It is found
-            out before memory is taken for them.
+          tf.errors.InvalidArgumentError: the string is too short for so many latents, which is
+            found out before memory is taken for them; or it turns out not to hold them.
         """
-        count = tf.cast(height, tf.float32) * tf.cast(width, tf.float32) * self.channels
-        length = tf.cast(tf.strings.length(string) + SPARE_BYTES, tf.float32)
-        enough = tf.debugging.Assert(
-            length * 8 >= count * LEAST_BITS, ["The image is too large for so few bytes."]
-        )
+        rows, columns = height // HYPER_STRIDE, width // HYPER_STRIDE
+        count = tf.cast(rows, tf.float64) * tf.cast(columns, tf.float64)
+        length = tf.cast(tf.strings.length(string) + coders.SPARE_BYTES, tf.float64)
+        enough = tf.debugging.Assert(length * 8 >= count * self.least_bits, [TOO_SHORT])
         with tf.control_dependencies([enough]):
-            height, width = tf.identity(height), tf.identity(width)
+            rows, columns = tf.identity(rows), tf.identity(columns)
         decoder = coders.RangeDecoder(self.hyper_table, string)
-        hyper_latents = tf.zeros([height // 4, width // 4, self.hyper_channels])
-        latents = tf.zeros([height, width, self.channels])
-        _, latents = self.code(decoder, hyper_latents, latents, False)
-        return latents
+        hyper_latents = tf.zeros([rows, columns, self.hyper_channels])
+        latents = tf.zeros([rows * HYPER_STRIDE, columns * HYPER_STRIDE, self.channels])
+        sound, latents = self.code(decoder, hyper_latents, latents, False)
+        with tf.control_dependencies([tf.debugging.Assert(sound, [NOT_OF_THIS_SIZE])]):
+            return tf.identity(latents)
 
     def estimate(self, hyper_latents, latents):
         """Bits by equation 8 and the prior's density, float32; what `compress` should come to."""

@@ -1,0 +1,208 @@
+"""Feeds mutated files to the reader, for some minutes, and checks how it takes them.
+
+    python benchmarks/fuzz.py [--model NAME|PATH] [--minutes 10] [--seed 0] [IMAGE ...]
+
+Files of made images (and of IMAGEs) are mutated, and most of them get the right length and checksum
+again, so that the parts behind these are reached. A worker process decodes them. Each file has to
+be refused as damaged (exit status 4), or as another model's if its fingerprint was changed, or give
+an image of the size that its header says, which is allowed: with a right checksum it may be a valid
+file. A crash, a hang, more than 4 GB of memory or any other error is a finding: the file is kept,
+and the exit status is 1. A hang is more than 10 s of processor time, all cores together, which
+other work on the machine does not lengthen; or more than two minutes by the clock. Mutations that
+got a new answer are mutated further.
+"""
+
+import argparse
+import collections
+import multiprocessing
+import os
+import pathlib
+import random
+import resource
+import sys
+import time
+
+import numpy as np
+from forging import Mutator
+from tqdm import tqdm
+
+from tfclic import errors
+from tfclic.codec import catalog, images, runtime
+
+SECONDS, CLOCK_SECONDS, MEGABYTES = 10, 120, 4096
+SIZES = [(1, 1, 1), (64, 64, 3), (65, 130, 3), (256, 192, 3), (40, 700, 1)]
+QUALITIES = (0, 50, 100)
+
+
+def made_images(rng):
+    """Smooth images with some noise, and a flat one."""
+    yield np.full([128, 128, 3], 128, np.uint8)
+    for height, width, channels in SIZES:
+        rows, columns = np.mgrid[:height, :width] / rng.uniform(5, 40)
+        waves = [np.sin(rows + shift) + np.cos(columns - shift) for shift in range(channels)]
+        noisy = np.stack(waves, -1) + rng.normal(0, 0.2, [height, width, channels])
+        yield np.clip(128 + 50 * noisy, 0, 255).astype(np.uint8)
+
+
+def corpus(model, paths, seed):
+    """Makes the files to start from; returns them."""
+    codec = runtime.Codec(model)
+    pixels = [*made_images(np.random.default_rng(seed)), *(images.read(p).pixels for p in paths)]
+    return [codec.compress(image, quality) for image in pixels for quality in QUALITIES]
+
+
+def work(connection, model):
+    """The worker: answers each file with (kind, sentence, seconds, megabytes at most so far)."""
+    codec = runtime.Codec(model)
+    while True:
+        data = connection.recv()
+        kind, sentence, began = "refused", "", time.process_time()
+        try:
+            pixels = codec.decompress(data)
+            known = codec.info(data)
+            kind = "decoded"
+            if pixels.shape[:2] != (known["height"], known["width"]):
+                kind, sentence = "error", f"an image of {pixels.shape}"
+        except errors.FileFormatError as error:
+            sentence = str(error)
+        except errors.ModelError as error:
+            ours = codec.info(data)["fingerprint"] == model.fingerprint
+            kind, sentence = "error" if ours else "another model", str(error).split(";")[0]
+        except BaseException as error:  # that there are no others is what is measured
+            kind, sentence = "error", f"{type(error).__name__}: {error}"
+        seconds = time.process_time() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak /= 1 << (20 if sys.platform == "darwin" else 10)
+        connection.send((kind, sentence, seconds, peak))
+
+
+def processor_seconds(process):
+    """What a process has used so far; 0 where there is no /proc to tell."""
+    try:
+        fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Worker:
+    """A process that decodes, replaced when it dies or has to be killed."""
+
+    def __init__(self, model, sound):
+        """Starts it and has it decode a `sound` file, since the first one takes longer."""
+        self.context, self.model, self.sound = multiprocessing.get_context("spawn"), model, sound
+        self.start()
+
+    def start(self):
+        self.connection, other = self.context.Pipe()
+        self.process = self.context.Process(target=work, args=(other, self.model), daemon=True)
+        self.process.start()
+        other.close()
+        self.connection.send(self.sound)
+        assert self.connection.recv()[0] == "decoded"
+
+    def decode(self, data):
+        """What `work` answers to `data`, where the kind may be hang, crash or memory too."""
+        before, began = processor_seconds(self.process), time.perf_counter()
+        self.connection.send(data)
+        while not self.connection.poll(0.2):
+            used = processor_seconds(self.process) - before
+            if used > SECONDS or time.perf_counter() - began > CLOCK_SECONDS:
+                answer = ("hang", f"more than {used:.1f} s of processor time", used, 0)
+                break
+        else:
+            answer = self._answer()
+        if answer[2] > SECONDS and answer[0] != "hang":
+            answer = ("hang", f"{answer[2]:.1f} s of processor time", *answer[2:])
+        if answer[3] > MEGABYTES:
+            answer = ("memory", f"{answer[3]:.0f} MB", *answer[2:])
+        if answer[0] in ("hang", "crash", "memory"):
+            self.stop()
+            self.start()
+        return answer
+
+    def _answer(self):
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            return ("crash", f"the process ended with {self.process.exitcode}", 0, 0)
+
+    def stop(self):
+        self.process.kill()
+        self.process.join()
+
+
+def shortened(sentence):
+    """A sentence without what differs from file to file."""
+    return sentence.split(" file: ")[-1].split(" with fingerprint")[0]
+
+
+class Tally:
+    """Counts answers and keeps findings."""
+
+    def __init__(self, folder):
+        self.folder, self.answers = folder, collections.Counter()
+        self.slowest, self.largest, self.findings = collections.Counter(), 0.0, []
+
+    def add(self, data, done, answer):
+        """Notes an answer; returns whether it is a new one."""
+        kind, sentence, seconds, megabytes = answer
+        key = (kind, shortened(sentence))
+        self.answers[key] += 1
+        self.slowest[kind] = max(self.slowest[kind], seconds)
+        self.largest = max(self.largest, megabytes)
+        if kind not in ("decoded", "refused", "another model"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"{len(self.findings):04}-{kind}.tfclic"
+            path.write_bytes(data)
+            self.findings.append(f"{path}: {sentence} ({done})")
+        return self.answers[key] == 1
+
+    def report(self, seconds):
+        total = sum(self.answers.values())
+        print(f"{total} files in {seconds / 60:.1f} minutes; {len(self.findings)} findings")
+        slowest = ", ".join(f"{kind} {time:.2f} s" for kind, time in self.slowest.items())
+        print(f"memory at most {self.largest:.0f} MB; most processor time: {slowest}")
+        for (kind, sentence), count in self.answers.most_common():
+            print(f"{count:8} {kind}{': ' if sentence else ''}{sentence}")
+        for finding in self.findings:
+            print("FAILED", finding)
+
+
+def fuzz(model, mutator, seconds, tally):
+    """Mutates and decodes until the time is over."""
+    worker, began = Worker(model, mutator.files[0]), time.perf_counter()
+    with tqdm(total=round(seconds), unit="s", disable=None) as bar:
+        while (now := time.perf_counter() - began) < seconds:
+            data, done = mutator.next()
+            if tally.add(data, done, worker.decode(data)):
+                mutator.keep(data)
+            bar.update(min(int(now), bar.total) - bar.n)
+            files = sum(tally.answers.values())
+            bar.set_postfix(files=files, findings=len(tally.findings), refresh=False)
+    worker.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("images", metavar="IMAGE", nargs="*")
+    parser.add_argument("--model", default=runtime.DEFAULT_MODEL)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--findings", default="fuzz-findings", help="folder for what is found")
+    args = parser.parse_args()
+    model = catalog.find(args.model)
+    # in a process of its own, so that its memory is not counted
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        files = pool.apply(corpus, (model, args.images, args.seed))
+    mutator, tally = Mutator(files, random.Random(args.seed)), Tally(pathlib.Path(args.findings))
+    began = time.perf_counter()
+    fuzz(model, mutator, 60 * args.minutes, tally)
+    print(f"{model} ({model.fingerprint}), seed {args.seed}, {len(files)} files to start from")
+    tally.report(time.perf_counter() - began)
+    return 1 if tally.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
