@@ -150,7 +150,8 @@ def show(rows, batch):
 def print_profile(args):
     """Prints where the time of one step goes, by kind of operation."""
     width = 0 if args.small_only else args.widths[0]
-    trainer = start_ours(args, width, args.precisions[0], profile=True)
+    tree = pathlib.Path(args.before).resolve() if args.before else HERE.parent
+    trainer = start_ours(args, width, args.precisions[0], profile=True, tree=tree)
     facts, table = trainer.answer(), trainer.answer()
     trainer.close()
     if table is None:
@@ -189,7 +190,9 @@ def make_parser():
     parser.add_argument("--small-only", action="store_true", help="gmm_attention_small alone")
     parser.add_argument("--no-peer", action="store_true", help="leave CompressAI out")
     parser.add_argument("--peer-env", metavar="DIR", help="where its environment is kept")
-    parser.add_argument("--before", metavar="DIR", help="another checkout of tfclic to measure too")
+    parser.add_argument(
+        "--before", metavar="DIR", help="another checkout of tfclic to race too, or to profile"
+    )
     parser.add_argument("--quick", action="store_true", help="N = 64, small crops, two rounds")
     parser.add_argument("--profile", action="store_true", help="where a step's time goes; no race")
     parser.add_argument("--json", metavar="FILE", help="write the result there too")
