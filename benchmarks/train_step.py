@@ -3,12 +3,12 @@
     python benchmarks/train_step.py [--widths 64,128,192] [--json FILE]
 
 For each width N, gmm_attention and CompressAI's cheng2020-attn take turns, one step each, and the
-medians count; on a machine with other work, the processor's seconds are the steadier
-measure. Operations are counted on gmm_attention's graph, and the same count stands for both:
-two for each multiplication of convolutions and matrix products, forward and backward. (CompressAI's
-network has a single Gaussian and computes the context's masked taps too.) Last comes
-gmm_attention_small as it is shipped, against nothing. CompressAI gets an environment of its own on
-the first run, which needs the network.
+medians count; on a machine with other work, the processor's seconds are the steadier measure.
+Operations are counted on gmm_attention's graph, and the same count stands for both: two for each
+multiplication of convolutions and matrix products, forward and backward. (CompressAI's network has
+a single Gaussian and computes the context's masked taps too.) Last comes gmm_attention_small as it
+is shipped, against nothing. CompressAI gets an environment of its own on the first run, which needs
+the network.
 """
 
 import argparse
@@ -64,13 +64,13 @@ def measure(trainers, rounds, patience):
 
     Returns:
       Lists of (seconds, processor seconds), one for each trainer: `rounds` steps after one to warm
-      up, or that one alone if it took longer than `patience` seconds; nothing if it crashed.
+      up, or a single one if that took longer than `patience` seconds; nothing if it crashed.
     """
     first = [trainer.step() for trainer in trainers]
-    spent = [[t] if t and t[0] > patience else [] for t in first]
-    for _ in range(rounds):
+    spent = [[] for _ in trainers]
+    for number in range(rounds):
         for trainer, warm, times in zip(trainers, first, spent):
-            if warm and warm[0] <= patience:
+            if warm and (number == 0 or warm[0] <= patience):
                 times.append(trainer.step())
     return [[t for t in times if t] for times in spent]
 
@@ -150,7 +150,8 @@ def show(rows, batch):
 def print_profile(args):
     """Prints where the time of one step goes, by kind of operation."""
     width = 0 if args.small_only else args.widths[0]
-    trainer = start_ours(args, width, args.precisions[0], profile=True)
+    tree = pathlib.Path(args.before).resolve() if args.before else HERE.parent
+    trainer = start_ours(args, width, args.precisions[0], profile=True, tree=tree)
     facts, table = trainer.answer(), trainer.answer()
     trainer.close()
     if table is None:
@@ -184,12 +185,14 @@ def make_parser():
         type=float,
         default=60,
         metavar="SECONDS",
-        help="a variant whose first step takes longer is measured by that step alone",
+        help="a variant whose first step takes longer is measured by one more step only",
     )
     parser.add_argument("--small-only", action="store_true", help="gmm_attention_small alone")
     parser.add_argument("--no-peer", action="store_true", help="leave CompressAI out")
     parser.add_argument("--peer-env", metavar="DIR", help="where its environment is kept")
-    parser.add_argument("--before", metavar="DIR", help="another checkout of tfclic to measure too")
+    parser.add_argument(
+        "--before", metavar="DIR", help="another checkout of tfclic to race too, or to profile"
+    )
     parser.add_argument("--quick", action="store_true", help="N = 64, small crops, two rounds")
     parser.add_argument("--profile", action="store_true", help="where a step's time goes; no race")
     parser.add_argument("--json", metavar="FILE", help="write the result there too")
