@@ -5,6 +5,7 @@ A step depends on the state, the images and the seed alone, so a repeated step r
 
 import tensorflow as tf
 
+from tfclic.layers import batch_uniform
 from tfclic.training import checkpoints, objectives, schedule
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -58,17 +59,22 @@ def make_step(codec, state, training):
       state: its `State`.
       training: configuration.
 
+    Called in the scope of a `tf.distribute` strategy, as codec and state were made, it makes the
+    step of that strategy: each replica measures its part of the batch, the gradients are averaged,
+    and every replica then makes the same update to its own copy of the state.
+
     Returns:
-      A tf.function of uint8 images [B, H, W, 3] and an int32 seed [2] that advances `state` by one
-      step and returns a dict of scalars: those of `loss_and_gradients`, learning_rate,
-      gradient_norm, and skipped, 1.0 if the weights were left alone because the gradient was not
-      finite.
+      A tf.function of uint8 images [B, H, W, 3] (the replicas' parts, if there are several) and an
+      int32 seed [2] that advances `state` by one step and returns a dict of scalars: those of
+      `loss_and_gradients`, learning_rate, gradient_norm, and skipped, 1.0 if the weights were left
+      alone because the gradient was not finite.
     """
     distortion = objectives.get(training.objective)
+    strategy = tf.distribute.get_strategy()
 
-    @tf.function
-    def train_step(images, seed):
+    def replica_step(images, seed):
         metrics, grads = loss_and_gradients(codec, state.parameters, distortion, images, seed)
+        metrics, grads = mean_over_replicas((metrics, grads))
         rate = schedule.learning_rate(state.step, training)
         norm = tf.linalg.global_norm(grads)
         usable = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
@@ -78,10 +84,33 @@ def make_step(codec, state, training):
             return tf.constant(0.0)
 
         metrics["skipped"] = tf.cond(usable, update, lambda: tf.constant(1.0))
-        state.step.assign_add(1)
+        add_to_copy(state.step, 1)
         return {**metrics, "learning_rate": rate, "gradient_norm": norm}
 
+    @tf.function
+    def train_step(images, seed):
+        metrics = strategy.run(replica_step, (images, seed))
+        return {k: strategy.experimental_local_results(v)[0] for k, v in metrics.items()}
+
     return train_step
+
+
+def mean_over_replicas(values):
+    """Returns a structure of tensors, averaged over the replicas where there are several."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+
+
+def add_to_copy(variable, value):
+    """Adds to this replica's copy of a variable; returns the sum.
+
+    `assign_add` would make the replicas wait for each other, which tf.cond does not allow.
+    """
+    value = tf.cast(value, variable.dtype)
+    tf.raw_ops.AssignAddVariableOp(resource=variable.handle, value=value)
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
 def loss_and_gradients(codec, parameters, distortion, images, seed):
@@ -102,7 +131,7 @@ def loss_and_gradients(codec, parameters, distortion, images, seed):
     qualities = tf.constant([codec.quality_of(i) for i in range(len(codec.lmbdas))], tf.float32)
     level_seed, noise_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     batch = tf.shape(images)[:1]
-    level = tf.random.stateless_uniform(batch, level_seed, 0, len(codec.lmbdas), tf.int32)
+    level = batch_uniform(batch, level_seed, 0, len(codec.lmbdas), tf.int32)
     images = tf.cast(images, tf.float32) / 255.0
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(parameters)
@@ -126,7 +155,7 @@ def apply_gradients(state, grads, norm, rate, training):
     """Clips `grads` by their global norm and takes one step of Adam and of the moving averages."""
     if training.clip_norm > 0:
         grads, _ = tf.clip_by_global_norm(grads, training.clip_norm, use_norm=norm)
-    count = tf.cast(state.updates.assign_add(1), tf.float32)
+    count = tf.cast(add_to_copy(state.updates, 1), tf.float32)
     for path, grad in zip(state.trained, grads):
         tf.raw_ops.ResourceApplyAdam(
             var=state.weights[path].handle,
@@ -144,4 +173,4 @@ def apply_gradients(state, grads, norm, rate, training):
         # Young averages follow quickly, or they would hold the random start for long.
         keep = tf.minimum(float(training.ema_decay), (1.0 + count) / (10.0 + count))
         for path, average in state.ema.items():
-            average.assign_sub((1.0 - keep) * (average - state.weights[path]))
+            add_to_copy(average, (keep - 1.0) * (average - state.weights[path]))
