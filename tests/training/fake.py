@@ -4,7 +4,7 @@ import collections
 
 import tensorflow as tf
 
-from tfclic.layers import batch_uniform
+from tfclic.models import base
 
 Output = collections.namedtuple("Output", ["reconstruction", "bits", "parts"])
 
@@ -26,7 +26,7 @@ class FakeCodec(tf.keras.Model):
         gain = tf.reshape(1.0 + quality / 25.0, [-1, 1, 1, 1])
         latents = self.analysis(images) * gain
         if training:
-            noisy = latents + batch_uniform(tf.shape(latents), seed, -0.5, 0.5)
+            noisy = latents + base.uniform_noise(tf.shape(latents), seed, 0)
         else:
             noisy = tf.round(latents)
         bits = tf.reduce_sum(tf.math.log1p(tf.square(noisy)), [1, 2, 3])

@@ -4,7 +4,7 @@ from tfclic.layers.attention import Attention, NonLocal
 from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
 from tfclic.layers.gain import QualityGain
 from tfclic.layers.masked import MaskedConv2D
-from tfclic.layers.noise import batch_uniform
+from tfclic.layers.noise import drawn_for_batch
 from tfclic.layers.residual import ResidualBlock, ResidualDown, ResidualUnit, ResidualUp
 from tfclic.layers.subpixel import SubpixelConv2D
 
@@ -20,5 +20,5 @@ __all__ = [
     "ResidualUnit",
     "ResidualUp",
     "SubpixelConv2D",
-    "batch_uniform",
+    "drawn_for_batch",
 ]

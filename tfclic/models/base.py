@@ -5,7 +5,7 @@ import contextlib
 
 import tensorflow as tf
 
-from tfclic.layers import QualityGain, batch_uniform
+from tfclic.layers import QualityGain, drawn_for_batch
 
 MULTIPLE = 64  # hyper latents have 1/64 of the image's height and width
 CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
@@ -42,7 +42,11 @@ def pad_image(images, multiple=MULTIPLE):
 
 def uniform_noise(shape, seed, salt):
     """Additive noise in [-0.5, 0.5), a pure function of `seed` (int32 `[2]`) and `salt`."""
-    return batch_uniform(shape, seed + tf.constant([salt, 0]), -0.5, 0.5)
+
+    def draw(shape):
+        return tf.random.stateless_uniform(shape, seed + tf.constant([salt, 0]), -0.5, 0.5)
+
+    return drawn_for_batch(draw, shape)
 
 
 def round_straight_through(x):

@@ -5,7 +5,7 @@ A step depends on the state, the images and the seed alone, so a repeated step r
 
 import tensorflow as tf
 
-from tfclic.layers import batch_uniform
+from tfclic.layers import drawn_for_batch
 from tfclic.training import checkpoints, objectives, schedule
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -130,8 +130,11 @@ def loss_and_gradients(codec, parameters, distortion, images, seed):
     lmbdas = tf.constant(codec.lmbdas, tf.float32)
     qualities = tf.constant([codec.quality_of(i) for i in range(len(codec.lmbdas))], tf.float32)
     level_seed, noise_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    batch = tf.shape(images)[:1]
-    level = batch_uniform(batch, level_seed, 0, len(codec.lmbdas), tf.int32)
+
+    def draw_levels(batch):
+        return tf.random.stateless_uniform(batch, level_seed, 0, len(codec.lmbdas), tf.int32)
+
+    level = drawn_for_batch(draw_levels, tf.shape(images)[:1])
     images = tf.cast(images, tf.float32) / 255.0
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(parameters)

@@ -7,11 +7,13 @@ have to be on every machine.
 """
 
 import contextlib
+import faulthandler
 import hashlib
 import json
 import os
 import re
-import threading
+import signal
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +21,7 @@ import tensorflow as tf
 from tfclic import errors
 
 CHOICES = ("none", "mirrored", "multiworker")
-PATIENCE = 600.0  # seconds for the other workers to come
+PATIENCE = 600  # seconds for the other workers to come
 _JOBS = ("chief", "worker")
 # What a collective operation ends with when its peer is gone, depending on who notices and how.
 _LOST = (
@@ -39,12 +41,12 @@ def open_replicas(name):
     """Returns the `Replicas` of the strategy called `name`, one of CHOICES.
 
     "mirrored" takes all GPUs of this machine (without any, all logical CPU devices); "multiworker"
-    those of all machines in TF_CONFIG, and waits for them. To be called before TensorFlow computes
-    anything.
+    those of all machines in TF_CONFIG. It waits for them, and ends the process with status 1 when
+    they take longer than PATIENCE. To be called before TensorFlow computes anything.
 
     Raises:
       errors.UsageError: TF_CONFIG is missing or malformed, or its address cannot be used.
-      WorkerLost: not all workers came in time.
+      WorkerLost: a worker came and went.
     """
     if name == "none":
         return Replicas()
@@ -52,9 +54,10 @@ def open_replicas(name):
         return Replicas(tf.distribute.MirroredStrategy())
     address = own_address(os.environ.get("TF_CONFIG", ""))
     try:
-        return Replicas(_within(PATIENCE, tf.distribute.MultiWorkerMirroredStrategy))
+        with _patience():
+            return Replicas(tf.distribute.MultiWorkerMirroredStrategy())
     except _LOST:
-        raise WorkerLost("Not all workers of TF_CONFIG came in time.") from None
+        raise WorkerLost("A worker of TF_CONFIG ended before the start.") from None
     except tf.errors.UnknownError:
         raise errors.UsageError(
             f"This worker's address in TF_CONFIG, {address}, cannot be used."
@@ -88,27 +91,26 @@ def own_address(tf_config):
     raise errors.UsageError(f"TF_CONFIG is not understood: {reason}; {see}.")
 
 
-def _within(seconds, make):
-    """Returns `make()`; raises WorkerLost if it takes longer.
+@contextlib.contextmanager
+def _patience():
+    """Ends the process if the context takes longer than PATIENCE.
 
-    TensorFlow waits for the other workers without end, and without noticing signals.
+    TensorFlow waits for the other workers without end, and with Python's lock held: no thread and
+    no signal handler of Python would run. What ends it has to do without.
     """
-    outcome = {}
-
-    def run():
+    print(
+        f"Waiting for the other workers, at most {PATIENCE} seconds.", file=sys.stderr, flush=True
+    )
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        faulthandler.dump_traceback_later(PATIENCE, exit=True, file=nowhere)
         try:
-            outcome["made"] = make()
-        except Exception as error:
-            outcome["error"] = error
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        raise WorkerLost(f"Not all workers of TF_CONFIG came within {seconds:g} seconds.")
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["made"]
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            for number, handler in zip(numbers, handlers):
+                signal.signal(number, handler)
 
 
 class Replicas:
