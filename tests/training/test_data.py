@@ -57,6 +57,8 @@ def test_batches_depend_on_seed_and_step_alone(store):
     np.testing.assert_array_equal(again.batch(3, 3), batches[3])
     resumed = list(again.dataset(3, 2, 4).as_numpy_iterator())
     np.testing.assert_array_equal(resumed, batches[2:])
+    part = list(again.dataset(3, 2, 4, range(1, 3)).as_numpy_iterator())
+    np.testing.assert_array_equal(part, [batch[1:3] for batch in batches[2:]])
     other = data.RandomCrops(store, range(8), 64, 0.5, seed=6).batch(3, 3)
     assert not np.array_equal(other, batches[3])
 

@@ -18,6 +18,9 @@ configs/ shows what there is.
 Started again with the same arguments, it goes on from the last checkpoint in the workdir. Ctrl-C
 saves first.
 
+--strategy=mirrored uses all GPUs of this machine; --strategy=multiworker also other machines, each
+started with the same command and a TF_CONFIG of its own. docs/training.md tells how.
+
 examples:
   train --model=gmm_attention_small --data=photos --workdir=run
   train --model=gmm_attention --data=tfds:clic --workdir=run --config.model.lmbdas='(0.015,)'
@@ -53,6 +56,12 @@ def make_parser():
     )
     parser.add_argument(
         "--workdir", metavar="DIR", help="where checkpoints, TensorBoard files and the record go"
+    )
+    parser.add_argument(
+        "--strategy",
+        choices=("none", "mirrored", "multiworker"),
+        default="none",
+        help="share the batch between devices or machines (default: %(default)s)",
     )
     portable = parser.add_argument_group("portable training (see below)")
     portable.add_argument("--portable", metavar="DIR", help="write a folder that trains elsewhere")
@@ -100,31 +109,51 @@ def _positive(text):
     raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
 
 
-def train(name, config, data, workdir):
-    """Trains configuration `name` (`config`, a ConfigDict) on `data`, in `workdir`."""
-    from tfclic.training import checkpoints, loop, precision, sources
+def train(name, config, data, workdir, strategy="none"):
+    """Trains configuration `name` (`config`, a ConfigDict) on `data`, in `workdir`.
+
+    strategy: one of `strategies.CHOICES`.
+    """
+    from tfclic.training import checkpoints, loop, precision, strategies
 
     loop.check(config)
     workdir = pathlib.Path(workdir)
     compute_dtype = precision.resolve(config.training.precision)
-    with checkpoints.locked(workdir):
+    replicas = strategies.open_replicas(strategy)
+    lock = checkpoints.locked(workdir) if replicas.is_chief else contextlib.nullcontext()
+    with replicas.guarded(), lock:
+        run = _prepare(name, config, data, workdir, compute_dtype, replicas)
+        run.train()
+        ready = f"; {workdir} is ready for bin/export" if replicas.is_chief else ""
+        print(f"All {config.training.steps} steps are done{ready}.")
+
+
+def _prepare(name, config, data, workdir, compute_dtype, replicas):
+    """Returns the `loop.Run`, and says what it is going to do."""
+    from tfclic.training import checkpoints, loop, sources
+
+    if replicas.is_chief:
         checkpoints.check_config(workdir, name, config)
-        store = sources.open_source(data, config.training.crop_size)
+    store = sources.open_source(data, config.training.crop_size)
+    replicas.check_same(
+        configuration=checkpoints.as_plain(config),
+        images=store.fingerprint(),
+        precision=compute_dtype,
+    )
+    if replicas.is_chief:
         checkpoints.write_config(workdir, name, config)
+    with replicas.strategy.scope():
         codec = _new_codec(config, compute_dtype)
-        run = loop.Run(codec, config, store, workdir, {"precision": compute_dtype})
-        if run.data_changed:
-            logging.warning("%s was trained on other images so far.", workdir)
-        steps = config.training.steps
-        if run.step >= steps:
-            print(f"All {steps} steps are done; {workdir} is ready for bin/export.")
-            return
+    run = loop.Run(codec, config, store, workdir, {"precision": compute_dtype}, replicas)
+    if run.data_changed:
+        logging.warning("%s was trained on other images so far.", workdir)
+    steps = config.training.steps
+    if run.step < steps:
         where = f"goes on at step {run.step}" if run.step else "starts"
         print(
             f"{name} {where}, {steps} steps, {compute_dtype}, on {store.description}.", flush=True
         )
-        run.train()
-        print(f"All {steps} steps are done; {workdir} is ready for bin/export.")
+    return run
 
 
 def _new_codec(config, compute_dtype):
@@ -238,7 +267,7 @@ def _run(args):
     if args.portable:
         export_portable(name, config, args)
     else:
-        train(name, config, args.data, args.workdir)
+        train(name, config, args.data, args.workdir, args.strategy)
     return 0
 
 

@@ -5,6 +5,7 @@ from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
 from tfclic.layers.gain import QualityGain
 from tfclic.layers.gdn import GDN
 from tfclic.layers.masked import MaskedConv2D
+from tfclic.layers.noise import drawn_for_batch
 from tfclic.layers.pointwise import PointwiseConv2D
 from tfclic.layers.residual import ResidualBlock, ResidualDown, ResidualUnit, ResidualUp
 from tfclic.layers.subpixel import SubpixelConv2D
@@ -23,4 +24,5 @@ __all__ = [
     "ResidualUnit",
     "ResidualUp",
     "SubpixelConv2D",
+    "drawn_for_batch",
 ]

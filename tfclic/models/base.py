@@ -5,7 +5,7 @@ import contextlib
 
 import tensorflow as tf
 
-from tfclic.layers import QualityGain
+from tfclic.layers import QualityGain, drawn_for_batch
 
 MULTIPLE = 64  # hyper latents have 1/64 of the image's height and width
 PHILOX_KEY = 0x02461E293EC8F720  # with which TensorFlow mixes the seeds of stateless operations
@@ -50,10 +50,14 @@ def uniform_noise(shape, seed, salt):
     seed = tf.cast(seed + tf.constant([salt, 0]), tf.int64)
     mixed = _philox([4], tf.constant([PHILOX_KEY], tf.uint64), tf.bitcast(seed, tf.uint64))
     key, counter = tf.unstack(tf.bitcast(tf.reshape(mixed, [2, 2]), tf.uint64))
-    bits = _philox(shape, key[None], tf.stack([tf.zeros_like(counter), counter]))
-    mantissa = tf.bitwise.bitwise_and(bits, tf.constant(0x7FFFFF, tf.uint32))
-    one_to_two = tf.bitwise.bitwise_or(mantissa, tf.constant(0x3F800000, tf.uint32))
-    return tf.bitcast(one_to_two, tf.float32) - 1.5
+
+    def draw(shape):
+        bits = _philox(shape, key[None], tf.stack([tf.zeros_like(counter), counter]))
+        mantissa = tf.bitwise.bitwise_and(bits, tf.constant(0x7FFFFF, tf.uint32))
+        one_to_two = tf.bitwise.bitwise_or(mantissa, tf.constant(0x3F800000, tf.uint32))
+        return tf.bitcast(one_to_two, tf.float32) - 1.5
+
+    return drawn_for_batch(draw, shape)
 
 
 def _philox(shape, key, counter):

@@ -177,7 +177,7 @@ def save(workdir, state, record):
       errors.TfclicError: the disk refuses it.
     """
     folder = workdir / "checkpoints"
-    target = folder / f"step-{int(state.step):08d}"
+    target = folder / f"step-{int(state.step.numpy()):08d}"
     temporary = folder / f".writing-{target.name}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

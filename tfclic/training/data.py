@@ -94,18 +94,24 @@ class RandomCrops:
             crop = image[top : top + self._crop, left : left + self._crop]
         return crop[:, ::-1] if flip else crop
 
-    def batch(self, step, batch_size):
-        """Returns crops step * batch_size onwards: uint8 [batch_size, crop_size, crop_size, 3]."""
-        first = int(step) * batch_size
-        return np.stack([self.crop(first + i) for i in range(batch_size)])
+    def batch(self, step, batch_size, rows=None):
+        """Returns crops step * batch_size onwards: uint8 [batch_size, crop_size, crop_size, 3].
 
-    def dataset(self, batch_size, first_step, last_step):
-        """Returns a tf.data.Dataset of the batches first_step .. last_step - 1, made ahead."""
-        shape = [batch_size, self._crop, self._crop, 3]
+        rows: range; only these of the batch are made and returned.
+        """
+        first = int(step) * batch_size
+        return np.stack([self.crop(first + i) for i in rows or range(batch_size)])
+
+    def dataset(self, batch_size, first_step, last_step, rows=None):
+        """Returns a tf.data.Dataset of the batches first_step .. last_step - 1, made ahead.
+
+        rows: range; the part of each batch that this process is to have, all of it if None.
+        """
+        shape = [len(rows or range(batch_size)), self._crop, self._crop, 3]
 
         def make(step):
             batch = tf.numpy_function(
-                lambda s: self.batch(s, batch_size), [step], tf.uint8, stateful=False
+                lambda s: self.batch(s, batch_size, rows), [step], tf.uint8, stateful=False
             )
             return tf.ensure_shape(batch, shape)
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.training import checkpoints, data, objectives, progress, step, validation
+from tfclic.training import checkpoints, data, objectives, progress, step, strategies, validation
 
 MOST_SKIPPED_IN_A_ROW = 100
 
@@ -82,30 +82,38 @@ def check(config):
 class Run:
     """A run in its workdir: made new, or resumed at its last checkpoint."""
 
-    def __init__(self, codec, config, store, workdir, extra=None):
+    def __init__(self, codec, config, store, workdir, extra=None, replicas=None):
         """Prepares the run.
 
         Args:
-          codec: the model to train; see `tfclic.models.base`.
+          codec: the model to train, made in the strategy's scope; see `tfclic.models.base`.
           config: ConfigDict with `training`.
           store: `sources.ImageStore` of the images.
           workdir: folder for everything that the run writes.
           extra: JSON content to add to the training record.
+          replicas: `strategies.Replicas` who share the work; a single one if None.
         """
         check(config)
         self._codec, self._training = codec, config.training
         self._workdir, self._store, self._extra = pathlib.Path(workdir), store, extra or {}
-        self.state = step.State(codec, self._training)
-        checkpoints.clean(self._workdir)
-        self._old = checkpoints.restore(self._workdir, self.state) or {}
+        self._replicas = replicas or strategies.Replicas()
+        self._rows = self._replicas.rows(self._training.batch_size)
+        with self._replicas.strategy.scope():
+            self.state = step.State(codec, self._training)
+        self._old = self._restored() if self._replicas.is_chief else {}
+        self._replicas.share(self.state.variables)
         self._saved_step = self.step if self._old else None
         self._validation = self._old.get("validation")
         self.data_changed = self._old.get("data_fingerprint") not in (None, store.fingerprint())
 
+    def _restored(self):
+        checkpoints.clean(self._workdir)
+        return checkpoints.restore(self._workdir, self.state) or {}
+
     @property
     def step(self):
         """Steps done, an int."""
-        return int(self.state.step)
+        return int(self.state.step.numpy())
 
     def train(self, stream=None):
         """Trains until the configured number of steps is done.
@@ -124,6 +132,19 @@ class Run:
         crops = data.RandomCrops(
             self._store, chosen, training.crop_size, training.downscale_min, training.seed
         )
+        self._prepare(held_out, stream)
+        batches = crops.dataset(training.batch_size, self.step, training.steps, self._rows)
+        try:
+            with signals_caught(self._progress.say) as caught:
+                self._loop(batches, caught)
+        finally:
+            self._progress.close()
+
+    def _prepare(self, held_out, stream):
+        training = self._training
+        if not self._replicas.is_chief:
+            self._progress = progress.Silent(stream)
+            return
         self._images = data.validation_images(self._store, held_out)
         self._evaluate = validation.make_evaluate(self._codec, training)
         self._progress = progress.Progress(
@@ -134,20 +155,16 @@ class Run:
             self._workdir / "tensorboard",
             stream,
         )
-        try:
-            with signals_caught(self._progress.say) as caught:
-                self._loop(crops.dataset(training.batch_size, self.step, training.steps), caught)
-        finally:
-            self._progress.close()
 
     def _loop(self, batches, caught):
         training = self._training
-        train_step = step.make_step(self._codec, self.state, training)
+        with self._replicas.strategy.scope():
+            train_step = step.make_step(self._codec, self.state, training)
         in_a_row = 0
         self._progress.begin()
         for images in _readable(batches):
-            seed = step.seed_of(training.seed, self.step)
-            metrics = {k: float(v) for k, v in train_step(images, seed).items()}
+            parts, seed = self._replicas.parts(images), step.seed_of(training.seed, self.step)
+            metrics = {k: float(v) for k, v in train_step(parts, seed).items()}
             in_a_row = in_a_row + 1 if metrics["skipped"] else 0
             if not np.isfinite(metrics["loss"]) or in_a_row >= MOST_SKIPPED_IN_A_ROW:
                 raise Diverged(self._divergence(metrics["loss"]))
@@ -156,13 +173,15 @@ class Run:
             last = done == training.steps
             if done % training.validate_every == 0 or last:
                 self._validate(done, caught)
-            if done % training.checkpoint_every == 0 or last or caught:
+            # A signal to one process stops all of them, at the same step.
+            signal_number = int(self._replicas.gather([*caught[:1], 0][:1]).max())
+            if done % training.checkpoint_every == 0 or last or signal_number:
                 self.save()
-            if caught and not last:
+            if signal_number and not last:
                 raise Interrupted(
                     f"Stopped at step {done} of {training.steps}; saved in {self._workdir}. "
                     "The same command goes on from there.",
-                    caught[0],
+                    signal_number,
                 )
             self._progress.begin()
 
@@ -175,6 +194,8 @@ class Run:
         return f"Stopped at step {self.step}: {what}; {good}."
 
     def _validate(self, done, caught):
+        if not self._replicas.is_chief:
+            return
         outcome = validation.validate(
             self._evaluate,
             self.state,
@@ -188,8 +209,8 @@ class Run:
             self._progress.validated(done, result, pictures)
 
     def save(self):
-        """Writes a checkpoint, unless this step has one; returns nothing."""
-        if self._saved_step != self.step:
+        """Writes a checkpoint, unless this step has one or this is not the chief."""
+        if self._replicas.is_chief and self._saved_step != self.step:
             checkpoints.save(self._workdir, self.state, self.record())
             self._saved_step = self.step
 

@@ -7,6 +7,29 @@ import tensorflow as tf
 import tqdm
 
 
+class Silent:
+    """Shows and writes nothing but `say`: for the processes of a run that are not the chief."""
+
+    seconds, skipped = 0.0, 0
+
+    def __init__(self, stream=None):
+        """stream: where `say` goes; standard error if None."""
+        self._stream = stream or sys.stderr
+
+    def say(self, text):
+        """Prints a line."""
+        print(text, file=self._stream, flush=True)
+
+    def begin(self):
+        """Does nothing."""
+
+    def add(self, step, metrics):
+        """Does nothing."""
+
+    def close(self):
+        """Does nothing."""
+
+
 class Progress:
     """Collects the metrics of steps and shows their means.
 

@@ -7,6 +7,7 @@ import contextlib
 
 import tensorflow as tf
 
+from tfclic.layers import drawn_for_batch
 from tfclic.training import checkpoints, objectives, schedule
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
@@ -67,19 +68,28 @@ def make_step(codec, state, training):
       state: its `State`.
       training: configuration.
 
+    Called in the scope of a `tf.distribute` strategy, as codec and state were made, it makes the
+    step of that strategy: each replica measures its part of the batch, the gradients are averaged,
+    and every replica then makes the same update to its own copy of the state.
+
     Returns:
-      A tf.function of uint8 images [B, H, W, 3] and an int32 seed [2] that advances `state` by one
-      step and returns a dict of scalars: those of `loss_and_gradients`, learning_rate,
-      gradient_norm, and skipped, 1.0 if the weights were left alone because the gradient was not
-      finite.
+      A tf.function of uint8 images [B, H, W, 3] (the replicas' parts, if there are several) and an
+      int32 seed [2] that advances `state` by one step and returns a dict of scalars: those of
+      `loss_and_gradients`, learning_rate, gradient_norm, and skipped, 1.0 if the weights were left
+      alone because the gradient was not finite.
     """
     distortion = objectives.get(training.objective)
+    strategy = tf.distribute.get_strategy()
 
-    @tf.function
-    def train_step(images, seed):
+    def replica_step(images, seed):
         rate = schedule.learning_rate(state.step, training)
         metrics = advance(codec, state, distortion, training, images, seed, rate)
         return {**metrics, "learning_rate": rate}
+
+    @tf.function
+    def train_step(images, seed):
+        metrics = strategy.run(replica_step, (images, seed))
+        return {k: strategy.experimental_local_results(v)[0] for k, v in metrics.items()}
 
     return train_step
 
@@ -98,6 +108,7 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
       Dict of scalars: those of `loss_and_gradients`, gradient_norm and skipped.
     """
     metrics, grads = loss_and_gradients(codec, state.parameters, distortion, images, seed, levels)
+    metrics, grads = mean_over_replicas((metrics, grads))
     norm = tf.linalg.global_norm(grads)
     usable = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
 
@@ -111,7 +122,7 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
         metrics["skipped"] = 1.0 - tf.cast(usable, tf.float32)
     else:
         metrics["skipped"] = tf.cond(usable, update, lambda: tf.constant(1.0))
-    state.step.assign_add(1)
+    add_to_copy(state.step, 1)
     return {**metrics, "gradient_norm": norm}
 
 
@@ -121,6 +132,24 @@ def _kept_unless(usable, state):
     yield
     for name, variable in state.named().items():
         variable.assign(tf.where(usable, variable.read_value(), before[name]))
+
+
+def mean_over_replicas(values):
+    """Returns a structure of tensors, averaged over the replicas where there are several."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+
+
+def add_to_copy(variable, value):
+    """Adds to this replica's copy of a variable; returns the sum.
+
+    `assign_add` would make the replicas wait for each other, which tf.cond does not allow.
+    """
+    value = tf.cast(value, variable.dtype)
+    tf.raw_ops.AssignAddVariableOp(resource=variable.handle, value=value)
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
 def draw_levels(seed, count, batch):
@@ -135,7 +164,11 @@ def draw_levels(seed, count, batch):
       int32 [B], indices into the codec's lambdas.
     """
     level_seed, _ = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    return tf.random.stateless_uniform(batch, level_seed, 0, count, tf.int32)
+
+    def draw(batch):
+        return tf.random.stateless_uniform(batch, level_seed, 0, count, tf.int32)
+
+    return drawn_for_batch(draw, batch)
 
 
 def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None):
@@ -181,7 +214,7 @@ def apply_gradients(state, grads, norm, rate, training):
     """Clips `grads` by their global norm and takes one step of Adam and of the moving averages."""
     if training.clip_norm > 0:
         grads, _ = tf.clip_by_global_norm(grads, training.clip_norm, use_norm=norm)
-    count = tf.cast(state.updates.assign_add(1), tf.float32)
+    count = tf.cast(add_to_copy(state.updates, 1), tf.float32)
     for path, grad in zip(state.trained, grads):
         tf.raw_ops.ResourceApplyAdam(
             var=state.weights[path].handle,
