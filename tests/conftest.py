@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from absl import logging
 from PIL import Image
 
 TOY_FINGERPRINT = "00ff10ab"
@@ -79,6 +80,14 @@ def make_pixels(height, width, channels=3, seed=0):
     waves = [np.sin(4 * rows + shift) + np.cos(5 * columns - shift) for shift in range(channels)]
     noise = np.random.default_rng(seed).normal(0, 0.02, [height, width, channels])
     return np.clip(127.5 + 60 * (np.stack(waves, -1) + noise), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def verbosity():
+    """Programs that a test starts in this process make absl quiet; the next test may listen."""
+    before = logging.get_verbosity()
+    yield
+    logging.set_verbosity(before)
 
 
 @pytest.fixture(scope="session", name="make_pixels")
