@@ -1,6 +1,6 @@
 """Damages one file in every way that is small, and checks that each copy is refused.
 
-    python benchmarks/damage.py MODEL IMAGE
+    python benchmarks/damage.py MODEL IMAGE [--quality 0] [--cut N]
 
 Every byte flipped by every pattern and every truncation is decoded in this process, a few copies of
 each kind by `bin/decompress`. A copy has to be refused as damaged (exit status 4) within two
@@ -70,7 +70,7 @@ def by_program(data, folder):
 
 def samples(data):
     """A few damaged copies for whole processes."""
-    places = [0, 4, 8, 14, len(data) // 2, len(data) - 1]
+    places = [0, 8, len(data) // 2]
     return [
         ("empty", b""),
         ("half", data[: len(data) // 2]),
@@ -83,13 +83,15 @@ def main():
     parser.add_argument("model", help="name or path of a model")
     parser.add_argument("image")
     parser.add_argument("--quality", type=float, default=0)
+    parser.add_argument("--cut", type=int, help="take so many rows and columns of the image only")
     args = parser.parse_args()
     codec = runtime.load(args.model)
-    data = codec.compress(images.read(args.image).pixels, args.quality)
+    pixels = images.read(args.image).pixels[: args.cut, : args.cut]
+    data = codec.compress(pixels, args.quality)
     codec.decompress(data)  # the undamaged file is one
     counts, worst, failures = collections.Counter(), 0.0, []
     total = len(data) * (1 + len(PATTERNS))
-    for kind, what, copy in tqdm(damaged(data), total=total, unit="file", disable=None):
+    for kind, what, copy in tqdm(damaged(data), total=total, unit="file", mininterval=5):
         wrong, seconds = attempt(codec, copy)
         counts[kind] += 1
         worst = max(worst, seconds)

@@ -173,7 +173,7 @@ class Tally:
 def fuzz(model, mutator, seconds, tally):
     """Mutates and decodes until the time is over."""
     worker, began = Worker(model, mutator.files[0]), time.perf_counter()
-    with tqdm(total=round(seconds), unit="s", disable=None) as bar:
+    with tqdm(total=round(seconds), unit="s", mininterval=5) as bar:
         while (now := time.perf_counter() - began) < seconds:
             data, done = mutator.next()
             if tally.add(data, done, worker.decode(data)):

@@ -111,7 +111,7 @@ def main():
         complete.mkdir()
         first, end = timed_run(paths, complete)
         print(f"undisturbed: first file after {first:.1f} s, all {PIECES} after {end:.1f} s")
-        for kill in tqdm(range(args.kills), unit="kill", disable=None):
+        for kill in tqdm(range(args.kills), unit="kill"):
             writing = kill % 2 == 1
             output = complete if kill % 4 == 3 else folder / f"out{kill}"
             output.mkdir(exist_ok=True)
