@@ -1,11 +1,15 @@
 """What the tests share: a toy model that is exported like a real one, and small made images."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from absl import logging
 from PIL import Image
+
+# jax would choose a louder one for this process and all that tests start
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 TOY_FINGERPRINT = "00ff10ab"
 
