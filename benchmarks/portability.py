@@ -195,7 +195,8 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", help="folder; four landscape and four portrait ones are taken")
+    parser.add_argument("--images", help="folder; some landscape and portrait ones are taken")
+    parser.add_argument("--each", type=int, default=4, help="of each kind (default: %(default)s)")
     parser.add_argument("--models", nargs="*", help="default: all in saved_models/")
     parser.add_argument("--quick", action="store_true", help="three environments, two images")
     parser.add_argument("--without", nargs="*", default=[], help="environments to leave out")
@@ -215,7 +216,7 @@ def main():
 
     names = [n for n in (QUICK if args.quick else ENVIRONMENTS) if n not in args.without]
     pythons = {NEWER: str(peers.newer_tensorflow_python(args.peers))} if NEWER in names else {}
-    images = chosen_images(args.images, 1 if args.quick else 4)
+    images = chosen_images(args.images, 1 if args.quick else args.each)
     results = {}
     for model in [catalog.find(name) for name in args.models or []] or catalog.models():
         print(f"{model}: {len(images)} images, qualities {', '.join(map(str, QUALITIES))}")
