@@ -7,9 +7,9 @@ and the second optimizer for the prior's quantiles.
 import contextlib
 import json
 import sys
-import time
 
 import torch
+import turns
 from compressai.losses import RateDistortionLoss
 from compressai.models import Cheng2020Attention
 from compressai.optimizers import net_aux_optimizer
@@ -59,11 +59,7 @@ def main():
     options = json.loads(sys.argv[1])
     run = make_step(*(options[key] for key in ("width", "variant", "batch", "size")))
     print(json.dumps({"torch": torch.__version__}), flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter(), time.process_time()
-        run()
-        spent = time.perf_counter() - start[0], time.process_time() - start[1]
-        print(json.dumps(spent), flush=True)
+    turns.answer(run)
 
 
 if __name__ == "__main__":

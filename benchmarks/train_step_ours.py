@@ -6,10 +6,10 @@ import math
 import pathlib
 import sys
 import tempfile
-import time
 
 import numpy as np
 import tensorflow as tf
+import turns
 from ml_collections import config_dict
 
 from tfclic import configuration, models
@@ -110,11 +110,7 @@ def main():
     print(json.dumps({"flops": flops, "hardware": loop.hardware(), "amx": amx}), flush=True)
     if options["profile"]:
         print(json.dumps(profile(run)), flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter(), time.process_time()
-        run()
-        spent = time.perf_counter() - start[0], time.process_time() - start[1]
-        print(json.dumps(spent), flush=True)
+    turns.answer(run)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import collections
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import decisions, mixture
+from tfclic.entropy import decisions, fixed_point, mixture
 
 Order = collections.namedtuple("Order", "raster rank neighbours starts")
 Order.__doc__ = """The order in which P positions are coded, int32.
@@ -43,7 +43,7 @@ def order(height, width, mask):
       mask: bool `[size, size]`, the causal mask of the context.
     """
     count, move = height * width, slope(mask)
-    rows, columns = tf.repeat(tf.range(height), width), tf.tile(tf.range(width), [height])
+    rows, columns = fixed_point.grid(height, width)
     step = columns + move * rows
     # within a wavefront from top to bottom; int64, since the key is a product
     key = tf.cast(step, tf.int64) * tf.cast(height, tf.int64) + tf.cast(rows, tf.int64)
