@@ -190,6 +190,12 @@ class GmmAttentionCoding(tf.Module):
         string, _ = self.code(coders.RangeEncoder(self.hyper_table), hyper_latents, latents, True)
         return string
 
+    def can_hold(self, length, rows, columns):
+        """Whether strings of so many bytes can hold so many rows and columns of hyper latents."""
+        count = tf.cast(rows, tf.float64) * tf.cast(columns, tf.float64)
+        bits = 8 * tf.cast(length + coders.SPARE_BYTES, tf.float64)
+        return bits >= count * self.least_bits
+
     def decompress(self, string, height, width):
         """Latents float32 `[height, width, C]` of a string; height and width are multiples of 4.
 
@@ -198,9 +204,8 @@ class GmmAttentionCoding(tf.Module):
             found out before memory is taken for them; or it turns out not to hold them.
         """
         rows, columns = height // HYPER_STRIDE, width // HYPER_STRIDE
-        count = tf.cast(rows, tf.float64) * tf.cast(columns, tf.float64)
-        length = tf.cast(tf.strings.length(string) + coders.SPARE_BYTES, tf.float64)
-        enough = tf.debugging.Assert(length * 8 >= count * self.least_bits, [TOO_SHORT])
+        possible = self.can_hold(tf.strings.length(string), rows, columns)
+        enough = tf.debugging.Assert(possible, [TOO_SHORT])
         with tf.control_dependencies([enough]):
             rows, columns = tf.identity(rows), tf.identity(columns)
         decoder = coders.RangeDecoder(self.hyper_table, string)
