@@ -24,12 +24,12 @@ def save_coding(codec, path):
     size = tf.TensorSpec([], tf.int32)
     grids = [tf.TensorSpec([None, None, count]) for count in (coding.hyper_channels, 6)]
 
-    @tf.function(input_signature=grids)
+    @tf.function(input_signature=grids, autograph=False)
     def encode(hyper, latents):
         string = coding.compress(hyper, latents)
         return {"string": string, "bits": coding.estimate(hyper, latents)}
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string), size, size])
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string), size, size], autograph=False)
     def decode(string, height, width):
         return {"latents": coding.decompress(string, height, width)}
 
