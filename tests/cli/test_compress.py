@@ -119,3 +119,36 @@ def test_the_program_as_a_process(photo, toy_folder):
     assert done.stdout.count("\n") == 1
     done = subprocess.run([*command, "--quality=x"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
+
+
+def test_a_target_is_a_size_of_the_file(run, photo, toy_codec):
+    pixels = np.array(Image.open(photo))
+    wanted = len(toy_codec.compress(pixels, 0)) + 5
+    assert run(photo, "--bytes", wanted) == 0
+    assert photo.with_suffix(".tfclic").stat().st_size <= wanted
+
+
+@pytest.mark.parametrize("words", [["--bytes=10"], ["--bpp=500"], ["--psnr=3"]])
+def test_a_target_out_of_reach_is_one_sentence(run, photo, words, capsys):
+    assert run(photo, *words) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1
+    assert told.err.startswith(f"compress: {photo}: ") and "the nearest is" in told.err
+    assert not photo.with_suffix(".tfclic").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--bpp=0"], ["--bytes=-5"], ["--psnr=nan"], ["--bpp=1", "--psnr=30"], ["--tile=x"]]
+)
+def test_senseless_targets_are_usage_errors(run, photo, words):
+    with pytest.raises(SystemExit) as caught:
+        run(photo, *words)
+    assert caught.value.code == 2
+
+
+def test_tiles_are_as_large_as_asked_for(run, photo, toy_codec, capsys):
+    Image.fromarray(np.zeros([70, 130, 3], np.uint8)).save(photo)
+    assert run(photo, "--tile=64") == 0
+    assert toy_codec.info(photo.with_suffix(".tfclic").read_bytes())["tiles"] == 6
+    assert run(photo, "--tile=65", "--force") == 2
+    assert "multiple of 64" in capsys.readouterr().err

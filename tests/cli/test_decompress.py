@@ -114,3 +114,24 @@ def test_a_missing_file_is_told_and_does_not_stop_the_others(run, coded, tmp_pat
     assert run(tmp_path / "missing.tfclic", coded) == 4
     assert coded.with_suffix(".png").exists()
     assert "missing.tfclic cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_a_region_is_written_alone(run, coded, pixels, capsys):
+    assert run(coded, "--region=3,5,20,10") == 0
+    decoded = np.array(Image.open(coded.with_suffix(".png")))
+    assert np.array_equal(decoded, pixels[5:15, 3:23])
+    rate = 8 * coded.stat().st_size / pixels[..., 0].size
+    assert "20x10, " in (told := capsys.readouterr().out) and f"{rate:.3f} bpp" in told
+
+
+def test_a_region_outside_of_the_image_is_refused(run, coded, capsys):
+    assert run(coded, "--region=30,5,20,10") == 2
+    assert "is not inside of the image" in capsys.readouterr().err
+    assert not coded.with_suffix(".png").exists()
+
+
+@pytest.mark.parametrize("words", ["1,2,3", "a,b,c,d", "-1,0,5,5", "1,2,3,4,5"])
+def test_a_region_has_four_numbers(run, coded, words):
+    with pytest.raises(SystemExit) as caught:
+        run(coded, f"--region={words}")
+    assert caught.value.code == 2

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfclic import errors
 from tfclic.codec import container, export, runtime
 from tfclic.codec import exported as graph
+from tfclic.evaluation import metrics
 from tfclic.models.gmm_attention_coding import NOT_OF_THIS_SIZE, TOO_SHORT
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
@@ -108,7 +109,7 @@ def test_forged_files_are_refused_or_are_images_of_their_size(loaded, monkeypatc
 
     sound = [loaded.compress(image(*size), quality) for size in SIZES[:3] for quality in (0, 90)]
     mutator, refused = Mutator(sound, random.Random(5)), set()
-    for _ in range(80):
+    for _ in range(200):
         data, done = mutator.next()
         try:
             pixels = loaded.decompress(data)
@@ -120,13 +121,19 @@ def test_forged_files_are_refused_or_are_images_of_their_size(loaded, monkeypatc
     assert {TOO_SHORT, NOT_OF_THIS_SIZE, container.SENTENCES[container.CORRUPTED]} <= refused
 
 
-@pytest.mark.parametrize("side", [2**31, 2**21 - 1, 46_340, 10_000])
-def test_huge_claims_are_refused_before_memory_is_taken(loaded, monkeypatch, side):
+@pytest.mark.parametrize("tiles", [None, 1, 64])
+@pytest.mark.parametrize("side", [2**31, 2**21 - 1, 46_340, 10_000, 4096])
+def test_huge_claims_are_refused_before_memory_is_taken(loaded, monkeypatch, side, tiles):
     monkeypatch.syspath_prepend(BENCHMARKS)
     import forging
 
     parts = forging.take_apart(loaded.compress(image(64, 64), quality=50))
-    data = forging.put_together(parts._replace(sizes=2 * forging.varint(side)))
+    parts = parts._replace(sizes=2 * forging.varint(side))
+    if tiles:
+        count = min(-((-side // (64 * tiles)) ** 2), 10_000)
+        index = bytes([tiles, tiles]) + len(parts.payload).to_bytes(4, "little") + bytes(4 * count)
+        parts = parts._replace(flags=b"\2", payload=index[:-4] + parts.payload)
+    data = forging.put_together(parts)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(errors.FileFormatError):
         loaded.decompress(data)
@@ -199,3 +206,26 @@ def test_the_graph_alone_gives_the_same_files_and_images(loaded, exported):
     assert data == loaded.compress(pixels, 60)
     decoded = functions.decompress(tf.constant(data)).numpy()
     np.testing.assert_array_equal(decoded, loaded.decompress(data))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_targets_are_met_by_real_files(loaded, channels):
+    pixels = image(150, 260, channels)
+    smallest, largest = (len(loaded.compress(pixels, q)) for q in (0, 100))
+    wanted = (smallest + largest) // 2
+    for tile in (64, 1024):
+        size = len(loaded.compress(pixels, file_bytes=wanted, tile=tile))
+        assert 0.98 * wanted <= size <= wanted
+    wanted = metrics.psnr(pixels, decoded(loaded, loaded.compress(pixels, 60), pixels))
+    data = loaded.compress(pixels, psnr=wanted - 0.2)
+    assert wanted - 0.2 <= metrics.psnr(pixels, decoded(loaded, data, pixels)) <= wanted - 0.15
+
+
+def decoded(codec, data, pixels):
+    """The image of a file, in the shape of the original."""
+    return codec.decompress(data).reshape(pixels.shape)
+
+
+def test_only_one_target_can_be_asked_for(loaded):
+    with pytest.raises(errors.UsageError, match="Only one of"):
+        loaded.compress(image(64, 64), 50, bpp=1.0)

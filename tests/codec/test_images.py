@@ -215,9 +215,15 @@ def test_what_is_no_image_is_refused(save, tmp_path):
         images.read(tmp_path)
 
 
-def test_decompression_bombs_are_refused(save, make_pixels, monkeypatch):
-    path = save(Image.fromarray(make_pixels(40, 40)))
+def test_images_larger_than_pillow_likes_are_read(save, make_pixels, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert images.read(save(Image.fromarray(make_pixels(40, 40)))).pixels.shape == (40, 40, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_images_larger_than_a_file_can_hold_are_refused(save, make_pixels, monkeypatch):
+    path = save(Image.fromarray(make_pixels(40, 40)))
+    monkeypatch.setattr(images, "MAX_PIXELS", 1599)
     with pytest.raises(errors.ImageError, match="exceeds limit"):
         images.read(path)
 

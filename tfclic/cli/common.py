@@ -1,6 +1,8 @@
 """What the programs share: their arguments, their errors, their exit statuses, several files."""
 
 import argparse
+import contextlib
+import math
 import os
 import signal
 import sys
@@ -37,6 +39,17 @@ def quality(text):
         value = -1.0
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 100")
+    return value
+
+
+def above_zero(text):
+    """Returns the finite number above 0 (float) that `text` says; for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value
 
 
@@ -142,7 +155,28 @@ def each_file(name, files, work, fatal=()):
     return max(statuses, default=0)
 
 
-def result_line(source, target, pixels, coded_bytes, seconds):
+@contextlib.contextmanager
+def tiles_bar(path):
+    """Yields a `progress` for `tfclic.codec.runtime.Codec`: a bar, if stderr is a terminal.
+
+    Args:
+      path: of the file, to be shown. An image in one piece has no bar.
+    """
+    from tqdm import tqdm
+
+    bar = tqdm(desc=os.path.basename(path), unit="tile", leave=False, disable=None, delay=0.5)
+
+    def progress(done, total):
+        if done <= bar.n or bar.total != total:
+            # the next pass over the image
+            bar.reset(total)
+        bar.update(done - bar.n)
+
+    with bar:
+        yield progress
+
+
+def result_line(source, target, pixels, coded_bytes, seconds, image_size=None):
     """Returns the line that tells what became of one file.
 
     Args:
@@ -151,8 +185,12 @@ def result_line(source, target, pixels, coded_bytes, seconds):
       pixels: uint8 array [H, W, 3] or [H, W], the image.
       coded_bytes: int, size of the `.tfclic` file.
       seconds: float, without starting TensorFlow and loading the model.
+      image_size: (width, height) of what is coded, if `pixels` are a part of it.
     """
     height, width = pixels.shape[:2]
+    coded_width, coded_height = image_size or (width, height)
+    coded_pixels = coded_width * coded_height
+    samples = pixels[0, 0].size * coded_pixels
     sizes = f"{os.path.getsize(source):,} -> {os.path.getsize(target):,} bytes"
-    rate = f"{8 * coded_bytes / (width * height):.3f} bpp, {pixels.size / coded_bytes:.1f}:1 of raw"
+    rate = f"{8 * coded_bytes / coded_pixels:.3f} bpp, {samples / coded_bytes:.1f}:1 of raw"
     return f"{source} -> {target}: {width}x{height}, {sizes}, {rate}, {seconds:.2f} s"

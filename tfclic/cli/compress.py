@@ -12,6 +12,11 @@ examples:
   compress photo.jpg                    writes photo.tfclic beside it
   compress --quality 80 photo.jpg -o small.tfclic
   compress *.png -o coded/              one file each, in the folder coded
+  compress --bpp 0.5 photo.jpg          as good as half a bit per pixel allows
+  compress --psnr 32 photo.jpg          as small as 32 dB allow
+
+A target is met within 2 % below the size or 0.05 dB above the PSNR; the quality that does it is
+searched. Images above --tile pixels are coded in tiles, on all cores, in bounded memory.
 
 Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
 Models are looked for in saved_models/ and in the folders that TFCLIC_MODELS lists.
@@ -25,16 +30,30 @@ def make_parser():
         "-o", "--output", metavar="FILE|DIR",
         help="the file to write, or the folder; default: PHOTO with .tfclic, beside it",
     )  # fmt: skip
-    parser.add_argument(
-        "-q", "--quality", metavar="0..100", type=common.quality, default=runtime.DEFAULT_QUALITY,
-        help="0 smallest, 100 best, fractions allowed; default: %(default)s",
+    goal = parser.add_mutually_exclusive_group()
+    goal.add_argument(
+        "-q", "--quality", metavar="0..100", type=common.quality,
+        help=f"0 smallest, 100 best, fractions allowed; default: {runtime.DEFAULT_QUALITY}",
     )  # fmt: skip
+    goal.add_argument(
+        "--bpp", metavar="X", type=common.above_zero, help="at most X bits per pixel, instead"
+    )
+    goal.add_argument(
+        "--bytes", metavar="N", type=common.above_zero, help="a file of at most N bytes, instead"
+    )
+    goal.add_argument(
+        "--psnr", metavar="X", type=common.above_zero, help="a PSNR of at least X dB, instead"
+    )
     parser.add_argument(
         "--model", metavar="NAME|PATH", default=runtime.DEFAULT_MODEL, help="default: %(default)s"
     )
     parser.add_argument(
         "--background", metavar="COLOR",
         help="put transparent images on this colour (white, '#ff8800', ...)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tile", metavar="PIXELS", type=int, default=runtime.DEFAULT_TILE,
+        help="longest side of a tile, a multiple of 64 up to 4096; default: %(default)s",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace existing files")
     return parser
@@ -45,6 +64,8 @@ def compress(args):
     background = images.parse_color(args.background) if args.background else None
     model = catalog.find(args.model)
     pairs = outputs.plan(args.photos, args.output, ".tfclic")
+
+    goal = {"quality": args.quality, "bpp": args.bpp, "file_bytes": args.bytes, "psnr": args.psnr}
 
     @functools.lru_cache(maxsize=1)
     def codec():
@@ -61,7 +82,8 @@ def compress(args):
         loaded = codec()
         started = time.perf_counter()
         try:
-            data = loaded.compress(photo.pixels, args.quality)
+            with common.tiles_bar(source) as progress:
+                data = loaded.compress(photo.pixels, **goal, tile=args.tile, progress=progress)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         outputs.write(target, data, args.force)

@@ -1,5 +1,7 @@
 """bin/decompress: `.tfclic` files to images."""
 
+import argparse
+import re
 import time
 
 from tfclic import errors
@@ -11,6 +13,7 @@ examples:
   decompress photo.tfclic               writes photo.png beside it
   decompress photo.tfclic -o photo.jpg  in the format of the extension
   decompress *.tfclic -o images/        PNG files, in the folder images
+  decompress --region 5000,2000,800,600 huge.tfclic -o part.png
 
 Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
 The model that made a file is found in saved_models/ and in the folders that TFCLIC_MODELS lists.
@@ -24,8 +27,21 @@ def make_parser():
         "-o", "--output", metavar="IMAGE|DIR",
         help="the image to write, or the folder; default: FILE with .png, beside it",
     )  # fmt: skip
+    parser.add_argument(
+        "--region", metavar="X,Y,W,H", type=region,
+        help="only W x H pixels, from column X and row Y on, counted from 0; of a large image only "
+        "the tiles around them are decoded",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace existing files")
     return parser
+
+
+def region(text):
+    """Returns the (x, y, width, height) that `text` says; for argparse."""
+    found = re.fullmatch(r"(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text} is not X,Y,W,H, four whole numbers of pixels")
+    return tuple(map(int, found.groups()))
 
 
 def decompress(args):
@@ -43,12 +59,15 @@ def decompress(args):
             # Only now: that a file is damaged matters more than where it would go.
             outputs.check(target, args.files, args.force)
             started = time.perf_counter()
-            pixels = codec.decompress(data)
+            with common.tiles_bar(source) as progress:
+                pixels = codec.decompress(data, args.region, progress)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         outputs.write(target, images.encode(pixels, target), args.force)
         seconds = time.perf_counter() - started
-        return common.result_line(source, target, pixels, len(data), seconds)
+        found = codec.info(data)
+        size = found["width"], found["height"]
+        return common.result_line(source, target, pixels, len(data), seconds, size)
 
     return common.each_file("decompress", pairs, work)
 

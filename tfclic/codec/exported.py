@@ -151,8 +151,12 @@ class ExportedCodec(tf.Module):
         self._parts = self._transforms(codec, lambda: substituted(transforms, stored))
         self._parts.update(self._coding(codec.config))
         # traced here: while a model is saved, each would trace the shared parts once more
-        self.compress = tf.function(self._compress, [IMAGE, QUALITY], autograph=False).get_concrete_function()
-        self.decompress = tf.function(self._decompress, [DATA], autograph=False).get_concrete_function()
+        self.compress = tf.function(
+            self._compress, [IMAGE, QUALITY], autograph=False
+        ).get_concrete_function()
+        self.decompress = tf.function(
+            self._decompress, [DATA], autograph=False
+        ).get_concrete_function()
         self.info = tf.function(info, [DATA]).get_concrete_function()
 
     def _transforms(self, codec, weights):

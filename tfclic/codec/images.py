@@ -5,6 +5,7 @@ alpha. The orientation in EXIF is applied; colours with a profile other than sRG
 sRGB, since neither profiles nor other metadata are kept.
 """
 
+import contextlib
 import io
 import os
 import warnings
@@ -15,6 +16,7 @@ from PIL import Image, ImageColor, ImageOps
 
 from tfclic import errors
 
+MAX_PIXELS = 1 << 31  # as in tfclic.codec.container, which needs TensorFlow
 _GRAY_MODES = ("1", "L", "LA", "La")
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")
@@ -71,7 +73,7 @@ def read(path, background=None):
         with warnings.catch_warnings():
             # Pillow's remarks on metadata, and on sizes that it reads all the same.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with _large_images_allowed(), Image.open(path) as image:
                 return _convert(image, background)
     except errors.ImageError as error:
         raise errors.ImageError(f"{path} {error}") from error
@@ -84,6 +86,17 @@ def read(path, background=None):
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = reason.rstrip(".")
         raise errors.ImageError(f"{path} cannot be read as an image: {reason}.") from error
+
+
+@contextlib.contextmanager
+def _large_images_allowed():
+    """Makes Pillow open images as large as a file can hold; else it refuses 179 megapixels."""
+    # it warns above this, and refuses twice as many
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def output_format(path):
