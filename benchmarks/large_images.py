@@ -9,6 +9,7 @@ coded in one piece and in tiles, and a part of the largest image is decoded alon
 
 import argparse
 import itertools
+import os
 import pathlib
 import sys
 import tempfile
@@ -17,12 +18,14 @@ import numpy as np
 from PIL import Image
 from startup import ROOT, timed
 
+from tfclic.cli import common
 from tfclic.codec import catalog, runtime
 from tfclic.evaluation import metrics
 
 SIDES = "2048x1024,4096x2048,8192x4096,10000x10000"
 COMPARED = (2048, 1365)
 ONE_PIECE = 2048
+QUALITIES = (0, 50, 100)
 
 
 def mosaic(paths, width, height):
@@ -61,13 +64,13 @@ def measure_processes(paths, sides, model, quality):
         print(f"| {width}x{height} | {width * height / 1e6:.1f} | {told} |", flush=True)
 
 
-def compare_with_one_piece(paths, model, qualities):
+def compare_with_one_piece(paths, model):
     """Prints what tiles cost in bits and in PSNR, and what they change in pixels."""
     codec, pixels = runtime.load(model), mosaic(paths, *COMPARED)
     print(f"\n{COMPARED[0]}x{COMPARED[1]}, against one piece:\n")
     print("| tiles up to | quality | tiles | bytes | PSNR (dB) | largest difference of a sample |")
     print("|---|---|---|---|---|---|")
-    for quality in qualities:
+    for quality in QUALITIES:
         whole = codec.compress(pixels, quality, tile=ONE_PIECE)
         known = codec.decompress(whole)
         for tile in (runtime.DEFAULT_TILE, 512):
@@ -91,10 +94,13 @@ def main():
     parser.add_argument("--sides", default=SIDES, help="default: %(default)s")
     parser.add_argument("--quality", default="50", help="of the large images; default: %(default)s")
     args = parser.parse_args()
+    common.quiet_tensorflow()
     paths = sorted(pathlib.Path(args.folder).glob("*.png"))
-    model = str(catalog.find(args.model).path)
+    model = catalog.find(args.model).path
+    # for decompressing, which finds models by their fingerprints
+    os.environ["TFCLIC_MODELS"] = str(model.parents[1])
     sides = [tuple(map(int, side.split("x"))) for side in args.sides.split(",")]
-    compare_with_one_piece(paths, model, (0, 50, 100))
+    compare_with_one_piece(paths, model)
     print()
     measure_processes(paths, sides, model, args.quality)
     return 0

@@ -11,7 +11,9 @@ import threading
 
 import numpy as np
 
+# as in tfclic.codec.tiling, which needs TensorFlow
 STRIDE = 16  # image pixels per latent, each way
+MARGIN = 64  # pixels around what is synthesised that are taken into account
 # Transforms use all cores, and most of the memory: one at a time. Range coding uses one core.
 _TRANSFORM = threading.Lock()
 
@@ -77,10 +79,13 @@ class Encoder:
         return 10 * math.log10(255**2 * self._pixels.size / error) if error else math.inf
 
     def _synthesised(self, quality):
-        latents, settings = self.latents(quality), (np.float32(quality), self._grayscale)
+        settings = np.float32(quality), self._grayscale
+        latents = self.latents(quality)
+        frame = (0, 0, *latents.shape[:2])
         steps = _Steps(len(self._plan["core"]), self._progress)
-        for core, seen in zip(self._plan["core"], self._plan["seen"]):
-            yield _synthesised(self._call, latents, seen, core, *settings), core
+        for core in self._plan["core"]:
+            seen = _around(core, frame)
+            yield _synthesised(self._call, _cut(latents, seen), seen, core, *settings), core
             steps.add()
 
     def _quantised(self, tile, quality):
@@ -116,7 +121,8 @@ def decode(call, data, region=None, progress=None):
       call: as for `Encoder`.
       data: bytes.
       region: (x, y, width, height), pixels, inside of the image; None: the image. Only the tiles in
-        which it lies, and their neighbours, are decoded; its pixels are those of the image.
+        which it and its margin lie are read. Its pixels are those of the image, some of them
+        rounded to the other side.
       progress: function of (steps done, steps in all), or None; reading a tile and making its
         pixels are a step each.
 
@@ -126,15 +132,18 @@ def decode(call, data, region=None, progress=None):
     header = call("open", data=data)
     x, y, width, height = region or (0, 0, header["width"], header["height"])
     canvas = _Canvas((y, x, height, width))
-    shown = _touching(header["core"], canvas.box)
-    needed = _touching(header["coded"], _hull(header["seen"][shown]))
+    shown = [
+        _common(header["core"][tile], canvas.box) for tile in _touching(header["core"], canvas.box)
+    ]
+    whole = _hull(header["coded"])
+    seen = np.stack([_around(box, whole) for box in shown])
+    needed = _touching(header["coded"], _hull(seen))
     steps = _Steps(len(shown) + len(needed), progress)
     latents = _read(call, data, header, needed, steps)
     settings = header["quality"], header["grayscale"]
-    for tile in shown:
-        core, seen = header["core"][tile], header["seen"][tile]
-        image = _synthesised(call, latents.array, seen, core, *settings, latents.box)
-        canvas.paste(image, core)
+    for box, around in zip(shown, seen):
+        part = _cut(latents.array, _relative(around, latents.box))
+        canvas.paste(_synthesised(call, part, around, box, *settings), box)
         steps.add()
     return canvas.array
 
@@ -154,13 +163,12 @@ def _read(call, data, header, tiles, steps):
     return canvas
 
 
-def _synthesised(call, latents, seen, core, quality, grayscale, frame=(0, 0, 0, 0)):
-    part = _cut(latents, _relative(seen, frame))
-    box = _relative(core, STRIDE * seen)
+def _synthesised(call, latents, seen, box, quality, grayscale):
+    """The pixels of `box`, from the latents of the box `seen`."""
+    box = _relative(box, STRIDE * seen)
+    settings = {"quality": quality, "grayscale": grayscale, "box": box}
     with _TRANSFORM:
-        return call("synthesise", latents=part, quality=quality, grayscale=grayscale, box=box)[
-            "image"
-        ]
+        return call("synthesise", latents=latents, **settings)["image"]
 
 
 class _Steps:
@@ -186,9 +194,7 @@ class _Canvas:
         if self.array is None:
             # without touching the memory: a forged file may claim much and hold nothing
             self.array = np.zeros([*self.box[2:], piece.shape[2]], piece.dtype)
-        start = np.maximum(self.box[:2], box[:2])
-        end = np.minimum(self.box[:2] + self.box[2:], box[:2] + box[2:])
-        common = np.concatenate([start, end - start])
+        common = _common(box, self.box)
         _cut(self.array, _relative(common, self.box))[...] = _cut(piece, _relative(common, box))
 
 
@@ -211,6 +217,21 @@ def _cut(array, box):
 def _relative(box, frame):
     """A box as it lies inside of another one."""
     return np.concatenate([box[:2] - np.asarray(frame[:2], np.int32), box[2:]])
+
+
+def _around(box, latents):
+    """The box of the latents that a box of pixels is made from, of those there are."""
+    start, end = box[:2] - MARGIN, box[:2] + box[2:] + MARGIN
+    start, end = start // STRIDE, -(-end // STRIDE)
+    return _common(np.concatenate([start, end - start]), latents)
+
+
+def _common(box, other):
+    """What two boxes have in common."""
+    box, other = (np.asarray(each, np.int32) for each in (box, other))
+    start = np.maximum(box[:2], other[:2])
+    end = np.minimum(box[:2] + box[2:], other[:2] + other[2:])
+    return np.concatenate([start, end - start])
 
 
 def _hull(boxes):
