@@ -39,7 +39,7 @@ def toy_signatures(identity):
     """The functions of a toy model with this fingerprint, by name."""
     import tensorflow as tf
 
-    from tfclic.codec import container, exported, tiling
+    from tfclic.codec import container, exported, opening, tiling
     from tfclic.models import base
 
     stride, channels = tiling.STRIDE, 3 * tiling.STRIDE**2
@@ -91,13 +91,13 @@ def toy_signatures(identity):
         read: [exported.PAYLOAD, *sizes],
         synthesise: [latents_, exported.QUALITY, gray, exported.BOX],
         pack: list(exported.PACKED.values()),
-        exported.plan: [*sizes, exported.size("longest")],
-        exported.info: [exported.DATA],
+        tiling.plan: [*sizes, exported.size("longest")],
+        opening.info: [exported.DATA],
     }
     made = {
         function.__name__: tf.function(function, specs) for function, specs in functions.items()
     }
-    opened = tf.function(lambda data: exported.opened(data, identity), [exported.DATA])
+    opened = tf.function(lambda data: opening.opened(data, identity), [exported.DATA])
     return {**made, "open": opened}
 
 

@@ -55,11 +55,11 @@ SENTENCES = {
 }
 
 _VARINT_BYTES = 5
-_CHECKSUM_BYTES = 4
+CHECKSUM_BYTES = 4
 _LENGTH_BYTES = 4
 # Where the header ends at the latest, and at the earliest.
 _LONGEST_HEADER = len(MAGIC) + 1 + _VARINT_BYTES + 4 + 2 + 2 * _VARINT_BYTES + 2
-_SHORTEST_FILE = len(MAGIC) + 1 + 1 + 4 + 2 + 1 + 1 + _CHECKSUM_BYTES
+_SHORTEST_FILE = len(MAGIC) + 1 + 1 + 4 + 2 + 1 + 1 + CHECKSUM_BYTES
 
 _ALL_BYTES = [bytes([value]) for value in range(256)]
 _ALL_HEX = [f"{value:02x}" for value in range(256)]
@@ -140,7 +140,7 @@ def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
         [fingerprint, _bytes(tf.stack([quality % 256, quality // 256])), size, index, payload]
     )
     start = tf.strings.join([MAGIC, _bytes(flags[None])])
-    rest = tf.cast(tf.strings.length(start) + tf.strings.length(middle), tf.int64) + _CHECKSUM_BYTES
+    rest = tf.cast(tf.strings.length(start) + tf.strings.length(middle), tf.int64) + CHECKSUM_BYTES
     length = rest
     for count in range(1, _VARINT_BYTES + 1):
         # The length counts its own bytes, and there is a `count` that fits them exactly.
@@ -171,9 +171,9 @@ def parse(data):
     width, position, width_is_valid = _read_varint(head, position + 6)
     height, position, height_is_valid = _read_varint(head, position)
 
-    before_checksum = tf.maximum(actual - _CHECKSUM_BYTES, 0)
+    before_checksum = tf.maximum(actual - CHECKSUM_BYTES, 0)
     body = _slice(data, 0, before_checksum)
-    checksum = _slice(data, before_checksum, _CHECKSUM_BYTES)
+    checksum = _slice(data, before_checksum, CHECKSUM_BYTES)
     sound = length_is_valid & tf.equal(length, actual) & tf.equal(checksum, _checksum(body))
     sound &= tf.equal(flags & ~(15 | GRAYSCALE_FLAG), 0) & (version >= _ONE_TILE)
     sound &= width_is_valid & height_is_valid & _is_size(width, height)
@@ -185,7 +185,7 @@ def parse(data):
     payload_bytes = before_checksum - position - index_bytes
     lengths = _read_index(_slice(data, position, index_bytes), payload_bytes)
     sound &= tf.equal(tf.reduce_sum(lengths), payload_bytes)
-    sound &= tf.reduce_max(lengths) < 1 << 31
+    sound &= payload_bytes < 1 << 31
 
     sizes = (tf.where(sound, x, 0) for x in (width, height, tile_height, tile_width))
     return Header(
@@ -302,7 +302,7 @@ def _bytes(values):
 
 
 def _checksum(body):
-    return _bytes(tf.cast(tf.fingerprint(body[None])[0, :_CHECKSUM_BYTES], tf.int32))
+    return _bytes(tf.cast(tf.fingerprint(body[None])[0, :CHECKSUM_BYTES], tf.int32))
 
 
 def _varint_size(value):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.codec import container, tiling
+from tfclic.codec import container, opening, tiling
 from tfclic.models import base
 from tfclic.models.gmm_attention_coding import TOO_SHORT
 
@@ -67,42 +67,6 @@ def snapped(quality):
     return container.quality_of(container.quality_code(quality))
 
 
-def info(data):
-    """The header of a file (string) as a dict; the fingerprint is in hexadecimal digits."""
-    header = container.check(container.parse(data))
-    fields = ("width", "height", "tile_width", "tile_height", "grayscale")
-    found = {name: getattr(header, name) for name in fields}
-    found["quality"] = container.quality_of(header.quality)
-    found["tiles"] = tf.size(header.lengths)
-    found["payload_bytes"] = tf.strings.length(header.payload)
-    return {**found, "fingerprint": container.hexadecimal(header.fingerprint)}
-
-
-def plan(height, width, longest):
-    """How an image is cut into tiles: their sides, and `tiling.layout`."""
-    sides = tiling.tile_side(height, longest), tiling.tile_side(width, longest)
-    layout = tiling.layout(height, width, *sides)
-    return {"tile_height": sides[0], "tile_width": sides[1], **layout._asdict()}
-
-
-def opened(data, fingerprint):
-    """A file of this model: what its header says, the tiles' boxes, and where their strings are."""
-    header = container.check(container.parse(data), fingerprint)
-    sides = header.tile_height, header.tile_width
-    layout = tiling.layout(header.height, header.width, *sides)
-    after_payload = tf.strings.length(data) - 4
-    starts = after_payload - tf.strings.length(header.payload)
-    return {
-        "height": header.height,
-        "width": header.width,
-        "grayscale": header.grayscale,
-        "quality": container.quality_of(header.quality),
-        "lengths": header.lengths,
-        "starts": starts + tf.cumsum(header.lengths, exclusive=True),
-        **layout._asdict(),
-    }
-
-
 class ExportedCodec(tf.Module):
     """The functions of an exported codec.
 
@@ -157,7 +121,7 @@ class ExportedCodec(tf.Module):
         self.decompress = tf.function(
             self._decompress, [DATA], autograph=False
         ).get_concrete_function()
-        self.info = tf.function(info, [DATA]).get_concrete_function()
+        self.info = tf.function(opening.info, [DATA]).get_concrete_function()
 
     def _transforms(self, codec, weights):
         coding, channels = self.coding, codec.config.latent_channels
@@ -229,7 +193,7 @@ class ExportedCodec(tf.Module):
 
         @_traced(DATA)
         def open_(data):
-            found = opened(data, fingerprint)
+            found = opening.opened(data, fingerprint)
             # more than the strings can hold shows here, before anyone takes memory for it
             positions = found["coded"][:, 2:] // (tiling.MULTIPLE // tiling.STRIDE)
             possible = coding.can_hold(found["lengths"], positions[:, 0], positions[:, 1])
@@ -237,9 +201,9 @@ class ExportedCodec(tf.Module):
             with tf.control_dependencies([possible]):
                 return tf.nest.map_structure(tf.identity, found)
 
-        made = _traced(size("height"), size("width"), size("longest"))(plan)
+        plan = _traced(size("height"), size("width"), size("longest"))(tiling.plan)
         named = {"write": write, "estimate": estimate, "read": read, "pack": pack}
-        return {**named, "open": open_, "plan": made}
+        return {**named, "open": open_, "plan": plan}
 
     def _compress(self, image, quality):
         part = self._parts

@@ -83,6 +83,21 @@ def _along(start, length, tile):
     return [(a, b - a) for a, b in (*pixels, *latents)]
 
 
+def plan(height, width, longest):
+    """How an encoder cuts an image into tiles: their sides, and their boxes.
+
+    Args:
+      height, width: int32, pixels of the image.
+      longest: int32, pixels, the longest side of a tile.
+
+    Returns:
+      A dict: `tile_height` and `tile_width`, int32, pixels, and the fields of a `Layout`.
+    """
+    sides = tile_side(height, longest), tile_side(width, longest)
+    boxes = layout(height, width, *sides)
+    return {"tile_height": sides[0], "tile_width": sides[1], **boxes._asdict()}
+
+
 def relative(boxes, frames):
     """Boxes `[..., 4]` as they are inside of other boxes, `frames`."""
     return tf.concat([boxes[..., :2] - frames[..., :2], boxes[..., 2:]], -1)
