@@ -5,7 +5,10 @@ import collections
 import tensorflow as tf
 
 Parts = collections.namedtuple("Parts", "flags fingerprint quality sizes payload")
-Parts.__doc__ = "A file but for its magic, length and checksum; all bytes, `flags` a single one."
+Parts.__doc__ = """A file but for its magic, length and checksum; all bytes, `flags` a single one.
+
+In `payload` is all that follows the sizes: the index of the tiles, if there is one, and the strings.
+"""
 
 SIDES = [0, 1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 1000, 1024, 4096, 10_000, 65_535]
 SIDES += [65_536, (1 << 21) - 64, (1 << 21) - 1, 1 << 21, 1 << 28, (1 << 31) - 1, 1 << 31, 1 << 32]
@@ -79,7 +82,7 @@ class Mutator:
         return put_together(parts), f"{done} changed, checksum made right"
 
     def flags(self, parts):
-        return parts._replace(flags=bytes([self.rng.choice([0x01, 0x11, self.rng.randrange(256)])]))
+        return parts._replace(flags=bytes([self.rng.choice([1, 2, 0x11, 0x12, self.rng.randrange(256)])]))
 
     def fingerprint(self, parts):
         return parts._replace(fingerprint=self.scrambled(parts.fingerprint + b"1234")[:4])

@@ -32,6 +32,7 @@ from tfclic.codec import catalog, images, runtime
 SECONDS, CLOCK_SECONDS, MEGABYTES = 10, 120, 4096
 SIZES = [(1, 1, 1), (64, 64, 3), (65, 130, 3), (256, 192, 3), (40, 700, 1)]
 QUALITIES = (0, 50, 100)
+TILES = (1024, 64)
 
 
 def made_images(rng):
@@ -48,7 +49,13 @@ def corpus(model, paths, seed):
     """Makes the files to start from; returns them."""
     codec = runtime.Codec(model)
     pixels = [*made_images(np.random.default_rng(seed)), *(images.read(p).pixels for p in paths)]
-    return [codec.compress(image, quality) for image in pixels for quality in QUALITIES]
+    return [
+        codec.compress(image, quality, tile=tile)
+        for image in pixels
+        for quality in QUALITIES
+        for tile in TILES
+        if tile > 64 or max(image.shape) > 64
+    ]
 
 
 def work(connection, model):

@@ -4,13 +4,18 @@
 
 Each environment is a process of its own that encodes all images at all qualities, and another one
 that decodes everybody's files. The table has a row per encoding environment and a column per
-decoding one: files that failed, of all. The last column shows that environments do differ: how many
-of the decoded images have other pixels than the default environment's, from the same latents.
+decoding one: files whose latents are not their encoder's, of all. Environments often make the same
+file, byte for byte; then each decodes it once, and it counts for every pairing that it is part of.
+
+Two more rows show that environments do differ: how many of an environment's files are not the
+default environment's, and how many images have other pixels, of the default environment's files at
+the middle quality.
 
 Exit status: 0 if nothing failed, 1 otherwise.
 """
 
 import argparse
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -23,6 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 QUALITIES = (0, 50, 100)
+BFLOAT16 = "bfloat16"  # transforms in bfloat16; in float32 everywhere else
 NEWER = "TF 2.17"
 ENVIRONMENTS = {
     "default": {},
@@ -38,6 +44,7 @@ ENVIRONMENTS = {
     "AVX-512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
     "BF16 maths": {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16"},
     "XLA": {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"},
+    BFLOAT16: {},
     NEWER: {},
 }
 QUICK = ("default", "no oneDNN", "SSE4.1")
@@ -57,14 +64,18 @@ def encode(codec, jobs, folder):
     return found
 
 
-def decode(codec, files):
-    """Decodes files: a dict from path to the digests of latents and pixels, or an error."""
+def decode(codec, files, shown):
+    """Decodes files: a dict from path to the digest of latents, or an error; of pixels in `shown`.
+
+    Pixels cost more than latents and prove nothing.
+    """
     found = {}
     for path in files:
         data = pathlib.Path(path).read_bytes()
         try:
-            latents, pixels = codec.decode_latents(data), codec.decompress(data)
-            found[path] = {"latents": digest(latents), "pixels": digest(pixels)}
+            found[path] = {"latents": digest(codec.decode_latents(data))}
+            if path in shown:
+                found[path]["pixels"] = digest(codec.decompress(data))
         except Exception as error:
             found[path] = {"error": str(error)}
     return found
@@ -81,7 +92,7 @@ def work(task):
     codec = tfclic.load(task["model"])
     if "jobs" in task:
         return encode(codec, task["jobs"], task["folder"])
-    return decode(codec, task["files"])
+    return decode(codec, task["files"], task["shown"])
 
 
 def in_environment(name, task, pythons):
@@ -104,78 +115,111 @@ def _sets(key):
     return any(key in settings for settings in ENVIRONMENTS.values()) or key == "PYTHONPATH"
 
 
-def measure(model, images, qualities, environments, pythons, report=lambda *_: None):
+def measure(model, images, qualities, environments, pythons, report=lambda *_: None, at_once=1):
     """All pairings of `environments` for one model.
 
     Args:
-      model: path or name of an exported model.
+      model: path of an exported model.
       images: paths.
       qualities: numbers 0..100.
-      environments: names.
+      environments: names; others are compared with the first one.
       pythons: dict of pythons for environments that need another than this one.
       report: called with a sentence now and then.
+      at_once: how many environments run at the same time.
 
     Returns:
-      A dict: `failures[encoder][decoder]`, counts; `files`, per encoder; `other_pixels[decoder]`.
+      A dict: `failures[encoder][decoder]`, counts; `files`, per encoder, and `different_files`, of
+      all; `other_files[encoder]` and, of `images`, `other_pixels[decoder]`.
     """
     jobs = [(str(image), quality) for image in images for quality in qualities]
     with tempfile.TemporaryDirectory() as folder:
-        encoded = {}
-        for number, name in enumerate(environments):
-            report(f"{name} encodes {len(jobs)} files ...")
-            target = pathlib.Path(folder, str(number))
+        models = dict.fromkeys(environments, str(model))
+        if BFLOAT16 in models:
+            models[BFLOAT16] = in_bfloat16(model, pathlib.Path(folder, "model"))
+
+        def encoded_by(name):
+            target = pathlib.Path(folder, name)
             target.mkdir()
-            task = {"model": str(model), "jobs": jobs, "folder": str(target)}
-            encoded[name] = in_environment(name, task, pythons)
-        # environments that agree on a file share it
-        first = {}
-        for made in encoded.values():
-            for entry in made.values():
-                content = pathlib.Path(entry["file"]).read_bytes()
-                entry["file"] = first.setdefault(content, entry["file"])
-        files = sorted(first.values())
-        decoded = {}
-        for name in environments:
+            report(f"{name} encodes {len(jobs)} files ...")
+            task = {"model": models[name], "jobs": jobs, "folder": str(target)}
+            return in_environment(name, task, pythons)
+
+        def decoded_by(name):
             report(f"{name} decodes {len(files)} different files ...")
-            decoded[name] = in_environment(name, {"model": str(model), "files": files}, pythons)
+            task = {"model": models[name], "files": files, "shown": shown}
+            results = in_environment(name, task, pythons)
+            for message in {result["error"] for result in results.values() if "error" in result}:
+                report(f"{name} fails: {message}")
+            return results
 
-    def failed(entry, result):
-        return result.get("latents") != entry["latents"]
-
-    reference = decoded[environments[0]]
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            encoded = dict(zip(environments, pool.map(encoded_by, environments)))
+            files = share_equal_files(encoded)
+            reference = encoded[environments[0]]
+            middle = qualities[len(qualities) // 2]
+            shown = [reference[f"{image} {middle}"]["file"] for image in images]
+            decoded = dict(zip(environments, pool.map(decoded_by, environments)))
     return {
         "files": len(jobs),
         "different_files": len(files),
-        "failures": {
-            encoder: {
-                decoder: sum(
-                    failed(entry, decoded[decoder][entry["file"]])
-                    for entry in encoded[encoder].values()
-                )
-                for decoder in environments
-            }
-            for encoder in environments
-        },
-        "other_pixels": {
-            name: sum(decoded[name][f].get("pixels") != reference[f].get("pixels") for f in files)
-            for name in environments
-        },
+        "images": len(shown),
+        **count_differences(encoded, decoded, environments, shown),
+    }
+
+
+def in_bfloat16(model, folder):
+    """The path of a copy of a model whose transforms compute in bfloat16."""
+    import bfloat16_model
+
+    if not bfloat16_model.convert(model, folder):
+        raise RuntimeError(f"The model {model} has no convolutions to compute in bfloat16.")
+    return str(folder)
+
+
+def share_equal_files(encoded):
+    """Makes environments that agree on a file name one path; returns the paths."""
+    first = {}
+    for made in encoded.values():
+        for entry in made.values():
+            content = pathlib.Path(entry["file"]).read_bytes()
+            entry["file"] = first.setdefault(content, entry["file"])
+    return sorted(first.values())
+
+
+def count_differences(encoded, decoded, environments, shown):
+    """What `measure` counts, of what processes found."""
+
+    def failures(encoder, decoder):
+        results = decoded[decoder]
+        made = encoded[encoder].values()
+        return sum(results[entry["file"]].get("latents") != entry["latents"] for entry in made)
+
+    def other_files(name):
+        return sum(
+            entry["file"] != encoded[environments[0]][job]["file"]
+            for job, entry in encoded[name].items()
+        )
+
+    def other_pixels(name):
+        reference, results = decoded[environments[0]], decoded[name]
+        return sum(results[path].get("pixels") != reference[path].get("pixels") for path in shown)
+
+    return {
+        "failures": {a: {b: failures(a, b) for b in environments} for a in environments},
+        "other_files": {name: other_files(name) for name in environments},
+        "other_pixels": {name: other_pixels(name) for name in environments},
     }
 
 
 def table(found):
     """The result of `measure` as a Markdown table."""
     names = list(found["failures"])
-    lines = [
-        "| encoded by \\ decoded by | " + " | ".join(names) + " |",
-        "|---" * (len(names) + 1) + "|",
-    ]
-    for encoder in names:
-        cells = [f"{found['failures'][encoder][name]}/{found['files']}" for name in names]
-        lines.append(f"| {encoder} | " + " | ".join(cells) + " |")
-    pixels = [f"{found['other_pixels'][name]}/{found['different_files']}" for name in names]
-    lines.append("| *images with other pixels* | " + " | ".join(pixels) + " |")
-    return "\n".join(lines)
+    rows = [(name, found["failures"][name], found["files"]) for name in names]
+    rows.append(("*other files*", found["other_files"], found["files"]))
+    rows.append(("*other pixels*", found["other_pixels"], found["images"]))
+    lines = [["encoded by \\ decoded by", *names], ["---"] * (len(names) + 1)]
+    lines += [[title, *(f"{counts[name]}/{of}" for name in names)] for title, counts, of in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def chosen_images(folder, each):
@@ -200,6 +244,7 @@ def main():
     parser.add_argument("--models", nargs="*", help="default: all in saved_models/")
     parser.add_argument("--quick", action="store_true", help="three environments, two images")
     parser.add_argument("--without", nargs="*", default=[], help="environments to leave out")
+    parser.add_argument("--at-once", type=int, default=1, help="environments at the same time")
     parser.add_argument("--peers", help="folder for the environment with TensorFlow 2.17")
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
@@ -222,10 +267,11 @@ def main():
         print(f"{model}: {len(images)} images, qualities {', '.join(map(str, QUALITIES))}")
         found = measure(
             model.path, images, QUALITIES, names, pythons,
-            lambda line: print(line, file=sys.stderr, flush=True),
+            lambda line: print(line, file=sys.stderr, flush=True), args.at_once,
         )  # fmt: skip
         results[str(model)] = found
-        print(table(found), flush=True)
+        print(table(found))
+        print(f"Different files: {found['different_files']}", flush=True)
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
     failures = sum(sum(row.values()) for r in results.values() for row in r["failures"].values())

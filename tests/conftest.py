@@ -15,67 +15,90 @@ TOY_FINGERPRINT = "00ff10ab"
 
 
 def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT):
-    """Exports a codec whose payload is a PNG of every second pixel (quality < 30) or of all.
+    """Exports a codec whose latents are pixels, the coarser for a quality below 30, kept as PNG.
 
     Returns:
       The SavedModel's folder: `folder`/`name`/`version`.
     """
     import tensorflow as tf
 
-    from tfclic.codec import container, export
+    from tfclic.codec import export, exported
 
-    identity = bytes.fromhex(fingerprint)
-
-    def encode(image, quality):
-        code = container.quality_code(quality)
-        step = tf.where(container.quality_of(code) < 30, 2, 1)
-        latents = image[::step, ::step]
-        height, width, channels = tf.unstack(tf.shape(image))
-        payload = tf.io.encode_png(latents)
-        data = container.pack(identity, width, height, code, channels == 1, payload)
-        return data, latents, payload
-
-    def decode(data):
-        header = container.check(container.parse(data), identity)
-        return header, tf.io.decode_png(header.payload)
-
-    def upsample(header, latents):
-        step = tf.where(container.quality_of(header.quality) < 30, 2, 1)
-        pixels = tf.repeat(tf.repeat(latents, step, axis=0), step, axis=1)
-        return pixels[: header.height, : header.width]
-
-    def compress(image, quality):
-        return {"file": encode(image, quality)[0]}
-
-    def decompress(data):
-        return {"image": upsample(*decode(data))}
-
-    def evaluate(image, quality):
-        data, latents, payload = encode(image, quality)
-        return {
-            "file": data,
-            "estimated_bits": 8.0 * tf.cast(tf.strings.length(payload), tf.float32),
-            "reconstruction": upsample(container.parse(data), latents),
-            "latents": tf.cast(latents, tf.int32),
-        }
-
-    def decode_latents(data):
-        return {"latents": tf.cast(decode(data)[1], tf.int32)}
-
-    signatures = {
-        "compress_array": tf.function(compress, [export.IMAGE, export.QUALITY]),
-        "decompress_array": tf.function(decompress, [export.DATA]),
-        "evaluate": tf.function(evaluate, [export.IMAGE, export.QUALITY]),
-        "decode_latents": tf.function(decode_latents, [export.DATA]),
-        "info": tf.function(export.info, [export.DATA]),
-    }
     path = folder / name / str(version)
+    signatures = toy_signatures(bytes.fromhex(fingerprint))
     tf.saved_model.save(tf.Module(), str(path), signatures)
-    card = {"name": name, "version": version, "fingerprint": fingerprint, "format_version": 1}
+    card = {"name": name, "version": version, "fingerprint": fingerprint}
+    card["format_version"] = exported.container.VERSION
     card["training"] = {"objective": "mse"}
     card["functions"] = export.functions(path)
     (path / "model_card.json").write_text(json.dumps(card))
     return path
+
+
+def toy_signatures(identity):
+    """The functions of a toy model with this fingerprint, by name."""
+    import tensorflow as tf
+
+    from tfclic.codec import container, exported, tiling
+    from tfclic.models import base
+
+    stride, channels = tiling.STRIDE, 3 * tiling.STRIDE**2
+    floats = tf.TensorSpec([None, None, channels], tf.float32, "latents")
+    latents_ = tf.TensorSpec([None, None, channels], tf.int16, "latents")
+    hyper_latents_ = tf.TensorSpec([], tf.int16, "hyper_latents")
+    gray = tf.TensorSpec([], tf.bool, "grayscale")
+    sizes = [exported.size(name) for name in ("height", "width")]
+
+    def analyse(image):
+        shape = tf.shape(image)
+        pixels = base.pad_image(tf.broadcast_to(image, [shape[0], shape[1], 3])[None])
+        return {"latents": tf.cast(tf.nn.space_to_depth(pixels, stride)[0], tf.float32)}
+
+    def quantise(latents, quality, box):
+        step = tf.where(quality < 30, 32.0, 1.0)
+        latents = tf.cast(tf.floor(tiling.crop(latents, box) / step) * step, tf.int16)
+        return {"latents": latents, "hyper_latents": tf.zeros([], tf.int16)}
+
+    def pixels_of(latents):
+        pixels = tf.nn.depth_to_space(tf.cast(latents[None], tf.float32), stride)[0]
+        return tf.cast(tf.clip_by_value(pixels, 0.0, 255.0), tf.uint8)
+
+    def write(latents, hyper_latents):
+        return {"payload": tf.io.encode_png(pixels_of(latents))}
+
+    def estimate(latents, hyper_latents):
+        payload = tf.io.encode_png(pixels_of(latents))
+        return {"bits": 8.0 * tf.cast(tf.strings.length(payload), tf.float32)}
+
+    def read(payload, height, width):
+        pixels = tf.io.decode_png(payload, 3)
+        pixels = tf.reshape(pixels, [1, stride * height, stride * width, 3])
+        return {"latents": tf.cast(tf.nn.space_to_depth(pixels, stride)[0], tf.int16)}
+
+    def synthesise(latents, quality, grayscale, box):
+        pixels = tiling.crop(pixels_of(latents), box)
+        return {"image": tf.cond(grayscale, lambda: pixels[..., :1], lambda: pixels)}
+
+    def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
+        code, tiles = container.quality_code(quality), (tile_height, tile_width, lengths)
+        return {"file": container.pack(identity, width, height, code, grayscale, payload, tiles)}
+
+    functions = {
+        analyse: [exported.IMAGE],
+        quantise: [floats, exported.QUALITY, exported.BOX],
+        write: [latents_, hyper_latents_],
+        estimate: [latents_, hyper_latents_],
+        read: [exported.PAYLOAD, *sizes],
+        synthesise: [latents_, exported.QUALITY, gray, exported.BOX],
+        pack: list(exported.PACKED.values()),
+        exported.plan: [*sizes, exported.size("longest")],
+        exported.info: [exported.DATA],
+    }
+    made = {
+        function.__name__: tf.function(function, specs) for function, specs in functions.items()
+    }
+    opened = tf.function(lambda data: exported.opened(data, identity), [exported.DATA])
+    return {**made, "open": opened}
 
 
 def make_pixels(height, width, channels=3, seed=0):

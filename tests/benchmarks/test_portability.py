@@ -33,6 +33,7 @@ def test_three_environments_agree(portability, codec, images, tmp_path):
     assert [path.stem for path in chosen] == ["landscape", "portrait"]
     found = portability.measure(model, chosen, (10, 90), portability.QUICK, {})
     assert found["files"] == 4
+    assert found["other_files"]["default"] == found["other_pixels"]["default"] == 0
     zeros = dict.fromkeys(portability.QUICK, 0)
     assert found["failures"] == dict.fromkeys(portability.QUICK, zeros)
     table = portability.table(found)

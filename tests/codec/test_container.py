@@ -27,7 +27,7 @@ def status(data):
     return int(status_in_graph(tf.constant(data)))
 
 
-@pytest.mark.parametrize("width, height", [(1, 1), (127, 128), (16383, 16384), (2**21 - 1, 1)])
+@pytest.mark.parametrize("width, height", [(1, 1), (127, 128), (4096, 4096), (1, 4095)])
 @pytest.mark.parametrize("grayscale", [False, True])
 def test_parse_returns_what_was_packed(width, height, grayscale):
     data = pack(width, height, 65535, grayscale, b"\x00 any bytes \xff")
@@ -49,6 +49,61 @@ def test_layout_is_the_documented_one():
     assert data[16:] == tf.fingerprint([data[:-4]]).numpy()[0, :4].tobytes()
 
 
+def tiled(width, height, tile_width, tile_height, strings):
+    """A file of several tiles."""
+    tiles = tile_height, tile_width, tf.constant([len(string) for string in strings])
+    return container.pack(FINGERPRINT, width, height, 0, False, b"".join(strings), tiles).numpy()
+
+
+def test_tiles_are_packed_after_the_size():
+    data = tiled(130, 60, 128, 64, [b"first", b"2"])
+    assert data[3] == 2
+    assert data[11:14] == bytes([130 % 128 + 128, 130 // 128, 60])
+    assert data[14:16] == bytes([2, 1]), "in units of 64 pixels"
+    assert data[16:24] == b"\x05\0\0\0\x01\0\0\0"
+    assert data[24:-4] == b"first2"
+    header = container.check(container.parse(tf.constant(data)), FINGERPRINT)
+    assert (int(header.tile_width), int(header.tile_height)) == (128, 64)
+    assert header.lengths.numpy().tolist() == [5, 1]
+    assert header.payload.numpy() == b"first2"
+
+
+def test_one_tile_needs_no_index():
+    assert tiled(130, 60, 192, 64, [b"payload"]) == pack(130, 60, 0)
+    header = container.parse(tf.constant(pack(130, 60)))
+    assert (int(header.tile_width), int(header.tile_height)) == (192, 64)
+    assert header.lengths.numpy().tolist() == [len("payload")]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        bytes([0, 1]) + 2 * b"\3\0\0\0",  # no tile
+        bytes([65, 1]) + 1 * b"\6\0\0\0",  # too large
+        bytes([3, 1]) + 1 * b"\6\0\0\0",  # a single tile
+        bytes([2, 1]) + 1 * b"\3\0\0\0",  # an index too short
+        bytes([2, 1]) + b"\3\0\0\0\4\0\0\0",  # lengths that do not add up
+        bytes([2, 1]) + b"\6\0\0\0",
+        bytes([2, 1]),
+        b"",
+    ],
+)
+def test_impossible_tiles_with_a_right_checksum_are_corrupted(index):
+    rest = FINGERPRINT + b"\0\0" + b"\x82\x01\x3c" + index + b"string"
+    body = b"TFC\x02" + bytes([5 + len(rest) + 4]) + rest
+    data = body + tf.fingerprint([body]).numpy()[0, :4].tobytes()
+    assert len(data) == data[4]
+    assert status(data) == container.CORRUPTED
+
+
+def test_more_tiles_than_bytes_are_refused():
+    sides = bytes([0xFF, 0xFF, 0x7F, 0xFF, 0x07])  # 2**21 - 1 by 1023
+    rest = FINGERPRINT + b"\0\0" + sides + bytes([1, 1]) + 400 * b"\0"
+    body = b"TFC\x02" + bytes([(6 + len(rest) + 4) % 128 + 128, (6 + len(rest) + 4) // 128]) + rest
+    data = body + tf.fingerprint([body]).numpy()[0, :4].tobytes()
+    assert status(data) == container.CORRUPTED
+
+
 @pytest.mark.parametrize("size", [0, 100, 110, 111, 112, 113, 16360, 16370, 16400, 2_100_000])
 def test_length_counts_itself(size):
     data = pack(payload=b"x" * size)
@@ -56,13 +111,14 @@ def test_length_counts_itself(size):
     assert len(data) - size <= 24
 
 
-def test_the_largest_image_costs_24_bytes_at_most():
-    data = pack(container.MAX_SIDE, 1023, payload=b"x" * 3_000_000)
+def test_the_largest_image_of_one_tile_costs_24_bytes_at_most():
+    data = pack(container.MAX_TILE_SIDE, 4096, payload=b"x" * 3_000_000)
     assert len(data) - 3_000_000 <= 24
 
 
 @pytest.mark.parametrize(
-    "width, height", [(0, 1), (1, 0), (-1, 1), (2**21, 1), (1, 2**21), (2**16, 2**16)]
+    "width, height",
+    [(0, 1), (1, 0), (-1, 1), (4097, 1), (1, 4097), (2**21, 1), (1, 2**21), (2**16, 2**16)],
 )
 def test_sizes_that_no_file_holds_are_refused(width, height):
     with pytest.raises(tf.errors.InvalidArgumentError, match="too large for a tfclic file"):
@@ -104,7 +160,7 @@ def test_every_truncation_is_refused_as_such():
         (b"GIF89a and so on", container.NOT_TFCLIC),
         (b"TFX", container.NOT_TFCLIC),
         (b"X", container.NOT_TFCLIC),
-        (b"TFC\x02 in another format, of some length", container.NEWER_VERSION),
+        (b"TFC\x03 in another format, of some length", container.NEWER_VERSION),
         (b"TFC\x00 in no format at all, of some length", container.CORRUPTED),
         (pack() + b"\n", container.CORRUPTED),
         (pack()[:-1] + b"\x00", container.CORRUPTED),

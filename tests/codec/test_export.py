@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfclic import errors
 from tfclic.codec import container, export, runtime
+from tfclic.codec import exported as graph
 from tfclic.models.gmm_attention_coding import NOT_OF_THIS_SIZE, TOO_SHORT
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
@@ -137,7 +138,7 @@ def test_versions_count_up_and_cards_tell(codec, exported):
     card = json.loads((exported / "model_card.json").read_text())
     assert exported.name == "1" and card["version"] == 1
     assert card["name"] == "tiny" and card["training"] == {"steps": 0}
-    assert card["fingerprint"] == export.ExportedCodec(codec).fingerprint.hex()
+    assert card["fingerprint"] == graph.ExportedCodec(codec).fingerprint.hex()
     assert export.save(codec, exported.parents[1], "tiny").name == "2"
 
 
@@ -167,3 +168,34 @@ def test_signatures_work_on_batches(loaded, exported):
     assert files[1].numpy() == loaded.compress(pixels, quality=80)
     decoded = functions["decompress"](files=files)["images"]
     assert tf.io.decode_png(decoded[0]).shape == (30, 40, 3)
+
+
+def test_tiles_decode_to_what_the_encoder_knows(loaded):
+    pixels = image(140, 200)
+    known = loaded.evaluate(pixels, 60, tile=64)
+    assert loaded.info(known["file"])["tiles"] == 12
+    assert known["file"] == loaded.compress(pixels, 60, tile=64)
+    np.testing.assert_array_equal(loaded.decode_latents(known["file"]), known["latents"])
+    np.testing.assert_array_equal(loaded.decompress(known["file"]), known["reconstruction"])
+    region = loaded.decompress(known["file"], region=(50, 60, 100, 30))
+    np.testing.assert_array_equal(region, known["reconstruction"][60:90, 50:150])
+
+
+def test_tiles_leave_no_seams(loaded):
+    pixels = image(256, 256)
+    whole, tiled = (loaded.evaluate(pixels, 60, tile=tile) for tile in (256, 128))
+    # the tiny model sees no farther than the margin
+    np.testing.assert_array_equal(tiled["latents"], whole["latents"])
+    difference = tiled["reconstruction"].astype(int) - whole["reconstruction"]
+    assert np.abs(difference).max() <= 1
+    assert len(tiled["file"]) < 1.1 * len(whole["file"]) + 100
+
+
+def test_the_graph_alone_gives_the_same_files_and_images(loaded, exported):
+    functions = tf.saved_model.load(str(exported))
+    pixels = image(40, 1100)
+    data = functions.compress(tf.constant(pixels), tf.constant(60.0)).numpy()
+    assert loaded.info(data)["tiles"] == 2
+    assert data == loaded.compress(pixels, 60)
+    decoded = functions.decompress(tf.constant(data)).numpy()
+    np.testing.assert_array_equal(decoded, loaded.decompress(data))

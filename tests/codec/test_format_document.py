@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-Fields = collections.namedtuple("Fields", "grayscale fingerprint quality width height payload")
+Fields = collections.namedtuple("Fields", "grayscale fingerprint quality width height tile strings")
 
 
 class Refused(Exception):
@@ -30,16 +30,21 @@ def is_foreign(data):
 
 
 def read(data):
-    """Reads a file of version 1, or raises Refused."""
+    """Reads a file, or raises Refused."""
     if is_foreign(data):
         raise Refused(1)
-    if len(data) > 3 and data[3] & 15 > 1:
+    if len(data) > 3 and data[3] & 15 > 2:
         raise Refused(2)
     length = varint(data, 4)
     if len(data) < 17 or (length and length[0] > len(data)):
         raise Refused(3)
     checksum = fingerprint64(data[:-4]).to_bytes(8, "little")[:4]
-    if data[3] & 0xEF != 1 or not length or length[0] != len(data) or data[-4:] != checksum:
+    if (
+        data[3] & 0xEF not in (1, 2)
+        or not length
+        or length[0] != len(data)
+        or data[-4:] != checksum
+    ):
         raise Refused(4)
     start = length[1]
     body = data[:-4]
@@ -49,14 +54,34 @@ def read(data):
         raise Refused(4)
     if width[0] * height[0] > 1 << 31:
         raise Refused(4)
+    tile, strings = pieces(data[3] & 15, width[0], height[0], body[height[1] :])
     return Fields(
         grayscale=bool(data[3] & 16),
         fingerprint=data[start : start + 4],
         quality=int.from_bytes(data[start + 4 : start + 6], "little"),
         width=width[0],
         height=height[0],
-        payload=body[height[1] :],
+        tile=tile,
+        strings=strings,
     )
+
+
+def pieces(version, width, height, rest):
+    """Size of the tiles, None if there is one, and their strings."""
+    if version == 1:
+        if max(width, height) > 4096:
+            raise Refused(4)
+        return None, [rest]
+    if len(rest) < 2 or not 1 <= rest[0] <= 64 or not 1 <= rest[1] <= 64:
+        raise Refused(4)
+    tile = 64 * rest[0], 64 * rest[1]
+    count = -(-width // tile[0]) * -(-height // tile[1])
+    lengths = [int.from_bytes(rest[i : i + 4], "little") for i in range(2, 2 + 4 * count, 4)]
+    payload = rest[2 + 4 * count :]
+    if count < 2 or len(rest) < 2 + 4 * count or sum(lengths) != len(payload):
+        raise Refused(4)
+    ends = [sum(lengths[: i + 1]) for i in range(count)]
+    return tile, [payload[end - size : end] for end, size in zip(ends, lengths)]
 
 
 # FarmHash's Fingerprint64: little-endian words, all arithmetic modulo 2**64.
@@ -197,8 +222,26 @@ def test_every_field_is_what_the_library_says(toy_codec, make_pixels, grayscale)
     assert fields.fingerprint.hex() == known["fingerprint"]
     assert fields.quality * 100 / 65535 == pytest.approx(known["quality"], abs=1e-4)
     assert (fields.width, fields.height) == (known["width"], known["height"]) == (300, 11)
-    assert len(fields.payload) == known["payload_bytes"]
-    assert fields.payload.startswith(b"\x89PNG") and len(data) == known["file_bytes"]
+    (string,) = fields.strings
+    assert fields.tile is None and len(string) == known["payload_bytes"]
+    assert string.startswith(b"\x89PNG") and len(data) == known["file_bytes"]
+
+
+def test_tiles_are_where_the_text_says(toy_codec, make_pixels):
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    pixels = make_pixels(150, 100)
+    fields = read(toy_codec.compress(pixels, quality=80, tile=64))
+    assert fields.tile == (64, 64) and len(fields.strings) == 6
+    width, height = fields.tile
+    for i, string in enumerate(fields.strings):
+        top, left = i // 2 * height, i % 2 * width
+        tile = pixels[top : top + height, left : left + width]
+        decoded = np.array(Image.open(io.BytesIO(string)))
+        assert np.array_equal(decoded[: tile.shape[0], : tile.shape[1]], tile)
 
 
 def test_the_checksum_is_farmhash():

@@ -55,6 +55,8 @@ def test_info_tells_what_the_header_says(toy_codec, make_pixels):
     info = toy_codec.info(data)
     assert info["quality"] == pytest.approx(25, abs=1e-3)
     del info["quality"]
+    assert info.pop("tiles") == 1
+    assert (info.pop("tile_width"), info.pop("tile_height")) == (64, 64)
     assert info == {
         "fingerprint": toy_codec.model.fingerprint,
         "width": 30,
@@ -110,14 +112,14 @@ def test_a_file_of_another_model_is_refused(toy_codec, tmp_path, export_toy, mak
     with pytest.raises(
         errors.FileFormatError, match="another model, whose fingerprint is deadbeef"
     ):
-        toy_codec._call("decompress_array", errors.FileFormatError, data=data)
+        toy_codec._call(errors.FileFormatError, "open", data=data)
 
 
 def test_a_sound_file_with_a_senseless_payload_is_refused(toy_codec):
     from tfclic.codec import container
 
     identity = bytes.fromhex(toy_codec.model.fingerprint)
-    data = container.pack(identity, 2**21 - 1, 1000, 0, False, b"not a PNG file").numpy()
+    data = container.pack(identity, 4096, 1000, 0, False, b"not a PNG file").numpy()
     with pytest.raises(errors.FileFormatError, match="refuses this file"):
         toy_codec.decompress(data)
 
@@ -131,4 +133,74 @@ def test_a_damaged_saved_model_is_refused(tmp_path, export_toy):
 
 def test_a_function_that_was_not_exported_is_told(toy_codec):
     with pytest.raises(errors.ModelError, match="has no function fly"):
-        toy_codec._call("fly", errors.ImageError)
+        toy_codec._call(errors.ImageError, "fly")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("height, width", [(65, 64), (130, 200), (1, 300)])
+def test_tiles_come_back_as_one_image(toy_codec, make_pixels, height, width, channels):
+    pixels = make_pixels(height, width, channels)
+    data = toy_codec.compress(pixels, quality=100, tile=64)
+    assert toy_codec.info(data)["tiles"] == -(-height // 64) * -(-width // 64)
+    decoded = toy_codec.decompress(data)
+    assert np.array_equal(decoded.reshape(pixels.shape), pixels)
+    whole = toy_codec.decode_latents(toy_codec.compress(pixels, quality=100))
+    assert np.array_equal(toy_codec.decode_latents(data), whole)
+
+
+def test_images_are_cut_into_equal_parts(toy_codec, make_pixels):
+    info = toy_codec.info(toy_codec.compress(make_pixels(64, 260), tile=256))
+    assert (info["tiles"], info["tile_width"], info["tile_height"]) == (2, 192, 64)
+
+
+def test_a_region_is_that_part_of_the_image(toy_codec, make_pixels):
+    pixels = make_pixels(300, 200)
+    data = toy_codec.compress(pixels, quality=100, tile=64)
+    for x, y, width, height in [
+        (0, 0, 200, 300),
+        (199, 299, 1, 1),
+        (60, 100, 70, 5),
+        (64, 64, 64, 64),
+    ]:
+        decoded = toy_codec.decompress(data, region=(x, y, width, height))
+        assert np.array_equal(decoded, pixels[y : y + height, x : x + width])
+
+
+def test_a_region_decodes_the_tiles_around_it_alone(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(64, 640), quality=100, tile=64)
+    told = []
+    toy_codec.decompress(data, region=(130, 0, 10, 10), progress=lambda *steps: told.append(steps))
+    # the tile, read together with its two neighbours, and its pixels
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    "region", [(0, 0, 41, 30), (-1, 0, 5, 5), (0, 0, 0, 5), (40, 0, 1, 1), (0, 29, 1, 2)]
+)
+def test_a_region_outside_of_the_image_is_refused(toy_codec, make_pixels, region):
+    with pytest.raises(errors.UsageError, match="not inside of the image, 40x30"):
+        toy_codec.decompress(toy_codec.compress(make_pixels(30, 40)), region=region)
+
+
+@pytest.mark.parametrize("tile", [0, 63, 100, 8192])
+def test_tiles_of_impossible_sizes_are_refused(toy_codec, make_pixels, tile):
+    with pytest.raises(errors.UsageError, match="multiple of 64 from 64 to 4096"):
+        toy_codec.compress(make_pixels(4, 4), tile=tile)
+
+
+def test_progress_is_told_for_each_tile(toy_codec, make_pixels):
+    told = []
+    toy_codec.compress(make_pixels(64, 150), tile=64, progress=lambda *steps: told.append(steps))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_damaged_tile_is_refused(toy_codec, make_pixels):
+    from tfclic.codec import container
+
+    data = toy_codec.compress(make_pixels(64, 128), tile=64)
+    header = container.parse(data)
+    payload = header.payload.numpy()[:-40] + 40 * b"\0"
+    tiles = header.tile_height, header.tile_width, header.lengths
+    forged = container.pack(header.fingerprint, 128, 64, 0, False, payload, tiles).numpy()
+    with pytest.raises(errors.FileFormatError, match="refuses this file"):
+        toy_codec.decompress(forged)

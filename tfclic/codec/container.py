@@ -1,16 +1,20 @@
-"""The `.tfclic` file: a header, the range coder's string, a checksum.
+"""The `.tfclic` file: a header, the range coder's strings, a checksum.
 
 | bytes | what |
 |---|---|
 | 3 | `TFC` |
-| 1 | bits 0-3: format version, 1; bit 4: the image is grayscale; bits 5-7: zero |
+| 1 | bits 0-3: format version, 1 or 2; bit 4: the image is grayscale; bits 5-7: zero |
 | 1-5 | length of the whole file, varint |
 | 4 | fingerprint of the model |
 | 2 | quality, little-endian, 0..65535 for 0..100 |
 | 1-3 | width, varint |
 | 1-3 | height, varint |
-| ... | payload |
+| 2 | version 2: width and height of the tiles in units of 64 pixels |
+| 4 n | version 2: the length of each of the n tiles' strings, little-endian |
+| ... | payload: one string, in version 2 one for each tile |
 | 4 | checksum: the first 4 bytes of FarmHash64 (`tf.fingerprint`) of everything before |
+
+Version 1 is for images that are one tile, version 2 for those that are several.
 
 A varint is LEB128: 7 bits per byte, the lowest first, the top bit set in all bytes but the last, no
 superfluous zero bytes. Files below 256 MiB spend at most 24 bytes on all but the payload.
@@ -29,13 +33,17 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfclic import errors
+from tfclic.codec import tiling
 
 MAGIC = b"TFC"
-VERSION = 1
+VERSION = 2
+_ONE_TILE, _TILED = 1, 2
 GRAYSCALE_FLAG = 1 << 4
 MAX_QUALITY_CODE = 65535
 MAX_SIDE = (1 << 21) - 1
 MAX_PIXELS = 1 << 31
+# What has to be held in memory and decoded in one go.
+MAX_TILE_SIDE = 4096
 
 OK, NOT_TFCLIC, NEWER_VERSION, TRUNCATED, CORRUPTED = range(5)
 
@@ -48,8 +56,9 @@ SENTENCES = {
 
 _VARINT_BYTES = 5
 _CHECKSUM_BYTES = 4
+_LENGTH_BYTES = 4
 # Where the header ends at the latest, and at the earliest.
-_LONGEST_HEADER = len(MAGIC) + 1 + _VARINT_BYTES + 4 + 2 + 2 * _VARINT_BYTES
+_LONGEST_HEADER = len(MAGIC) + 1 + _VARINT_BYTES + 4 + 2 + 2 * _VARINT_BYTES + 2
 _SHORTEST_FILE = len(MAGIC) + 1 + 1 + 4 + 2 + 1 + 1 + _CHECKSUM_BYTES
 
 _ALL_BYTES = [bytes([value]) for value in range(256)]
@@ -66,7 +75,9 @@ class Header(NamedTuple):
       quality: int32, the quality code 0..65535 (see `quality_of`).
       width: int32, pixels.
       height: int32, pixels.
-      payload: string.
+      tile_height, tile_width: int32, pixels, multiples of 64.
+      lengths: int32 [n], bytes of each tile's string.
+      payload: string, the tiles' strings one after the other.
     """
 
     status: tf.Tensor
@@ -75,6 +86,9 @@ class Header(NamedTuple):
     quality: tf.Tensor
     width: tf.Tensor
     height: tf.Tensor
+    tile_height: tf.Tensor
+    tile_width: tf.Tensor
+    lengths: tf.Tensor
     payload: tf.Tensor
 
 
@@ -92,15 +106,17 @@ def quality_of(code):
     return tf.cast(code, tf.float32) * 100 / MAX_QUALITY_CODE
 
 
-def pack(fingerprint, width, height, quality16, grayscale, payload):
+def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
     """Makes a file.
 
     Args:
       fingerprint: string of 4 bytes.
-      width, height: int32, pixels, 1 to MAX_SIDE, at most MAX_PIXELS together.
+      width, height: int32, pixels, 1 to MAX_SIDE, at most MAX_PIXELS together, and neither more
+        than MAX_TILE_SIDE if there is one tile.
       quality16: int32, quality code 0..65535.
       grayscale: bool.
       payload: string.
+      tiles: `(tile_height, tile_width, lengths)` as in `Header`; None: there is one tile.
 
     Returns:
       string, the bytes of the file.
@@ -109,13 +125,19 @@ def pack(fingerprint, width, height, quality16, grayscale, payload):
       tf.errors.InvalidArgumentError: the image is larger than a file can say.
     """
     width, height = tf.cast(width, tf.int64), tf.cast(height, tf.int64)
+    is_tiled = tf.size(tiles[2]) > 1 if tiles is not None else tf.constant(False)
+    fits = _is_size(width, height) & (is_tiled | (tf.maximum(width, height) <= MAX_TILE_SIDE))
     too_large = "The image is empty, or too large for a tfclic file."
-    with tf.control_dependencies([tf.debugging.Assert(_is_size(width, height), [too_large])]):
+    with tf.control_dependencies([tf.debugging.Assert(fits, [too_large])]):
         size = tf.strings.join([_varint(width), _varint(height)])
-    flags = VERSION + GRAYSCALE_FLAG * tf.cast(grayscale, tf.int64)
+    version, index = tf.constant(_ONE_TILE, tf.int64), tf.constant(b"")
+    if tiles is not None:
+        version = tf.where(is_tiled, tf.constant(_TILED, tf.int64), version)
+        index = tf.cond(is_tiled, lambda: _pack_index(*tiles), lambda: index)
+    flags = version + GRAYSCALE_FLAG * tf.cast(grayscale, tf.int64)
     quality = tf.cast(quality16, tf.int64)
     middle = tf.strings.join(
-        [fingerprint, _bytes(tf.stack([quality % 256, quality // 256])), size, payload]
+        [fingerprint, _bytes(tf.stack([quality % 256, quality // 256])), size, index, payload]
     )
     start = tf.strings.join([MAGIC, _bytes(flags[None])])
     rest = tf.cast(tf.strings.length(start) + tf.strings.length(middle), tf.int64) + _CHECKSUM_BYTES
@@ -128,6 +150,13 @@ def pack(fingerprint, width, height, quality16, grayscale, payload):
     return tf.strings.join([body, _checksum(body)])
 
 
+def _pack_index(tile_height, tile_width, lengths):
+    sides = tf.stack([tile_width, tile_height]) // tiling.MULTIPLE
+    places = 8 * tf.range(_LENGTH_BYTES)
+    lengths = tf.bitwise.right_shift(lengths[:, None], places) & 255
+    return _bytes(tf.concat([sides, tf.reshape(lengths, [-1])], 0))
+
+
 def parse(data):
     """Takes a file apart, and never fails: `status` tells what is wrong with `data`, a string."""
     actual = tf.cast(tf.strings.length(data), tf.int64)
@@ -135,6 +164,7 @@ def parse(data):
     head = tf.cast(tf.io.decode_raw(padded, tf.uint8), tf.int64)
     magic = _slice(padded, 0, len(MAGIC))
     flags = head[len(MAGIC)]
+    version = flags & 15
     length, position, length_is_valid = _read_varint(head, len(MAGIC) + 1)
     fingerprint = _slice(padded, position, 4)
     quality = head[position + 4] + 256 * head[position + 5]
@@ -145,28 +175,65 @@ def parse(data):
     body = _slice(data, 0, before_checksum)
     checksum = _slice(data, before_checksum, _CHECKSUM_BYTES)
     sound = length_is_valid & tf.equal(length, actual) & tf.equal(checksum, _checksum(body))
-    sound &= tf.equal(flags & ~GRAYSCALE_FLAG, VERSION) & (position <= before_checksum)
+    sound &= tf.equal(flags & ~(15 | GRAYSCALE_FLAG), 0) & (version >= _ONE_TILE)
     sound &= width_is_valid & height_is_valid & _is_size(width, height)
 
+    tile_height, tile_width, count, position = _read_tiles(head, position, version, height, width)
+    index_bytes = tf.where(count > 1, _LENGTH_BYTES * count, 0)
+    sound &= (count > 0) & (position + index_bytes <= before_checksum)
+    position, index_bytes = (tf.where(sound, x, 0) for x in (position, index_bytes))
+    payload_bytes = before_checksum - position - index_bytes
+    lengths = _read_index(_slice(data, position, index_bytes), payload_bytes)
+    sound &= tf.equal(tf.reduce_sum(lengths), payload_bytes)
+    sound &= tf.reduce_max(lengths) < 1 << 31
+
+    sizes = (tf.where(sound, x, 0) for x in (width, height, tile_height, tile_width))
+    return Header(
+        _status(actual, magic, version, length_is_valid & (actual < length), sound),
+        sound & tf.not_equal(flags & GRAYSCALE_FLAG, 0),
+        fingerprint,
+        tf.cast(quality, tf.int32),
+        *(tf.cast(size, tf.int32) for size in sizes),
+        lengths=tf.cast(tf.where(sound, lengths, 0), tf.int32),
+        payload=_slice(data, position + index_bytes, tf.where(sound, payload_bytes, 0)),
+    )
+
+
+def _read_tiles(head, position, version, height, width):
+    """(tile height, tile width, their number, position after it); the number is 0 if it is wrong.
+
+    All int64. Sizes that are not sound may give anything but an error.
+    """
+    sides = head[position : position + 2] * tiling.MULTIPLE
+    most = MAX_TILE_SIDE
+    is_tiled = tf.equal(version, _TILED)
+    whole = [tiling.round_up(side, tiling.MULTIPLE) for side in (width, height)]
+    tile_width, tile_height = (
+        tf.where(is_tiled, sides[i], tf.clip_by_value(whole[i], tiling.MULTIPLE, most))
+        for i in (0, 1)
+    )
+    possible = (tile_width >= 1) & (tile_height >= 1) & (tile_width <= most) & (tile_height <= most)
+    count = tiling.count(height, width, tf.maximum(tile_height, 1), tf.maximum(tile_width, 1))
+    count = tf.where(possible & tf.equal(count > 1, is_tiled), count, 0)
+    return tile_height, tile_width, count, position + 2 * tf.cast(is_tiled, tf.int64)
+
+
+def _read_index(index, payload_bytes):
+    """The lengths, int64 `[n]`, that `index` holds; if it is empty, the only one."""
+    values = tf.reshape(tf.io.decode_raw(index, tf.uint8), [-1, _LENGTH_BYTES])
+    places = 8 * tf.range(_LENGTH_BYTES, dtype=tf.int64)
+    lengths = tf.reduce_sum(tf.bitwise.left_shift(tf.cast(values, tf.int64), places), -1)
+    return tf.cond(tf.size(lengths) > 0, lambda: lengths, lambda: payload_bytes[None])
+
+
+def _status(actual, magic, version, ends_early, sound):
     status = tf.where(sound, OK, CORRUPTED)
-    cut_short = (actual < _SHORTEST_FILE) | (length_is_valid & (actual < length))
-    status = tf.where(cut_short, TRUNCATED, status)
-    status = tf.where((flags & 15 > VERSION) & (actual > len(MAGIC)), NEWER_VERSION, status)
+    status = tf.where((actual < _SHORTEST_FILE) | ends_early, TRUNCATED, status)
+    status = tf.where((version > VERSION) & (actual > len(MAGIC)), NEWER_VERSION, status)
     # The beginning of the magic alone is a truncated file, nothing at all is none.
     known = tf.minimum(actual, len(MAGIC))
     foreign = tf.not_equal(_slice(magic, 0, known), _slice(MAGIC, 0, known))
-    status = tf.where(foreign | tf.equal(actual, 0), NOT_TFCLIC, status)
-
-    start = tf.where(sound, position, 0)
-    return Header(
-        status=status,
-        grayscale=sound & tf.not_equal(flags & GRAYSCALE_FLAG, 0),
-        fingerprint=fingerprint,
-        quality=tf.cast(quality, tf.int32),
-        width=tf.cast(tf.where(sound, width, 0), tf.int32),
-        height=tf.cast(tf.where(sound, height, 0), tf.int32),
-        payload=_slice(data, start, tf.where(sound, before_checksum - start, 0)),
-    )
+    return tf.where(foreign | tf.equal(actual, 0), NOT_TFCLIC, status)
 
 
 def check(header, fingerprint=None):

@@ -1,15 +1,17 @@
 """Runs exported models: arrays to `.tfclic` bytes and back."""
 
+import functools
 import re
 
 import numpy as np
 
 from tfclic import errors
-from tfclic.codec import catalog
+from tfclic.codec import catalog, targets, tiles
 from tfclic.codec import session as sessions
 
 DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50
+DEFAULT_TILE = 1024  # pixels, the longest side
 
 
 def load(name_or_path=DEFAULT_MODEL):
@@ -83,30 +85,60 @@ class Codec:
     def __repr__(self):
         return f"<tfclic codec {self.model} ({self.model.fingerprint})>"
 
-    def compress(self, image, quality=DEFAULT_QUALITY):
+    def compress(
+        self,
+        image,
+        quality=None,
+        *,
+        file_bytes=None,
+        bpp=None,
+        psnr=None,
+        tile=DEFAULT_TILE,
+        progress=None,
+    ):
         """Compresses an image.
+
+        At most one of `quality`, `file_bytes`, `bpp` and `psnr` says how; the last three are
+        targets, for which the image is analysed once and the quality is searched.
 
         Args:
           image: uint8 array [H, W, 3] (sRGB), or [H, W] or [H, W, 1] (grayscale), 0..255.
-          quality: number, 0 (smallest) to 100 (best).
+          quality: number, 0 (smallest) to 100 (best); 50 if nothing else is said.
+          file_bytes: int, the size of the file, which it will not exceed, nor fall short of by more
+            than 2 % (unless sizes jump, as with very small images).
+          bpp: number, the same in bits per pixel.
+          psnr: number, dB, which the image will have, and at most 0.05 dB more.
+          tile: int, pixels, the longest side of a tile, 64 to 4096, a multiple of 64. Larger images
+            are coded in several, which bounds the memory.
+          progress: function of (steps done, steps in all), called now and then.
 
         Returns:
           bytes, the content of a `.tfclic` file.
 
         Raises:
           errors.ImageError: `image` is not such an array, or too large.
-          errors.UsageError: `quality` is not in 0..100.
+          errors.UsageError: an argument is not in its range; or a target is out of reach, with the
+            nearest that can be had.
         """
-        pixels, quality = _checked_image(image), _checked_quality(quality)
-        return self._call(
-            "compress_array", errors.ImageError, "file", image=pixels, quality=quality
-        )
+        pixels = _checked_image(image)
+        given = {"file_bytes": file_bytes, "bpp": bpp, "psnr": psnr}
+        target = {name: value for name, value in given.items() if value is not None}
+        if len(target) + (quality is not None) > 1:
+            raise errors.UsageError("Only one of quality, bytes, bpp and PSNR can be asked for.")
+        quality = _checked_quality(DEFAULT_QUALITY if quality is None else quality)
+        encoder = self._encoder(pixels, tile, bool(target), progress)
+        for name, value in target.items():
+            return targets.compress(encoder, name, value, pixels.shape[0] * pixels.shape[1])
+        return encoder.file(quality)
 
-    def decompress(self, data):
+    def decompress(self, data, region=None, progress=None):
         """Decompresses a file that this model made.
 
         Args:
           data: bytes of a `.tfclic` file.
+          region: (x, y, width, height) in pixels: what to decompress. Of a large image, only the
+            tiles around it are decoded. None: all.
+          progress: function of (steps done, steps in all), called now and then.
 
         Returns:
           uint8 array [H, W, 3], or [H, W] if the image is grayscale.
@@ -114,8 +146,12 @@ class Codec:
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: another model made it.
+          errors.UsageError: the region is not inside of the image.
         """
-        pixels = self._decode("decompress_array", data, "image")
+        found = self._own(data)
+        if region is not None:
+            _check_region(region, found["width"], found["height"])
+        pixels = tiles.decode(self._refusing(errors.FileFormatError), bytes(data), region, progress)
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
     def info(self, data):
@@ -126,7 +162,8 @@ class Codec:
 
         Returns:
           A dict: `fingerprint` (8 hex digits, of the model that made it), `width` and `height`
-          (pixels), `grayscale` (bool), `quality` (float, 0..100), `file_bytes` and `payload_bytes`.
+          (pixels), `grayscale` (bool), `quality` (float, 0..100), `tiles` (their number),
+          `tile_width` and `tile_height` (pixels), `file_bytes` and `payload_bytes`.
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
@@ -138,47 +175,61 @@ class Codec:
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
         return {**found, "fingerprint": found["fingerprint"].decode(), "file_bytes": len(data)}
 
-    def evaluate(self, image, quality=DEFAULT_QUALITY):
+    def evaluate(self, image, quality=DEFAULT_QUALITY, tile=DEFAULT_TILE):
         """Compresses a colour image and tells what the encoder knows, for evaluation.
 
         Args:
           image: uint8 array [H, W, 3], 0..255.
           quality: number, 0..100.
+          tile: as `compress`.
 
         Returns:
           A dict: `file` (bytes), `estimated_bits` (float, the model's own estimate of the file's
-          payload), `reconstruction` (uint8 [H, W, 3], the encoder's), `latents` (int32 [h, w, N]).
+          payload), `reconstruction` (uint8 [H, W, 3], the encoder's), `latents` (int16 [h, w, N]).
 
         Raises:
-          As `compress`; errors.ModelError if the model was exported without this function.
+          As `compress`.
         """
         pixels, quality = _checked_image(image), _checked_quality(quality)
-        found = self._call("evaluate", errors.ImageError, image=pixels, quality=quality)
-        return {**found, "estimated_bits": float(found["estimated_bits"])}
+        encoder = self._encoder(pixels, tile, True, None)
+        names = ("file", "estimated_bits", "reconstruction", "latents")
+        return {name: getattr(encoder, name)(quality) for name in names}
 
     def decode_latents(self, data):
-        """Decodes only the latents of a file: int32 array [h, w, N]; raises as `decompress`."""
-        return self._decode("decode_latents", data, "latents")
+        """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
+        self._own(data)
+        return tiles.decode_latents(self._refusing(errors.FileFormatError), bytes(data))
 
-    def _decode(self, function, data, result):
-        made_by = self.info(data)["fingerprint"]
-        if made_by != self.model.fingerprint:
-            raise errors.ModelError(
-                f"The file was made by the model with fingerprint {made_by}; this is {self.model} "
-                f"({self.model.fingerprint})."
+    def _encoder(self, pixels, tile, keeps, progress):
+        if tile not in range(64, 4097, 64):
+            raise errors.UsageError(
+                f"The side of a tile has to be a multiple of 64 from 64 to 4096, not {tile}."
             )
-        return self._call(function, errors.FileFormatError, result, data=bytes(data))
+        call = self._refusing(errors.ImageError)
+        return tiles.Encoder(call, pixels, tile, keeps, progress)
 
-    def _call(self, name, refusal, result=None, **arguments):
-        """Calls a function of the model; raises `refusal` where the model refuses its arguments.
+    def _own(self, data):
+        """`info` of a file of this model; raises errors.ModelError if it is another's."""
+        found = self.info(data)
+        if found["fingerprint"] != self.model.fingerprint:
+            raise errors.ModelError(
+                f"The file was made by the model with fingerprint {found['fingerprint']}; this is "
+                f"{self.model} ({self.model.fingerprint})."
+            )
+        return found
 
-        Returns:
-          Its result called `result`, or a dict of all results.
+    def _refusing(self, refusal):
+        return functools.partial(self._call, refusal)
+
+    def _call(self, refusal, name, **arguments):
+        """Calls a function of the model, and returns its results, a dict.
+
+        Raises `refusal` where the model refuses its arguments.
         """
         if name not in self._session:
             raise errors.ModelError(f"The model {self.model} has no function {name}.")
         try:
-            results = self._session.run(name, **arguments)
+            return self._session.run(name, **arguments)
         except sessions.SessionError as error:
             if error.code == sessions.RESOURCE_EXHAUSTED:
                 sentence = "The image is too large for this machine's memory."
@@ -188,7 +239,6 @@ class Codec:
                 sentence = f"The model {self.model} refuses this {what}: {_cause(error)}"
                 raise refusal(sentence) from error
             raise
-        return results if result is None else results[result]
 
 
 def _start(model):
@@ -212,6 +262,15 @@ def _checked_image(image):
     if not pixels.size:
         raise errors.ImageError("The image has no pixels.")
     return pixels
+
+
+def _check_region(region, width, height):
+    x, y, across, down = region
+    inside = x >= 0 and y >= 0 and across > 0 and down > 0
+    if not (inside and x + across <= width and y + down <= height):
+        raise errors.UsageError(
+            f"The region {x},{y},{across},{down} is not inside of the image, {width}x{height}."
+        )
 
 
 def _checked_quality(quality):

@@ -19,7 +19,15 @@ from tfclic import errors
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, DATA_LOSS = 3, 8, 15  # TF_Code
 _OK = 0
 _STRING = 7  # TF_DataType
-_DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 9: np.int64, 10: np.bool_}
+_DTYPES = {
+    1: np.float32,
+    2: np.float64,
+    3: np.int32,
+    4: np.uint8,
+    5: np.int16,
+    9: np.int64,
+    10: np.bool_,
+}
 _STRING_BYTES = 24  # sizeof(TF_TString)
 # A serialized ConfigProto that says graph_options.rewrite_options.disable_meta_optimizer: exported
 # graphs are small and run a few times only, and optimizing them takes longer than that.

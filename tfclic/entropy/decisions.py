@@ -12,7 +12,7 @@ are the columns of one matrix.
 
 import tensorflow as tf
 
-from tfclic.entropy import coders
+from tfclic.entropy import coders, compilation
 from tfclic.entropy import integer_mixture as im
 
 # Rows of the matrix of open elements, before the rows of their distributions:
@@ -75,13 +75,14 @@ def _search(coder, state, matrix, table, symbols):
         symbols = tf.tensor_scatter_nd_update(symbols, element[:, None], low)
         return tf.gather(matrix, tf.where(high - low > 1)[:, 0], axis=1), symbols
 
+    @compilation.uncompiled
     def narrow(state, matrix, symbols):
         state, matrix = _narrow(coder, state, matrix, table)
         return (state, *settle(matrix, symbols))
 
     matrix, symbols = settle(matrix, symbols)
     state, _, symbols = tf.while_loop(
-        lambda state, matrix, symbols: tf.shape(matrix)[1] > 0,
+        compilation.uncompiled(lambda state, matrix, symbols: tf.shape(matrix)[1] > 0),
         narrow,
         [state, matrix, symbols],
         shape_invariants=[

@@ -13,7 +13,7 @@ import collections
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import decisions, fixed_point, mixture
+from tfclic.entropy import compilation, decisions, fixed_point, mixture
 
 Order = collections.namedtuple("Order", "raster rank neighbours starts")
 Order.__doc__ = """The order in which P positions are coded, int32.
@@ -82,6 +82,7 @@ def traverse(coder, state, latents, distribution_at, order):
     """
     shape, channels = tf.shape(latents), latents.shape[2]
 
+    @compilation.uncompiled
     def body(step, state, known):
         chosen = tf.range(order.starts[step], order.starts[step + 1])
         dist = distribution_at(known, chosen)
@@ -90,9 +91,13 @@ def traverse(coder, state, latents, distribution_at, order):
         values = tf.cast(tf.reshape(symbols, [-1, channels]) + mixture.LATENT_MIN, tf.float32)
         return step + 1, state, tf.tensor_scatter_nd_update(known, chosen[:, None], values)
 
+    @compilation.uncompiled
+    def unfinished(step, state, _):
+        return (step < count) & ~coder.exhausted(state)
+
     count = tf.shape(order.starts)[0] - 1
     _, state, known = tf.while_loop(
-        lambda step, state, _: (step < count) & ~coder.exhausted(state),
+        unfinished,
         body,
         [0, state, arrange(latents, order)],
         shape_invariants=[

@@ -41,6 +41,11 @@ def pad_image(images, multiple=MULTIPLE):
     return images
 
 
+def centred(images):
+    """Images in 0..1 as the transforms take them, about 0 and of unit variance."""
+    return (images - 0.5) * CENTRED_SCALE
+
+
 def uniform_noise(shape, seed, salt):
     """Additive noise in [-0.5, 0.5), a pure function of `seed` (int32 `[2]`) and `salt`.
 
@@ -118,7 +123,7 @@ class ImageCodec(tf.keras.Model):
 
     def analyse(self, images, quality):
         """Latents before rounding, `[B, H/16, W/16, C]`, of images `[B, H, W, 3]` in 0..1."""
-        return self.gain(self.analysis((images - 0.5) * CENTRED_SCALE), quality)
+        return self.gain(self.analysis(centred(images)), quality)
 
     def synthesise(self, latents, quality):
         """Images `[B, H, W, 3]`, nominally 0..1, of quantised latents `[B, H/16, W/16, C]`."""

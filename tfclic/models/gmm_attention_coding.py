@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfclic.entropy import coders, fixed_point, mixture, wavefront
+from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 
 HYPER_LIMIT = 127
@@ -194,11 +194,19 @@ class GmmAttentionCoding(tf.Module):
         state, values = coder.symbols(state, rows, values)
         return state, tf.reshape(tf.cast(values - HYPER_LIMIT, tf.float32), shape)
 
+    @compilation.uncompiled
     def compress(self, hyper_latents, latents):
         """The string of integer-valued hyper latents and latents (shapes as in `code`)."""
         string, _ = self.code(coders.RangeEncoder(self.hyper_table), hyper_latents, latents, True)
         return string
 
+    def can_hold(self, length, rows, columns):
+        """Whether strings of so many bytes can hold so many rows and columns of hyper latents."""
+        count = tf.cast(rows, tf.float64) * tf.cast(columns, tf.float64)
+        bits = 8 * tf.cast(length + coders.SPARE_BYTES, tf.float64)
+        return bits >= count * self.least_bits
+
+    @compilation.uncompiled
     def decompress(self, string, height, width):
         """Latents float32 `[height, width, C]` of a string; height and width are multiples of 4.
 
@@ -207,9 +215,8 @@ class GmmAttentionCoding(tf.Module):
             found out before memory is taken for them; or it turns out not to hold them.
         """
         rows, columns = height // HYPER_STRIDE, width // HYPER_STRIDE
-        count = tf.cast(rows, tf.float64) * tf.cast(columns, tf.float64)
-        length = tf.cast(tf.strings.length(string) + coders.SPARE_BYTES, tf.float64)
-        enough = tf.debugging.Assert(length * 8 >= count * self.least_bits, [TOO_SHORT])
+        possible = self.can_hold(tf.strings.length(string), rows, columns)
+        enough = tf.debugging.Assert(possible, [TOO_SHORT])
         with tf.control_dependencies([enough]):
             rows, columns = tf.identity(rows), tf.identity(columns)
         decoder = coders.RangeDecoder(self.hyper_table, string)
@@ -219,6 +226,7 @@ class GmmAttentionCoding(tf.Module):
         with tf.control_dependencies([tf.debugging.Assert(sound, [NOT_OF_THIS_SIZE])]):
             return tf.identity(latents)
 
+    @compilation.uncompiled
     def estimate(self, hyper_latents, latents):
         """Bits by equation 8 and the prior's density, float32; what `compress` should come to."""
         order = wavefront.order(tf.shape(latents)[0], tf.shape(latents)[1], self.mask)

@@ -1,0 +1,340 @@
+"""The functions of an exported codec, as one graph."""
+
+import contextlib
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+from tfclic import errors
+from tfclic.codec import container, tiling
+from tfclic.models import base
+from tfclic.models.gmm_attention_coding import TOO_SHORT
+
+# Transforms need not repeat bit for bit, so their weights are stored with half the bits.
+STORED_DTYPE = tf.float16
+# Latents outside of the graph: 100 megapixels have 75 million of them.
+LATENT_DTYPE = tf.int16
+
+IMAGE = tf.TensorSpec([None, None, None], tf.uint8, "image")
+QUALITY = tf.TensorSpec([], tf.float32, "quality")
+DATA = tf.TensorSpec([], tf.string, "data")
+PAYLOAD = tf.TensorSpec([], tf.string, "payload")
+BOX = tf.TensorSpec([4], tf.int32, "box")
+
+
+def size(name):
+    """Spec of a number of pixels or latents."""
+    return tf.TensorSpec([], tf.int32, name)
+
+
+PACKED = {
+    "payload": PAYLOAD,
+    "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
+    "width": size("width"),
+    "height": size("height"),
+    "tile_width": size("tile_width"),
+    "tile_height": size("tile_height"),
+    "quality": QUALITY,
+    "grayscale": tf.TensorSpec([], tf.bool, "grayscale"),
+}
+
+
+@contextlib.contextmanager
+def substituted(modules, stored):
+    """Makes layers read their weights from other variables, cast to the weights' own type.
+
+    Args:
+      modules: tf.Modules, layers among them, whose variables are to be replaced.
+      stored: dict from the id of each variable to the tf.Variable that stands for it.
+    """
+    replaced = []
+    for module in {id(m): m for top in modules for m in (top, *top.submodules)}.values():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, tf.Variable) and id(value) in stored:
+                replaced.append((module, name, value))
+                # past the tracking of attributes, which would see a new dependency
+                vars(module)[name] = tf.cast(stored[id(value)], value.dtype)
+    try:
+        yield
+    finally:
+        for module, name, value in replaced:
+            vars(module)[name] = value
+
+
+def snapped(quality):
+    """The nearest quality that a file can state, float32."""
+    return container.quality_of(container.quality_code(quality))
+
+
+def info(data):
+    """The header of a file (string) as a dict; the fingerprint is in hexadecimal digits."""
+    header = container.check(container.parse(data))
+    fields = ("width", "height", "tile_width", "tile_height", "grayscale")
+    found = {name: getattr(header, name) for name in fields}
+    found["quality"] = container.quality_of(header.quality)
+    found["tiles"] = tf.size(header.lengths)
+    found["payload_bytes"] = tf.strings.length(header.payload)
+    return {**found, "fingerprint": container.hexadecimal(header.fingerprint)}
+
+
+def plan(height, width, longest):
+    """How an image is cut into tiles: their sides, and `tiling.layout`."""
+    sides = tiling.tile_side(height, longest), tiling.tile_side(width, longest)
+    layout = tiling.layout(height, width, *sides)
+    return {"tile_height": sides[0], "tile_width": sides[1], **layout._asdict()}
+
+
+def opened(data, fingerprint):
+    """A file of this model: what its header says, the tiles' boxes, and where their strings are."""
+    header = container.check(container.parse(data), fingerprint)
+    sides = header.tile_height, header.tile_width
+    layout = tiling.layout(header.height, header.width, *sides)
+    after_payload = tf.strings.length(data) - 4
+    starts = after_payload - tf.strings.length(header.payload)
+    return {
+        "height": header.height,
+        "width": header.width,
+        "grayscale": header.grayscale,
+        "quality": container.quality_of(header.quality),
+        "lengths": header.lengths,
+        "starts": starts + tf.cumsum(header.lengths, exclusive=True),
+        **layout._asdict(),
+    }
+
+
+class ExportedCodec(tf.Module):
+    """The functions of an exported codec.
+
+    | function | takes | gives |
+    |---|---|---|
+    | `compress` | uint8 `[H, W, 3]` or `[H, W, 1]`, quality float32 | the file, string |
+    | `decompress` | the file | uint8 `[H, W, 3]` or `[H, W, 1]` |
+    | `info` | the file | header fields by name |
+
+    and, as signatures alone, the parts of these, which whoever wants to see progress, to code tiles
+    in parallel, or to try several qualities calls one by one:
+
+    | function | takes | gives |
+    |---|---|---|
+    | `plan` | size of an image, longest side of a tile | the tiles: `tiling.Layout` |
+    | `analyse` | a window of the image | latents before the gain |
+    | `quantise` | these, quality, the box of what is coded | latents and hyper latents as coded |
+    | `write` | these | a tile's string |
+    | `estimate` | these | the bits that it should take |
+    | `pack` | `PACKED` | the file |
+    | `open` | the file | header, `tiling.Layout`, where the strings are |
+    | `read` | a tile's string, number of rows and columns of latents | the latents |
+    | `synthesise` | latents, quality, grayscale, box in pixels | that part of their image |
+
+    Args:
+      codec: a trained `tfclic.models.base.ImageCodec` with all its variables made.
+
+    Raises:
+      errors.ModelError: an entropy network cannot be made exact; names the layer.
+    """
+
+    def __init__(self, codec):
+        super().__init__(name="tfclic")
+        try:
+            self.coding = codec.coding()
+        except ValueError as error:
+            raise errors.ModelError(f"The model cannot be exported: {error}.") from error
+        transforms = codec.transforms()
+        variables = {id(v): v for module in transforms for v in module.variables}
+        stored = {
+            key: tf.Variable(tf.cast(v, STORED_DTYPE), trainable=False, name="weight")
+            for key, v in variables.items()
+        }
+        self.weights = list(stored.values())
+        self.fingerprint = _fingerprint(self.variables)
+        self._parts = self._transforms(codec, lambda: substituted(transforms, stored))
+        self._parts.update(self._coding(codec.config))
+        # traced here: while a model is saved, each would trace the shared parts once more
+        self.compress = tf.function(self._compress, [IMAGE, QUALITY], autograph=False).get_concrete_function()
+        self.decompress = tf.function(self._decompress, [DATA], autograph=False).get_concrete_function()
+        self.info = tf.function(info, [DATA]).get_concrete_function()
+
+    def _transforms(self, codec, weights):
+        coding, channels = self.coding, codec.config.latent_channels
+
+        @_traced(IMAGE)
+        def analyse(image):
+            shape = tf.shape(image)
+            pixels = tf.cast(tf.broadcast_to(image, [shape[0], shape[1], 3]), tf.float32) / 255.0
+            with weights():
+                return {"latents": codec.analysis(base.centred(base.pad_image(pixels[None])))[0]}
+
+        @_traced(tf.TensorSpec([None, None, channels], tf.float32, "latents"), QUALITY, BOX)
+        def quantise(latents, quality, box):
+            with weights():
+                gained = codec.gain(latents[None], snapped(quality)[None])
+                hyper_latents = codec.hyper_analysis(gained)
+            hyper_box = box // (tiling.MULTIPLE // tiling.STRIDE)
+            latents, hyper_latents = coding.round(
+                tiling.crop(gained[0], box), tiling.crop(hyper_latents[0], hyper_box)
+            )
+            return {
+                "latents": tf.cast(latents, LATENT_DTYPE),
+                "hyper_latents": tf.cast(hyper_latents, LATENT_DTYPE),
+            }
+
+        latents = tf.TensorSpec([None, None, channels], LATENT_DTYPE, "latents")
+
+        @_traced(latents, QUALITY, tf.TensorSpec([], tf.bool, "grayscale"), BOX)
+        def synthesise(latents, quality, grayscale, box):
+            with weights():
+                quality = snapped(quality)[None]
+                pixels = codec.synthesise(tf.cast(latents, tf.float32)[None], quality)[0]
+            pixels = tf.round(tf.clip_by_value(tiling.crop(pixels, box), 0.0, 1.0) * 255.0)
+            gray = tf.round(tf.reduce_mean(pixels, -1, keepdims=True))
+            pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
+            return {"image": tf.cast(pixels, tf.uint8)}
+
+        return {"analyse": analyse, "quantise": quantise, "synthesise": synthesise}
+
+    def _coding(self, config):
+        coding, fingerprint = self.coding, self.fingerprint
+        coded = (
+            tf.TensorSpec([None, None, config.latent_channels], LATENT_DTYPE, "latents"),
+            tf.TensorSpec([None, None, config.hyper_channels], LATENT_DTYPE, "hyper_latents"),
+        )
+
+        def as_floats(*arrays):
+            return (tf.cast(array, tf.float32) for array in arrays)
+
+        @_traced(*coded)
+        def write(latents, hyper_latents):
+            return {"payload": coding.compress(*as_floats(hyper_latents, latents))}
+
+        @_traced(*coded)
+        def estimate(latents, hyper_latents):
+            return {"bits": coding.estimate(*as_floats(hyper_latents, latents))}
+
+        @_traced(PAYLOAD, size("height"), size("width"))
+        def read(payload, height, width):
+            return {"latents": tf.cast(coding.decompress(payload, height, width), LATENT_DTYPE)}
+
+        @_traced(*PACKED.values())
+        def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
+            code = container.quality_code(quality)
+            tiles = tile_height, tile_width, lengths
+            return {
+                "file": container.pack(fingerprint, width, height, code, grayscale, payload, tiles)
+            }
+
+        @_traced(DATA)
+        def open_(data):
+            found = opened(data, fingerprint)
+            # more than the strings can hold shows here, before anyone takes memory for it
+            positions = found["coded"][:, 2:] // (tiling.MULTIPLE // tiling.STRIDE)
+            possible = coding.can_hold(found["lengths"], positions[:, 0], positions[:, 1])
+            possible = tf.debugging.Assert(tf.reduce_all(possible), [TOO_SHORT])
+            with tf.control_dependencies([possible]):
+                return tf.nest.map_structure(tf.identity, found)
+
+        made = _traced(size("height"), size("width"), size("longest"))(plan)
+        named = {"write": write, "estimate": estimate, "read": read, "pack": pack}
+        return {**named, "open": open_, "plan": made}
+
+    def _compress(self, image, quality):
+        part = self._parts
+        height, width, channels = tf.unstack(tf.shape(image))
+        tiles = part["plan"](height, width, tiling.DEFAULT_SIDE)
+
+        def string(boxes):
+            window, coded, seen = boxes
+            found = part["analyse"](tiling.crop(image, window))
+            box = tiling.relative(coded, seen)
+            return part["write"](**part["quantise"](found["latents"], quality, box))["payload"]
+
+        boxes = tuple(tiles[name] for name in ("window", "coded", "seen"))
+        strings = tf.map_fn(string, boxes, fn_output_signature=DATA, parallel_iterations=1)
+        return part["pack"](
+            payload=tf.strings.reduce_join(strings),
+            lengths=tf.strings.length(strings),
+            width=width,
+            height=height,
+            tile_width=tiles["tile_width"],
+            tile_height=tiles["tile_height"],
+            quality=quality,
+            grayscale=tf.equal(channels, 1),
+        )["file"]
+
+    def _decompress(self, data):
+        part = self._parts
+        header = part["open"](data)
+        rows = tf.reduce_sum(tf.cast(tf.equal(header["core"][:, 1], 0), tf.int32))
+
+        def latents(tile):
+            start, length, coded = tile
+            found = part["read"](tf.strings.substr(data, start, length), coded[2], coded[3])
+            return _extended(found["latents"], header["coded"])
+
+        def pixels(boxes):
+            core, seen = boxes
+            box = tiling.relative(core, seen * tiling.STRIDE)
+            seen = tiling.crop(whole, seen)
+            made = part["synthesise"](seen, header["quality"], header["grayscale"], box)
+            return _extended(made["image"], header["core"])
+
+        def each(function, boxes, dtype):
+            return tf.map_fn(function, boxes, fn_output_signature=dtype, parallel_iterations=1)
+
+        found = each(
+            latents, tuple(header[k] for k in ("starts", "lengths", "coded")), LATENT_DTYPE
+        )
+        whole = tiling.assemble(found, *_ends(header["coded"]), rows)
+        found = each(pixels, (header["core"], header["seen"]), tf.uint8)
+        return tiling.assemble(found, header["height"], header["width"], rows)
+
+    def signatures(self):
+        """The functions as they are called from outside of TensorFlow, by name.
+
+        Servers call `compress` and `decompress` on batches of encoded images and of files. The
+        others are for `tfclic.codec.runtime`.
+        """
+
+        def compress(images, qualities):
+            def one(pair):
+                image = tf.io.decode_image(pair[0], channels=3, expand_animations=False)
+                return self.compress(image, pair[1])
+
+            return {"files": tf.map_fn(one, (images, qualities), fn_output_signature=tf.string)}
+
+        def decompress(files):
+            def one(data):
+                return tf.io.encode_png(self.decompress(data))
+
+            return {"images": tf.map_fn(one, files, fn_output_signature=tf.string)}
+
+        images = tf.TensorSpec([None], tf.string, "images")
+        qualities = tf.TensorSpec([None], tf.float32, "qualities")
+        files = tf.TensorSpec([None], tf.string, "files")
+        return {
+            "compress": tf.function(compress, [images, qualities]),
+            "decompress": tf.function(decompress, [files]),
+            "info": self.info,
+            **self._parts,
+        }
+
+
+def _traced(*specs):
+    return lambda function: tf.function(function, specs, autograph=False)
+
+
+def _ends(boxes):
+    return tf.reduce_max(boxes[:, 0] + boxes[:, 2]), tf.reduce_max(boxes[:, 1] + boxes[:, 3])
+
+
+def _extended(tile, boxes):
+    """`tile` `[h, w, C]`, extended by zeros to the size of the first and largest of `boxes`."""
+    missing = boxes[0, 2:] - tf.shape(tile)[:2]
+    return tf.pad(tile, [[0, missing[0]], [0, missing[1]], [0, 0]])
+
+
+def _fingerprint(variables):
+    digest = hashlib.sha256()
+    for variable in variables:
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.digest()[:4]

@@ -1,0 +1,226 @@
+"""Images of any size through an exported codec's functions, tile by tile, on all cores.
+
+The functions are those of `tfclic.codec.exported.ExportedCodec`; boxes, (top, left, height, width),
+are explained in `tfclic.codec.tiling`. Nothing here needs TensorFlow's Python package.
+"""
+
+import concurrent.futures
+import math
+import os
+import threading
+
+import numpy as np
+
+STRIDE = 16  # image pixels per latent, each way
+# Transforms use all cores, and most of the memory: one at a time. Range coding uses one core.
+_TRANSFORM = threading.Lock()
+
+
+class Encoder:
+    """An image on its way to a file: analysed once, written at any quality.
+
+    Args:
+      call: calls a function of the model, `call(name, **arguments) -> dict`.
+      pixels: uint8 array [H, W, 1] or [H, W, 3].
+      longest: int, pixels, the longest side of a tile.
+      keeps: whether several qualities will be asked for, so that the analysis is kept in memory
+        (for 192 channels, as many bytes as the image has samples).
+      progress: function of (steps done, steps in all), or None; a tile is a step.
+    """
+
+    def __init__(self, call, pixels, longest, keeps=False, progress=None):
+        self._call, self._pixels, self._keeps, self._progress = call, pixels, keeps, progress
+        height, width = pixels.shape[:2]
+        self._sides = {"height": np.int32(height), "width": np.int32(width)}
+        self._plan = call("plan", **self._sides, longest=np.int32(longest))
+        self._grayscale = np.bool_(pixels.shape[2] == 1)
+        self._analysed = {}
+
+    def file(self, quality):
+        """The file, bytes, at `quality` (0..100)."""
+        strings = self._each("write", quality, "payload")
+        return self._call(
+            "pack",
+            payload=b"".join(strings),
+            lengths=np.array([len(string) for string in strings], np.int32),
+            quality=np.float32(quality),
+            grayscale=self._grayscale,
+            **self._sides,
+            **{name: self._plan[name] for name in ("tile_width", "tile_height")},
+        )["file"]
+
+    def estimated_bits(self, quality):
+        """What the strings should take by the model's own probabilities, float."""
+        return float(sum(self._each("estimate", quality, "bits")))
+
+    def latents(self, quality):
+        """Latents as coded, int16 [h, w, C]."""
+        coded = self._plan["coded"]
+        canvas = _Canvas(_hull(coded))
+        for tile, box in enumerate(coded):
+            canvas.paste(self._quantised(tile, quality)["latents"], box)
+        return canvas.array
+
+    def reconstruction(self, quality):
+        """The image that the file at `quality` gives, uint8 [H, W, 1] or [H, W, 3]."""
+        canvas = _Canvas((0, 0, *self._pixels.shape[:2]))
+        for image, core in self._synthesised(quality):
+            canvas.paste(image, core)
+        return canvas.array
+
+    def psnr(self, quality):
+        """Its peak signal-to-noise ratio, dB; infinite if nothing is lost."""
+        error = 0
+        for image, core in self._synthesised(quality):
+            difference = _cut(self._pixels, core).astype(np.int32) - image
+            error += int(np.sum(np.square(difference), dtype=np.int64))
+        return 10 * math.log10(255**2 * self._pixels.size / error) if error else math.inf
+
+    def _synthesised(self, quality):
+        latents, settings = self.latents(quality), (np.float32(quality), self._grayscale)
+        steps = _Steps(len(self._plan["core"]), self._progress)
+        for core, seen in zip(self._plan["core"], self._plan["seen"]):
+            yield _synthesised(self._call, latents, seen, core, *settings), core
+            steps.add()
+
+    def _quantised(self, tile, quality):
+        window, coded, seen = (self._plan[name][tile] for name in ("window", "coded", "seen"))
+        latents = self._analysed.get(tile)
+        if latents is None:
+            with _TRANSFORM:
+                latents = self._call("analyse", image=_cut(self._pixels, window))["latents"]
+            if self._keeps:
+                self._analysed[tile] = latents
+        box = _relative(coded, seen)
+        return self._call("quantise", latents=latents, quality=np.float32(quality), box=box)
+
+    def _each(self, function, quality, result):
+        def work(tile):
+            return self._call(function, **self._quantised(tile, quality))[result]
+
+        steps = _Steps(len(self._plan["core"]), self._progress)
+        return list(_in_parallel(work, range(steps.total), steps))
+
+
+def decode_latents(call, data):
+    """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
+    header = call("open", data=data)
+    tiles = range(len(header["coded"]))
+    return _read(call, data, header, tiles, _Steps(len(tiles), None)).array
+
+
+def decode(call, data, region=None, progress=None):
+    """Decodes a file.
+
+    Args:
+      call: as for `Encoder`.
+      data: bytes.
+      region: (x, y, width, height), pixels, inside of the image; None: the image. Only the tiles in
+        which it lies, and their neighbours, are decoded; its pixels are those of the image.
+      progress: function of (steps done, steps in all), or None; reading a tile and making its
+        pixels are a step each.
+
+    Returns:
+      uint8 array [h, w, 1] or [h, w, 3].
+    """
+    header = call("open", data=data)
+    x, y, width, height = region or (0, 0, header["width"], header["height"])
+    canvas = _Canvas((y, x, height, width))
+    shown = _touching(header["core"], canvas.box)
+    needed = _touching(header["coded"], _hull(header["seen"][shown]))
+    steps = _Steps(len(shown) + len(needed), progress)
+    latents = _read(call, data, header, needed, steps)
+    settings = header["quality"], header["grayscale"]
+    for tile in shown:
+        core, seen = header["core"][tile], header["seen"][tile]
+        image = _synthesised(call, latents.array, seen, core, *settings, latents.box)
+        canvas.paste(image, core)
+        steps.add()
+    return canvas.array
+
+
+def _read(call, data, header, tiles, steps):
+    """The latents of some tiles, on a `_Canvas` that they just fill."""
+
+    def work(tile):
+        start, length = header["starts"][tile], header["lengths"][tile]
+        height, width = header["coded"][tile][2:]
+        payload = data[start : start + length]
+        return call("read", payload=payload, height=height, width=width)["latents"]
+
+    canvas = _Canvas(_hull(header["coded"][tiles]))
+    for tile, latents in zip(tiles, _in_parallel(work, tiles, steps)):
+        canvas.paste(latents, header["coded"][tile])
+    return canvas
+
+
+def _synthesised(call, latents, seen, core, quality, grayscale, frame=(0, 0, 0, 0)):
+    part = _cut(latents, _relative(seen, frame))
+    box = _relative(core, STRIDE * seen)
+    with _TRANSFORM:
+        return call("synthesise", latents=part, quality=quality, grayscale=grayscale, box=box)[
+            "image"
+        ]
+
+
+class _Steps:
+    """Counts what is done and tells it."""
+
+    def __init__(self, total, progress):
+        self.total, self._done, self._progress = total, 0, progress
+
+    def add(self):
+        self._done += 1
+        if self._progress:
+            self._progress(self._done, self.total)
+
+
+class _Canvas:
+    """A part of a larger array, filled by pieces that may reach beyond it."""
+
+    def __init__(self, box):
+        self.box, self.array = np.array(box), None
+
+    def paste(self, piece, box):
+        """Puts in what of `piece`, which fills `box`, belongs here."""
+        if self.array is None:
+            # without touching the memory: a forged file may claim much and hold nothing
+            self.array = np.zeros([*self.box[2:], piece.shape[2]], piece.dtype)
+        start = np.maximum(self.box[:2], box[:2])
+        end = np.minimum(self.box[:2] + self.box[2:], box[:2] + box[2:])
+        common = np.concatenate([start, end - start])
+        _cut(self.array, _relative(common, self.box))[...] = _cut(piece, _relative(common, box))
+
+
+def _in_parallel(work, items, steps):
+    """Yields `work(item)` of each item, in order, as cores get free."""
+    pool = concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, len(items)))
+    try:
+        for result in pool.map(work, items):
+            steps.add()
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cut(array, box):
+    top, left, height, width = box
+    return array[top : top + height, left : left + width]
+
+
+def _relative(box, frame):
+    """A box as it lies inside of another one."""
+    return np.concatenate([box[:2] - np.asarray(frame[:2], np.int32), box[2:]])
+
+
+def _hull(boxes):
+    """The smallest box around some."""
+    start, end = boxes[:, :2].min(0), (boxes[:, :2] + boxes[:, 2:]).max(0)
+    return np.concatenate([start, end - start])
+
+
+def _touching(boxes, box):
+    """Indices of the boxes that have something in common with `box`."""
+    after = boxes[:, :2] + boxes[:, 2:] > box[:2]
+    before = boxes[:, :2] < np.asarray(box[:2]) + box[2:]
+    return np.flatnonzero((after & before).all(1))
