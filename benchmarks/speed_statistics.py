@@ -10,7 +10,7 @@ HEIGHT, WIDTH = 512, 768
 def image():
     """uint8 `[512, 768, 3]`, noise whose spectrum falls with the frequency as photographs' do."""
     rows, columns = np.fft.fftfreq(HEIGHT)[:, None], np.fft.fftfreq(WIDTH)
-    fall = 1 / np.maximum(np.hypot(rows, columns), 1 / WIDTH)
+    fall = np.maximum(np.hypot(rows, columns), 1 / WIDTH) ** -1.25
     random = np.random.default_rng(0)
     waves = np.fft.fft2(random.standard_normal([3, HEIGHT, WIDTH])) * fall
     planes = np.fft.ifft2(waves).real
