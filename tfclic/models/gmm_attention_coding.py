@@ -13,6 +13,8 @@ HYPER_STRIDE = 4  # latents per hyper latent, each way
 # suits the other layers they would lose 0.2 % of the rate.
 HYPER_ACTIVATION_BITS = 8
 LATENT_LIMIT = 256
+# where latents are known: enough that elements, not operations, take the time
+WAVEFRONTS_TOGETHER = 32
 TOO_SHORT = "The image is too large for so few bytes."
 NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
 
@@ -184,7 +186,8 @@ class GmmAttentionCoding(tf.Module):
                 found = self.parameters(tf.gather(features, chosen), latents, neighbours, kernels)
             return im.distribution_of_rows(found, self.mixtures, table)
 
-        state, latents = wavefront.traverse(coder, state, latents, distribution_at, order)
+        together = WAVEFRONTS_TOGETHER if known else 1
+        state, latents = wavefront.traverse(coder, state, latents, distribution_at, order, together)
         return coder.finish(state), latents
 
     def _code_hyper(self, coder, state, hyper_latents):
