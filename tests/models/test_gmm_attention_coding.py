@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic.entropy import wavefront
+from tfclic.models import gmm_attention_coding
 from tfclic.models.gmm_attention_coding import HYPER_LIMIT
 
 
@@ -71,6 +72,14 @@ def test_parameters_do_not_depend_on_what_is_not_decoded_yet(coding):
     one = slice(rank, rank + 1)
     a, b = (coding.parameters(features[one], x, order.neighbours[one]) for x in (known, garbled))
     np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_wavefronts_taken_together_give_the_same_string(coding, monkeypatch, together):
+    latents, hyper = random_latents(8, 12)
+    monkeypatch.setattr(gmm_attention_coding, "WAVEFRONTS_TOGETHER", together)
+    string = tf.function(coding.compress)(hyper, latents)
+    assert string == coding.compress_(hyper, latents)
 
 
 def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):

@@ -3,7 +3,8 @@
 Whatever walks latents asks a coder for each group of binary decisions or table symbols. The coder's
 state is a tensor that goes in and comes out, so that the walk can be a `tf.while_loop`.
 
-- `decide(state, probability, truth) -> (state, outcome)`: binary decisions `[n]`.
+- `decide(state, probability, truth, element) -> (state, outcome)`: binary decisions `[n]`, each
+  about one of the elements coded together (by number, ascending).
 - `symbols(state, row, value) -> (state, value)`: integers `[n]` by rows of a table.
 - `exhausted(state)`: whether a decoder has read more than its string can hold, so that going on
   makes no sense.
@@ -77,7 +78,7 @@ class RangeEncoder:
         """A fresh state."""
         return tfc.create_range_encoder([], self.lookup)
 
-    def decide(self, state, probability, truth):
+    def decide(self, state, probability, truth, element=None):
         """Encodes bools `truth` `[n]`, P(true) = `probability` / 4096 (int32 `[n]`)."""
         value = tf.cast(truth, tf.int32)
         return tfc.entropy_encode_index(state, probability - 1, value), truth
@@ -93,6 +94,37 @@ class RangeEncoder:
     def exhausted(self, state):
         """Never."""
         return tf.constant(False)
+
+
+class Postponed:
+    """Encodes several groups of elements, whose decisions are taken together, one after the other.
+
+    Decisions come as the first of all elements, the second of those still open, and so on; the
+    decoder, which knows one group at a time, wants all of one group's first. So they are kept until
+    `encode`.
+
+    Args:
+      group: int32 `[E]`, ascending, the group of each element.
+    """
+
+    def __init__(self, group):
+        self.group = group
+
+    def start(self):
+        """No decisions yet: int32 `[3, 0]`."""
+        return tf.zeros([3, 0], tf.int32)
+
+    def decide(self, state, probability, truth, element):
+        """Keeps decisions, int32 `[3, n]`: probability, truth, group."""
+        rows = [probability, tf.cast(truth, tf.int32), tf.gather(self.group, element)]
+        return tf.concat([state, tf.stack(rows)], 1), truth
+
+    def encode(self, encoder, state, decisions):
+        """Gives the `decisions` kept to another coder, in order; returns its state."""
+        order = tf.argsort(decisions[2], stable=True)
+        probability, truth, element = tf.unstack(tf.gather(decisions, order, axis=1))
+        state, _ = encoder.decide(state, probability, truth > 0, element)
+        return state
 
 
 class RangeDecoder:
@@ -119,7 +151,7 @@ class RangeDecoder:
         """A fresh state, before the first symbol."""
         return tfc.create_range_decoder(self.string, self.lookup), tf.zeros([], tf.int64)
 
-    def decide(self, state, probability, truth):
+    def decide(self, state, probability, truth, element=None):
         """Decodes decisions, bool `[n]`."""
         handle, cost = state
         handle, value = tfc.entropy_decode_index(handle, probability - 1, tf.shape(truth), tf.int32)
@@ -155,7 +187,7 @@ class BitCounter:
         """Zero bits."""
         return tf.zeros([])
 
-    def decide(self, state, probability, truth):
+    def decide(self, state, probability, truth, element=None):
         """Adds the information content of `truth`."""
         share = tf.cast(probability, tf.float32) / (1 << DECISION_BITS)
         nats = -tf.reduce_sum(tf.math.log(tf.where(truth, share, 1 - share)))

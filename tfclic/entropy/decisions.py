@@ -42,7 +42,8 @@ def code(coder, state, dist, truth):
     """
     below, above = im.cumulative(dist, dist.centre), im.cumulative(dist, dist.centre + 1)
     probability = _probability(above - below, dist.total)
-    state, at_centre = coder.decide(state, probability, tf.equal(truth, dist.centre))
+    every = tf.range(tf.size(truth))
+    state, at_centre = coder.decide(state, probability, tf.equal(truth, dist.centre), every)
 
     open_ = tf.cast(tf.where(~at_centre)[:, 0], tf.int32)
     scalars = tf.stack([dist.centre, below, above, dist.total, dist.spread, truth])
@@ -50,7 +51,7 @@ def code(coder, state, dist, truth):
     scalars, shapes = tf.split(tf.gather(shapes, open_, axis=1), [6, 3 * dist.means.shape[0]])
     centre, below, above, whole, spread, truth = tf.unstack(scalars)
     probability = _probability(whole - above, whole - above + below)
-    state, rising = coder.decide(state, probability, truth > centre)
+    state, rising = coder.decide(state, probability, truth > centre, open_)
     fields = dict(
         element=open_,
         low=tf.where(rising, centre + 1, 0),
@@ -107,7 +108,7 @@ def _narrow(coder, state, matrix, table):
     threshold = tf.maximum(tf.minimum(threshold, high - 1), low + 1)
     mass = im.inner_mass(weights, means, reciprocals, table, threshold)
     probability = _probability(mass_high - mass, mass_high - mass_low)
-    state, upper = coder.decide(state, probability, truth >= threshold)
+    state, upper = coder.decide(state, probability, truth >= threshold, element)
     fields = dict(
         element=element,
         low=tf.where(upper, threshold, low),

@@ -13,7 +13,7 @@ import collections
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import compilation, decisions, fixed_point, mixture
+from tfclic.entropy import coders, compilation, decisions, fixed_point, mixture
 
 Order = collections.namedtuple("Order", "raster rank neighbours starts")
 Order.__doc__ = """The order in which P positions are coded, int32.
@@ -65,7 +65,7 @@ def arrange(latents, order):
     return tf.pad(flat, [[0, 1], [0, 0]])
 
 
-def traverse(coder, state, latents, distribution_at, order):
+def traverse(coder, state, latents, distribution_at, order, together=1):
     """Codes latents, wavefront by wavefront.
 
     Args:
@@ -76,6 +76,8 @@ def traverse(coder, state, latents, distribution_at, order):
         is float32 `[P + 1, C]`, `arrange`d latents, where those that are not decoded yet hold
         anything; `chosen` is int32 `[n]`, ranks.
       order: the `Order` of `latents`.
+      together: how many wavefronts to take at once, where latents are known: faster, and the string
+        is the same.
 
     Returns:
       `(state, latents)`, the latents as coded; where the coder is exhausted, it stops early.
@@ -84,12 +86,19 @@ def traverse(coder, state, latents, distribution_at, order):
 
     @compilation.uncompiled
     def body(step, state, known):
-        chosen = tf.range(order.starts[step], order.starts[step + 1])
+        following = tf.minimum(step + together, count)
+        chosen = tf.range(order.starts[step], order.starts[following])
         dist = distribution_at(known, chosen)
-        symbols = tf.cast(tf.gather(known, chosen), tf.int32) - mixture.LATENT_MIN
-        state, symbols = decisions.code(coder, state, dist, tf.reshape(symbols, [-1]))
+        symbols = tf.reshape(tf.cast(tf.gather(known, chosen), tf.int32), [-1]) - mixture.LATENT_MIN
+        if together > 1:
+            group = tf.searchsorted(order.starts, tf.repeat(chosen, channels), side="right")
+            postponed = coders.Postponed(group)
+            kept, _ = decisions.code(postponed, postponed.start(), dist, symbols)
+            return following, postponed.encode(coder, state, kept), known
+        state, symbols = decisions.code(coder, state, dist, symbols)
         values = tf.cast(tf.reshape(symbols, [-1, channels]) + mixture.LATENT_MIN, tf.float32)
-        return step + 1, state, tf.tensor_scatter_nd_update(known, chosen[:, None], values)
+        known = tf.tensor_scatter_nd_update(known, chosen[:, None], values)
+        return following, state, known
 
     @compilation.uncompiled
     def unfinished(step, state, _):

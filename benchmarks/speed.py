@@ -1,0 +1,176 @@
+"""Seconds to code one 768x512 image, against CompressAI on the same machine in the same run.
+
+    python benchmarks/speed.py [--small PATH] [--rounds 5] [--json FILE]
+
+All programs take turns, one encoding and one decoding each, arrays in and out; medians count, after
+one round to warm up. Weights are random, but latents and their probabilities are like those of
+trained models, so that every model but gmm_attention_small comes to about 0.5 bpp. Last, the parts
+of tfclic's seconds. CompressAI gets an environment of its own on the first run, which needs the
+network.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import peers
+import speed_statistics as made
+
+HERE = pathlib.Path(__file__).resolve().parent
+OURS = "tfclic"
+PARTS = {
+    "analysis": "analyse",
+    "hyper analysis": "quantise",
+    "networks and writing": "write",
+    "reading and networks": "read",
+    "synthesis": "synthesise",
+}
+
+
+class Side:
+    """A process that codes the image once per line."""
+
+    def __init__(self, python, script, verbose, **options):
+        environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._process = subprocess.Popen(
+            [str(python), str(HERE / script), json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if verbose else subprocess.DEVNULL,
+            env=environment,
+            text=True,
+        )
+
+    def answer(self):
+        """The process' next line, from JSON.
+
+        Raises:
+          RuntimeError: it has ended.
+        """
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(self._process.args)} failed; --verbose tells more.")
+        return json.loads(line)
+
+    def turn(self):
+        """Codes once; returns what the process tells."""
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def close(self):
+        self._process.communicate()
+
+
+def start(args, folder):
+    """Starts all sides: a dict from (model, N, program) to `Side`."""
+    sides, python = {}, None if args.no_peer else peers.compressai_python(args.peer_env)
+
+    def theirs(name, width):
+        return Side(python, "speed_compressai.py", args.verbose, name=name, width=width)
+
+    for width in args.widths:
+        maker = Side(sys.executable, "speed_ours.py", args.verbose, width=width, folder=folder)
+        path = maker.answer()
+        maker.close()
+        sides["gmm_attention", width, OURS] = Side(
+            sys.executable, "speed_ours.py", args.verbose, model=path
+        )
+        if python:
+            sides["cheng2020-attn", width, "CompressAI"] = theirs("cheng2020-attn", width)
+            name = "bmshj2018-hyperprior"
+            sides[name, width, "CompressAI"] = theirs(name, width)
+    small = Side(sys.executable, "speed_ours.py", args.verbose, model=args.small)
+    sides["gmm_attention_small", "", OURS] = small
+    return sides
+
+
+def measure(sides, rounds):
+    """Lets all sides take turns; a dict from their keys to a list of answers.
+
+    Raises:
+      RuntimeError: a process fails, or a made model's files have another size than wanted.
+    """
+    found = {key: [] for key in sides}
+    for number in range(rounds + 1):
+        for key, side in sides.items():
+            result = side.turn()
+            if not made.BPP[0] <= result["bpp"] <= made.BPP[1]:
+                raise RuntimeError(f"{key} comes to {result['bpp']:.2f} bpp.")
+            if number:
+                found[key].append(result)
+        print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
+    return found
+
+
+def medians(results, name):
+    """Median seconds, on the clock and the processor's, of one figure of the answers."""
+    return [statistics.median(result[name][i] for result in results) for i in (0, 1)]
+
+
+def show(found):
+    """Prints the table of totals, and that of parts."""
+    print("| model | N | program | bpp | encode s | decode s | CPU s | times as fast |")
+    print("|---|---|---|---|---|---|---|---|")
+    for (model, width, program), results in found.items():
+        encode, decode = medians(results, "encode"), medians(results, "decode")
+        figures = f"{encode[0]:.2f} | {decode[0]:.2f} | {encode[1]:.2f}, {decode[1]:.2f}"
+        peer = found.get(("cheng2020-attn", width or 192, "CompressAI"))
+        ratio = ""
+        if peer:
+            times = zip((medians(peer, name) for name in ("encode", "decode")), (encode, decode))
+            ratio = ", ".join(f"{theirs[0] / own[0]:.1f}" for theirs, own in times)
+        bpp = results[0]["bpp"]
+        print(f"| {model} | {width} | {program} | {bpp:.2f} | {figures} | {ratio} |")
+    ours = {key: results for key, results in found.items() if key[2] == OURS}
+    print("\n| part | " + " | ".join(f"{model} {width}" for model, width, _ in ours) + " |")
+    print("|---" * (len(ours) + 1) + "|")
+    for title, function in PARTS.items():
+        cells = []
+        for results in ours.values():
+            wall, cpu = medians([result["parts"] for result in results], function)
+            cells.append(f"{wall:.2f} ({cpu:.2f})")
+        print(f"| {title} | " + " | ".join(cells) + " |")
+
+
+def make_parser():
+    """The program's argparse parser."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("--rounds", type=int, default=5, help="turns that count")
+    parser.add_argument(
+        "--widths", type=lambda text: [int(n) for n in text.split(",")], default=[128, 192]
+    )
+    parser.add_argument(
+        "--small", default="gmm_attention_small", help="name or path of a trained small model"
+    )
+    parser.add_argument("--no-peer", action="store_true", help="leave CompressAI out")
+    parser.add_argument("--peer-env", metavar="DIR", help="where its environment is kept")
+    parser.add_argument("--json", metavar="FILE", help="write all answers there too")
+    parser.add_argument("--verbose", action="store_true", help="show what the processes say")
+    return parser
+
+
+def main():
+    """Runs the benchmark."""
+    args = make_parser().parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        sides = start(args, folder)
+        try:
+            found = measure(sides, args.rounds)
+        finally:
+            for side in sides.values():
+                side.close()
+    show(found)
+    if args.json:
+        content = [{"key": key, "results": results} for key, results in found.items()]
+        pathlib.Path(args.json).write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

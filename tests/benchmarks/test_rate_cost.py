@@ -1,0 +1,40 @@
+"""The benchmark of what exactness costs counts the same latents three ways."""
+
+import importlib.util
+import pathlib
+
+import pytest
+from PIL import Image
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "rate_cost.py"
+
+
+@pytest.fixture(scope="module")
+def rate_cost():
+    spec = importlib.util.spec_from_file_location("rate_cost", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_three_counts_agree(rate_cost, codec, make_pixels, tmp_path):
+    Image.fromarray(make_pixels(100, 130)).save(tmp_path / "photo.png")
+    Image.fromarray(make_pixels(64, 64, 1)[..., 0]).save(tmp_path / "gray.png")
+    paths = [tmp_path / name for name in ("gray.png", "photo.png")]
+    found = rate_cost.measure(rate_cost.Counter(codec), paths, 50.0)
+    assert found["photo.png"]["pixels"] == 13000
+    for counts in found.values():
+        assert counts["exact"] == pytest.approx(counts["float"], rel=0.02)
+        assert counts["file"] == pytest.approx(counts["exact"], rel=0.02, abs=8 * 24)
+
+
+def test_summary_names_the_worst(rate_cost):
+    images = {
+        "a": {"pixels": 1000, "float": 1000.0, "exact": 1010.0, "file": 1010.0},
+        "b": {"pixels": 2000, "float": 2000.0, "exact": 2000.0, "file": 2300.0},
+    }
+    figures = rate_cost.summary(images)
+    assert figures["float"] == 1 and figures["worst_cost"] == pytest.approx(1)
+    assert figures["cost"] == pytest.approx(0.5)
+    assert figures["worst_file"] == pytest.approx(15)
+    assert figures["outside"] == 1  # 300 bits are more than 0.5 % and 24 bytes
