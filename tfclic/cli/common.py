@@ -160,13 +160,16 @@ def tiles_bar(path):
     """Yields a `progress` for `tfclic.codec.runtime.Codec`: a bar, if stderr is a terminal.
 
     Args:
-      path: of the file, to be shown. An image in one piece has no bar.
+      path: of the file, to be shown. An image in one piece, which has two steps at most, has no
+        bar.
     """
     from tqdm import tqdm
 
     bar = tqdm(desc=os.path.basename(path), unit="tile", leave=False, disable=None, delay=0.5)
 
     def progress(done, total):
+        if total <= 2:
+            return
         if done <= bar.n or bar.total != total:
             # the next pass over the image
             bar.reset(total)
