@@ -100,9 +100,9 @@ def main():
     # for decompressing, which finds models by their fingerprints
     os.environ["TFCLIC_MODELS"] = str(model.parents[1])
     sides = [tuple(map(int, side.split("x"))) for side in args.sides.split(",")]
-    compare_with_one_piece(paths, model)
-    print()
+    # first: a process is never told a smaller peak of memory than its parent's was
     measure_processes(paths, sides, model, args.quality)
+    compare_with_one_piece(paths, model)
     return 0
 
 
