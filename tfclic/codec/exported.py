@@ -114,14 +114,9 @@ class ExportedCodec(tf.Module):
         self.fingerprint = _fingerprint(self.variables)
         self._parts = self._transforms(codec, lambda: substituted(transforms, stored))
         self._parts.update(self._coding(codec.config))
-        # traced here: while a model is saved, each would trace the shared parts once more
-        self.compress = tf.function(
-            self._compress, [IMAGE, QUALITY], autograph=False
-        ).get_concrete_function()
-        self.decompress = tf.function(
-            self._decompress, [DATA], autograph=False
-        ).get_concrete_function()
-        self.info = tf.function(opening.info, [DATA]).get_concrete_function()
+        self.compress = _traced(IMAGE, QUALITY)(self._compress)
+        self.decompress = _traced(DATA)(self._decompress)
+        self.info = _traced(DATA, autograph=True)(opening.info)
 
     def _transforms(self, codec, weights):
         coding, channels = self.coding, codec.config.latent_channels
@@ -287,8 +282,17 @@ class ExportedCodec(tf.Module):
         }
 
 
-def _traced(*specs):
-    return lambda function: tf.function(function, specs, autograph=False)
+def _traced(*specs, autograph=False):
+    """Traces a function at once, for `specs`, so that whoever calls it calls the same trace.
+
+    A tf.function would be traced once more inside of others, and every process that runs a part of
+    the SavedModel would read all of it twice.
+    """
+
+    def trace(function):
+        return tf.function(function, specs, autograph=autograph).get_concrete_function()
+
+    return trace
 
 
 def _ends(boxes):
