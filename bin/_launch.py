@@ -23,16 +23,24 @@ EXTRAS = {
     "evaluate": "eval",
     "test": "dev",
 }
+EVALUATION = (
+    "bjontegaard",
+    "flip_evaluator",
+    "imagecodecs",
+    "jinja2",
+    "matplotlib",
+    "pillow_heif",
+    "plotly",
+)
 # One module each is enough to tell whether an extra of setup.cfg was installed.
 MARKS = {
     "": ("tfclic", "tensorflow", "tensorflow_compression"),
     "train": ("ml_collections",),
-    "eval": ("bjontegaard", "matplotlib"),
+    "eval": EVALUATION,
     "portable": ("jax",),
     "dev": (
+        *EVALUATION,
         "ml_collections",
-        "bjontegaard",
-        "matplotlib",
         "jax",
         "pytest",
         "xdist",

@@ -1,12 +1,15 @@
 """bin/evaluate, over the toy model."""
 
+import base64
+import io
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tfclic.cli import common, evaluate
+from tfclic.cli import common, evaluate, evaluate_tables
 from tfclic.evaluation.evaluate import Verification
 
 
@@ -15,10 +18,12 @@ def run(toy_folder, folder):
     """Function that runs the program on `folder` with the toy model; returns its exit status."""
 
     def run(*words):
-        words = ["--model=toy", f"--images={folder}", *map(str, words)]
+        words = [f"--images={folder}", "--jobs=1", *map(str, words)]
+        words += [] if "--model" in words else ["--model=toy"]
         args = evaluate.make_parser().parse_intermixed_args(words)
         return common.guarded(evaluate.evaluate, args, "evaluate")
 
+    run.folder = folder
     return run
 
 
@@ -33,22 +38,20 @@ def folder(tmp_path, make_pixels):
     return folder
 
 
-def test_images_and_averages_are_printed(run, capsys):
+def test_averages_are_printed(run, capsys):
     assert run("--qualities=0,100") == 0
     told = capsys.readouterr()
     rows = [line.split()[:2] for line in told.out.splitlines()[1:]]
-    names = ["a.png", "a.png", "b.png", "b.png", "average", "average"]
-    assert rows == [list(row) for row in zip(names, ["0", "100"] * 3)]
+    assert rows == [["toy/1", "0"], ["toy/1", "100"]]
     assert told.err == ""
 
 
-def test_the_json_has_one_entry_per_quality(run, tmp_path, folder, toy_codec):
-    path = tmp_path / "curve.json"
-    assert run("--qualities=0,50,100", "--json", path) == 0
-    content = json.loads(path.read_text())
+def test_the_curve_has_one_entry_per_quality(run, tmp_path, folder, toy_codec):
+    assert run("--qualities=0,50,100", "--output", tmp_path / "out", "--gallery=0") == 0
+    content = json.loads((tmp_path / "out" / "toy-1.json").read_text())
     results = content["results"]
     assert results["quality"] == [0, 50, 100]
-    for name in ("bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time"):
+    for name in ("bpp", "psnr-rgb", "ms-ssim-rgb", "flip", "encoding_time", "decoding_time"):
         assert len(results[name]) == 3
     sizes = []
     for name in ("a.png", "b.png"):
@@ -61,12 +64,46 @@ def test_the_json_has_one_entry_per_quality(run, tmp_path, folder, toy_codec):
     assert set(content["images"]) == {"a.png", "b.png"}
 
 
+def test_two_processes_make_the_whole_report(run, tmp_path, capsys):
+    output = tmp_path / "out"
+    words = "--qualities=0,20,25", "--codec=jpeg,jxl", "--anchor=jpeg", "--curve=vtm"
+    assert run(*words, "--output", output, "--jobs=2") == 0
+    told = capsys.readouterr().out
+    assert "against JPEG" in told and "VTM, on kodak" in told
+    files = [path.name for path in (output / "files" / "jpeg").iterdir()]
+    assert len(files) == 22 and "a-5.jpg" in files and "b-equal.jpg" in files
+    page = (output / "report.html").read_text()
+    gallery = json.loads(re.search("^const gallery = (.*);$", page, re.MULTILINE)[1])
+    assert [image["name"] for image in gallery] == ["a.png", "b.png"]
+    titles = [version["title"] for version in gallery[0]["versions"]]
+    assert titles == ["original", "toy/1", "JPEG", "JPEG XL"]
+    for version in gallery[0]["versions"]:
+        kind, data = version["source"].split(";base64,")
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            assert image.size == (30, 20)
+    original = gallery[0]["versions"][0]["source"].split(",")[1]
+    with Image.open(io.BytesIO(base64.b64decode(original))) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(Image.open(run.folder / "a.png")))
+    # nothing is fetched
+    assert not re.search(r"<(script|link|img)[^>]*\b(src|href)=", page)
+    measured = (output / "measurements.jsonl").stat().st_size
+    assert run(*words, "--output", output, "--jobs=2") == 0
+    assert (output / "measurements.jsonl").stat().st_size == measured
+
+
+def test_the_card_gets_the_averages(run, export_toy, tmp_path, monkeypatch):
+    model = export_toy(tmp_path / "own")
+    assert run("--model", model, "--qualities=0", "--card") == 0
+    results = json.loads((model / "model_card.json").read_text())["results"]["images"]
+    assert results["quality"] == [0] and results["bpp"][0] > 0
+
+
 def test_an_unreadable_image_is_left_out_and_told(run, folder, capsys):
     (folder / "c.png").write_bytes(b"damaged")
     assert run("--qualities=0") == 3
     told = capsys.readouterr()
     assert "c.png is not an image" in told.err
-    assert "average" in told.out
+    assert "toy/1" in told.out
 
 
 def test_files_are_verified_against_the_encoder(run, capsys):
@@ -86,7 +123,7 @@ def test_files_are_verified_against_the_encoder(run, capsys):
 )
 def test_the_verdict_names_the_worst(change, line):
     good = Verification(0, 1034, 1000.0, 0.01)
-    told = "\n".join(evaluate.verdict([good, good._replace(**change), good]))
+    told = "\n".join(evaluate_tables.verdict([good, good._replace(**change), good]))
     assert line in told
     assert told.count("FAIL") == 1 and told.count("pass") == 2
 
@@ -99,14 +136,23 @@ def test_a_failed_verification_exits_with_1(run, monkeypatch):
 
 
 def test_the_curve_is_compared_with_an_anchor(run, tmp_path, capsys):
-    pytest.importorskip("bjontegaard")
     anchor = tmp_path / "other.json"
     anchor.write_text(json.dumps({"results": {"bpp": [0.1, 0.5], "psnr-rgb": [10, 60]}}))
     assert run("--qualities=0,100", "--anchor", anchor) == 0
-    assert "BD-rate against other: none" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "against other, on unknown images" in told
+    # one of its two points is lossless
+    assert told.splitlines()[-1].split() == ["toy/1", "-", "-"]
     anchor.write_text("{}")
     assert run("--anchor", anchor) == 2
     assert "is not a rate-distortion curve" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--codec=gif"], ["--jobs=0"], ["--gallery=-1"]])
+def test_wrong_words_exit_with_2(run, words):
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+    assert caught.value.code == 2
 
 
 def test_a_folder_without_images_is_refused(run, folder):

@@ -7,8 +7,6 @@ import pytest
 
 from tfclic.evaluation import metrics
 
-CURVE = {"bpp": [0.2, 0.4, 0.8, 1.6], "psnr-rgb": [26.0, 29.0, 32.0, 35.0]}
-
 
 def test_psnr_is_that_of_the_mean_square_error():
     zeros = np.zeros([4, 5, 3], np.uint8)
@@ -35,24 +33,13 @@ def test_ms_ssim_is_not_defined_for_small_images(make_pixels):
     assert metrics.ms_ssim(pixels, pixels) is None
 
 
-def test_bd_rate_of_half_the_bits_is_minus_50_percent():
-    pytest.importorskip("bjontegaard")
-    half = {"bpp": [rate / 2 for rate in CURVE["bpp"]], "psnr-rgb": CURVE["psnr-rgb"]}
-    percent, lowest, highest = metrics.bd_rate(CURVE, half)
-    assert percent == pytest.approx(-50)
-    assert (lowest, highest) == (26, 35)
+def test_flip_is_0_for_equal_images_and_grows_with_the_difference(make_pixels):
+    pixels = make_pixels(40, 50)
+    found = [metrics.flip(pixels, np.clip(pixels.astype(int) + d, 0, 255)) for d in (0, 5, 40)]
+    assert found[0] == 0
+    assert 0 < found[1] < found[2] < 1
 
 
-def test_bd_rate_is_over_the_overlap_in_any_order_of_points():
-    pytest.importorskip("bjontegaard")
-    curve = {"bpp": [3.2, 0.8, math.inf], "psnr-rgb": [38.0, 32.0, None]}
-    percent, lowest, highest = metrics.bd_rate(CURVE, curve)
-    assert percent == pytest.approx(0, abs=1e-9)
-    assert (lowest, highest) == (32, 35)
-
-
-def test_bd_rate_without_overlap_is_none():
-    pytest.importorskip("bjontegaard")
-    above = {"bpp": [1.0, 2.0], "psnr-rgb": [40.0, 42.0]}
-    assert metrics.bd_rate(CURVE, above)[0] is None
-    assert metrics.bd_rate(CURVE, {"bpp": [1.0], "psnr-rgb": [30.0]})[0] is None
+def test_decibels_of_a_similarity():
+    assert metrics.decibels(0.9) == pytest.approx(10)
+    assert metrics.decibels(1) == math.inf

@@ -1,109 +1,248 @@
-"""bin/evaluate: rate and distortion of a model on a folder of images, from real files."""
+"""bin/evaluate: rate and distortion of codecs on a folder of images, from real files."""
 
 import argparse
-import json
+import contextlib
 import os
-import pathlib
+import tempfile
+from typing import NamedTuple
 
 from tfclic import errors
-from tfclic.cli import common, outputs
-from tfclic.codec import catalog, images, runtime
+from tfclic.cli import common, evaluate_tables
+from tfclic.codec import catalog, runtime
 
 DETAILS = """\
 examples:
-  evaluate --images kodak --json small.json
+  evaluate --images kodak
+  evaluate --images kodak --codec jpeg,webp,jxl --anchor vtm --output measured
+  evaluate --images kodak --model small --model large/3 --codec all --curve all --output measured
   evaluate --images kodak --qualities 0,25,50,75,100 --verify
-  evaluate --images kodak --anchor jpeg.json
 
-Prints bits per pixel, PSNR (dB), MS-SSIM and seconds for each image, and their means over them.
---verify also checks, for each file, that the decoded latents are the encoder's, that its size is
-within 1 % + 24 bytes of the model's own estimate, and that the decoded PSNR is within 0.01 dB of
-the encoder's; it exits with 1 if one of these fails.
+Compresses every image with every codec at several settings, and prints bits per pixel, PSNR (dB),
+MS-SSIM, FLIP and seconds, averaged over the images, and the difference to each --anchor. With
+--output, DIR gets the files, a curve as CODEC.json for each codec, and report.html, which needs
+nothing else; what DIR has already is not measured again, so that a run that was stopped goes on.
+
+Several processes share the machine, and their seconds are longer: --jobs 1 for seconds that count.
+
+--verify also checks, for each file of a model, that the decoded latents are the encoder's, that its
+size is within 1 % + 24 bytes of the model's own estimate, and that the decoded PSNR is within
+0.01 dB of the encoder's; it exits with 1 if one of these fails.
 """
-_ROW = "{:<24} {:>7} {:>8} {:>8} {:>8} {:>9} {:>9}"
 
 
 def make_parser():
-    parser = common.parser("evaluate", "Measures a model on a folder of images.", DETAILS)
-    parser.add_argument(
-        "--model", metavar="NAME|PATH", default=runtime.DEFAULT_MODEL, help="default: %(default)s"
-    )
+    from tfclic.evaluation import codecs
+
+    parser = common.parser("evaluate", "Measures codecs on a folder of images.", DETAILS)
     parser.add_argument("--images", metavar="FOLDER", required=True, help="folder of image files")
     parser.add_argument(
-        "--qualities", metavar="Q,Q,...", type=_qualities, default="0,20,40,60,80,100",
-        help="0..100 each; default: %(default)s",
+        "--model", metavar="NAME|PATH", action="append", default=[],
+        help=f"may be repeated; default: {runtime.DEFAULT_MODEL}, unless there is a --codec",
     )  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="write the curve to this file (replaced)")
     parser.add_argument(
-        "--card", action="store_true", help="put the averages into the model's card"
+        "--codec", metavar="NAME,...", type=_peers, default=[],
+        help=f"others: {', '.join(codecs.PEERS)}, or all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--curve", metavar="NAME|FILE,...", type=_words, default=[],
+        help="published curves, or those of an earlier run, to show beside; all: those of Kodak",
+    )  # fmt: skip
+    parser.add_argument(
+        "--anchor", metavar="NAME|FILE", action="append", default=[],
+        help="what to compare with: a codec, a model or a curve; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--qualities", metavar="Q,Q,...", type=_qualities, default="0,20,40,60,80,100",
+        help="of models, 0..100 each; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument("--output", metavar="DIR", help="keep files, curves and a report there")
+    parser.add_argument(
+        "--jobs", metavar="N", type=_positive, default=None, help="processes; default: one per core"
+    )
+    parser.add_argument(
+        "--gallery", metavar="N", type=_count, default=None,
+        help="how many images the report shows, 0 for none; default: all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--card", action="store_true", help="put the averages into the models' cards"
     )
     parser.add_argument("--verify", action="store_true", help="check files against the encoder")
-    parser.add_argument(
-        "--anchor", metavar="FILE", action="append", default=[],
-        help="print the BD-rate against the curve in this JSON file; may be repeated",
-    )  # fmt: skip
     return parser
 
 
 def evaluate(args):
     """Does what the parsed arguments say; returns the exit status."""
+    from tfclic.evaluation import campaign, codecs, report
+
     paths = image_paths(args.images)
-    anchors = [(path, _read_curve(path)) for path in args.anchor]
-    if args.json:
-        outputs.check(args.json, paths + args.anchor, force=True)
-    codec = runtime.load(args.model)
-    by_image, checks, status = _measure_all(codec, paths, args.qualities, args.verify)
-    if not by_image:
-        return status
-
-    from tfclic.evaluation import evaluate as measuring
-
-    content = measuring.to_json(codec, _folder_name(args.images), args.qualities, by_image)
-    for quality, levels in zip(args.qualities, zip(*by_image.values())):
-        print(_row("average", quality, measuring.average(levels)))
-    for path, curve in anchors:
-        print(_bd_rate_line(path, curve, content["results"]))
-    if args.json:
-        outputs.write(args.json, (json.dumps(content, indent=1) + "\n").encode(), force=True)
-    if args.card:
-        catalog.write_results(codec.model, content["meta"]["dataset"], content["results"])
-    if checks:
-        print("\n".join(verdict(checks)))
-        status = status or int(not all(check.passed for check in checks))
+    peers = list(codecs.PEERS) if "all" in args.codec else args.codec
+    models = args.model or ([] if peers else [runtime.DEFAULT_MODEL])
+    loaded = [codecs.load(source, tuple(args.qualities)) for source in _distinct(models, peers)]
+    dataset = _folder_name(args.images)
+    others = [_read(name, dataset) for name in _curve_names(args.curve)]
+    anchors = [_anchor(name, loaded, dataset) for name in args.anchor]
+    with contextlib.ExitStack() as stack:
+        folder = args.output or stack.enter_context(tempfile.TemporaryDirectory())
+        try:
+            store = stack.enter_context(campaign.Store(folder))
+        except OSError as error:
+            raise errors.UsageError(f"{folder} cannot be used: {error.strerror}.") from error
+        machine = _machine(args.jobs)
+        records, status = _measure(loaded, paths, store, args.verify, machine)
+        measured = [
+            campaign.curve(codec, dataset, records[codec.name], machine.threads)
+            for codec in loaded
+            if records[codec.name]
+        ]
+        if not measured:
+            return status
+        evaluate_tables.print_curves(measured)
+        anchors = [_measured_or(anchor, measured) for anchor in anchors]
+        tables = report.differences(anchors, [*measured, *others])
+        evaluate_tables.print_differences(tables)
+        if args.output:
+            shown = [*others, *(a for a in anchors if a not in [*measured, *others])]
+            found = _write(args, loaded, records, measured, shown, tables, store, machine)
+            status = max(status, found)
+        if args.card:
+            _write_cards(loaded, measured)
+    if args.verify:
+        checks = [campaign.verification(record) for record in campaign.each(records)]
+        checks = [check for check in checks if check]
+        if checks:
+            print("\n".join(evaluate_tables.verdict(checks)))
+            status = status or int(not all(check.passed for check in checks))
     return status
 
 
-def _measure_all(codec, paths, qualities, is_verifying):
-    """Returns (dict from name to `Measurement`s, list of `Verification`s, exit status)."""
+class _Machine(NamedTuple):
+    jobs: int
+    threads: int
+
+
+def _machine(jobs):
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jobs = jobs or cores
+    return _Machine(jobs, max(1, cores // jobs))
+
+
+def _measure(loaded, paths, store, is_verifying, machine):
+    """Returns (codec name -> image name -> records by rising setting, exit status)."""
+    from tfclic.evaluation import campaign
+
+    status, works = 0, []
+    for path in paths:
+        try:
+            digest = campaign.digest(path)
+        except errors.ImageError as error:
+            common.complain("evaluate", error)
+            status = error.exit_status
+            continue
+        for codec in loaded:
+            options = codec.source, codec.options, path, digest
+            works += [
+                campaign.Work(*options, setting, is_verifying=is_verifying)
+                for setting in codec.settings
+            ]
+    records, failed = _work(works, loaded, store, machine, "measuring")
+    complete = {
+        codec.name: {
+            os.path.basename(path): found
+            for path in paths
+            if len(found := [r for w, r in records if w.path == path and w.source == codec.source])
+            == len(codec.settings)
+        }
+        for codec in loaded
+    }
+    return complete, max(status, failed)
+
+
+def _work(works, loaded, store, machine, verb):
+    """Does pieces of work, with a bar: (list of (work, record), in order, and an exit status)."""
     from tqdm import tqdm
 
-    from tfclic.evaluation import evaluate as measuring
+    from tfclic.evaluation import campaign
 
-    by_image, checks, statuses = {}, [], [0]
-    print(_ROW.format("image", "quality", "bpp", "PSNR", "MS-SSIM", "encode s", "decode s"))
-    with tqdm(total=len(paths) * len(qualities), unit="file", leave=False, disable=None) as bar:
-        for path in paths:
-            try:
-                pixels = images.read(path).pixels
-            except errors.ImageError as error:
-                with tqdm.external_write_mode():
-                    common.complain("evaluate", error)
-                statuses.append(error.exit_status)
-                bar.update(len(qualities))
+    status, done, complaints = 0, {}, set()
+    total = len(works)
+    with tqdm(total=total, desc=verb, unit="file", leave=False, disable=None) as bar:
+        for work, record in campaign.run(works, loaded, store, *machine):
+            bar.update()
+            if not isinstance(record, errors.TfclicError):
+                done[work] = record
                 continue
-            if not by_image:
-                # The first call of each function does one-time work.
-                measuring.measure(codec, pixels, qualities[0])
-            name, levels = os.path.basename(path), []
-            for quality in qualities:
-                levels.append(measuring.measure(codec, pixels, quality))
-                if is_verifying:
-                    checks.append(measuring.verify(codec, pixels, quality))
+            status = max(status, record.exit_status)
+            if str(record) not in complaints:
+                complaints.add(str(record))
                 with tqdm.external_write_mode():
-                    print(_row(name, quality, levels[-1]), flush=True)
-                bar.update()
-            by_image[name] = levels
-    return by_image, checks, max(statuses)
+                    common.complain("evaluate", record)
+    return [(work, done[work]) for work in works if work in done], status
+
+
+def _write(args, loaded, records, measured, shown, tables, store, machine):
+    """Writes curves and report; returns an exit status."""
+    from tfclic.evaluation import campaign, curves, report
+
+    for curve in measured:
+        curves.write(curve, store.folder / f"{curve['name']}.json")
+    paths = image_paths(args.images)[: args.gallery]
+    works = campaign.equal_works(loaded, paths, records)
+    equal, status = _work(works, loaded, store, machine, "equal bits")
+    by_path = {}
+    for work, record in equal:
+        codec = next(codec for codec in loaded if codec.source == work.source)
+        version = codec, campaign.measurement(record), store.folder / record["file"]
+        by_path.setdefault(work.path, []).append(version)
+    gallery = [report.shown(path, versions) for path, versions in by_path.items()]
+    path = store.folder / "report.html"
+    dataset = _folder_name(args.images)
+    report.write(path, dataset, measured, shown, tables, gallery, machine)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    return status
+
+
+def _write_cards(loaded, measured):
+    from tfclic.evaluation import codecs
+
+    for codec in loaded:
+        for curve in measured:
+            if isinstance(codec, codecs.Model) and curve["name"] == codec.name:
+                results, dataset = curve["results"], curve["meta"]["dataset"]
+                catalog.write_results(codec.runtime.model, dataset, results)
+
+
+def _anchor(name, loaded, dataset):
+    """What an --anchor means: a codec that will be measured, or a curve."""
+    for codec in loaded:
+        if name in (codec.source, codec.name, codec.title):
+            return codec
+    return _read(name, dataset)
+
+
+def _read(name, dataset):
+    """A curve; its title says so if it is of other images."""
+    from tfclic.evaluation import curves
+
+    curve = curves.read(name)
+    of = curve["meta"].get("dataset", "unknown images")
+    same = of.casefold() == dataset.casefold()
+    return curve if same else {**curve, "title": f"{curve['title']}, on {of}"}
+
+
+def _measured_or(anchor, measured):
+    if isinstance(anchor, dict):
+        return anchor
+    return next((curve for curve in measured if curve["name"] == anchor.name), measured[0])
+
+
+def _curve_names(names):
+    from tfclic.evaluation import curves
+
+    return curves.stored() if "all" in names else names
+
+
+def _distinct(*lists):
+    return list(dict.fromkeys(word for words in lists for word in words))
 
 
 def image_paths(folder):
@@ -125,59 +264,48 @@ def image_paths(folder):
     return [os.path.join(folder, name) for name in names]
 
 
-def verdict(checks):
-    """Returns lines that say whether files and encoder agree, for a list of `Verification`s."""
-
-    def line(is_passed, text):
-        return f"{'pass' if is_passed else 'FAIL'}: {text}"
-
-    differing = max(check.latents_differ for check in checks)
-    size = max(checks, key=lambda check: check.size_excess)
-    sizes = f"{size.file_bytes:,} bytes, estimated {size.estimated_bytes:,.0f}"
-    gap = max(checks, key=lambda check: check.psnr_difference)
-    return [
-        f"{len(checks)} files checked against their encoder:",
-        line(not differing, f"decoded latents equal, at worst {differing:,} differ"),
-        line(size.size_agrees, f"size within 1 % + 24 bytes of the estimate, at worst {sizes}"),
-        line(gap.psnr_agrees, f"PSNR within 0.01 dB, at worst {gap.psnr_difference:.4f} dB off"),
-    ]
-
-
-def _row(name, quality, measured):
-    similarity = "-" if measured.ms_ssim is None else f"{measured.ms_ssim:.4f}"
-    times = f"{measured.encoding_time:.3f}", f"{measured.decoding_time:.3f}"
-    rate = f"{measured.bpp:.4f}", f"{measured.psnr:.3f}"
-    return _ROW.format(name, f"{quality:g}", *rate, similarity, *times)
-
-
-def _bd_rate_line(path, anchor, results):
-    from tfclic.evaluation import metrics
-
-    percent, lowest, highest = metrics.bd_rate(anchor, results)
-    name = pathlib.Path(path).stem
-    if percent is None:
-        return f"BD-rate against {name}: none, the curves share no range of PSNR"
-    return f"BD-rate against {name}: {percent:+.2f} % (PSNR {lowest:.2f} to {highest:.2f} dB)"
-
-
-def _read_curve(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            results = json.load(file)["results"]
-        return {name: [float(value) for value in results[name]] for name in ("bpp", "psnr-rgb")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise errors.UsageError(f"{path} is not a rate-distortion curve: {error}.") from error
-
-
 def _folder_name(folder):
     return os.path.basename(os.path.abspath(folder))
 
 
 def _qualities(text):
-    values = [common.quality(word) for word in text.split(",") if word.strip()]
+    values = [common.quality(word) for word in _words(text)]
     if not values:
         raise argparse.ArgumentTypeError("there are no numbers in it")
     return values
+
+
+def _words(text):
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _peers(text):
+    from tfclic.evaluation import codecs
+
+    words = _words(text)
+    unknown = [word for word in words if word not in (*codecs.PEERS, "all")]
+    if unknown:
+        known = ", ".join(codecs.PEERS)
+        raise argparse.ArgumentTypeError(f"there is no codec {unknown[0]}; there are {known}")
+    return words
+
+
+def _positive(text):
+    return _whole(text, 1)
+
+
+def _count(text):
+    return _whole(text, 0)
+
+
+def _whole(text, least):
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return value
 
 
 def main(argv=None):

@@ -15,12 +15,13 @@ PSNR_TOLERANCE_DB = 0.01
 
 
 class Measurement(NamedTuple):
-    """One image at one quality.
+    """One image at one setting.
 
     Attributes:
       bpp: float, bits of the file per pixel.
       psnr: float, dB.
       ms_ssim: float, or None for small images.
+      flip: float, mean FLIP error, 0 (equal) to 1.
       encoding_time: float, seconds.
       decoding_time: float, seconds.
     """
@@ -28,12 +29,9 @@ class Measurement(NamedTuple):
     bpp: float
     psnr: float
     ms_ssim: float
+    flip: float
     encoding_time: float
     decoding_time: float
-
-
-# Names of its fields in JSON files, which are those of the published curves.
-JSON_NAMES = ("bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time")
 
 
 class Verification(NamedTuple):
@@ -73,30 +71,38 @@ class Verification(NamedTuple):
         return not self.latents_differ and self.size_agrees and self.psnr_agrees
 
 
-def measure(codec, pixels, quality):
+def measure(codec, pixels, setting):
     """Compresses and decompresses an image.
 
     Args:
-      codec: a `tfclic.codec.runtime.Codec`.
+      codec: a `tfclic.evaluation.codecs.Codec`.
       pixels: uint8 array [H, W, 3] or [H, W], 0..255.
-      quality: float, 0..100.
+      setting: number, one of the codec's.
 
     Returns:
-      A `Measurement`.
+      (`Measurement`, the file as bytes).
     """
     started = time.perf_counter()
-    data = codec.compress(pixels, quality)
+    data = codec.encode(pixels, setting)
     encoded = time.perf_counter()
-    decoded = codec.decompress(data)
+    decoded = codec.decode(data)
     ended = time.perf_counter()
-    height, width = pixels.shape[:2]
-    return Measurement(
-        bpp=8 * len(data) / (height * width),
-        psnr=metrics.psnr(pixels, decoded),
-        ms_ssim=metrics.ms_ssim(pixels, decoded),
+    pair = as_colour(pixels), as_colour(decoded)
+    measured = Measurement(
+        bpp=8 * len(data) / (pixels.shape[0] * pixels.shape[1]),
+        psnr=metrics.psnr(*pair),
+        ms_ssim=metrics.ms_ssim(*pair),
+        flip=metrics.flip(*pair),
         encoding_time=encoded - started,
         decoding_time=ended - encoded,
     )
+    return measured, data
+
+
+def as_colour(pixels):
+    """`pixels` `[H, W]`, `[H, W, 1]` or `[H, W, 3]` as `[H, W, 3]`: some codecs know no gray."""
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    return np.broadcast_to(pixels, [*pixels.shape[:2], 3])
 
 
 def verify(codec, pixels, quality):
@@ -110,8 +116,7 @@ def verify(codec, pixels, quality):
     Returns:
       A `Verification`.
     """
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=-1)
+    pixels = as_colour(pixels)
     encoder = codec.evaluate(pixels, quality)
     latents = codec.decode_latents(encoder["file"])
     expected = encoder["latents"]
@@ -135,37 +140,3 @@ def average(measurements):
         return math.fsum(known) / len(known) if known else None
 
     return Measurement(*(mean(values) for values in zip(*measurements)))
-
-
-def to_json(codec, dataset, qualities, by_image):
-    """Makes the content of a JSON file, in the form of the published curves.
-
-    Args:
-      codec: the `tfclic.codec.runtime.Codec` that was measured.
-      dataset: str, the name of the images as a whole.
-      qualities: list of L floats.
-      by_image: dict from an image's name to its list of L `Measurement`s.
-
-    Returns:
-      A dict: `results` has lists of L averages over the images; `images` the same for each of them.
-    """
-    averages = [average(level) for level in zip(*by_image.values())]
-    objective = codec.model.card.get("training", {}).get("objective")
-    meta = {"source": "measured", "dataset": dataset, "fingerprint": codec.model.fingerprint}
-    return {
-        "name": codec.model.name,
-        "description": f"{codec.model}, measured on {len(by_image)} images from real files",
-        "meta": {**meta, **({"opt_metric": objective} if objective else {})},
-        "results": {"quality": list(qualities), **_columns(averages)},
-        "images": {name: _columns(levels) for name, levels in by_image.items()},
-    }
-
-
-def _columns(measurements):
-    columns = dict(zip(JSON_NAMES, map(list, zip(*measurements))))
-    # JSON has no infinity, the PSNR of equal images.
-    return {name: [_finite(value) for value in values] for name, values in columns.items()}
-
-
-def _finite(value):
-    return value if value is not None and math.isfinite(value) else None

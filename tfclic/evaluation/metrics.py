@@ -1,4 +1,4 @@
-"""How far a decoded image is from the original, and one codec's curve from another's."""
+"""How far a decoded image is from the original."""
 
 import math
 
@@ -42,41 +42,24 @@ def ms_ssim(image, other):
     return float(tf.image.ssim_multiscale(*pair, max_val=255))
 
 
-def bd_rate(anchor, curve):
-    """Bjontegaard delta rate of `curve` against `anchor`, over the PSNR range that both cover.
+def flip(image, other):
+    """FLIP (Andersson et al., 2020), the mean over the image of how visible the difference is.
 
-    Piecewise cubic interpolation (pchip) of the logarithm of the rate over the PSNR.
+    Of a viewer at 67 pixels per degree, about 0.7 m from a screen with 0.25 mm pixels.
 
     Args:
-      anchor: dict with the lists `bpp` and `psnr-rgb` (dB), one entry per point.
-      curve: the same, of the codec that is judged.
+      image: uint8 array [H, W, 3], 0..255, sRGB.
+      other: uint8 array of the same shape.
 
     Returns:
-      (percent, lowest, highest): the mean difference of the rate at equal PSNR, negative if `curve`
-      needs fewer bits, and the PSNR range (dB) it is the mean over. (None, lowest, highest) if the
-      curves do not overlap or one of them has fewer than two points.
+      float, 0 for equal images, at most 1.
     """
-    import bjontegaard
+    import flip_evaluator
 
-    (anchor_bpp, anchor_psnr), (bpp, decibels) = _increasing(anchor), _increasing(curve)
-    if min(len(anchor_psnr), len(decibels)) < 2:
-        return None, math.nan, math.nan
-    lowest = max(anchor_psnr[0], decibels[0])
-    highest = min(anchor_psnr[-1], decibels[-1])
-    if lowest >= highest:
-        return None, lowest, highest
-    percent = bjontegaard.bd_rate(
-        anchor_bpp, anchor_psnr, bpp, decibels,
-        method="pchip", require_matching_points=False, min_overlap=0,
-    )  # fmt: skip
-    return float(percent), lowest, highest
+    pair = [array.astype(np.float32) / 255 for array in (image, other)]
+    return float(flip_evaluator.evaluate(*pair, "LDR", applyMagma=False)[1])
 
 
-def _increasing(curve):
-    """Returns (bpp, PSNR) by rising PSNR: of equal ones the cheapest point, no infinite ones."""
-    points = {}
-    for bpp, decibels in sorted(zip(curve["bpp"], curve["psnr-rgb"])):
-        if decibels is not None and math.isfinite(decibels):
-            points.setdefault(decibels, bpp)
-    ordered = sorted(points)
-    return [points[decibels] for decibels in ordered], ordered
+def decibels(similarity):
+    """A similarity such as MS-SSIM, 0..1, as `-10 log10(1 - s)` dB; infinite for 1."""
+    return -10 * math.log10(1 - similarity) if similarity < 1 else math.inf

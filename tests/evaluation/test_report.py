@@ -1,0 +1,51 @@
+"""Tables of differences, and the page with the images."""
+
+import pytest
+
+from tfclic.evaluation import curves, report
+
+
+def curve(name, rates, **meta):
+    results = {"bpp": rates, "psnr-rgb": [26.0, 29.0, 32.0]}
+    return {"name": name, "title": name.upper(), "meta": meta, "results": results}
+
+
+def test_rows_are_sorted_and_leave_out_the_anchor():
+    anchor = curve("anchor", [0.2, 0.4, 0.8])
+    judged = [anchor, curve("worse", [0.4, 0.8, 1.6]), curve("better", [0.1, 0.2, 0.4])]
+    unknown = {**curve("unknown", [1, 2, 3]), "results": {"bpp": [1, 2], "ms-ssim-db": [9, 10]}}
+    judged[2]["meta"]["opt_metric"] = "mse"
+    (table,) = report.differences([anchor], [*judged, unknown])
+    assert table["anchor"] == "ANCHOR"
+    assert [row["title"] for row in table["rows"]] == ["BETTER", "WORSE", "UNKNOWN"]
+    assert [row["optimized"] for row in table["rows"]] == ["mse", "", ""]
+    assert table["rows"][0]["metrics"]["psnr"].rate == pytest.approx(-50)
+    assert table["rows"][2]["metrics"] == {"psnr": None, "ms-ssim": None}
+
+
+@pytest.mark.parametrize(
+    "difference, text",
+    [
+        (None, "-"),
+        (curves.Difference(-12.34, 0.56, 26, 32), "-12.3 %, +0.56 dB (26.0 to 32.0 dB)"),
+        (curves.Difference(-60.0, None, 26, 32), "-60.0 % (26.0 to 32.0 dB)"),
+        (curves.Difference(None, None, 26, 27), "too little overlap (26.0 to 27.0 dB)"),
+        (curves.Difference(None, None, 28, 27), "no overlap"),
+        (curves.Difference(None, None, None, None), "no two points"),
+    ],
+)
+def test_a_difference_in_words(difference, text):
+    assert report.in_words(difference) == text
+
+
+def test_a_page_without_images_has_the_tables(tmp_path):
+    anchor, other = curve("<b>", [0.2, 0.4, 0.8]), curve("other", [0.1, 0.2, 0.4])
+    for each in (anchor, other):
+        each["meta"]["source"] = "published"
+        each["description"] = "made"
+    tables = report.differences([anchor], [anchor, other])
+    report.write(tmp_path / "page.html", "made", [], [anchor, other], tables, [], (2, 1))
+    page = (tmp_path / "page.html").read_text()
+    assert "-50.0 %, +3.00 dB (26.0 to 32.0 dB)" in page
+    assert "against &lt;B&gt;" in page
+    assert 'id="view"' not in page

@@ -1,0 +1,300 @@
+"""Measures many codecs on many images in several processes, and goes on where it was stopped."""
+
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import pathlib
+import signal
+from typing import NamedTuple
+
+import numpy as np
+
+from tfclic import errors
+from tfclic.codec import images
+from tfclic.evaluation import codecs, curves, evaluate
+
+# What the numbers of one file may differ by to be called equal: in the logarithm, 3 %.
+EQUAL_BITS = math.log(1.03)
+_TRIES = 8
+_WARM_UP = np.zeros([512, 768, 3], np.uint8)
+
+
+class Work(NamedTuple):
+    """What one process does at a time: one image with one codec at one setting.
+
+    Attributes:
+      source: str, what `codecs.load` takes.
+      qualities: tuple of numbers, likewise.
+      path: str, of the image.
+      digest: str, of the image's file.
+      setting: number; None: the one whose file has about `target` bytes.
+      target: int or None, bytes.
+      known: tuple of (setting, bytes) that have been measured, for the search.
+      is_verifying: bool.
+    """
+
+    source: str
+    qualities: tuple
+    path: str
+    digest: str
+    setting: float
+    target: int = None
+    known: tuple = ()
+    is_verifying: bool = False
+
+
+class Store:
+    """What has been measured: one line of JSON each in `measurements.jsonl`, and the files.
+
+    Args:
+      folder: made if it does not exist.
+    """
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._path = self.folder / "measurements.jsonl"
+        self._records = {}
+        # a process that was killed may have left half a line
+        lines = self._path.read_bytes().split(b"\n") if self._path.exists() else []
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                self._remember(json.loads(line))
+        self._file = open(self._path, "a", encoding="utf-8")
+        if lines and lines[-1]:
+            self._file.write("\n")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+    def find(self, codec, work):
+        """The record of a piece of work, a dict; None if it is not done, or its file is gone."""
+        record = self._records.get((codec.identity, work.digest, work.setting, work.target))
+        if record is None or not (self.folder / record["file"]).is_file():
+            return None
+        if work.is_verifying and not record.get("verification"):
+            return None
+        return record
+
+    def add(self, codec, work, record, data):
+        """Keeps what was measured and the file (bytes)."""
+        stem = pathlib.Path(work.path).stem
+        at = f"{record['used']:g}" if work.target is None else "equal"
+        file = pathlib.Path("files", codec.name, f"{stem}-{at}{codec.suffix}")
+        (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / file).write_bytes(data)
+        record = {
+            "codec": codec.name,
+            "identity": codec.identity,
+            "image": os.path.basename(work.path),
+            "digest": work.digest,
+            "setting": work.setting,
+            "target": work.target,
+            "file": str(file),
+            **record,
+        }
+        self._remember(record)
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        return record
+
+    def _remember(self, record):
+        key = tuple(record[name] for name in ("identity", "digest", "setting", "target"))
+        self._records[key] = record
+
+
+def measurement(record):
+    """The `evaluate.Measurement` of a record."""
+    return evaluate.Measurement(*record["measured"])
+
+
+def verification(record):
+    """The `evaluate.Verification` of a record; None if it was not verified."""
+    found = record.get("verification")
+    return evaluate.Verification(*found) if found else None
+
+
+def each(records):
+    """All records of a dict from a codec's name to a dict from an image's name to its records."""
+    return [
+        record for images_ in records.values() for found in images_.values() for record in found
+    ]
+
+
+def curve(codec, dataset, by_image, threads):
+    """The curve of a codec's records, as `curves.from_measurements` makes it.
+
+    Args:
+      by_image: dict from an image's name to its records, one per setting.
+    """
+    measured = {name: [measurement(r) for r in found] for name, found in by_image.items()}
+    return curves.from_measurements(codec, dataset, measured, threads)
+
+
+def equal_works(loaded, paths, records):
+    """The work of coding images to nearly equal bits with all codecs.
+
+    The bits are those of the first codec at its middle setting.
+
+    Args:
+      loaded: list of `codecs.Codec`.
+      paths: list of str.
+      records: dict from a codec's name to a dict from an image's name to its records.
+
+    Returns:
+      A list of `Work`.
+    """
+    works = []
+    for path in paths:
+        name = os.path.basename(path)
+        found = [records[codec.name].get(name) for codec in loaded]
+        if not found[0]:
+            continue
+        target = found[0][len(found[0]) // 2]["bytes"]
+        for codec, of_codec in zip(loaded, found):
+            if of_codec:
+                known = tuple((record["used"], record["bytes"]) for record in of_codec)
+                of_image = path, of_codec[0]["digest"]
+                works.append(Work(codec.source, codec.options, *of_image, None, target, known))
+    return works
+
+
+def digest(path):
+    """Tells one image file from another, str.
+
+    Raises:
+      errors.ImageError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise errors.ImageError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def run(works, loaded, store, processes, threads):
+    """Does what is not done yet.
+
+    Args:
+      works: list of `Work`.
+      loaded: list of the `codecs.Codec`s of these works.
+      store: `Store`.
+      processes: int; with 1, the work is done here.
+      threads: int, processor cores of each process.
+
+    Yields:
+      (work, record or TfclicError) for each of `works`, in no particular order.
+
+    Raises:
+      errors.TfclicError: a process died.
+    """
+    by_source = {codec.source: codec for codec in loaded}
+    missing = []
+    for work in works:
+        record = store.find(by_source[work.source], work)
+        if record is None:
+            missing.append(work)
+        else:
+            yield work, record
+    here = processes == 1 or len(missing) < 2
+    results = _here(missing, by_source) if here else _in_pool(missing, processes, threads)
+    for work, (record, data) in results:
+        if isinstance(record, dict):
+            record = store.add(by_source[work.source], work, record, data)
+        yield work, record
+
+
+def _here(works, by_source):
+    for codec in {by_source[work.source] for work in works}:
+        _warm(codec)
+    for work in works:
+        yield work, _do(work, by_source[work.source])
+
+
+def _in_pool(works, processes, threads):
+    context = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(processes, context, _initialise, (threads,))
+    futures = {pool.submit(_in_process, work): work for work in works}
+    try:
+        for future in concurrent.futures.as_completed(futures):
+            yield futures[future], future.result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise errors.TfclicError(
+            "A measuring process died, perhaps for want of memory; fewer --jobs need less."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _initialise(threads):
+    # the parent tells when to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+
+def _in_process(work):
+    return _do(work, _codec(work.source, work.qualities))
+
+
+def _do(work, codec):
+    """Returns (record or TfclicError, the file)."""
+    try:
+        pixels = _pixels(work.path)
+        setting = work.setting if work.target is None else _setting_for(codec, pixels, work)
+        measured, data = evaluate.measure(codec, pixels, setting)
+        record = {"measured": list(measured), "used": setting, "bytes": len(data)}
+        if work.is_verifying and isinstance(codec, codecs.Model):
+            record["verification"] = list(evaluate.verify(codec.runtime, pixels, setting))
+        return record, data
+    except errors.TfclicError as error:
+        return error, None
+
+
+@functools.cache
+def _codec(source, qualities):
+    codec = codecs.load(source, qualities)
+    _warm(codec)
+    return codec
+
+
+def _warm(codec):
+    """The first calls of a model do what no image should pay for."""
+    if isinstance(codec, codecs.Model):
+        codec.decode(codec.encode(_WARM_UP, codec.settings[0]))
+
+
+@functools.lru_cache(maxsize=2)
+def _pixels(path):
+    return images.read(path).pixels
+
+
+def _setting_for(codec, pixels, work):
+    """The setting whose file comes nearest to the target (Brent's method on log sizes)."""
+    from scipy import optimize
+
+    sizes = dict(work.known)
+
+    def excess(setting):
+        setting = round(setting) if codec.integral else setting
+        if setting not in sizes:
+            sizes[setting] = len(codec.encode(pixels, setting))
+        found = math.log(sizes[setting] / work.target)
+        return found if abs(found) > EQUAL_BITS else 0.0
+
+    smaller = [setting for setting, size in sizes.items() if size <= work.target]
+    larger = [setting for setting, size in sizes.items() if size > work.target]
+    first = max(smaller, key=sizes.get, default=codec.limits[0])
+    last = min(larger, key=sizes.get, default=codec.limits[1])
+    if excess(first) < 0 < excess(last):
+        step = 0.5 if codec.integral else abs(last - first) / 1000
+        optimize.brentq(excess, first, last, xtol=step, maxiter=_TRIES, disp=False)
+    return min(sizes, key=lambda setting: abs(math.log(sizes[setting] / work.target)))

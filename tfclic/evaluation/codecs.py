@@ -1,0 +1,223 @@
+"""The codecs that can be measured, behind one interface: exported models, and those people use."""
+
+import io
+
+from tfclic import errors
+
+
+class Codec:
+    """What is measured: pixels to a file and back, at some settings.
+
+    Attributes:
+      name: str, fit for file names; what `load` takes is in `source`.
+      source: str.
+      options: tuple, the qualities that `load` got.
+      title: str, for people.
+      description: str, one line: library, version, options.
+      identity: str; measurements of another identity are not this codec's.
+      suffix: str, of its files.
+      settings: list of numbers, those to be measured, the smallest files first.
+      limits: (first, last), the settings there are, in the same order.
+      integral: bool, whether settings are whole numbers.
+      objective: str or None, what it was trained for, "mse" or "ms-ssim".
+      is_shown_by_browsers: bool, whether they show its files.
+    """
+
+    options = ()
+    integral = False
+    objective = None
+    is_shown_by_browsers = False
+
+    def encode(self, pixels, setting):
+        """Returns the file, bytes, of a uint8 array [H, W, 3]."""
+        raise NotImplementedError
+
+    def decode(self, data):
+        """Returns the uint8 array [H, W, 3] of a file."""
+        raise NotImplementedError
+
+
+class Model(Codec):
+    """An exported model of tfclic; the setting is its quality.
+
+    Args:
+      source: name, NAME/VERSION or path of the model.
+      qualities: list of numbers, 0..100.
+
+    Raises:
+      errors.ModelError: there is no such model, or it cannot be loaded.
+    """
+
+    suffix = ".tfclic"
+    limits = (0, 100)
+
+    def __init__(self, source, qualities):
+        from tfclic.codec import runtime
+
+        self.source, self.options = source, tuple(qualities)
+        self.settings = sorted(qualities)
+        self.runtime = runtime.load(source)
+        model = self.runtime.model
+        self.name = str(model).replace("/", "-")
+        self.title = str(model)
+        self.description = f"tfclic {model} ({model.fingerprint})"
+        self.identity = model.fingerprint
+        self.objective = model.card.get("training", {}).get("objective")
+
+    def encode(self, pixels, setting):
+        return self.runtime.compress(pixels, setting)
+
+    def decode(self, data):
+        return self.runtime.decompress(data)
+
+
+class _PillowCodec(Codec):
+    """A format that Pillow writes and reads, all samples of colour kept where the format can."""
+
+    def __init__(self, name, title, form, suffix, settings, limits, **how):
+        self.source = self.name = name
+        self.title, self.suffix = title, suffix
+        self.settings, self.limits = list(settings), limits
+        self._form, self._save = form, how.pop("save")
+        self.integral = how.pop("integral", True)
+        self.is_shown_by_browsers = how.pop("is_shown_by_browsers", False)
+        library = how.pop("library")()
+        if not library:
+            raise errors.UsageError(
+                f"{title} cannot be measured: this Pillow was built without it, or its package is "
+                "missing."
+            )
+        self.description = self.identity = f"{library}, {how.pop('options')}"
+
+    def encode(self, pixels, setting):
+        from PIL import Image
+
+        with io.BytesIO() as file:
+            Image.fromarray(pixels).save(file, self._form, **self._save(setting))
+            return file.getvalue()
+
+    def decode(self, data):
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data), formats=[self._form]) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+class _JpegXl(Codec):
+    """JPEG XL by imagecodecs; the setting is libjxl's distance in just noticeable differences."""
+
+    source = name = "jxl"
+    title = "JPEG XL"
+    suffix = ".jxl"
+    settings = [12.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.0]
+    limits = (25.0, 0.1)
+    effort = 7
+
+    def __init__(self):
+        try:
+            import imagecodecs
+        except ImportError as error:
+            raise errors.UsageError(
+                "JPEG XL cannot be measured: the package imagecodecs is missing."
+            ) from error
+        self._library = imagecodecs
+        version = imagecodecs.jpegxl_version()
+        self.description = self.identity = f"{version} (imagecodecs), effort {self.effort}"
+
+    def encode(self, pixels, setting):
+        encode = self._library.jpegxl_encode
+        return bytes(encode(pixels, distance=setting, effort=self.effort, lossless=False))
+
+    def decode(self, data):
+        return self._library.jpegxl_decode(data)
+
+
+def _jpeg():
+    return _PillowCodec(
+        "jpeg", "JPEG", "JPEG", ".jpg", (5, 10, 20, 30, 40, 50, 60, 70, 80, 90), (1, 95),
+        save=lambda quality: {"quality": quality, "subsampling": 0, "optimize": True},
+        library=lambda: _feature("libjpeg_turbo", "libjpeg-turbo"),
+        options="4:4:4, optimized", is_shown_by_browsers=True,
+    )  # fmt: skip
+
+
+def _jpeg2000():
+    return _PillowCodec(
+        "jpeg2000", "JPEG 2000", "JPEG2000", ".jp2", (192, 120, 80, 48, 32, 24, 16, 10), (1000, 2),
+        save=lambda ratio: {
+            "quality_mode": "rates", "quality_layers": [ratio], "irreversible": True, "mct": 1,
+        },
+        library=lambda: _feature("jpg_2000", "OpenJPEG"),
+        options="4:4:4, irreversible, one layer", integral=False,
+    )  # fmt: skip
+
+
+def _webp():
+    return _PillowCodec(
+        "webp", "WebP", "WEBP", ".webp", (1, 10, 30, 50, 65, 75, 85, 95), (0, 100),
+        save=lambda quality: {"quality": quality, "method": 6, "use_sharp_yuv": False},
+        library=lambda: _feature("webp", "libwebp"),
+        options="lossy (4:2:0, it has no other), method 6", is_shown_by_browsers=True,
+    )  # fmt: skip
+
+
+def _avif():
+    return _PillowCodec(
+        "avif", "AVIF", "AVIF", ".avif", (20, 30, 40, 50, 60, 70, 80, 90), (0, 100),
+        save=lambda quality: {"quality": quality, "subsampling": "4:4:4", "speed": 4},
+        library=lambda: _feature("avif", "libavif"),
+        options="4:4:4, speed 4", is_shown_by_browsers=True,
+    )  # fmt: skip
+
+
+def _heic():
+    return _PillowCodec(
+        "heic", "HEIC", "HEIF", ".heic", (10, 20, 30, 40, 50, 60, 70, 80), (0, 100),
+        save=lambda quality: {"quality": quality, "chroma": 444},
+        library=_heif_library, options="x265, 4:4:4",
+    )  # fmt: skip
+
+
+def _feature(name, title):
+    from PIL import features
+
+    version = features.version(name)
+    return f"{title} {version} (Pillow)" if version else None
+
+
+def _heif_library():
+    try:
+        import pillow_heif
+    except ImportError:
+        return None
+    pillow_heif.register_heif_opener()
+    return f"libheif {pillow_heif.libheif_version()} (pillow-heif)"
+
+
+_PEERS = {
+    "jpeg": _jpeg,
+    "jpeg2000": _jpeg2000,
+    "webp": _webp,
+    "avif": _avif,
+    "heic": _heic,
+    "jxl": _JpegXl,
+}
+PEERS = tuple(_PEERS)
+
+
+def load(source, qualities=()):
+    """Loads a codec.
+
+    Args:
+      source: one of `PEERS`, or a model's name, NAME/VERSION or path.
+      qualities: tuple of numbers, the settings of a model.
+
+    Returns:
+      A `Codec`.
+
+    Raises:
+      errors.UsageError: a library that it needs is missing.
+      errors.ModelError: there is no such model, or it cannot be loaded.
+    """
+    return _PEERS[source]() if source in _PEERS else Model(source, qualities)

@@ -1,0 +1,217 @@
+"""One HTML file that shows what was measured: curves, differences, speed, and the images."""
+
+import base64
+import io
+import json
+import os
+import pathlib
+
+from tfclic.codec import images
+from tfclic.evaluation import curves, evaluate
+
+_AXES = {
+    "psnr-rgb": "PSNR (dB)",
+    "ms-ssim-db": "MS-SSIM (dB: -10 log10(1 - MS-SSIM))",
+    "flip": "FLIP (lower is better)",
+}
+
+
+def write(path, dataset, measured, others, tables, gallery, machine):
+    """Writes the report, replacing what is there.
+
+    Args:
+      path: of the HTML file. It needs no network, and no other file.
+      dataset: str, the name of the images.
+      measured: list of curves (dicts) that were measured here.
+      others: list of curves that were not.
+      tables: list of dicts that `differences` makes.
+      gallery: list of dicts that `shown` makes, one per image.
+      machine: (number of measuring processes, processor cores of each).
+    """
+    import jinja2
+    import plotly.offline
+
+    here = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
+    environment = jinja2.Environment(loader=here, autoescape=True, undefined=jinja2.StrictUndefined)
+    text = environment.get_template("report.html").render(
+        dataset=dataset,
+        curves=[*measured, *others],
+        figures=_figures([*measured, *others]),
+        tables=[
+            {
+                "anchor": table["anchor"],
+                "rows": [
+                    {**row, "metrics": {m: in_words(d) for m, d in row["metrics"].items()}}
+                    for row in table["rows"]
+                ],
+            }
+            for table in tables
+        ],
+        speeds=[_speed(curve) for curve in measured],
+        processes=machine[0],
+        threads=machine[1],
+        gallery=[{key: image[key] for key in ("name", "width", "height")} for image in gallery],
+        # "</" would end the script
+        data=json.dumps(gallery).replace("</", "<\\/"),
+        plotly=plotly.offline.get_plotlyjs() if measured or others else "",
+    )
+    temporary = f"{path}.tmp"
+    pathlib.Path(temporary).write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def shown(path, versions):
+    """What the report needs of one image.
+
+    Args:
+      path: of the original.
+      versions: list of (`codecs.Codec`, `evaluate.Measurement`, path of the file).
+
+    Returns:
+      A JSON-compatible dict.
+    """
+    pixels = evaluate.as_colour(images.read(path).pixels)
+    height, width = pixels.shape[:2]
+    return {
+        "name": os.path.basename(path),
+        "width": width,
+        "height": height,
+        "versions": [
+            {"title": "original", "bytes": None, "source": _as_webp(pixels)},
+            *(_version(*version) for version in versions),
+        ],
+    }
+
+
+def _version(codec, measured, path):
+    data = pathlib.Path(path).read_bytes()
+    if codec.is_shown_by_browsers:
+        kind = "jpeg" if codec.suffix == ".jpg" else codec.suffix[1:]
+        source = _data_url(kind, data)
+    else:
+        source = _as_webp(evaluate.as_colour(codec.decode(data)))
+    ms_ssim = measured.ms_ssim
+    return {
+        "title": codec.title,
+        "bytes": len(data),
+        "bpp": round(measured.bpp, 4),
+        "psnr": round(measured.psnr, 2) if measured.psnr < 1000 else None,
+        "ms_ssim": None if ms_ssim is None else round(ms_ssim, 4),
+        "flip": round(measured.flip, 4),
+        "source": source,
+    }
+
+
+def _as_webp(pixels):
+    from PIL import Image
+
+    with io.BytesIO() as file:
+        Image.fromarray(pixels).save(file, "WEBP", lossless=True, quality=50, method=3)
+        return _data_url("webp", file.getvalue())
+
+
+def _data_url(kind, data):
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _figures(all_curves):
+    """Plots as HTML, of all measures that some curve has."""
+    import plotly.graph_objects as go
+
+    made = []
+    for measure, axis in _AXES.items():
+        figure = go.Figure()
+        for curve in all_curves:
+            values = curve["results"].get(measure) or []
+            points = sorted(
+                (rate, value)
+                for rate, value in zip(curve["results"]["bpp"], values)
+                if value is not None
+            )
+            if points:
+                rates, values = zip(*points)
+                is_ours = curve["meta"]["source"] == "measured"
+                line = {"dash": "solid" if is_ours else "dot"}
+                figure.add_scatter(x=rates, y=values, name=curve["title"], line=line)
+        if not figure.data:
+            continue
+        scales = [
+            {"label": name, "method": "relayout", "args": [{"xaxis.type": kind}]}
+            for name, kind in (("linear", "linear"), ("logarithmic", "log"))
+        ]
+        menu = {"type": "buttons", "direction": "right", "x": 0, "y": 1.12, "xanchor": "left"}
+        figure.update_layout(
+            xaxis_title="bits per pixel",
+            yaxis_title=axis,
+            template="plotly_white",
+            height=560,
+            margin={"l": 60, "r": 20, "t": 60, "b": 50},
+            updatemenus=[{**menu, "buttons": scales, "showactive": True}],
+        )
+        config = {"displaylogo": False, "responsive": True}
+        made.append(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+    return made
+
+
+def _speed(curve):
+    def middle(values):
+        known = sorted(value for value in values if value is not None)
+        return known[len(known) // 2] if known else None
+
+    results = curve["results"]
+    return {
+        "title": curve["title"],
+        "description": curve["description"],
+        "encoding": middle(results["encoding_time"]),
+        "decoding": middle(results["decoding_time"]),
+    }
+
+
+def differences(anchors, judged):
+    """The tables of differences: one per anchor.
+
+    Args:
+      anchors: list of curves.
+      judged: list of curves.
+
+    Returns:
+      A list of dicts: `anchor`, its title, and `rows`, each with a curve's `title`, what it was
+      `optimized` for, and for each of `curves.METRICS` a `curves.Difference`, or None where the
+      metric is not known of both.
+    """
+    tables = []
+    for anchor in anchors:
+        rows = []
+        for curve in judged:
+            if curve["name"] == anchor["name"]:
+                continue
+            found = {
+                metric: curves.difference(anchor, curve, metric)
+                if curves.has(anchor, metric) and curves.has(curve, metric)
+                else None
+                for metric in curves.METRICS
+            }
+            goal = curve["meta"].get("opt_metric") or ""
+            rows.append({"title": curve["title"], "optimized": goal, "metrics": found})
+
+        def order(row):
+            psnr = row["metrics"]["psnr"]
+            return (psnr is None or psnr.rate is None, psnr.rate if psnr and psnr.rate else 0)
+
+        tables.append({"anchor": anchor["title"], "rows": sorted(rows, key=order)})
+    return tables
+
+
+def in_words(difference):
+    """A `curves.Difference` as text; None as a dash."""
+    if difference is None:
+        return "-"
+    if difference.lowest is None:
+        return "no two points"
+    if difference.highest <= difference.lowest:
+        return "no overlap"
+    reach = f"{difference.lowest:.1f} to {difference.highest:.1f} dB"
+    if difference.rate is None:
+        return f"too little overlap ({reach})"
+    decibels = "" if difference.decibels is None else f", {difference.decibels:+.2f} dB"
+    return f"{difference.rate:+.1f} %{decibels} ({reach})"
