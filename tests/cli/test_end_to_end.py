@@ -1,5 +1,6 @@
-"""The programs one after another, each in a process of its own: train, export, compress, back."""
+"""The programs one after another, each in a process: train, export, compress, back, evaluate."""
 
+import json
 import os
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("end_to_end")
 
 
-def test_train_export_compress_decompress(folder, make_pixels):
+def test_train_export_compress_decompress_evaluate(folder, make_pixels):
     (folder / "photos").mkdir()
     for i in range(6):
         Image.fromarray(make_pixels(80, 100, seed=i)).save(folder / "photos" / f"{i}.png")
@@ -60,3 +61,15 @@ def test_train_export_compress_decompress(folder, make_pixels):
     with Image.open(folder / "back.png") as back:
         assert back.size == (100, 80) and back.mode == "RGB"
         assert np.asarray(back).std() > 0
+
+    (folder / "made").mkdir()
+    for i in range(2):
+        Image.fromarray(make_pixels(176, 192, seed=i)).save(folder / "made" / f"{i}.png")
+    words = "--images=made", "--model=tiny", "--codec=jpeg", "--anchor=jpeg", "--verify"
+    told = run("evaluate", *words, "--qualities=0,100", "--output=measured", "--jobs=1")
+    assert "against JPEG" in told and told.count("pass: ") == 3
+    curve = json.loads((folder / "measured" / "tiny-1.json").read_text())
+    assert set(curve["images"]) == {"0.png", "1.png"}
+    assert all(0 < value < 1 for value in curve["results"]["ms-ssim-rgb"])
+    page = (folder / "measured" / "report.html").read_text()
+    assert '"title": "tiny/1"' in page and "tfclic tiny/1" in page

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -234,11 +235,18 @@ def _in_pool(works, processes, threads):
 
 
 def _initialise(threads):
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # the parent tells when to end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+
+def _end_with_parent():
+    """A parent that was killed takes its processes along."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _in_process(work):
