@@ -18,8 +18,8 @@ class Coding(tf.Module):
     - `channels` and `hyper_channels`, C and Z, which is 0 if there are no hyper latents;
     - `table`, the added table of the coder (see `tfclic.entropy.coders`), and `least_bits`, the
       least that a position of the hyper latents and the latents that belong to it can take;
-    - `code_side(coder, state, hyper_latents, latents) -> (state, side)`: codes what comes before
-      the latents, the hyper latents or else an array of its own;
+    - `code_side(coder, state, hyper_latents, latents, known) -> (state, side)`: codes what comes
+      before the latents, the hyper latents or else an array of its own;
     - `order(height, width)`: the `wavefront.Order` of latents;
     - `distributions(side, latents, order, known)`: the `distribution_at` that `wavefront.traverse`
       takes;
@@ -46,7 +46,7 @@ class Coding(tf.Module):
         Returns:
           `(coder.finish(), side, latents)`.
         """
-        state, side = self.code_side(coder, coder.start(), hyper_latents, latents)
+        state, side = self.code_side(coder, coder.start(), hyper_latents, latents, known)
         # more than the string can hold shows here, before the networks take time and memory
         possible = tf.debugging.Assert(~coder.exhausted(state), [NOT_OF_THIS_SIZE])
         with tf.control_dependencies([possible]):

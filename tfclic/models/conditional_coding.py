@@ -174,7 +174,7 @@ class ConditionalCoding(Coding):
             return wavefront.raster_order(height, width)
         return wavefront.order(height, width, self.mask)
 
-    def code_side(self, coder, state, hyper_latents, latents):
+    def code_side(self, coder, state, hyper_latents, latents, known):
         """Codes the hyper latents, all channels of a position together."""
         shape = tf.shape(hyper_latents)
         rows = tf.tile(tf.range(self.hyper_channels), [shape[0] * shape[1]])

@@ -46,9 +46,9 @@ class FactorizedCoding(Coding):
 
     def _bits(self):
         """Bits of each symbol, float32 `[S, C, 512]`."""
-        masses = tf.cast(self.masses, tf.float64)
-        shares = (masses[:, 1:] - masses[:, :-1]) / masses[:, -1:]
-        bits = tf.cast(-tf.math.log(shares) / math.log(2.0), tf.float32)
+        shares = tf.cast(self.masses[:, 1:] - self.masses[:, :-1], tf.float32)
+        total = tf.cast(self.masses[:, -1:], tf.float32)
+        bits = tf.math.log(total / shares) / math.log(2.0)
         return tf.reshape(bits, [self.levels, self.channels, im.SYMBOLS])
 
     def _rows(self, level, positions):
@@ -68,9 +68,10 @@ class FactorizedCoding(Coding):
         """By rows."""
         return wavefront.raster_order(height, width)
 
-    def code_side(self, coder, state, hyper_latents, latents):
-        """Codes the level, int32 `[1]`; a decoder takes what it reads for that of its zeros."""
-        return coder.symbols(state, tf.zeros([1], tf.int32), self.best_level(latents))
+    def code_side(self, coder, state, hyper_latents, latents, known):
+        """Codes the level, int32 `[1]`."""
+        row = tf.zeros([1], tf.int32)
+        return coder.symbols(state, row, self.best_level(latents) if known else row)
 
     def distributions(self, side, latents, order, known):
         """The channels' distributions at the level `side`."""
