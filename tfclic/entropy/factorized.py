@@ -98,7 +98,7 @@ class TableDistribution(
 
     def mass(self, columns, boundary):
         """Mass below symbol boundaries 0 to 512, int32 `[n]`."""
-        return tf.gather(tf.reshape(self.masses, [-1]), columns[0] * ROW + boundary)
+        return tf.gather(tf.reshape(self.masses, [-1]), columns[0][0] * ROW + boundary)
 
 
 def distribution(row, masses, centres, spreads):
