@@ -37,9 +37,9 @@ CHANGES = {
 }
 
 
-def train(name, data, folder, steps):
-    """Trains one change, as `trainings.train`."""
-    changes = dict(CHANGES[name])
+def train(name, data, folder, steps, everywhere):
+    """Trains one change, as `trainings.train`; `everywhere` is changed in all trainings."""
+    changes = {**everywhere, **CHANGES[name]}
     steps = round(steps * changes.pop("steps", 1))
     trainings.train("gmm_attention_small", changes, data, folder, steps)
 

@@ -59,7 +59,8 @@ def run(description, names, train_one, print_table):
     Args:
       description: for `--help`.
       names: of the trainings.
-      train_one: function of (name, data, folder, steps), as `train`.
+      train_one: function of (name, data, folder, steps, everywhere), as `train`; the last is a dict
+        of what is overridden in all trainings.
       print_table: function of (workdir, steps).
 
     Returns:
@@ -72,11 +73,18 @@ def run(description, names, train_one, print_table):
         if name.startswith(wanted) and not result_of(folder):
             print(f"{name}:", file=sys.stderr)
             try:
-                train_one(name, args.data, folder, args.steps)
+                train_one(name, args.data, folder, args.steps, dict(args.set))
             except subprocess.CalledProcessError as error:
                 print(f"{name} ended with exit status {error.returncode}.", file=sys.stderr)
     print_table(args.workdir, args.steps)
     return 0
+
+
+def _pair(text):
+    field, found, value = text.partition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text} is not FIELD=VALUE")
+    return field, value
 
 
 def _arguments(description):
@@ -87,6 +95,10 @@ def _arguments(description):
     parser.add_argument("--workdir", required=True, help="where the trainings live")
     parser.add_argument("--steps", type=int, default=1000, help="of 8 crops; default: %(default)s")
     parser.add_argument("--only", metavar="NAME,...", help="beginnings of names; default: all")
+    parser.add_argument(
+        "--set", metavar="FIELD=VALUE", type=_pair, action="append", default=[],
+        help="override a field of the configuration in all trainings",
+    )  # fmt: skip
     parser.add_argument("--table", action="store_true", help="train nothing")
     args = parser.parse_args()
     if not args.table and not args.data:
