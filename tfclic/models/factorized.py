@@ -8,6 +8,7 @@ are those of figure 4, its prior that of appendix 6.1. Unlike there, one model s
 import tensorflow as tf
 
 from tfclic.entropy.factorized import FactorizedPrior
+from tfclic.entropy.mixture import LATENT_MAX, LATENT_MIN
 from tfclic.models import base
 from tfclic.models.factorized_coding import FactorizedCoding
 from tfclic.models.transforms import TransformCodec
@@ -40,9 +41,10 @@ class Factorized(TransformCodec):
         Returns:
           The latents as the synthesis transform gets them, and the bits `[B]` of each part.
         """
-        noisy = tf.round(latents)
         if training:
             noisy = latents + base.uniform_noise(tf.shape(latents), seed, 2)
+        else:
+            noisy = tf.clip_by_value(tf.round(latents), LATENT_MIN, LATENT_MAX)
         bits = self.prior.bits(noisy, self.gains(quality))
         rounds = training and self.config.synthesis_input == "round"
         quantised = base.round_straight_through(latents) if rounds else noisy
