@@ -9,11 +9,9 @@ of its own in DIR and goes on where it was stopped; what is complete is not trai
 the table can grow over days. `--table` prints what there is.
 """
 
-import argparse
-import json
-import pathlib
-import subprocess
 import sys
+
+import trainings
 
 # name -> what is overridden, by field; "steps" is a factor
 CHANGES = {
@@ -39,42 +37,16 @@ CHANGES = {
 }
 
 
-def folder_of(workdir, name, steps):
-    """Where the training called `name` lives."""
-    plain = "".join(c if c.isalnum() else "-" for c in name)
-    return pathlib.Path(workdir) / f"{plain}-{steps}"
-
-
-def result_of(folder):
-    """The record of a complete training; None if it is not complete."""
-    try:
-        record = json.loads((folder / "record.json").read_text())
-    except FileNotFoundError:
-        return None
-    validation = record["validation"] or {}
-    complete = record["steps"] == record["planned_steps"] == validation.get("step")
-    return record if complete else None
-
-
-def train(name, data, folder, steps):
-    """Trains in a process of its own; its live line is shown.
-
-    Raises:
-      subprocess.CalledProcessError: it failed, or diverged.
-    """
-    changes = dict(CHANGES[name])
+def train(name, data, folder, steps, everywhere):
+    """Trains one change, as `trainings.train`; `everywhere` is changed in all trainings."""
+    changes = {**everywhere, **CHANGES[name]}
     steps = round(steps * changes.pop("steps", 1))
-    words = [f"--config.{field}={value}" for field, value in changes.items()]
-    every = [f"--config.training.{kind}_every={steps}" for kind in ("validate", "checkpoint")]
-    command = [sys.executable, "-m", "tfclic.cli.train", "--model=gmm_attention_small"]
-    where = [f"--data={data}", f"--workdir={folder}", f"--config.training.steps={steps}"]
-    subprocess.run([*command, *where, *every, *words], check=True)
+    trainings.train("gmm_attention_small", changes, data, folder, steps)
 
 
 def print_table(workdir, steps):
     """Prints what is complete."""
-    rows = {name: result_of(folder_of(workdir, name, steps)) for name in CHANGES}
-    rows = {name: record for name, record in rows.items() if record}
+    rows = trainings.results(workdir, CHANGES, steps)
     if not rows:
         print("Nothing is complete yet.")
         return
@@ -86,30 +58,5 @@ def print_table(workdir, steps):
         print(f"| {name} | {cost:.4f} | {difference} | {record['seconds'] / 60:.1f} |")
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", help="folder of training images")
-    parser.add_argument("--workdir", required=True, help="where the trainings live")
-    parser.add_argument("--steps", type=int, default=1000, help="of 8 crops; default: %(default)s")
-    parser.add_argument("--only", metavar="NAME,...", help="beginnings of names; default: all")
-    parser.add_argument("--table", action="store_true", help="train nothing")
-    args = parser.parse_args()
-    if not args.table and not args.data:
-        parser.error("--data is needed to train")
-    wanted = tuple((args.only or "").split(","))
-    for name in CHANGES if not args.table else ():
-        folder = folder_of(args.workdir, name, args.steps)
-        if name.startswith(wanted) and not result_of(folder):
-            print(f"{name}:", file=sys.stderr)
-            try:
-                train(name, args.data, folder, args.steps)
-            except subprocess.CalledProcessError as error:
-                print(f"{name} ended with exit status {error.returncode}.", file=sys.stderr)
-    print_table(args.workdir, args.steps)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(trainings.run(__doc__, CHANGES, train, print_table))

@@ -44,7 +44,7 @@ def test_the_table_has_what_is_complete(recipe, tmp_path, capsys):
         ("no warm-up", 2.2, 10),
         ("no attention", 1.0, 5),
     ]:
-        folder = recipe.folder_of(tmp_path, name, 10)
+        folder = recipe.trainings.folder_of(tmp_path, name, 10)
         folder.mkdir()
         record = {"steps": done, "planned_steps": 10, "seconds": 90}
         record["validation"] = {"step": done, "mean_loss": cost}

@@ -16,7 +16,7 @@ from tfclic import errors
 from tfclic.codec import container, export, runtime
 from tfclic.codec import exported as graph
 from tfclic.evaluation import metrics
-from tfclic.models.gmm_attention_coding import NOT_OF_THIS_SIZE, TOO_SHORT
+from tfclic.models.coding import NOT_OF_THIS_SIZE, TOO_SHORT
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SIZES = [(1, 1), (1, 70), (64, 64), (65, 3), (90, 130)]

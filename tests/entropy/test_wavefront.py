@@ -40,3 +40,13 @@ def test_neighbours_are_what_the_mask_shows(size):
 
 def test_a_landscape_image_takes_141_steps():
     assert wavefront.steps(32, 48, wavefront.slope(causal_mask(5))) == 141
+
+
+@pytest.mark.parametrize("size, steps", [((4, 4), 1), ((64, 64), 1), ((64, 65), 2), ((4, 3072), 3)])
+def test_independent_positions_take_few_steps_in_the_order_of_rows(size, steps):
+    order = wavefront.raster_order(*map(tf.constant, size))
+    np.testing.assert_array_equal(order.raster, np.arange(np.prod(size)))
+    np.testing.assert_array_equal(order.rank, order.raster)
+    starts = order.starts.numpy()
+    assert len(starts) == steps + 1 and starts[0] == 0 and starts[-1] == np.prod(size)
+    assert np.all(np.diff(starts) > 0)

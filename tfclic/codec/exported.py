@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfclic import errors
 from tfclic.codec import container, opening, tiling
 from tfclic.models import base
-from tfclic.models.gmm_attention_coding import TOO_SHORT
+from tfclic.models.coding import TOO_SHORT
 
 # Transforms need not repeat bit for bit, so their weights are stored with half the bits.
 STORED_DTYPE = tf.float16
@@ -132,7 +132,7 @@ class ExportedCodec(tf.Module):
         def quantise(latents, quality, box):
             with weights():
                 gained = codec.gain(latents[None], snapped(quality)[None])
-                hyper_latents = codec.hyper_analysis(gained)
+                hyper_latents = codec.hyper_latents(gained)
             hyper_box = box // (tiling.MULTIPLE // tiling.STRIDE)
             latents, hyper_latents = coding.round(
                 tiling.crop(gained[0], box), tiling.crop(hyper_latents[0], hyper_box)
@@ -160,7 +160,7 @@ class ExportedCodec(tf.Module):
         coding, fingerprint = self.coding, self.fingerprint
         coded = (
             tf.TensorSpec([None, None, config.latent_channels], LATENT_DTYPE, "latents"),
-            tf.TensorSpec([None, None, config.hyper_channels], LATENT_DTYPE, "hyper_latents"),
+            tf.TensorSpec([None, None, coding.hyper_channels], LATENT_DTYPE, "hyper_latents"),
         )
 
         def as_floats(*arrays):

@@ -34,7 +34,8 @@ def code(coder, state, dist, truth):
     Args:
       coder: see `tfclic.entropy.coders`.
       state: the coder's.
-      dist: `Distribution` of E elements.
+      dist: `Distribution` of E elements, or another kind with the same `columns`, `mass`, `centre`,
+        `spread` and `total`.
       truth: int32 `[E]`, the symbols (0..511); anything where the coder is a decoder.
 
     Returns:
@@ -47,8 +48,8 @@ def code(coder, state, dist, truth):
 
     open_ = tf.cast(tf.where(~at_centre)[:, 0], tf.int32)
     scalars = tf.stack([dist.centre, below, above, dist.total, dist.spread, truth])
-    shapes = tf.concat([scalars, dist.weights, dist.means, dist.reciprocals], 0)
-    scalars, shapes = tf.split(tf.gather(shapes, open_, axis=1), [6, 3 * dist.means.shape[0]])
+    chosen = tf.gather(tf.concat([scalars, *dist.columns], 0), open_, axis=1)
+    scalars, columns = tf.split(chosen, [6, sum(_heights(dist))])
     centre, below, above, whole, spread, truth = tf.unstack(scalars)
     probability = _probability(whole - above, whole - above + below)
     state, rising = coder.decide(state, probability, truth > centre, open_)
@@ -61,13 +62,17 @@ def code(coder, state, dist, truth):
         step=tf.where(rising, spread, -spread),
         truth=truth,
     )
-    matrix = tf.concat([tf.stack([fields[name] for name in _FIELDS]), shapes], 0)
-    state, symbols = _search(coder, state, matrix, dist.table, dist.centre)
+    matrix = tf.concat([tf.stack([fields[name] for name in _FIELDS]), columns], 0)
+    state, symbols = _search(coder, state, matrix, dist)
     # only a forged string is above a centre that is the last symbol
     return state, tf.minimum(symbols, im.SYMBOLS - 1)
 
 
-def _search(coder, state, matrix, table, symbols):
+def _heights(dist):
+    return [columns.shape[0] for columns in dist.columns]
+
+
+def _search(coder, state, matrix, dist):
     """Narrows [low, high) of all open elements until one symbol is left in each."""
 
     def settle(matrix, symbols):
@@ -78,10 +83,10 @@ def _search(coder, state, matrix, table, symbols):
 
     @compilation.uncompiled
     def narrow(state, matrix, symbols):
-        state, matrix = _narrow(coder, state, matrix, table)
+        state, matrix = _narrow(coder, state, matrix, dist)
         return (state, *settle(matrix, symbols))
 
-    matrix, symbols = settle(matrix, symbols)
+    matrix, symbols = settle(matrix, dist.centre)
     state, _, symbols = tf.while_loop(
         compilation.uncompiled(lambda state, matrix, symbols: tf.shape(matrix)[1] > 0),
         narrow,
@@ -95,18 +100,16 @@ def _search(coder, state, matrix, table, symbols):
     return state, symbols
 
 
-def _narrow(coder, state, matrix, table):
+def _narrow(coder, state, matrix, dist):
     """One decision for every open element: is the symbol at or above a threshold?"""
-    count = len(_FIELDS)
-    mixtures = (matrix.shape[0] - count) // 3
-    fields, weights, means, reciprocals = tf.split(matrix, [count] + 3 * [mixtures])
+    fields, *columns = tf.split(matrix, [len(_FIELDS), *_heights(dist)])
     element, low, high, mass_low, mass_high, step, truth = tf.unstack(fields)
     rising = step > 0
     # a gallop that would reach the end leaves one symbol there, and halving starts
     gallop = tf.where(rising, low, high) + step
     threshold = tf.where(tf.equal(step, 0), tf.bitwise.right_shift(low + high, 1), gallop)
     threshold = tf.maximum(tf.minimum(threshold, high - 1), low + 1)
-    mass = im.inner_mass(weights, means, reciprocals, table, threshold)
+    mass = dist.mass(columns, threshold)
     probability = _probability(mass_high - mass, mass_high - mass_low)
     state, upper = coder.decide(state, probability, truth >= threshold, element)
     fields = dict(
@@ -119,4 +122,4 @@ def _narrow(coder, state, matrix, table):
         truth=truth,
     )
     fields = tf.stack([fields[name] for name in _FIELDS])
-    return state, tf.concat([fields, weights, means, reciprocals], 0)
+    return state, tf.concat([fields, *columns], 0)

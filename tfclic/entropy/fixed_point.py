@@ -174,21 +174,20 @@ class FixedPointSubpixel(tf.Module):
 
     Args:
       layer: the `SubpixelConv2D` to convert.
+      convert: function of kernel `[K, M]` and bias `[M]` to those to take instead, in float.
       **kwargs: grids, limits and slope, as in `FixedPointDense`.
     """
 
-    def __init__(self, layer, name=None, **kwargs):
+    def __init__(self, layer, convert=None, name=None, **kwargs):
         super().__init__(name=name)
         kernel = layer.conv.kernel.numpy()
         size, _, channels, filters = kernel.shape
         self.mask = np.ones((size, size), bool)
         self.factor = layer.factor
-        self.dense = FixedPointDense(
-            kernel.reshape(size * size * channels, filters),
-            layer.conv.bias.numpy(),
-            name=self.name,
-            **kwargs,
-        )
+        kernel, bias = kernel.reshape(size * size * channels, filters), layer.conv.bias.numpy()
+        if convert is not None:
+            kernel, bias = convert(kernel, bias)
+        self.dense = FixedPointDense(kernel, bias, name=self.name, **kwargs)
 
     def __call__(self, x):
         """`[h, w, C]` to `[factor * h, factor * w, filters]`, integers in float32."""

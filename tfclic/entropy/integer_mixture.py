@@ -106,19 +106,36 @@ def parameters_of_rows(rows, mixtures):
     return IntegerParameters(*tf.unstack(tf.transpose(_planes(rows, mixtures), [0, 2, 1])))
 
 
-Distribution = collections.namedtuple(
-    "Distribution", "weights means reciprocals centre spread total table"
-)
-Distribution.__doc__ = """What the integer CDF of E elements needs, int32.
+_FIELDS = ("weights", "means", "reciprocals", "centre", "spread", "total", "table")
 
-weights: `[K, E]`, the largest 2**12.
-means: `[K, E]`, multiples of 1/16, counted from the first symbol's lower boundary.
-reciprocals: `[K, E]`, inverse scales.
-centre: `[E]`, symbol at the mean of the heaviest Gaussian.
-spread: `[E]`, that Gaussian's standard deviation in symbols, at least 1.
-total: `[E]`, the mass of all symbols.
-table: the normal CDF, `normal_table()`.
-"""
+
+class Distribution(collections.namedtuple("Distribution", _FIELDS)):
+    """What the integer CDF of E elements needs, int32.
+
+    weights: `[K, E]`, the largest 2**12.
+    means: `[K, E]`, multiples of 1/16, counted from the first symbol's lower boundary.
+    reciprocals: `[K, E]`, inverse scales.
+    centre: `[E]`, symbol at the mean of the heaviest Gaussian.
+    spread: `[E]`, that Gaussian's standard deviation in symbols, at least 1.
+    total: `[E]`, the mass of all symbols.
+    table: the normal CDF, `normal_table()`.
+    """
+
+    __slots__ = ()
+
+    @property
+    def columns(self):
+        """All that `mass` needs to know of each element, a tuple of int32 `[*, E]`."""
+        return self.weights, self.means, self.reciprocals
+
+    def mass(self, columns, boundary):
+        """Mass below symbol boundaries 1 to 511, int32 `[n]`.
+
+        Args:
+          columns: `columns` of n elements.
+          boundary: int32 `[n]`.
+        """
+        return inner_mass(*columns, self.table, boundary)
 
 
 def normal_table():
@@ -181,13 +198,13 @@ def cumulative(dist, boundary):
     """Mass below symbol boundaries, strictly increasing in the boundary.
 
     Args:
-      dist: `Distribution` of E elements.
+      dist: `Distribution` of E elements, or another kind with the same `columns`, `mass`, `total`.
       boundary: int32 `[E]`, 0..512; boundary b lies below symbol b (latent b - 255).
 
     Returns:
       int32 `[E]`: 0 at boundary 0 and `dist.total` at boundary 512, which are the two edge cases of
       equation 8.
     """
-    mass = inner_mass(dist.weights, dist.means, dist.reciprocals, dist.table, boundary)
+    mass = dist.mass(dist.columns, boundary)
     mass = tf.where(boundary <= 0, 0, mass)
     return tf.where(boundary >= SYMBOLS, dist.total, mass)

@@ -15,13 +15,16 @@ import tensorflow as tf
 
 from tfclic.entropy import coders, compilation, decisions, fixed_point, mixture
 
+# of positions that do not depend on each other: all of a tile of 1024 pixels; no more, for memory
+INDEPENDENT_TOGETHER = 4096
+
 Order = collections.namedtuple("Order", "raster rank neighbours starts")
 Order.__doc__ = """The order in which P positions are coded, int32.
 
 raster: `[P]`, raster index of each position, in coding order.
 rank: `[P]`, the inverse: when the position with a raster index is coded.
 neighbours: `[P, V]`, ranks of the V visible neighbours, in raster order; P for those outside.
-starts: `[T + 1]`, where each of T wavefronts begins, in coding order.
+starts: `[T + 1]`, where each of T wavefronts, or other steps, begins, in coding order.
 """
 
 
@@ -57,6 +60,18 @@ def order(height, width, mask):
     ends = tf.range(steps(height, width, move) + 1)
     starts = tf.searchsorted(tf.gather(step, raster), ends)
     return Order(raster, rank, tf.where(inside, neighbours, count), starts)
+
+
+def raster_order(height, width):
+    """The `Order` of positions that do not depend on each other: by rows, many in a step.
+
+    Args:
+      height, width: int32.
+    """
+    every = tf.range(height * width)
+    # a step for every whole or broken number of them
+    starts = tf.concat([every[::INDEPENDENT_TOGETHER], [height * width]], 0)
+    return Order(every, every, tf.zeros([height * width, 0], tf.int32), starts)
 
 
 def arrange(latents, order):

@@ -99,11 +99,11 @@ class ImageCodec(tf.keras.Model):
 
     - `analysis(images)`: centred images to latents;
     - `synthesis(latents)`: latents to centred images;
-    - `entropy(latents, seed, training)`: latents after the gain to `(quantised, parts)`, where
-      `quantised` is what the synthesis transform gets and `parts` the bits of each part;
+    - `entropy(latents, quality, seed, training)`: latents after the gain to `(quantised, parts)`,
+      where `quantised` is what the synthesis transform gets and `parts` the bits of each part;
+    - `hyper_latents(latents)`: hyper latents of latents after the gain, if it has these;
     - `transforms()`: the layers that an export keeps in floating point;
-    - `coding()`: the exact integer form of the entropy model, an object with `round`, `compress`,
-      `decompress` and `estimate` (as in `tfclic.models.gmm_attention_coding`).
+    - `coding()`: the exact integer form of the entropy model, a `tfclic.models.coding.Coding`.
 
     Args:
       config: ConfigDict with `latent_channels` and `lmbdas` (ascending; a single one makes the
@@ -129,6 +129,10 @@ class ImageCodec(tf.keras.Model):
         """Images `[B, H, W, 3]`, nominally 0..1, of quantised latents `[B, H/16, W/16, C]`."""
         return self.synthesis(self.gain.inverse(latents, quality)) / CENTRED_SCALE + 0.5
 
+    def hyper_latents(self, latents):
+        """Hyper latents `[B, h/4, w/4, 0]`, which means none, of latents `[B, h, w, C]`."""
+        return latents[:, ::4, ::4, :0]
+
     def call(self, images, quality, seed=None, training=False):
         """Codes images as far as training and evaluation need it.
 
@@ -142,6 +146,6 @@ class ImageCodec(tf.keras.Model):
           A `Forward`.
         """
         latents = self.analyse(images, quality)
-        quantised, parts = self.entropy(latents, seed, training)
+        quantised, parts = self.entropy(latents, quality, seed, training)
         reconstruction = self.synthesise(quantised, quality)
         return Forward(reconstruction, tf.add_n(list(parts.values())), parts)

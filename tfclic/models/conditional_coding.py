@@ -1,4 +1,4 @@
-"""The entropy model of gmm_attention as an exported codec runs it: exact, in integers."""
+"""Latents that depend on hyper latents, and on context, as an exported codec codes them."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,17 +6,14 @@ import tensorflow_compression as tfc
 
 from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
+from tfclic.models.coding import HYPER_LIMIT, Coding
 
-HYPER_LIMIT = 127
-HYPER_STRIDE = 4  # latents per hyper latent, each way
 # Hidden activations of the hyper synthesis are some hundredths in size: on the grid of 1/64 that
 # suits the other layers they would lose 0.2 % of the rate.
 HYPER_ACTIVATION_BITS = 8
 LATENT_LIMIT = 256
 # where latents are known: enough that elements, not operations, take the time
 WAVEFRONTS_TOGETHER = 32
-TOO_SHORT = "The image is too large for so few bytes."
-NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
 
 
 def _table(masses):
@@ -28,15 +25,15 @@ def _table(masses):
     return np.pad(cdf, [(0, 0), (1, 0)], constant_values=coders.PRECISION)
 
 
-class GmmAttentionCoding(tf.Module):
+class ConditionalCoding(Coding):
     """Codes latents and hyper latents into one string, and back.
 
     "Hyper synthesis", "context" and "parameter network" are those of the codec, rounded to fixed
-    point.
+    point. Without context all latents can be decoded at once.
 
     Args:
-      codec: a trained `GmmAttention`.
-      slope: of the leaky ReLU in its entropy networks.
+      codec: a trained `tfclic.models.conditional.ConditionalCodec`.
+      slope: of the leaky ReLU in its entropy networks, as in `fixed_point.FixedPointDense`.
 
     Raises:
       ValueError: if a layer's sums could leave the exact integers; names the layer.
@@ -45,19 +42,16 @@ class GmmAttentionCoding(tf.Module):
     def __init__(self, codec, slope, name="coding"):
         super().__init__(name=name)
         self.channels = codec.config.latent_channels
-        self.mixtures = codec.config.mixtures
+        self.mixtures = codec.mixture.mixtures
         self.hyper_channels = codec.config.hyper_channels
-        self.mask = codec.context.mask
-        self.features = self._hyper_synthesis(codec, slope)
-        visible, channels, filters = codec.context.taps.shape
-        self.context = fixed_point.FixedPointDense(
-            codec.context.taps.numpy().reshape(visible * channels, filters),
-            codec.context.bias.numpy(),
-            input_bits=0,
-            input_limit=LATENT_LIMIT,
-            name="context",
-        )
+        # logits, means and scales, or what the networks give of them; the others are 0
+        self.kinds = codec.kinds
+        self.mask = self.context = None
         self.network = self._parameter_network(codec, slope)
+        self.features = self._hyper_synthesis(codec, slope, last_of_all=not self.network)
+        if codec.context is not None:
+            self.mask, self.context = codec.context.mask, self._context(codec.context)
+            self.together = WAVEFRONTS_TOGETHER
         values = tf.range(-HYPER_LIMIT, HYPER_LIMIT + 1, dtype=tf.float32)
         table = _table(codec.hyper_prior.prob(values[:, None]))
         self.hyper_table = tf.Variable(table, trainable=False, name="hyper_table")
@@ -65,26 +59,41 @@ class GmmAttentionCoding(tf.Module):
         self.hyper_bits = tf.Variable(bits, trainable=False, name="hyper_bits")
         self.least_bits = self._least_bits(table)
 
+    @property
+    def table(self):
+        """The rows of the hyper latents, one for each channel."""
+        return self.hyper_table
+
     def _least_bits(self, table):
-        """The least that one position of the hyper latents, and what it stands for, can take."""
         hyper = coders.least_cost(np.diff(table[:, 1:]).max(1)).numpy().sum()
-        # a latent takes one decision at least, of a probability of 4095 / 4096 at most
-        decision = coders.least_cost(((1 << coders.DECISION_BITS) - 1) << 4).numpy()
-        return float(hyper + HYPER_STRIDE**2 * self.channels * decision) / 2**coders.COST_BITS
+        return float(hyper + self.least_of_latents()) / 2**coders.COST_BITS
 
     @staticmethod
-    def _hyper_synthesis(codec, slope):
+    def _context(context):
+        visible, channels, filters = context.taps.shape
+        return fixed_point.FixedPointDense(
+            context.taps.numpy().reshape(visible * channels, filters),
+            context.bias.numpy(),
+            input_bits=0,
+            input_limit=LATENT_LIMIT,
+            name="context",
+        )
+
+    def _hyper_synthesis(self, codec, slope, last_of_all):
         layers, result = codec.hyper_synthesis.layers, []
         for i, layer in enumerate(layers):
             grids = dict(input_bits=HYPER_ACTIVATION_BITS)
             if i == 0:
                 grids = dict(input_bits=0, input_limit=HYPER_LIMIT)
             last = i == len(layers) - 1
+            output_bits = fixed_point.ACTIVATION_BITS if last else HYPER_ACTIVATION_BITS
+            if last and last_of_all:
+                grids["convert"], output_bits = self._to_grids, 0
             result.append(
                 fixed_point.FixedPointSubpixel(
                     layer,
                     name=f"hyper_synthesis_{i}",
-                    output_bits=fixed_point.ACTIVATION_BITS if last else HYPER_ACTIVATION_BITS,
+                    output_bits=output_bits,
                     slope=1.0 if last else slope,
                     **grids,
                 )
@@ -92,6 +101,8 @@ class GmmAttentionCoding(tf.Module):
         return result
 
     def _parameter_network(self, codec, slope):
+        if codec.parameter_network is None:
+            return []
         layers, result = codec.parameter_network.layers, []
         for i, layer in enumerate(layers):
             kernel, bias = layer.kernel.numpy(), layer.bias.numpy()
@@ -111,15 +122,15 @@ class GmmAttentionCoding(tf.Module):
 
     def _to_grids(self, kernel, bias):
         """Makes the last layer give the integers of `IntegerParameters`."""
-        unit = np.repeat(
-            [2.0**im.LOGIT_BITS, 2.0**im.MEAN_BITS, 1 / mixture.SCALE_STEP],
-            self.mixtures * self.channels,
+        units = [2.0**im.LOGIT_BITS, 2.0**im.MEAN_BITS, 1 / mixture.SCALE_STEP]
+        lowest = [0, 0, np.log(mixture.SCALE_MIN)]
+        unit, lowest = (
+            np.repeat(x[-self.kinds :], self.mixtures * self.channels) for x in (units, lowest)
         )
-        lowest = np.repeat([0, 0, np.log(mixture.SCALE_MIN)], self.mixtures * self.channels)
         return kernel * unit, (bias - lowest) * unit
 
     def parameters(self, features, known, neighbours, kernels=None):
-        """The parameter network's results of some positions.
+        """The parameters of the distributions at some positions.
 
         Args:
           features: float32 `[n, F]`, integers, the hyper synthesis' results at these positions.
@@ -130,17 +141,20 @@ class GmmAttentionCoding(tf.Module):
         Returns:
           float32 `[n, 3 * K * C]`, integers: logits, means and scales on their grids.
         """
-        context_kernel, *kernels = kernels or self.prepare()
-        visible = neighbours.shape[1] * self.channels
-        context = tf.reshape(tf.gather(known, neighbours), [-1, visible])
-        x = tf.concat([features, self.context(context, context_kernel)], -1)
+        x, kernels = features, list(kernels or self.prepare())
+        if self.context is not None:
+            visible = neighbours.shape[1] * self.channels
+            context = tf.reshape(tf.gather(known, neighbours), [-1, visible])
+            x = tf.concat([x, self.context(context, kernels.pop(0))], -1)
         for layer, kernel in zip(self.network, kernels):
             x = layer(x, kernel)
-        return x
+        missing = (3 - self.kinds) * self.mixtures * self.channels
+        return tf.pad(x, [[0, 0], [missing, 0]]) if missing else x
 
     def prepare(self):
         """The kernels that `parameters` needs, as float32."""
-        return [layer.prepare() for layer in (self.context, *self.network)]
+        context = [] if self.context is None else [self.context]
+        return [layer.prepare() for layer in (*context, *self.network)]
 
     def hyper_features(self, hyper_latents):
         """float32 `[h, w, F]`, integers, of hyper latents `[h/4, w/4, hyper_channels]`."""
@@ -154,85 +168,43 @@ class GmmAttentionCoding(tf.Module):
         flat = tf.reshape(features, [-1, features.shape[2]])
         return tf.gather(flat, order.raster)
 
-    def code(self, coder, hyper_latents, latents, known):
-        """Walks hyper latents, then latents: the one definition of what is in a string.
+    def order(self, height, width):
+        """In wavefronts; without context, in the order of rows."""
+        if self.context is None:
+            return wavefront.raster_order(height, width)
+        return wavefront.order(height, width, self.mask)
 
-        Args:
-          coder: see `tfclic.entropy.coders`.
-          hyper_latents: float32 `[h/4, w/4, hyper_channels]`, integers; a decoder needs the shape.
-          latents: float32 `[h, w, C]`, integers; a decoder needs the shape.
-          known: whether the latents are known, so that all parameters are computed in one pass.
-
-        Returns:
-          `(coder.finish(), latents)`.
-        """
-        state, hyper_latents = self._code_hyper(coder, coder.start(), hyper_latents)
-        # more than the string can hold shows here, before the networks take time and memory
-        possible = tf.debugging.Assert(~coder.exhausted(state), [NOT_OF_THIS_SIZE])
-        with tf.control_dependencies([possible]):
-            hyper_latents = tf.identity(hyper_latents)
-        order = wavefront.order(tf.shape(latents)[0], tf.shape(latents)[1], self.mask)
-        features = self.arranged_features(hyper_latents, order)
-        kernels, table = self.prepare(), im.normal_table()
-        if known:
-            arranged = wavefront.arrange(latents, order)
-            rows = self.parameters(features, arranged, order.neighbours, kernels)
-
-        def distribution_at(latents, chosen):
-            if known:
-                found = tf.gather(rows, chosen)
-            else:
-                neighbours = tf.gather(order.neighbours, chosen)
-                found = self.parameters(tf.gather(features, chosen), latents, neighbours, kernels)
-            return im.distribution_of_rows(found, self.mixtures, table)
-
-        together = WAVEFRONTS_TOGETHER if known else 1
-        state, latents = wavefront.traverse(coder, state, latents, distribution_at, order, together)
-        return coder.finish(state), latents
-
-    def _code_hyper(self, coder, state, hyper_latents):
+    def code_side(self, coder, state, hyper_latents, latents, known):
+        """Codes the hyper latents, all channels of a position together."""
         shape = tf.shape(hyper_latents)
         rows = tf.tile(tf.range(self.hyper_channels), [shape[0] * shape[1]])
         values = tf.cast(tf.reshape(hyper_latents, [-1]), tf.int32) + HYPER_LIMIT
         state, values = coder.symbols(state, rows, values)
         return state, tf.reshape(tf.cast(values - HYPER_LIMIT, tf.float32), shape)
 
-    @compilation.uncompiled
-    def compress(self, hyper_latents, latents):
-        """The string of integer-valued hyper latents and latents (shapes as in `code`)."""
-        string, _ = self.code(coders.RangeEncoder(self.hyper_table), hyper_latents, latents, True)
-        return string
+    def distributions(self, side, latents, order, known):
+        """The mixtures of all latents; where these are known, from one pass of the networks."""
+        features = self.arranged_features(side, order)
+        kernels, table = self.prepare(), im.normal_table()
+        at_once = known and self.context is not None
+        if at_once:
+            arranged = wavefront.arrange(latents, order)
+            rows = self.parameters(features, arranged, order.neighbours, kernels)
 
-    def can_hold(self, length, rows, columns):
-        """Whether strings of so many bytes can hold so many rows and columns of hyper latents."""
-        count = tf.cast(rows, tf.float64) * tf.cast(columns, tf.float64)
-        bits = 8 * tf.cast(length + coders.SPARE_BYTES, tf.float64)
-        return bits >= count * self.least_bits
+        def distribution_at(latents, chosen):
+            if at_once:
+                found = tf.gather(rows, chosen)
+            else:
+                neighbours = tf.gather(order.neighbours, chosen)
+                found = self.parameters(tf.gather(features, chosen), latents, neighbours, kernels)
+            return im.distribution_of_rows(found, self.mixtures, table)
 
-    @compilation.uncompiled
-    def decompress(self, string, height, width):
-        """Latents float32 `[height, width, C]` of a string; height and width are multiples of 4.
-
-        Raises:
-          tf.errors.InvalidArgumentError: the string is too short for so many latents, which is
-            found out before memory is taken for them; or it turns out not to hold them.
-        """
-        rows, columns = height // HYPER_STRIDE, width // HYPER_STRIDE
-        possible = self.can_hold(tf.strings.length(string), rows, columns)
-        enough = tf.debugging.Assert(possible, [TOO_SHORT])
-        with tf.control_dependencies([enough]):
-            rows, columns = tf.identity(rows), tf.identity(columns)
-        decoder = coders.RangeDecoder(self.hyper_table, string)
-        hyper_latents = tf.zeros([rows, columns, self.hyper_channels])
-        latents = tf.zeros([rows * HYPER_STRIDE, columns * HYPER_STRIDE, self.channels])
-        sound, latents = self.code(decoder, hyper_latents, latents, False)
-        with tf.control_dependencies([tf.debugging.Assert(sound, [NOT_OF_THIS_SIZE])]):
-            return tf.identity(latents)
+        return distribution_at
 
     @compilation.uncompiled
     def estimate(self, hyper_latents, latents):
         """Bits by equation 8 and the prior's density, float32; what `compress` should come to."""
-        order = wavefront.order(tf.shape(latents)[0], tf.shape(latents)[1], self.mask)
+        order = self.order(tf.shape(latents)[0], tf.shape(latents)[1])
         known = wavefront.arrange(latents, order)
         features = self.arranged_features(hyper_latents, order)
         rows = self.parameters(features, known, order.neighbours)
@@ -244,9 +216,3 @@ class GmmAttentionCoding(tf.Module):
         columns = tf.broadcast_to(tf.range(self.hyper_channels), tf.shape(rows))
         hyper_bits = tf.gather_nd(self.hyper_bits, tf.stack([rows, columns], -1))
         return tf.reduce_sum(hyper_bits) - tf.reduce_sum(tf.math.log(likelihood)) / tf.math.log(2.0)
-
-    def round(self, latents, hyper_latents):
-        """Rounds and clips float latents and hyper latents to what can be coded."""
-        latents = tf.clip_by_value(tf.round(latents), mixture.LATENT_MIN, mixture.LATENT_MAX)
-        limit = float(HYPER_LIMIT)
-        return latents, tf.clip_by_value(tf.round(hyper_latents), -limit, limit)

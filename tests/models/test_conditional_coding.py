@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfclic.entropy import wavefront
-from tfclic.models import gmm_attention_coding
-from tfclic.models.gmm_attention_coding import HYPER_LIMIT
+from tfclic.models import conditional_coding
+from tfclic.models.coding import HYPER_LIMIT
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_parameters_do_not_depend_on_what_is_not_decoded_yet(coding):
 @pytest.mark.parametrize("together", [1, 3])
 def test_wavefronts_taken_together_give_the_same_string(coding, monkeypatch, together):
     latents, hyper = random_latents(8, 12)
-    monkeypatch.setattr(gmm_attention_coding, "WAVEFRONTS_TOGETHER", together)
+    monkeypatch.setattr(conditional_coding, "WAVEFRONTS_TOGETHER", together)
     string = tf.function(coding.compress)(hyper, latents)
     assert string == coding.compress_(hyper, latents)
 

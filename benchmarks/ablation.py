@@ -1,0 +1,84 @@
+"""The ablation ladder: the systems that the papers compare, trained alike for a small budget.
+
+    python benchmarks/ablation.py --data FOLDER --workdir DIR [--steps 1000] [--only NAME,...]
+
+Every rung sees the same crops of the same images in the same order, with the recipe, the widths and
+the linear block transform of gmm_attention_small; what differs is the entropy model and, from joint
+to gmm_attention, residual blocks in the transforms. The table has the rate-distortion cost (bits
+per pixel + lambda * MSE, the mean over all lambdas) on held-out images of FOLDER, and the BD-rate
+against joint over these lambdas there, from probabilities and not from files; lower is better. Each
+training has a folder of its own in DIR and goes on where it was stopped; what is complete is not
+trained again. `--table` prints what there is. `--set` changes all rungs, such as
+`--set "model.widths=(64, 96, 128)"`.
+"""
+
+import sys
+
+import trainings
+
+from tfclic import configuration
+from tfclic.evaluation import metrics
+
+RECIPE = "gmm_attention_small"
+ANCHOR = "joint"
+# what the baselines take over from the recipe's model, as far as they have it
+SHARED = ("latent_channels", "widths", "hyper_channels", "block_transform", "synthesis_input")
+# `trainings.train` sets these
+LENGTHS = ("steps", "checkpoint_every", "validate_every")
+# name -> configuration, what is overridden in it
+RUNGS = {
+    "factorized": ("factorized", {}),
+    "hyperprior": ("hyperprior", {}),
+    "mean_scale": ("mean_scale", {}),
+    "joint": ("joint", {"model.parameter_channels": (384, 384)}),
+    "gmm_attention without both": (RECIPE, {"model.mixtures": 1, "model.attention": "none"}),
+    "gmm_attention without GMM": (RECIPE, {"model.mixtures": 1}),
+    "gmm_attention without attention": (RECIPE, {"model.attention": "none"}),
+    "gmm_attention with both": (RECIPE, {}),
+}
+
+
+def changes_of(name):
+    """What is overridden in the configuration of a rung, by field."""
+    base, own = RUNGS[name]
+    (_, recipe), (_, config) = (configuration.load(stem) for stem in (RECIPE, base))
+    fields = {f"model.{key}": recipe.model[key] for key in SHARED if key in config.model}
+    training = {key: value for key, value in recipe.training.items() if key not in LENGTHS}
+    fields.update({f"training.{key}": value for key, value in training.items()})
+    flat = {f"{part}.{key}": value for part in config for key, value in config[part].items()}
+    return {**{key: value for key, value in fields.items() if flat[key] != value}, **own}
+
+
+def train(name, data, folder, steps, everywhere):
+    """Trains one rung, as `trainings.train`; `everywhere` is changed in all rungs."""
+    changes = {**changes_of(name), **everywhere}
+    trainings.train(RUNGS[name][0], changes, data, folder, steps)
+
+
+def print_table(workdir, steps):
+    """Prints what is complete."""
+    rows = trainings.results(workdir, RUNGS, steps)
+    if not rows:
+        print("Nothing is complete yet.")
+        return
+    anchor = rows.get(ANCHOR, {}).get("validation")
+    print(f"| model | cost | BD-rate against {ANCHOR} | images seen | minutes |")
+    print("|---|---|---|---|---|")
+    for name, record in rows.items():
+        found = record["validation"]
+        against = _bd_rate(anchor, found) if anchor else "no anchor"
+        minutes = record["seconds"] / 60
+        seen = record["images_seen"]
+        print(f"| {name} | {found['mean_loss']:.4f} | {against} | {seen:,} | {minutes:.1f} |")
+
+
+def _bd_rate(anchor, curve):
+    curves = ({"bpp": c["bpp"], "psnr-rgb": c["psnr"]} for c in (anchor, curve))
+    percent, lowest, highest = metrics.bd_rate(*curves)
+    if percent is None:
+        return "no overlap"
+    return f"{percent:+.1f} % ({lowest:.2f} to {highest:.2f} dB)"
+
+
+if __name__ == "__main__":
+    sys.exit(trainings.run(__doc__, RUNGS, train, print_table))

@@ -1,0 +1,149 @@
+"""The baselines: each trains, is exported, and codes real files as its probabilities say."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import configuration, models
+from tfclic.codec import container, export, runtime
+from tfclic.entropy import integer_mixture as im
+from tfclic.training import checkpoints
+
+NAMES = ("factorized", "hyperprior", "mean_scale", "joint")
+TRANSFORMS = {"nonlinear_analysis", "nonlinear_synthesis", "gain"}
+HYPER = {"hyper_analysis", "hyper_synthesis", "hyper_prior"}
+PARTS = {
+    "factorized": {"prior"},
+    "hyperprior": HYPER,
+    "mean_scale": HYPER,
+    "joint": HYPER | {"context", "parameter_network"},
+}
+TINY = dict(latent_channels=6, widths=(4, 4, 4), lmbdas=(0.0016, 0.0075, 0.045))
+IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
+QUALITY = tf.constant([0.0, 80.0])
+
+
+def tiny(name, **changes):
+    """A codec of that name, small enough for tests."""
+    _, config = configuration.load(name)
+    small = dict(hyper_channels=4, parameter_channels=(10, 8))
+    config.model.update({k: v for k, v in small.items() if k in config.model})
+    config.model.update({**TINY, **changes})
+    codec = models.build(config.model)
+    checkpoints.build_variables(codec)
+    return codec
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def codec(request):
+    """Each baseline; its latents are those of a block transform, since nothing is trained."""
+    codec = tiny(request.param, block_transform=True)
+    if request.param != "factorized":
+        networks = [codec.parameter_network, codec.hyper_synthesis]
+        last = next(network for network in networks if network).layers[-1]
+        bias = getattr(last, "conv", last).bias
+        wide = np.repeat([0, np.log(5)][-codec.kinds :], 6)
+        bias.assign(wide.astype(np.float32))
+    return codec
+
+
+@pytest.fixture(scope="module")
+def loaded(codec, tmp_path_factory):
+    return runtime.load(export.save(codec, tmp_path_factory.mktemp("exported"), codec.name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_has_a_finite_loss_and_gradients_for_every_variable(name):
+    codec = tiny(name)
+    with tf.GradientTape() as tape:
+        out = codec(IMAGES, QUALITY, seed=tf.constant([1, 2]), training=True)
+        loss = tf.reduce_sum(out.bits) + tf.reduce_sum(tf.square(out.reconstruction - IMAGES))
+    assert out.reconstruction.shape == IMAGES.shape
+    assert out.bits.shape == (2,) and np.all(out.bits > 0)
+    gradients = tape.gradient(loss, codec.trainable_variables)
+    assert all(g is not None and np.all(np.isfinite(g)) for g in gradients)
+    paths = checkpoints.variable_paths(codec)
+    assert {id(v) for v in codec.trainable_variables} == {id(v) for v in paths.values()}
+    assert {path.split("/")[0] for path in paths} == TRANSFORMS | PARTS[name]
+
+
+def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels):
+    pixels = make_pixels(70, 130)
+    for quality in (0, 37.5, 100):
+        known = loaded.evaluate(pixels, quality)
+        assert known["latents"].shape == (8, 12, 6)
+        assert np.abs(known["latents"]).max() > 0
+        np.testing.assert_array_equal(loaded.decode_latents(known["file"]), known["latents"])
+        np.testing.assert_array_equal(loaded.decompress(known["file"]), known["reconstruction"])
+        payload = len(container.parse(known["file"]).payload.numpy())
+        assert 8 * payload == pytest.approx(known["estimated_bits"], rel=0.005, abs=8 * 24)
+
+
+def float_bits(codec, latents, hyper_latents):
+    """Bits by the trained networks and densities, at quality 100."""
+    if codec.name == "factorized":
+        return tf.reduce_sum(codec.prior.bits(latents, codec.gains(tf.constant([100.0]))))
+    parameters = codec.parameters(latents[None], codec.hyper_synthesis(hyper_latents[None]))
+    likelihood = codec.mixture.likelihood(latents[None], parameters)
+    # the floor of the exact probabilities
+    likelihood = tf.maximum(likelihood, im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS))
+    parts = (likelihood, codec.hyper_prior.prob(hyper_latents))
+    return -tf.add_n([tf.reduce_sum(tf.math.log(part)) for part in parts]) / np.log(2)
+
+
+def test_exact_probabilities_are_close_to_the_trained_ones(codec):
+    rng, coding = np.random.default_rng(0), codec.coding()
+    if codec.name == "factorized":
+        # the untrained density is logistic
+        latents = rng.logistic(0, 10, (32, 48, 6)) * codec.gains(tf.constant([100.0]))[0]
+    else:
+        latents = rng.normal(0, 5, (32, 48, 6))
+    hyper_latents = rng.normal(0, 3, (8, 12, coding.hyper_channels))
+    given = coding.round(*(tf.cast(x, tf.float32) for x in (latents, hyper_latents)))
+    want = float(float_bits(codec, *given))
+    assert float(coding.estimate(*reversed(given))) == pytest.approx(want, rel=0.005)
+
+
+def test_tiles_and_targets(loaded, make_pixels):
+    pixels = make_pixels(70, 130)
+    known = loaded.evaluate(pixels, 60, tile=64)
+    assert loaded.info(known["file"])["tiles"] == 6
+    np.testing.assert_array_equal(loaded.decompress(known["file"]), known["reconstruction"])
+    sizes = [len(loaded.compress(pixels, quality)) for quality in (0, 50, 100)]
+    assert sizes == sorted(set(sizes))
+    wanted = sum(sizes[:2]) // 2
+    assert 0.97 * wanted <= len(loaded.compress(pixels, file_bytes=wanted)) <= wanted
+
+
+def test_all_latents_take_one_step_without_a_context(codec):
+    orders = codec.coding().order(tf.constant(8), tf.constant(12))
+    assert len(orders.starts) - 1 == (12 + 3 * 7 if codec.name == "joint" else 1)
+
+
+def test_the_level_of_a_factorized_prior_is_that_of_the_quality():
+    codec = tiny("factorized")
+    coding = codec.coding()
+    assert coding.levels == 9
+    rng = np.random.default_rng(0)
+    # as the untrained density has them before the gain: logistic
+    latents = rng.logistic(0, 10, (64, 64, 6)).astype(np.float32)
+    found = []
+    for quality in (0.0, 50.0, 100.0):
+        gained, _ = coding.round(latents * codec.gains(tf.constant([quality]))[0], latents[..., :0])
+        found.append(int(coding.best_level(gained)[0]))
+    assert found[0] <= 1 and abs(found[1] - 4) <= 1 and found[2] >= 7
+
+
+def test_one_rate_needs_one_level():
+    coding = tiny("factorized", lmbdas=(0.01,)).coding()
+    latents = tf.round(8 * tf.random.stateless_normal([4, 8, 6], [1, 2]))
+    string = coding.compress(tf.zeros([1, 2, 0]), latents)
+    np.testing.assert_array_equal(coding.decompress(string, 4, 8), latents)
+
+
+def test_configurations_have_the_papers_widths():
+    for name in NAMES:
+        stem, config = configuration.load(name)
+        assert stem == config.model.name == name
+        assert config.model.widths == (192, 192, 192)
+        assert config.model.latent_channels == 320

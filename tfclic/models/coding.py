@@ -1,0 +1,105 @@
+"""Entropy models as exported codecs run them: exact, in integers. What they have in common."""
+
+import tensorflow as tf
+
+from tfclic.entropy import coders, compilation, mixture, wavefront
+
+HYPER_LIMIT = 127
+HYPER_STRIDE = 4  # latents per hyper latent, each way
+TOO_SHORT = "The image is too large for so few bytes."
+NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
+
+
+class Coding(tf.Module):
+    """Codes latents, and what their distributions depend on, into one string, and back.
+
+    A subclass provides
+
+    - `channels` and `hyper_channels`, C and Z, which is 0 if there are no hyper latents;
+    - `table`, the added table of the coder (see `tfclic.entropy.coders`), and `least_bits`, the
+      least that a position of the hyper latents and the latents that belong to it can take;
+    - `code_side(coder, state, hyper_latents, latents, known) -> (state, side)`: codes what comes
+      before the latents, the hyper latents or else an array of its own;
+    - `order(height, width)`: the `wavefront.Order` of latents;
+    - `distributions(side, latents, order, known)`: the `distribution_at` that `wavefront.traverse`
+      takes;
+    - `estimate(hyper_latents, latents)`: the bits, float32, that `compress` should come to.
+    """
+
+    together = 1  # steps to take at once where latents are known
+
+    def least_of_latents(self):
+        """The least that the latents of one position of the hyper latents take, 2**-16 bits."""
+        # a latent takes one decision at least, of a probability of 4095 / 4096 at most
+        decision = coders.least_cost(((1 << coders.DECISION_BITS) - 1) << 4).numpy()
+        return HYPER_STRIDE**2 * self.channels * decision
+
+    def code(self, coder, hyper_latents, latents, known):
+        """Walks what comes first, then latents: the one definition of what is in a string.
+
+        Args:
+          coder: see `tfclic.entropy.coders`.
+          hyper_latents: float32 `[h/4, w/4, Z]`, integers; a decoder needs the shape.
+          latents: float32 `[h, w, C]`, integers; a decoder needs the shape.
+          known: whether the latents are known, so that all parameters are computed in one pass.
+
+        Returns:
+          `(coder.finish(), side, latents)`.
+        """
+        state, side = self.code_side(coder, coder.start(), hyper_latents, latents, known)
+        # more than the string can hold shows here, before the networks take time and memory
+        possible = tf.debugging.Assert(~coder.exhausted(state), [NOT_OF_THIS_SIZE])
+        with tf.control_dependencies([possible]):
+            side = tf.identity(side)
+        order = self.order(tf.shape(latents)[0], tf.shape(latents)[1])
+        distribution_at = self.distributions(side, latents, order, known)
+        together = self.together if known else 1
+        state, latents = wavefront.traverse(coder, state, latents, distribution_at, order, together)
+        return coder.finish(state), side, latents
+
+    @compilation.uncompiled
+    def compress(self, hyper_latents, latents):
+        """The string of integer-valued hyper latents and latents (shapes as in `code`)."""
+        encoder = coders.RangeEncoder(self.table)
+        return self.code(encoder, hyper_latents, latents, True)[0]
+
+    def can_hold(self, length, rows, columns):
+        """Whether strings of so many bytes can hold so many rows and columns of hyper latents."""
+        count = tf.cast(rows, tf.float64) * tf.cast(columns, tf.float64)
+        bits = 8 * tf.cast(length + coders.SPARE_BYTES, tf.float64)
+        return bits >= count * self.least_bits
+
+    @compilation.uncompiled
+    def decompress(self, string, height, width):
+        """Latents float32 `[height, width, C]` of a string; see `read`."""
+        return self.read(string, height, width)[1]
+
+    @compilation.uncompiled
+    def read(self, string, height, width):
+        """What comes first in a string, and the latents, as `code` has them.
+
+        Args:
+          string: of rank 0.
+          height, width: int32, of the latents, multiples of 4.
+
+        Raises:
+          tf.errors.InvalidArgumentError: the string is too short for so many latents, which is
+            found out before memory is taken for them; or it turns out not to hold them.
+        """
+        rows, columns = height // HYPER_STRIDE, width // HYPER_STRIDE
+        possible = self.can_hold(tf.strings.length(string), rows, columns)
+        enough = tf.debugging.Assert(possible, [TOO_SHORT])
+        with tf.control_dependencies([enough]):
+            rows, columns = tf.identity(rows), tf.identity(columns)
+        decoder = coders.RangeDecoder(self.table, string)
+        hyper_latents = tf.zeros([rows, columns, self.hyper_channels])
+        latents = tf.zeros([rows * HYPER_STRIDE, columns * HYPER_STRIDE, self.channels])
+        sound, *coded = self.code(decoder, hyper_latents, latents, False)
+        with tf.control_dependencies([tf.debugging.Assert(sound, [NOT_OF_THIS_SIZE])]):
+            return [tf.identity(array) for array in coded]
+
+    def round(self, latents, hyper_latents):
+        """Rounds and clips float latents and hyper latents to what can be coded."""
+        latents = tf.clip_by_value(tf.round(latents), mixture.LATENT_MIN, mixture.LATENT_MAX)
+        limit = float(HYPER_LIMIT)
+        return latents, tf.clip_by_value(tf.round(hyper_latents), -limit, limit)

@@ -1,0 +1,100 @@
+"""Codecs whose latents depend on hyper latents and, where there is one, on a context."""
+
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfclic.entropy.gaussian_mixture import GaussianMixture
+from tfclic.entropy.mixture import LIKELIHOOD_FLOOR
+from tfclic.models import base
+from tfclic.models.conditional_coding import ConditionalCoding
+from tfclic.models.transforms import TransformCodec
+
+# nearest to the papers' 0.2 that binary fractions with few bits represent exactly
+ENTROPY_SLOPE = 3 / 16
+
+
+def leaky_relu(x):
+    """Leaky ReLU of the entropy networks."""
+    return tf.nn.leaky_relu(x, ENTROPY_SLOPE)
+
+
+class ConditionalCodec(TransformCodec):
+    """Latents follow Gaussians, or mixtures of them, that networks derive from what is known.
+
+    ```
+    hyper_synthesis(hyper latents) -> features
+    parameter_network([features, context(latents before)]) -> parameters of the latents
+    ```
+
+    Without a parameter network the features are the parameters. A subclass makes `hyper_analysis`
+    and `hyper_synthesis` (a `Sequential` of `SubpixelConv2D`) and may make `context` (a
+    `MaskedConv2D`) and `parameter_network` (a `Sequential` of `Dense`).
+
+    Args:
+      config: as `TransformCodec`, and
+        hyper_channels: channels of the hyper latents z.
+        synthesis_input: "noise" (papers) or "round": what the synthesis transform sees in training.
+      mixtures: K, number of Gaussians.
+      slope: of the leaky ReLU in the networks that give parameters.
+      kinds: 3 if the networks give logits, means and log scales, `[..., 3KN]`; 2 if they give means
+        and log scales of a single Gaussian, 1 if its log scales alone: then its mean is 0.
+      **transforms: as `TransformCodec`.
+    """
+
+    def __init__(self, config, mixtures=1, kinds=3, slope=ENTROPY_SLOPE, **transforms):
+        super().__init__(config, **transforms)
+        self.kinds, self.slope = kinds, slope
+        # not as attributes of the class: Keras would not track what replaces them
+        self.context = self.parameter_network = None
+        self.hyper_prior = tfc.NoisyDeepFactorized(batch_shape=(config.hyper_channels,))
+        self.mixture = GaussianMixture(mixtures)
+
+    def entropy(self, latents, quality, seed, training):
+        """Quantises latents `[B, h, w, N]` and counts their bits and those of the side information.
+
+        Returns:
+          The latents as the synthesis transform gets them, and the bits `[B]` of each part.
+        """
+        hyper_latents = self.hyper_analysis(latents)
+        if training:
+            hyper = hyper_latents + base.uniform_noise(tf.shape(hyper_latents), seed, 1)
+            noisy = latents + base.uniform_noise(tf.shape(latents), seed, 2)
+            seen = base.round_straight_through(hyper_latents)
+        else:
+            hyper = seen = tf.round(hyper_latents)
+            noisy = tf.round(latents)
+        # floored like the mixture's, since far out the prior's own logarithm overflows
+        likelihood = tfc.lower_bound(self.hyper_prior.prob(hyper), LIKELIHOOD_FLOOR)
+        hyper_bits = -tf.reduce_sum(tf.math.log(likelihood), [1, 2, 3]) / tf.math.log(2.0)
+        if self.config.synthesis_input == "noise":
+            seen = hyper
+        parameters = self.parameters(noisy, self.hyper_synthesis(seen))
+        quantised, bits = self.mixture(noisy, parameters, training=training)
+        if training and self.config.synthesis_input == "round":
+            quantised = base.round_straight_through(latents)
+        parts = {"latents": tf.reduce_sum(bits, [1, 2, 3]), "hyper_latents": hyper_bits}
+        return quantised, parts
+
+    def hyper_latents(self, latents):
+        """Hyper latents `[B, h/4, w/4, hyper_channels]`, not rounded, of latents `[B, h, w, N]`."""
+        return self.hyper_analysis(latents)
+
+    def parameters(self, latents, features):
+        """Mixture parameters `[B, h, w, 3KN]` of all latents at once."""
+        found = features
+        if self.context is not None:
+            found = tf.concat([features, self.context(latents)], -1)
+        if self.parameter_network is not None:
+            found = self.parameter_network(found)
+        missing = (3 - self.kinds) * self.mixture.mixtures * latents.shape[-1]
+        return tf.pad(found, [[0, 0]] * 3 + [[missing, 0]]) if missing else found
+
+    def transforms(self):
+        """The parts that stay in floating point when exported."""
+        # fingerprints of exported models depend on this order
+        analysis, synthesis, *others = super().transforms()
+        return [analysis, synthesis, self.hyper_analysis, *others]
+
+    def coding(self):
+        """The exact integer form of the entropy model, for export."""
+        return ConditionalCoding(self, self.slope)

@@ -1,0 +1,42 @@
+"""Autoregressive and hierarchical priors, jointly: Gaussians from side information and a context.
+
+Source: Minnen, Ballé, Toderici, "Joint Autoregressive and Hierarchical Priors for Learned Image
+Compression", NeurIPS 2018; table 1 is the network. Unlike there, one model serves all rates.
+"""
+
+import tensorflow as tf
+
+from tfclic.layers import MaskedConv2D
+from tfclic.models.conditional import leaky_relu
+from tfclic.models.mean_scale import MeanScale
+
+CONTEXT_SIZE = 5
+
+
+class ParameterNetwork(tf.keras.Sequential):
+    """[Hyper features, context] to means and logarithms of scales: `[..., 4M] -> [..., 2M]`."""
+
+    def __init__(self, config):
+        dense = tf.keras.layers.Dense
+        layers = [dense(width, activation=leaky_relu) for width in config.parameter_channels]
+        layers.append(dense(2 * config.latent_channels))
+        super().__init__(layers, name="parameter_network")
+
+
+class Joint(MeanScale):
+    """The codec of the paper: `MeanScale` with a context and a network that combines the two.
+
+    Args:
+      config: as `MeanScale`, and
+        parameter_channels: of the parameter network's hidden layers; (640, 512) in the paper.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.context = MaskedConv2D(2 * config.latent_channels, CONTEXT_SIZE, name="context")
+        self.parameter_network = ParameterNetwork(config)
+
+
+def build(config):
+    """Builds the codec from `config` (see `Joint`)."""
+    return Joint(config)
