@@ -19,6 +19,12 @@ TOO_SHORT = "The image is too large for so few bytes."
 NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
 
 
+def total_bits(explained):
+    """All bits in what an entropy model's `explain` returns, float32."""
+    bits = (array for name, array in explained.items() if name.endswith("_bits"))
+    return tf.add_n([tf.reduce_sum(array) for array in bits])
+
+
 def _table(masses):
     """Rows for the range coder, int32 `[n, m + 2]`, of probabilities `[m, n]`.
 
@@ -164,7 +170,7 @@ class GmmAttentionCoding(tf.Module):
           known: whether the latents are known, so that all parameters are computed in one pass.
 
         Returns:
-          `(coder.finish(), latents)`.
+          `(coder.finish(), hyper_latents, latents)`.
         """
         state, hyper_latents = self._code_hyper(coder, coder.start(), hyper_latents)
         # more than the string can hold shows here, before the networks take time and memory
@@ -188,7 +194,7 @@ class GmmAttentionCoding(tf.Module):
 
         together = WAVEFRONTS_TOGETHER if known else 1
         state, latents = wavefront.traverse(coder, state, latents, distribution_at, order, together)
-        return coder.finish(state), latents
+        return coder.finish(state), hyper_latents, latents
 
     def _code_hyper(self, coder, state, hyper_latents):
         shape = tf.shape(hyper_latents)
@@ -200,8 +206,8 @@ class GmmAttentionCoding(tf.Module):
     @compilation.uncompiled
     def compress(self, hyper_latents, latents):
         """The string of integer-valued hyper latents and latents (shapes as in `code`)."""
-        string, _ = self.code(coders.RangeEncoder(self.hyper_table), hyper_latents, latents, True)
-        return string
+        encoder = coders.RangeEncoder(self.hyper_table)
+        return self.code(encoder, hyper_latents, latents, True)[0]
 
     def can_hold(self, length, rows, columns):
         """Whether strings of so many bytes can hold so many rows and columns of hyper latents."""
@@ -211,7 +217,16 @@ class GmmAttentionCoding(tf.Module):
 
     @compilation.uncompiled
     def decompress(self, string, height, width):
-        """Latents float32 `[height, width, C]` of a string; height and width are multiples of 4.
+        """Latents float32 `[height, width, C]` of a string; see `read`."""
+        return self.read(string, height, width)[1]
+
+    @compilation.uncompiled
+    def read(self, string, height, width):
+        """Hyper latents and latents of a string, as `compress` took them.
+
+        Args:
+          string: of rank 0.
+          height, width: int32, of the latents, multiples of 4.
 
         Raises:
           tf.errors.InvalidArgumentError: the string is too short for so many latents, which is
@@ -225,25 +240,45 @@ class GmmAttentionCoding(tf.Module):
         decoder = coders.RangeDecoder(self.hyper_table, string)
         hyper_latents = tf.zeros([rows, columns, self.hyper_channels])
         latents = tf.zeros([rows * HYPER_STRIDE, columns * HYPER_STRIDE, self.channels])
-        sound, latents = self.code(decoder, hyper_latents, latents, False)
+        sound, *coded = self.code(decoder, hyper_latents, latents, False)
         with tf.control_dependencies([tf.debugging.Assert(sound, [NOT_OF_THIS_SIZE])]):
-            return tf.identity(latents)
+            return [tf.identity(array) for array in coded]
+
+    def estimate(self, hyper_latents, latents):
+        """The sum of the bits of `explain`, float32; what `compress` should come to."""
+        return total_bits(self.explain(hyper_latents, latents))
 
     @compilation.uncompiled
-    def estimate(self, hyper_latents, latents):
-        """Bits by equation 8 and the prior's density, float32; what `compress` should come to."""
+    def explain(self, hyper_latents, latents):
+        """What each element costs by equation 8 and the prior's density, and why.
+
+        Returns:
+          A dict of float32 arrays: `latents_bits` `[h, w, C]` and `hyper_latents_bits`
+          `[h/4, w/4, hyper_channels]`; `weights`, `means` and `scales` `[h, w, C, K]`, the mixtures
+          with their parameters on the grids of the exact coder.
+        """
         order = wavefront.order(tf.shape(latents)[0], tf.shape(latents)[1], self.mask)
         known = wavefront.arrange(latents, order)
         features = self.arranged_features(hyper_latents, order)
         rows = self.parameters(features, known, order.neighbours)
-        parameters = im.to_floats(im.parameters_of_rows(rows, self.mixtures))
-        likelihood = mixture.likelihood(tf.reshape(known[:-1], [-1]), *parameters)
+        logits, means, scales = im.to_floats(im.parameters_of_rows(rows, self.mixtures))
+        likelihood = mixture.likelihood(tf.reshape(known[:-1], [-1]), logits, means, scales)
         # training's floor would hide what improbable latents really cost
         likelihood = tf.maximum(likelihood, im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS))
+
+        def in_place(x):
+            found = tf.gather(tf.reshape(x, [-1, self.channels, *x.shape[1:]]), order.rank)
+            return tf.reshape(found, tf.concat([tf.shape(latents), x.shape[1:]], 0))
+
         rows = tf.cast(hyper_latents, tf.int32) + HYPER_LIMIT
         columns = tf.broadcast_to(tf.range(self.hyper_channels), tf.shape(rows))
-        hyper_bits = tf.gather_nd(self.hyper_bits, tf.stack([rows, columns], -1))
-        return tf.reduce_sum(hyper_bits) - tf.reduce_sum(tf.math.log(likelihood)) / tf.math.log(2.0)
+        return {
+            "latents_bits": in_place(-tf.math.log(likelihood) / tf.math.log(2.0)),
+            "hyper_latents_bits": tf.gather_nd(self.hyper_bits, tf.stack([rows, columns], -1)),
+            "weights": in_place(tf.nn.softmax(logits)),
+            "means": in_place(means),
+            "scales": in_place(tf.exp(scales)),
+        }
 
     def round(self, latents, hyper_latents):
         """Rounds and clips float latents and hyper latents to what can be coded."""
