@@ -21,6 +21,7 @@ EXTRAS = {
     "train": "train",
     "export": "train",
     "evaluate": "eval",
+    "inspect": "eval",
     "test": "dev",
 }
 # One module each is enough to tell whether an extra of setup.cfg was installed.
