@@ -40,7 +40,7 @@ def make_parser():
     )  # fmt: skip
     parser.add_argument(
         "--at", metavar="X,Y", type=place, action="append", default=[],
-        help="a pixel whose distribution is drawn; may be repeated; default: four, chosen by bits",
+        help="a pixel whose distribution is drawn; may be repeated; default: five, chosen by bits",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     group = parser.add_argument_group("for images")

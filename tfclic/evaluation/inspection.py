@@ -8,12 +8,13 @@ import numpy as np
 from tfclic import errors
 from tfclic.codec.explained import LATENTS
 
-# as in tfclic.entropy.mixture and tfclic.codec.tiling, which need TensorFlow
+# as in tfclic.entropy and tfclic.codec.tiling, which need TensorFlow
 LATENT_MIN, LATENT_MAX = -255, 256
+LEAST_PROBABILITY = 2.0**-25  # that the exact coder gives to every latent
 STRIDE = 16  # image pixels per latent, each way
 HEADER = "header"  # and the index of the tiles, and the checksum
 # Of all latents of a channel, those which take more bits than this share of the others.
-QUANTILES = (1.0, 0.99, 0.9, 0.5)
+QUANTILES = (1.0, 0.99, 0.9, 0.5, 0.1)
 _VERSION_BYTE = 3  # its lower half is the version of the format: docs/format.md
 
 
@@ -132,8 +133,8 @@ def _string_lines(found):
     what = ", then ".join(map(_spelled, names))
     return [
         *_aligned(rows),
-        f"A string is one range coder's: {what}. The bits are what the model's own probabilities",
-        "come to; where one part ends and the next begins is no whole byte.",
+        f"Each string of the range coder holds {what}, with no byte between them;",
+        "their bits are by the model's own probabilities.",
     ]
 
 
@@ -191,7 +192,7 @@ def view(title, pixels, explanation, header_bits, channel=None, places=()):
 
 
 def _chosen(bits, height, width):
-    """Positions of latents inside of the image that take from the most bits to the median."""
+    """Positions of latents inside of the image that take the most bits, and fewer and fewer."""
     inside = bits[: -(-height // STRIDE), : -(-width // STRIDE)]
     order = np.argsort(inside, axis=None, kind="stable")
     ranks = dict.fromkeys(round(share * (order.size - 1)) for share in QUANTILES)
@@ -219,6 +220,11 @@ def mixture_masses(weights, means, scales):
         z = (edges - mean) / (scale * math.sqrt(2))
         below += weight / 2 * np.array([math.erfc(-value) for value in z])
     return np.diff(below, prepend=0.0, append=float(np.sum(weights)))
+
+
+def bits(probability):
+    """What a latent of this probability takes, float."""
+    return -math.log2(max(probability, LEAST_PROBABILITY))
 
 
 def moments(weights, means, scales):

@@ -26,8 +26,8 @@ WIDTH = 11.7  # inches, A4 across
 DPI = 130  # of PNG files
 LONGEST = 1200  # pixels of the image, as drawn
 NORMALISED_LIMIT = 3  # standard deviations
-TAIL = 1e-4  # what a distribution may leave out on each side when it is drawn
-MIXTURE, GAUSSIAN, CODED = "#4c78a8", "#e45756", "#222222"
+TAIL = 1e-3  # what a distribution may leave out on each side when it is drawn
+MIXTURE, COMPONENT, GAUSSIAN, CODED = "#8fb3d9", "#1f4e79", "#e45756", "#222222"
 STYLE = {"font.size": 8, "axes.titlesize": 9, "figure.titlesize": 11, "image.cmap": "viridis"}
 ENDINGS = (".pdf", ".png")
 
@@ -112,10 +112,10 @@ def mixture_maps(view):
         ("scale $\\sigma$", scales, {"norm": _logarithmic(scales)}, "in steps of the latents"),
         ("weight $w$", found["weights"], {"vmin": 0, "vmax": 1}, "share of the mixture"),
         (
-            "normalised $(\\hat y-\\mu)/\\sigma$",
+            "$(\\hat y-\\mu)/\\sigma$",
             normalised,
             {"cmap": "RdBu_r", "vmin": -NORMALISED_LIMIT, "vmax": NORMALISED_LIMIT},
-            "standard deviations",
+            "normalised: standard deviations",
         ),
     ]
     share = float(view.parts[LATENTS].channels[view.channel]) / view.parts[LATENTS].bits
@@ -132,9 +132,13 @@ def mixture_maps(view):
             rows.append(axes)
             if len(rows) < count:
                 return
-        beside = rows or axes
-        outside = "neither" if options.get("vmin") in (None, 0) else "both"
-        figure.colorbar(shown, ax=beside, label=label, location="bottom", extend=outside)
+        outside = "both" if options.get("vmin") else "neither"
+        beside = {"ax": rows or axes, "location": "bottom", "panchor": False}
+        bar = figure.colorbar(shown, label=label, extend=outside, **beside)
+        if "norm" in options:
+            bar.set_ticks(ticker.LogLocator(subs=(1, 2, 5)), minor=False)
+            bar.ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            bar.minorticks_off()
 
     map_(grid[:, 0], "latent $\\hat y$", latents, around_zero, "in steps of the latents", None)
     for j, (name, values, options, label) in enumerate(by_mixture):
@@ -158,8 +162,13 @@ def bits_map(view):
     height, width = view.pixels.shape[:2]
     rate = view.bits_per_pixel()
     mean = rate.sum() * inspection.STRIDE**2 / (height * width)
+    inside = rate[: -(-height // inspection.STRIDE), : -(-width // inspection.STRIDE)].sum()
+    beyond = 100 * (1 - inside / rate.sum())
     panel = min((WIDTH - 1.5) / 2 * _aspect(view), 9)
-    figure = _figure(view, panel + 1.4, f"Where the bits are: {mean:.4f} per pixel on average")
+    title = f"Where the bits are: {mean:.4f} per pixel on average, without the header"
+    if beyond >= 0.05:
+        title += f"; {beyond:.1f} % beyond the edges"
+    figure = _figure(view, panel + 1.4, title)
     left, right = figure.subplots(1, 2)
     _show_image(left, view)
     left.set_title("image")
@@ -171,7 +180,8 @@ def bits_map(view):
     right.set(title="bits per pixel, all parts, by blocks of 16x16 pixels", ylabel="")
     for axes in (left, right):
         axes.set(xlim=(0, width), ylim=(height, 0))
-    figure.colorbar(shown, ax=(left, right), label="bits per pixel", pad=0.01)
+    # within the axes' own frame, so that it is as high as the image
+    figure.colorbar(shown, cax=right.inset_axes((1.02, 0, 0.03, 1)), label="bits per pixel")
     return figure
 
 
@@ -213,7 +223,7 @@ def _share_bar(axes, view):
         label = f"{name}: {share:.2f} %, {bits / 8:,.0f} bytes"
         axes.barh(0, share, left=start, color=color, label=label)
         start += share
-    axes.set(xlim=(0, 100), yticks=[], xlabel="share of the file, %")
+    axes.set(xlim=(0, 100), ylim=(-0.4, 0.4), yticks=[], xlabel="share of the file, %")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts), frameon=False)
 
 
@@ -230,6 +240,7 @@ def distributions(view):
     for number, position in enumerate(view.positions, 1):
         axes = figure.add_subplot(grid[divmod(number, columns)])
         _distribution(axes, view.found, number, position)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -256,23 +267,23 @@ def _distribution(axes, found, number, position):
     low, high = min(low, coded) - 1, max(high, coded) + 1
     shown = (values >= low) & (values <= high)
     axes.bar(values[shown], masses[shown], width=0.85, color=MIXTURE, label="mixture")
-    name = "single Gaussian, same mean and variance"
-    marks = {"marker": "o", "markersize": 3, "linewidth": 1}
-    axes.plot(values[shown], single[shown], color=GAUSSIAN, label=name, **marks)
+    label = "its Gaussians, by weight"
+    for weight, *gaussian in zip(*mixture):
+        part = inspection.mixture_masses([weight], *([value] for value in gaussian))
+        axes.plot(values[shown], part[shown], color=COMPONENT, linewidth=0.8, label=label)
+        label = None
+    label = "single Gaussian of the same mean and variance"
+    marks = {"marker": "o", "markersize": 2.5, "linewidth": 1}
+    axes.plot(values[shown], single[shown], color=GAUSSIAN, label=label, **marks)
+    axes.axvline(coded, color=CODED, linestyle=":", linewidth=1.2, label="what is coded")
     at = coded - inspection.LATENT_MIN
-    bits, single_bits = (_bits(each[at]) for each in (masses, single))
-    axes.axvline(coded, color=CODED, linestyle=":", linewidth=1.2, label=f"coded: {coded}")
+    bits, single_bits = (f"{inspection.bits(each[at]):.2f}" for each in (masses, single))
     axes.set(
-        title=f"{number}: pixel {position.x},{position.y} (latent row {position.row}, column "
-        f"{position.column}): {bits} bits, single Gaussian {single_bits}",
+        title=f"{number}: pixel {position.x},{position.y}, latent row {position.row}, column "
+        f"{position.column}\n{coded} is coded: {bits} bits, by the single Gaussian {single_bits}",
         xlim=(low - 0.5, high + 0.5), xlabel="latent, in steps", ylabel="probability",
     )  # fmt: skip
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    axes.legend(frameon=False)
-
-
-def _bits(probability):
-    return f"{-math.log2(probability):.2f}" if probability > 0 else "endless"
 
 
 PICTURES = (mixture_maps, bits_map, channel_bits, distributions)
