@@ -17,7 +17,7 @@ from tfclic.evaluation import inspection, pictures  # noqa: E402
 @pytest.fixture
 def view(explanation, make_pixels):
     places = [(0, 0), (129, 89), (60, 40)]
-    return inspection.view("made, $5", make_pixels(90, 130), explanation, 200, None, places)
+    return inspection.view("made, $5, 写真", make_pixels(90, 130), explanation, 200, None, places)
 
 
 def pages(pdf):
@@ -34,6 +34,14 @@ def test_a_png_has_them_below_each_other(view):
     with Image.open(io.BytesIO(pictures.encode(view, "x.png"))) as image:
         assert image.width == pytest.approx(max(width for width, _ in sizes), abs=2)
         assert image.height == pytest.approx(sum(height for _, height in sizes), abs=8)
+
+
+def test_a_single_gaussian_is_drawn_too(view):
+    single = {name: view.found[name][..., :1] for name in ("weights", "means", "scales")}
+    single["weights"] = np.ones_like(single["weights"])
+    figure = pictures.mixture_maps(view._replace(found={**view.found, **single}))
+    assert len([axes for axes in figure.axes if axes.images]) == 2 + 4
+    assert pages(pictures.encode(view._replace(found={**view.found, **single}), "x.pdf")) == 4
 
 
 def test_a_model_without_mixtures_has_the_other_pictures(view):

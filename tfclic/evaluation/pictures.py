@@ -8,6 +8,7 @@ pyplot, which keeps what it draws in global state.
 import io
 import math
 import os
+import warnings
 
 import matplotlib
 import numpy as np
@@ -49,7 +50,9 @@ def encode(view, path):
     Returns:
       Bytes of the file.
     """
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # of letters in a file's name that the font does not have
+        warnings.simplefilter("ignore", UserWarning)
         figures = [figure for figure in (draw(view) for draw in PICTURES) if figure]
         if path.lower().endswith(".png"):
             return images.encode(_stacked([_rendered(figure) for figure in figures]), path)
