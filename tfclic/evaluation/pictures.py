@@ -106,53 +106,47 @@ def mixture_maps(view):
     if "weights" not in found:
         return None
     latents, count = found[LATENTS].astype(np.float32), found["weights"].shape[2]
-    limit = max(1.0, float(np.quantile(np.abs(latents), 0.995)))
-    around_zero = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-    normalised = (latents[..., None] - found["means"]) / found["scales"]
-    scales = found["scales"]
-    by_mixture = [
-        ("mean $\\mu$", found["means"], around_zero, "in steps of the latents"),
-        ("scale $\\sigma$", scales, {"norm": _logarithmic(scales)}, "in steps of the latents"),
-        ("weight $w$", found["weights"], {"vmin": 0, "vmax": 1}, "share of the mixture"),
-        (
-            "$(\\hat y-\\mu)/\\sigma$",
-            normalised,
-            {"cmap": "RdBu_r", "vmin": -NORMALISED_LIMIT, "vmax": NORMALISED_LIMIT},
-            "normalised: standard deviations",
-        ),
-    ]
     share = float(view.parts[LATENTS].channels[view.channel]) / view.parts[LATENTS].bits
     title = f"Channel {view.channel} of the latents: {100 * share:.1f} % of their bits"
     panel = (WIDTH - 1) / 6 * _aspect(view)
     figure = _figure(view, 1.6 + count * (panel + 0.25), title)
     grid = figure.add_gridspec(count, 6)
-
-    def map_(place, name, values, options, label, rows):
-        axes = figure.add_subplot(place)
-        shown = axes.imshow(values, interpolation="nearest", **options)
-        axes.set(title=name, xticks=[], yticks=[])
-        if rows is not None:
-            rows.append(axes)
-            if len(rows) < count:
-                return
-        outside = "both" if options.get("vmin") else "neither"
-        beside = {"ax": rows or axes, "location": "bottom", "panchor": False}
-        bar = figure.colorbar(shown, label=label, extend=outside, **beside)
-        if "norm" in options:
-            bar.set_ticks(ticker.LogLocator(subs=(1, 2, 5)), minor=False)
-            bar.ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-            bar.minorticks_off()
-
-    map_(grid[:, 0], "latent $\\hat y$", latents, around_zero, "in steps of the latents", None)
-    for j, (name, values, options, label) in enumerate(by_mixture):
-        rows = []
-        for k in range(count):
-            text = f"{name}, Gaussian {k + 1}" if count > 1 else name
-            map_(grid[k, j + 1], text, values[..., k], options, label, rows)
-    bits = found["latents_bits"]
-    bits_name = f"bits, {bits.mean():.2f} on average"
-    map_(grid[:, 5], bits_name, bits, {"cmap": "magma", "vmin": 0}, "bits per latent", None)
+    limit = max(1.0, float(np.quantile(np.abs(latents), 0.995)))
+    around_zero = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+    deviations = {"cmap": "RdBu_r", "vmin": -NORMALISED_LIMIT, "vmax": NORMALISED_LIMIT}
+    scales, bits, steps = found["scales"], found["latents_bits"], "in steps of the latents"
+    normalised = (latents[..., None] - found["means"]) / scales
+    by_mixture = [
+        ("mean $\\mu$", found["means"], steps, around_zero),
+        ("scale $\\sigma$", scales, steps, {"norm": _logarithmic(scales)}),
+        ("weight $w$", found["weights"], "share of the mixture", {"vmin": 0, "vmax": 1}),
+        ("$(\\hat y-\\mu)/\\sigma$", normalised, "normalised: standard deviations", deviations),
+    ]
+    _column(figure, {"latent $\\hat y$": (grid[:, 0], latents)}, steps, around_zero)
+    for j, (name, values, label, options) in enumerate(by_mixture, 1):
+        names = [f"{name}, Gaussian {k + 1}" if count > 1 else name for k in range(count)]
+        maps = {each: (grid[k, j], values[..., k]) for k, each in enumerate(names)}
+        _column(figure, maps, label, options)
+    name = f"bits, {bits.mean():.2f} on average"
+    _column(figure, {name: (grid[:, 5], bits)}, "bits per latent", {"cmap": "magma", "vmin": 0})
     return figure
+
+
+def _column(figure, maps, label, options):
+    """Draws maps, title to (place in the grid, values), and one colour bar below them."""
+    drawn = []
+    for title, (place, values) in maps.items():
+        drawn.append(figure.add_subplot(place))
+        shown = drawn[-1].imshow(values, interpolation="nearest", **options)
+        drawn[-1].set(title=title, xticks=[], yticks=[])
+    outside = "both" if options.get("vmin") else "neither"
+    bar = figure.colorbar(
+        shown, ax=drawn, label=label, extend=outside, location="bottom", panchor=False
+    )
+    if "norm" in options:
+        bar.set_ticks(ticker.LogLocator(subs=(1, 2, 5)), minor=False)
+        bar.ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        bar.minorticks_off()
 
 
 def _logarithmic(values):
