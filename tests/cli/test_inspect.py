@@ -43,6 +43,7 @@ def test_json_is_the_only_thing_on_stdout(run, coded, tmp_path, capsys):
     assert run(coded, "--json", "-o", tmp_path / "out.png", "--channel=7", "--at=39,0") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["file"]["file_bytes"] == coded.stat().st_size
+    assert set(found["parts"]) == {"latents", "header"}
     assert found["parts"]["latents"] == pytest.approx(8 * found["strings"][0]["bytes"], rel=1e-5)
     assert found["drawn"]["channel"] == 7
     assert found["drawn"]["positions"] == [{"x": 39, "y": 0, "row": 0, "column": 2}]

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tfclic import errors
+from tfclic.codec.explained import Part
 
 pytest.importorskip("matplotlib")
 
@@ -42,6 +43,13 @@ def test_a_single_gaussian_is_drawn_too(view):
     figure = pictures.mixture_maps(view._replace(found={**view.found, **single}))
     assert len([axes for axes in figure.axes if axes.images]) == 2 + 4
     assert pages(pictures.encode(view._replace(found={**view.found, **single}), "x.pdf")) == 4
+
+
+def test_what_takes_no_bits_is_drawn_without_complaint(view):
+    parts = {name: Part(*(0 * array for array in part)) for name, part in view.parts.items()}
+    with np.errstate(all="raise"):
+        assert pictures.channel_bits(view._replace(parts=parts, header_bits=8))
+        assert pictures.bits_map(view._replace(parts=parts))
 
 
 def test_a_model_without_mixtures_has_the_other_pictures(view):

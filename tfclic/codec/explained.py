@@ -63,7 +63,8 @@ class Explanation:
 
         def work(tile):
             found = self._tile(tile)
-            bits = {name: array for name, array in found.items() if name.endswith(BITS)}
+            # hyper latents have no channels where the model has none of them
+            bits = {k: array for k, array in found.items() if k.endswith(BITS) and array.size}
             return {
                 name[: -len(BITS)]: (array.sum(2), array.sum((0, 1), np.float64))
                 for name, array in bits.items()

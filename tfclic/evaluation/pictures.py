@@ -91,6 +91,11 @@ def _aspect(view):
     return min(max(height / width, 0.2), 2.5)
 
 
+def _percent(part, whole):
+    """Also of nothing: an image without content may take no bits at all."""
+    return 100 * part / max(whole, 1e-9)
+
+
 def _show_image(axes, view):
     height, width = view.pixels.shape[:2]
     shown = Image.fromarray(view.pixels).convert("RGB")
@@ -106,8 +111,8 @@ def mixture_maps(view):
     if "weights" not in found:
         return None
     latents, count = found[LATENTS].astype(np.float32), found["weights"].shape[2]
-    share = float(view.parts[LATENTS].channels[view.channel]) / view.parts[LATENTS].bits
-    title = f"Channel {view.channel} of the latents: {100 * share:.1f} % of their bits"
+    share = _percent(view.parts[LATENTS].channels[view.channel], view.parts[LATENTS].bits)
+    title = f"Channel {view.channel} of the latents: {share:.1f} % of their bits"
     panel = (WIDTH - 1) / 6 * _aspect(view)
     figure = _figure(view, 1.6 + count * (panel + 0.25), title)
     grid = figure.add_gridspec(count, 6)
@@ -160,7 +165,7 @@ def bits_map(view):
     rate = view.bits_per_pixel()
     mean = rate.sum() * inspection.STRIDE**2 / (height * width)
     inside = rate[: -(-height // inspection.STRIDE), : -(-width // inspection.STRIDE)].sum()
-    beyond = 100 * (1 - inside / rate.sum())
+    beyond = _percent(rate.sum() - inside, rate.sum())
     panel = min((WIDTH - 1.5) / 2 * _aspect(view), 9)
     title = f"Where the bits are: {mean:.4f} per pixel on average, without the header"
     if beyond >= 0.05:
@@ -198,7 +203,7 @@ def channel_bits(view):
             xlabel="channels, the most expensive first", ylabel="bits per pixel of the image",
         )  # fmt: skip
         share = axes.twinx()
-        share.step(places, 100 * np.cumsum(ordered) / ordered.sum(), color=GAUSSIAN, where="mid")
+        share.step(places, _percent(np.cumsum(ordered), ordered.sum()), color=GAUSSIAN, where="mid")
         share.set(ylim=(0, 104))
         share.set_ylabel("share of these channels and those before, %", color=GAUSSIAN)
         share.tick_params(axis="y", colors=GAUSSIAN)
@@ -216,7 +221,7 @@ def _share_bar(axes, view):
     parts[inspection.HEADER] = view.header_bits
     total, start = sum(parts.values()), 0.0
     for color, (name, bits) in zip(matplotlib.colormaps["tab10"].colors, parts.items()):
-        share = 100 * bits / total
+        share = _percent(bits, total)
         label = f"{name}: {share:.2f} %, {bits / 8:,.0f} bytes"
         axes.barh(0, share, left=start, color=color, label=label)
         start += share
