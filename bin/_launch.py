@@ -21,6 +21,7 @@ EXTRAS = {
     "train": "train",
     "export": "train",
     "evaluate": "eval",
+    "inspect": "eval",
     "test": "dev",
 }
 EVALUATION = (

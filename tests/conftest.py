@@ -70,10 +70,16 @@ def toy_signatures(identity):
         payload = tf.io.encode_png(pixels_of(latents))
         return {"bits": 8.0 * tf.cast(tf.strings.length(payload), tf.float32)}
 
+    def explain(latents, hyper_latents):
+        share = estimate(latents, hyper_latents)["bits"] / tf.cast(tf.size(latents), tf.float32)
+        bits = tf.fill(tf.shape(latents), share)
+        return {"latents_bits": bits, "hyper_latents_bits": bits[..., :0]}
+
     def read(payload, height, width):
         pixels = tf.io.decode_png(payload, 3)
         pixels = tf.reshape(pixels, [1, stride * height, stride * width, 3])
-        return {"latents": tf.cast(tf.nn.space_to_depth(pixels, stride)[0], tf.int16)}
+        latents = tf.cast(tf.nn.space_to_depth(pixels, stride)[0], tf.int16)
+        return {"latents": latents, "hyper_latents": tf.zeros([], tf.int16)}
 
     def synthesise(latents, quality, grayscale, box):
         pixels = tiling.crop(pixels_of(latents), box)
@@ -88,6 +94,7 @@ def toy_signatures(identity):
         quantise: [floats, exported.QUALITY, exported.BOX],
         write: [latents_, hyper_latents_],
         estimate: [latents_, hyper_latents_],
+        explain: [latents_, hyper_latents_],
         read: [exported.PAYLOAD, *sizes],
         synthesise: [latents_, exported.QUALITY, gray, exported.BOX],
         pack: list(exported.PACKED.values()),
@@ -198,3 +205,12 @@ def make_codec():
 def codec():
     """One tiny codec for all tests that only read it."""
     return tiny_codec()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(codec, tmp_path_factory):
+    """The folder of the exported tiny codec; an export takes seconds."""
+    from tfclic.codec import export
+
+    folder = tmp_path_factory.mktemp("exported")
+    return export.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})

@@ -30,10 +30,9 @@ def image(height, width, channels=3):
 
 
 @pytest.fixture(scope="module")
-def exported(codec, tmp_path_factory):
+def exported(tiny_model):
     """Path of the exported tiny codec."""
-    folder = tmp_path_factory.mktemp("exported")
-    return export.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
+    return tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,27 @@ def test_round_trip_of_silent_and_of_clipped_latents(coding, spread):
     np.testing.assert_array_equal(coding.decompress_(string, 8, 8), latents)
 
 
+def test_reading_gives_back_both_parts(coding):
+    latents, hyper = random_latents(8, 12)
+    found = tf.function(coding.read)(coding.compress_(hyper, latents), 8, 12)
+    for array, expected in zip(found, (hyper, latents)):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_explanation_is_of_each_element_in_its_place(coding):
+    latents, hyper = random_latents(8, 12)
+    explained = tf.function(coding.explain)
+    found = explained(hyper, latents)
+    np.testing.assert_allclose(tf.reduce_sum(found["weights"], -1), 1, rtol=1e-6)
+    steps = 16 * found["means"]
+    np.testing.assert_array_equal(steps, np.round(steps))
+    # what is in the last row is in no context above it
+    changed = explained(hyper, tf.tensor_scatter_nd_update(latents, [[7, 4, 2]], [60.0]))
+    differs = found["latents_bits"] != changed["latents_bits"]
+    assert differs[7, 4, 2] and not np.any(differs[:7]) and not np.any(differs[7, :4])
+    np.testing.assert_array_equal(found["hyper_latents_bits"], changed["hyper_latents_bits"])
+
+
 def test_hyper_latents_beyond_the_table_are_clipped_and_coded(coding):
     latents, hyper = coding.round(tf.zeros([8, 8, 6]), tf.fill([2, 2, 4], 1e6))
     assert np.all(hyper == HYPER_LIMIT)

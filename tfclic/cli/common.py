@@ -155,6 +155,15 @@ def each_file(name, files, work, fatal=()):
     return max(statuses, default=0)
 
 
+def read_coded(path):
+    """Returns the bytes of a `.tfclic` file; raises errors.FileFormatError if there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise errors.FileFormatError(f"{path} cannot be read: {error.strerror}.") from error
+
+
 @contextlib.contextmanager
 def tiles_bar(path):
     """Yields a `progress` for `tfclic.codec.runtime.Codec`: a bar, if stderr is a terminal.

@@ -53,7 +53,7 @@ def decompress(args):
 
     def work(pair):
         source, target = pair
-        data = _read(source)
+        data = common.read_coded(source)
         try:
             codec = library.codec_of(data)
             # Only now: that a file is damaged matters more than where it would go.
@@ -70,14 +70,6 @@ def decompress(args):
         return common.result_line(source, target, pixels, len(data), seconds, size)
 
     return common.each_file("decompress", pairs, work)
-
-
-def _read(path):
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise errors.FileFormatError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def main(argv=None):

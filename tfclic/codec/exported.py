@@ -86,9 +86,10 @@ class ExportedCodec(tf.Module):
     | `quantise` | these, quality, the box of what is coded | latents and hyper latents as coded |
     | `write` | these | a tile's string |
     | `estimate` | these | the bits that it should take |
+    | `explain` | these | the bits of each element, `PART_bits`, and what they follow from |
     | `pack` | `PACKED` | the file |
     | `open` | the file | header, `tiling.Layout`, where the strings are |
-    | `read` | a tile's string, number of rows and columns of latents | the latents |
+    | `read` | a tile's string, number of rows and columns of latents | what `write` took |
     | `synthesise` | latents, quality, grayscale, box in pixels | that part of their image |
 
     Args:
@@ -171,12 +172,20 @@ class ExportedCodec(tf.Module):
             return {"payload": coding.compress(*as_floats(hyper_latents, latents))}
 
         @_traced(*coded)
+        def explain(latents, hyper_latents):
+            return coding.explain(*as_floats(hyper_latents, latents))
+
+        @_traced(*coded)
         def estimate(latents, hyper_latents):
-            return {"bits": coding.estimate(*as_floats(hyper_latents, latents))}
+            return {"bits": coding.total_bits(explain(latents, hyper_latents))}
 
         @_traced(PAYLOAD, size("height"), size("width"))
         def read(payload, height, width):
-            return {"latents": tf.cast(coding.decompress(payload, height, width), LATENT_DTYPE)}
+            hyper_latents, latents = coding.read(payload, height, width)
+            return {
+                "latents": tf.cast(latents, LATENT_DTYPE),
+                "hyper_latents": tf.cast(hyper_latents, LATENT_DTYPE),
+            }
 
         @_traced(*PACKED.values())
         def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
@@ -197,8 +206,8 @@ class ExportedCodec(tf.Module):
                 return tf.nest.map_structure(tf.identity, found)
 
         plan = _traced(size("height"), size("width"), size("longest"))(tiling.plan)
-        named = {"write": write, "estimate": estimate, "read": read, "pack": pack}
-        return {**named, "open": open_, "plan": plan}
+        named = {"write": write, "explain": explain, "estimate": estimate, "read": read}
+        return {**named, "pack": pack, "open": open_, "plan": plan}
 
     def _compress(self, image, quality):
         part = self._parts

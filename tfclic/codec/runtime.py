@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from tfclic import errors
-from tfclic.codec import catalog, targets, tiles
+from tfclic.codec import catalog, explained, targets, tiles
 from tfclic.codec import session as sessions
 
 DEFAULT_MODEL = "gmm_attention_small"
@@ -200,6 +200,24 @@ class Codec:
         self._own(data)
         return tiles.decode_latents(self._refusing(errors.FileFormatError), bytes(data))
 
+    def explain(self, data, progress=None):
+        """What everything in a file of this model costs, for inspection.
+
+        Args:
+          data: bytes of a `.tfclic` file.
+          progress: function of (steps done, steps in all), called now and then.
+
+        Returns:
+          An `explained.Explanation`.
+
+        Raises:
+          As `decompress`; what it returns raises errors.ModelError, when asked for more than the
+          sizes, if the model's export is older than these questions.
+        """
+        self._own(data)
+        call = self._refusing(errors.FileFormatError)
+        return explained.Explanation(call, bytes(data), progress)
+
     def _encoder(self, pixels, tile, keeps, progress):
         if tile not in range(64, 4097, 64):
             raise errors.UsageError(
@@ -227,7 +245,8 @@ class Codec:
         Raises `refusal` where the model refuses its arguments.
         """
         if name not in self._session:
-            raise errors.ModelError(f"The model {self.model} has no function {name}.")
+            sentence = f"The model {self.model} has no function {name}; export it again."
+            raise errors.ModelError(sentence)
         try:
             return self._session.run(name, **arguments)
         except sessions.SessionError as error:

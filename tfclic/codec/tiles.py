@@ -58,14 +58,14 @@ class Encoder:
     def latents(self, quality):
         """Latents as coded, int16 [h, w, C]."""
         coded = self._plan["coded"]
-        canvas = _Canvas(_hull(coded))
+        canvas = Canvas(hull(coded))
         for tile, box in enumerate(coded):
             canvas.paste(self._quantised(tile, quality)["latents"], box)
         return canvas.array
 
     def reconstruction(self, quality):
         """The image that the file at `quality` gives, uint8 [H, W, 1] or [H, W, 3]."""
-        canvas = _Canvas((0, 0, *self._pixels.shape[:2]))
+        canvas = Canvas((0, 0, *self._pixels.shape[:2]))
         for image, core in self._synthesised(quality):
             canvas.paste(image, core)
         return canvas.array
@@ -82,7 +82,7 @@ class Encoder:
         settings = np.float32(quality), self._grayscale
         latents = self.latents(quality)
         frame = (0, 0, *latents.shape[:2])
-        steps = _Steps(len(self._plan["core"]), self._progress)
+        steps = Steps(len(self._plan["core"]), self._progress)
         for core in self._plan["core"]:
             seen = _around(core, frame)
             yield _synthesised(self._call, _cut(latents, seen), seen, core, *settings), core
@@ -103,15 +103,15 @@ class Encoder:
         def work(tile):
             return self._call(function, **self._quantised(tile, quality))[result]
 
-        steps = _Steps(len(self._plan["core"]), self._progress)
-        return list(_in_parallel(work, range(steps.total), steps))
+        steps = Steps(len(self._plan["core"]), self._progress)
+        return list(in_parallel(work, range(steps.total), steps))
 
 
 def decode_latents(call, data):
     """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
     header = call("open", data=data)
     tiles = range(len(header["coded"]))
-    return _read(call, data, header, tiles, _Steps(len(tiles), None)).array
+    return _read(call, data, header, tiles, Steps(len(tiles), None)).array
 
 
 def decode(call, data, region=None, progress=None):
@@ -131,14 +131,14 @@ def decode(call, data, region=None, progress=None):
     """
     header = call("open", data=data)
     x, y, width, height = region or (0, 0, header["width"], header["height"])
-    canvas = _Canvas((y, x, height, width))
+    canvas = Canvas((y, x, height, width))
     shown = [
         _common(header["core"][tile], canvas.box) for tile in _touching(header["core"], canvas.box)
     ]
-    whole = _hull(header["coded"])
+    whole = hull(header["coded"])
     seen = np.stack([_around(box, whole) for box in shown])
-    needed = _touching(header["coded"], _hull(seen))
-    steps = _Steps(len(shown) + len(needed), progress)
+    needed = _touching(header["coded"], hull(seen))
+    steps = Steps(len(shown) + len(needed), progress)
     latents = _read(call, data, header, needed, steps)
     settings = header["quality"], header["grayscale"]
     for box, around in zip(shown, seen):
@@ -149,18 +149,30 @@ def decode(call, data, region=None, progress=None):
 
 
 def _read(call, data, header, tiles, steps):
-    """The latents of some tiles, on a `_Canvas` that they just fill."""
+    """The latents of some tiles, on a `Canvas` that they just fill."""
 
     def work(tile):
-        start, length = header["starts"][tile], header["lengths"][tile]
-        height, width = header["coded"][tile][2:]
-        payload = data[start : start + length]
-        return call("read", payload=payload, height=height, width=width)["latents"]
+        return read_tile(call, data, header, tile)["latents"]
 
-    canvas = _Canvas(_hull(header["coded"][tiles]))
-    for tile, latents in zip(tiles, _in_parallel(work, tiles, steps)):
+    canvas = Canvas(hull(header["coded"][tiles]))
+    for tile, latents in zip(tiles, in_parallel(work, tiles, steps)):
         canvas.paste(latents, header["coded"][tile])
     return canvas
+
+
+def read_tile(call, data, header, tile):
+    """Everything that one string of a file holds: the model's `read`, a dict of arrays.
+
+    Args:
+      call: as for `Encoder`.
+      data: bytes.
+      header: what the model's `open` says of the file.
+      tile: int, its index.
+    """
+    start, length = header["starts"][tile], header["lengths"][tile]
+    height, width = header["coded"][tile][2:]
+    payload = data[start : start + length]
+    return call("read", payload=payload, height=height, width=width)
 
 
 def _synthesised(call, latents, seen, box, quality, grayscale):
@@ -171,7 +183,7 @@ def _synthesised(call, latents, seen, box, quality, grayscale):
         return call("synthesise", latents=latents, **settings)["image"]
 
 
-class _Steps:
+class Steps:
     """Counts what is done and tells it."""
 
     def __init__(self, total, progress):
@@ -183,7 +195,7 @@ class _Steps:
             self._progress(self._done, self.total)
 
 
-class _Canvas:
+class Canvas:
     """A part of a larger array, filled by pieces that may reach beyond it."""
 
     def __init__(self, box):
@@ -198,7 +210,7 @@ class _Canvas:
         _cut(self.array, _relative(common, self.box))[...] = _cut(piece, _relative(common, box))
 
 
-def _in_parallel(work, items, steps):
+def in_parallel(work, items, steps):
     """Yields `work(item)` of each item, in order, as cores get free."""
     pool = concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, len(items)))
     try:
@@ -234,7 +246,7 @@ def _common(box, other):
     return np.concatenate([start, end - start])
 
 
-def _hull(boxes):
+def hull(boxes):
     """The smallest box around some."""
     start, end = boxes[:, :2].min(0), (boxes[:, :2] + boxes[:, 2:]).max(0)
     return np.concatenate([start, end - start])

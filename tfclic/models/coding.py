@@ -23,7 +23,9 @@ class Coding(tf.Module):
     - `order(height, width)`: the `wavefront.Order` of latents;
     - `distributions(side, latents, order, known)`: the `distribution_at` that `wavefront.traverse`
       takes;
-    - `estimate(hyper_latents, latents)`: the bits, float32, that `compress` should come to.
+    - `explain(hyper_latents, latents)`: a dict of float32 arrays with what each latent
+      (`latents_bits` `[h, w, C]`) and hyper latent (`hyper_latents_bits` `[h/4, w/4, Z]`) costs, and
+      whatever tells why.
     """
 
     together = 1  # steps to take at once where latents are known
@@ -97,6 +99,15 @@ class Coding(tf.Module):
         sound, *coded = self.code(decoder, hyper_latents, latents, False)
         with tf.control_dependencies([tf.debugging.Assert(sound, [NOT_OF_THIS_SIZE])]):
             return [tf.identity(array) for array in coded]
+
+    def estimate(self, hyper_latents, latents):
+        """The bits, float32, that `compress` should come to."""
+        return self.total_bits(self.explain(hyper_latents, latents))
+
+    def total_bits(self, explained):
+        """All bits in what `explain` returns, float32."""
+        bits = (array for name, array in explained.items() if name.endswith("_bits"))
+        return tf.add_n([tf.reduce_sum(array) for array in bits])
 
     def round(self, latents, hyper_latents):
         """Rounds and clips float latents and hyper latents to what can be coded."""

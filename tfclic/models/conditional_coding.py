@@ -202,17 +202,33 @@ class ConditionalCoding(Coding):
         return distribution_at
 
     @compilation.uncompiled
-    def estimate(self, hyper_latents, latents):
-        """Bits by equation 8 and the prior's density, float32; what `compress` should come to."""
+    def explain(self, hyper_latents, latents):
+        """What each element costs by equation 8 and the prior's density, and why.
+
+        Returns:
+          A dict of float32 arrays: `latents_bits` `[h, w, C]` and `hyper_latents_bits`
+          `[h/4, w/4, hyper_channels]`; `weights`, `means` and `scales` `[h, w, C, K]`, the mixtures
+          with their parameters on the grids of the exact coder.
+        """
         order = self.order(tf.shape(latents)[0], tf.shape(latents)[1])
         known = wavefront.arrange(latents, order)
         features = self.arranged_features(hyper_latents, order)
         rows = self.parameters(features, known, order.neighbours)
-        parameters = im.to_floats(im.parameters_of_rows(rows, self.mixtures))
-        likelihood = mixture.likelihood(tf.reshape(known[:-1], [-1]), *parameters)
+        logits, means, scales = im.to_floats(im.parameters_of_rows(rows, self.mixtures))
+        likelihood = mixture.likelihood(tf.reshape(known[:-1], [-1]), logits, means, scales)
         # training's floor would hide what improbable latents really cost
         likelihood = tf.maximum(likelihood, im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS))
+
+        def in_place(x):
+            found = tf.gather(tf.reshape(x, [-1, self.channels, *x.shape[1:]]), order.rank)
+            return tf.reshape(found, tf.concat([tf.shape(latents), x.shape[1:]], 0))
+
         rows = tf.cast(hyper_latents, tf.int32) + HYPER_LIMIT
         columns = tf.broadcast_to(tf.range(self.hyper_channels), tf.shape(rows))
-        hyper_bits = tf.gather_nd(self.hyper_bits, tf.stack([rows, columns], -1))
-        return tf.reduce_sum(hyper_bits) - tf.reduce_sum(tf.math.log(likelihood)) / tf.math.log(2.0)
+        return {
+            "latents_bits": in_place(-tf.math.log(likelihood) / tf.math.log(2.0)),
+            "hyper_latents_bits": tf.gather_nd(self.hyper_bits, tf.stack([rows, columns], -1)),
+            "weights": in_place(tf.nn.softmax(logits)),
+            "means": in_place(means),
+            "scales": in_place(tf.exp(scales)),
+        }

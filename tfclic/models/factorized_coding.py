@@ -103,7 +103,6 @@ class FactorizedCoding(Coding):
         bits = tf.gather_nd(bits, tf.stack([rows, symbols], -1))
         return {"latents_bits": tf.reshape(bits, shape), "hyper_latents_bits": hyper_latents}
 
-    def estimate(self, hyper_latents, latents):
-        """Bits by the distributions, and of the level, float32."""
-        bits = tf.reduce_sum(self.explain(hyper_latents, latents)["latents_bits"])
-        return bits + math.log2(self.levels)
+    def total_bits(self, explained):
+        """As `Coding.total_bits`, with the level, which belongs to no latent."""
+        return super().total_bits(explained) + math.log2(self.levels)

@@ -1,0 +1,234 @@
+"""What is in a file, and what it costs: figures to print, and what pictures are drawn from."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from tfclic import errors
+from tfclic.codec.explained import LATENTS
+
+# as in tfclic.entropy and tfclic.codec.tiling, which need TensorFlow
+LATENT_MIN, LATENT_MAX = -255, 256
+LEAST_PROBABILITY = 2.0**-25  # that the exact coder gives to every latent
+STRIDE = 16  # image pixels per latent, each way
+HEADER = "header"  # and the index of the tiles, and the checksum
+# Of all latents of a channel, those which take more bits than this share of the others.
+QUANTILES = (1.0, 0.99, 0.9, 0.5, 0.1)
+_VERSION_BYTE = 3  # its lower half is the version of the format: docs/format.md
+
+
+class Position(NamedTuple):
+    """One latent, chosen to be looked at.
+
+    Attributes:
+      x, y: int, pixels, the middle of what it stands for or what was asked for.
+      row, column: int, its place in the channel.
+    """
+
+    x: int
+    y: int
+    row: int
+    column: int
+
+
+class View(NamedTuple):
+    """What pictures are drawn from.
+
+    Attributes:
+      title: str, what they are of.
+      pixels: uint8 [H, W, 3] or [H, W], the image.
+      parts: dict of `explained.Part`s.
+      header_bits: int, of everything but the strings.
+      channel: int, the one that is drawn.
+      found: dict of arrays, what `explained.Explanation.channel` says of it.
+      positions: list of `Position`s.
+    """
+
+    title: str
+    pixels: np.ndarray
+    parts: dict
+    header_bits: int
+    channel: int
+    found: dict
+    positions: list
+
+    def bits_per_pixel(self):
+        """Float64 `[h, w]`: what each block of 16x16 pixels takes, of all parts, per pixel.
+
+        What is coded reaches beyond the right and the lower edge, to multiples of 64 pixels.
+        """
+        shape = self.parts[LATENTS].positions.shape
+        total = np.zeros(shape)
+        for part in self.parts.values():
+            each = shape[0] // part.positions.shape[0]
+            total += np.kron(part.positions, np.full([each, each], 1 / each**2))
+        return total / STRIDE**2
+
+
+def report(codec, data, explanation, parts):
+    """What a file is and what it holds, fit for JSON.
+
+    Args:
+      codec: the `tfclic.codec.runtime.Codec` of the model that made it.
+      data: bytes, the file.
+      explanation: `explained.Explanation` of it.
+      parts: its `parts`, or None: sizes only.
+
+    Returns:
+      Dict with `file` (what its header says), `model`, `strings` (a list: each tile's place in
+      pixels, its bytes, and the `bits` of each part by the model's own probabilities), `parts`
+      (bits of each part by name, and what the header takes) and `estimated_bits` of the whole
+      file. The last two, and the strings' bits, are None without `parts`.
+    """
+    info = codec.info(data)
+    info["format_version"] = data[_VERSION_BYTE] & 15
+    header_bits = 8 * (info["file_bytes"] - info["payload_bytes"])
+    strings = [
+        {
+            **dict(zip(("y", "x", "height", "width"), box.tolist())),
+            "bytes": int(length),
+            "bits": parts and {name: float(part.strings[i]) for name, part in parts.items()},
+        }
+        for i, (box, length) in enumerate(zip(explanation.boxes, explanation.lengths))
+    ]
+    bits = parts and {**{name: part.bits for name, part in parts.items()}, HEADER: header_bits}
+    model = {name: getattr(codec.model, name) for name in ("name", "version", "fingerprint")}
+    return {
+        "file": {name: value for name, value in info.items() if name != "fingerprint"},
+        "model": model,
+        "strings": strings,
+        "parts": bits,
+        "estimated_bits": bits and sum(bits.values()),
+    }
+
+
+def lines(found):
+    """The lines of text that tell what `report` found."""
+    file, model = found["file"], found["model"]
+    pixels = file["width"] * file["height"]
+    kind = "grayscale" if file["grayscale"] else "colour"
+    tile = f"{file['tiles']} of at most {file['tile_width']}x{file['tile_height']}"
+    rows = [
+        ("image", f"{file['width']}x{file['height']}, {kind}"),
+        ("quality", f"{file['quality']:.4g}"),
+        ("format", f"version {file['format_version']}"),
+        ("tiles", "1" if file["tiles"] == 1 else tile),
+        ("model", f"{model['name']}/{model['version']}, fingerprint {model['fingerprint']}"),
+        ("file", f"{file['file_bytes']:,} bytes, {8 * file['file_bytes'] / pixels:.4f} bpp"),
+    ]
+    told = [f"{name:<10}{value}" for name, value in rows] + ["", *_string_lines(found)]
+    return told + (["", *_part_lines(found, pixels)] if found["parts"] else [])
+
+
+def _string_lines(found):
+    names = list(found["strings"][0]["bits"] or {})
+    rows = [["string of tile", "bytes", *(f"{_spelled(name)}, bits" for name in names)]]
+    for string in found["strings"]:
+        place = "{width}x{height} at {x},{y}".format(**string)
+        bits = (f"{string['bits'][name]:,.1f}" for name in names)
+        rows.append([place, f"{string['bytes']:,}", *bits])
+    if len(names) < 2:
+        return _aligned(rows)
+    what = ", then ".join(map(_spelled, names))
+    return [
+        *_aligned(rows),
+        f"Each string of the range coder holds {what}, with no byte between them;",
+        "their bits are by the model's own probabilities.",
+    ]
+
+
+def _part_lines(found, pixels):
+    bits, total = found["parts"], found["estimated_bits"]
+    rows = [["part", "bits", "share", "bits per pixel"]]
+    for name, value in {**bits, "sum by the model": total}.items():
+        share = f"{100 * value / total:.2f} %"
+        rows.append([_spelled(name), f"{value:,.1f}", share, f"{value / pixels:.5f}"])
+    actual = 8 * found["file"]["file_bytes"]
+    share = f"{100 * actual / total:.2f} %"
+    return _aligned([*rows, ["file as written", f"{actual:,.1f}", share, f"{actual / pixels:.5f}"]])
+
+
+def _spelled(name):
+    return name.replace("_", " ")
+
+
+def _aligned(rows):
+    """Lines of a table: the first column to the left, the others to the right."""
+    first, *others = (max(map(len, column)) for column in zip(*rows))
+    return [
+        f"{row[0]:<{first}}" + "".join(f"  {cell:>{n}}" for cell, n in zip(row[1:], others))
+        for row in rows
+    ]
+
+
+def view(title, pixels, explanation, header_bits, channel=None, places=()):
+    """Looks closer at one channel and at some positions.
+
+    Args:
+      title, pixels, header_bits: as in `View`.
+      explanation: `explained.Explanation` of the file.
+      channel: int; None: the one of highest entropy, that takes the most bits.
+      places: list of (x, y) in pixels; none: a few of the channel's latents, chosen by their bits.
+
+    Raises:
+      errors.UsageError: there is no such channel or place.
+    """
+    parts = explanation.parts
+    per_channel, (height, width) = parts[LATENTS].channels, pixels.shape[:2]
+    if channel is None:
+        channel = int(np.argmax(per_channel))
+    if not 0 <= channel < len(per_channel):
+        raise errors.UsageError(
+            f"There is no channel {channel}: the model has 0 to {len(per_channel) - 1}."
+        )
+    for x, y in places:
+        if not (0 <= x < width and 0 <= y < height):
+            raise errors.UsageError(f"{x},{y} is not inside of the image, {width}x{height}.")
+    positions = [Position(x, y, y // STRIDE, x // STRIDE) for x, y in places]
+    found = explanation.channel(channel)
+    chosen = positions or _chosen(found["latents_bits"], height, width)
+    return View(title, pixels, parts, header_bits, channel, found, chosen)
+
+
+def _chosen(bits, height, width):
+    """Positions of latents inside of the image that take the most bits, and fewer and fewer."""
+    inside = bits[: -(-height // STRIDE), : -(-width // STRIDE)]
+    order = np.argsort(inside, axis=None, kind="stable")
+    ranks = dict.fromkeys(round(share * (order.size - 1)) for share in QUANTILES)
+    places = (divmod(int(order[rank]), inside.shape[1]) for rank in ranks)
+    return [_middle(row, column, height, width) for row, column in places]
+
+
+def _middle(row, column, height, width):
+    x, y = (min(STRIDE * i + STRIDE // 2, n - 1) for i, n in ((column, width), (row, height)))
+    return Position(x, y, row, column)
+
+
+def mixture_masses(weights, means, scales):
+    """P(y) of all latents y that can be coded, by equation 8 of the paper.
+
+    Args:
+      weights, means, scales: `[K]` each.
+
+    Returns:
+      Float64 `[512]`, for y = -255 to 256; their sum is 1.
+    """
+    edges = np.arange(LATENT_MIN, LATENT_MAX) + 0.5
+    below = np.zeros(len(edges))
+    for weight, mean, scale in zip(weights, means, scales):
+        z = (edges - mean) / (scale * math.sqrt(2))
+        below += weight / 2 * np.array([math.erfc(-value) for value in z])
+    return np.diff(below, prepend=0.0, append=float(np.sum(weights)))
+
+
+def bits(probability):
+    """What a latent of this probability takes, float."""
+    return -math.log2(max(probability, LEAST_PROBABILITY))
+
+
+def moments(weights, means, scales):
+    """Mean and standard deviation of a mixture of Gaussians, floats; arguments `[K]` each."""
+    mean = float(np.dot(weights, means))
+    variance = float(np.dot(weights, np.square(scales) + np.square(means - mean)))
+    return mean, math.sqrt(variance)

@@ -1,0 +1,291 @@
+"""Pictures of what a model does with an image.
+
+Each picture is a function of an `inspection.View` in `PICTURES` that returns a Figure, or None
+where the model has nothing of the kind; another model adds its own. matplotlib is used without
+pyplot, which keeps what it draws in global state.
+"""
+
+import io
+import math
+import os
+import warnings
+
+import matplotlib
+import numpy as np
+from matplotlib import colors, ticker
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tfclic import errors
+from tfclic.codec import images
+from tfclic.codec.explained import LATENTS
+from tfclic.evaluation import inspection
+
+WIDTH = 11.7  # inches, A4 across
+DPI = 130  # of PNG files
+LONGEST = 1200  # pixels of the image, as drawn
+NORMALISED_LIMIT = 3  # standard deviations
+TAIL = 1e-3  # what a distribution may leave out on each side when it is drawn
+MIXTURE, COMPONENT, GAUSSIAN, CODED = "#8fb3d9", "#1f4e79", "#e45756", "#222222"
+STYLE = {"font.size": 8, "axes.titlesize": 9, "figure.titlesize": 11, "image.cmap": "viridis"}
+ENDINGS = (".pdf", ".png")
+
+
+def check_ending(path):
+    """Raises errors.UsageError if pictures cannot be written to `path`: its ending says how."""
+    if os.path.splitext(path)[1].lower() not in ENDINGS:
+        raise errors.UsageError(f"{path}: pictures are written to .pdf or .png files.")
+
+
+def encode(view, path):
+    """Draws all pictures of a View.
+
+    Args:
+      view: an `inspection.View`.
+      path: only its ending is used: .pdf has a page for each picture, .png has them one below the
+        other.
+
+    Returns:
+      Bytes of the file.
+    """
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # of letters in a file's name that the font does not have
+        warnings.simplefilter("ignore", UserWarning)
+        figures = [figure for figure in (draw(view) for draw in PICTURES) if figure]
+        if path.lower().endswith(".png"):
+            return images.encode(_stacked([_rendered(figure) for figure in figures]), path)
+        buffer = io.BytesIO()
+        with PdfPages(buffer) as pages:
+            for figure in figures:
+                pages.savefig(figure)
+        return buffer.getvalue()
+
+
+def _rendered(figure):
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def _stacked(pictures):
+    width = max(picture.shape[1] for picture in pictures)
+    margins = [((0, 0), (0, width - picture.shape[1]), (0, 0)) for picture in pictures]
+    return np.concatenate(
+        [np.pad(p, margin, constant_values=255) for p, margin in zip(pictures, margins)]
+    )
+
+
+def _figure(view, height, title):
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    name = view.title.replace("$", r"\$")
+    figure.suptitle(f"{title}\n{name}")
+    return figure
+
+
+def _aspect(view):
+    """Height over width of a panel that shows the image, within what fits a page."""
+    height, width = view.pixels.shape[:2]
+    return min(max(height / width, 0.2), 2.5)
+
+
+def _percent(part, whole):
+    """Also of nothing: an image without content may take no bits at all."""
+    return 100 * part / max(whole, 1e-9)
+
+
+def _show_image(axes, view):
+    height, width = view.pixels.shape[:2]
+    shown = Image.fromarray(view.pixels).convert("RGB")
+    shown = shown.reduce(max(1, math.ceil(max(height, width) / LONGEST)))
+    axes.imshow(shown, extent=(0, width, height, 0), interpolation="none")
+    axes.set_xlabel("x in pixels")
+    axes.set_ylabel("y in pixels")
+
+
+def mixture_maps(view):
+    """Figure 3 of the paper: one channel, what it is predicted by, and what is left to code."""
+    found = view.found
+    if "weights" not in found:
+        return None
+    latents, count = found[LATENTS].astype(np.float32), found["weights"].shape[2]
+    share = _percent(view.parts[LATENTS].channels[view.channel], view.parts[LATENTS].bits)
+    title = f"Channel {view.channel} of the latents: {share:.1f} % of their bits"
+    panel = (WIDTH - 1) / 6 * _aspect(view)
+    figure = _figure(view, 1.6 + count * (panel + 0.25), title)
+    grid = figure.add_gridspec(count, 6)
+    limit = max(1.0, float(np.quantile(np.abs(latents), 0.995)))
+    around_zero = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+    deviations = {"cmap": "RdBu_r", "vmin": -NORMALISED_LIMIT, "vmax": NORMALISED_LIMIT}
+    scales, bits, steps = found["scales"], found["latents_bits"], "in steps of the latents"
+    normalised = (latents[..., None] - found["means"]) / scales
+    by_mixture = [
+        ("mean $\\mu$", found["means"], steps, around_zero),
+        ("scale $\\sigma$", scales, steps, {"norm": _logarithmic(scales)}),
+        ("weight $w$", found["weights"], "share of the mixture", {"vmin": 0, "vmax": 1}),
+        ("$(\\hat y-\\mu)/\\sigma$", normalised, "normalised: standard deviations", deviations),
+    ]
+    _column(figure, {"latent $\\hat y$": (grid[:, 0], latents)}, steps, around_zero)
+    for j, (name, values, label, options) in enumerate(by_mixture, 1):
+        names = [f"{name}, Gaussian {k + 1}" if count > 1 else name for k in range(count)]
+        maps = {each: (grid[k, j], values[..., k]) for k, each in enumerate(names)}
+        _column(figure, maps, label, options)
+    name = f"bits, {bits.mean():.2f} on average"
+    _column(figure, {name: (grid[:, 5], bits)}, "bits per latent", {"cmap": "magma", "vmin": 0})
+    return figure
+
+
+def _column(figure, maps, label, options):
+    """Draws maps, title to (place in the grid, values), and one colour bar below them."""
+    drawn = []
+    for title, (place, values) in maps.items():
+        drawn.append(figure.add_subplot(place))
+        shown = drawn[-1].imshow(values, interpolation="nearest", **options)
+        drawn[-1].set(title=title, xticks=[], yticks=[])
+    outside = "both" if options.get("vmin") else "neither"
+    bar = figure.colorbar(
+        shown, ax=drawn, label=label, extend=outside, location="bottom", panchor=False
+    )
+    if "norm" in options:
+        bar.set_ticks(ticker.LogLocator(subs=(1, 2, 5)), minor=False)
+        bar.ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        bar.minorticks_off()
+
+
+def _logarithmic(values):
+    low, high = float(values.min()), float(values.max())
+    return colors.LogNorm(low, max(high, 1.01 * low))
+
+
+def bits_map(view):
+    """The image, and over it what each place of it takes."""
+    height, width = view.pixels.shape[:2]
+    rate = view.bits_per_pixel()
+    mean = rate.sum() * inspection.STRIDE**2 / (height * width)
+    inside = rate[: -(-height // inspection.STRIDE), : -(-width // inspection.STRIDE)].sum()
+    beyond = _percent(rate.sum() - inside, rate.sum())
+    panel = min((WIDTH - 1.5) / 2 * _aspect(view), 9)
+    title = f"Where the bits are: {mean:.4f} per pixel on average, without the header"
+    if beyond >= 0.05:
+        title += f"; {beyond:.1f} % beyond the edges"
+    figure = _figure(view, panel + 1.4, title)
+    left, right = figure.subplots(1, 2)
+    _show_image(left, view)
+    left.set_title("image")
+    _show_image(right, view._replace(pixels=np.array(Image.fromarray(view.pixels).convert("L"))))
+    extent = (0, rate.shape[1] * inspection.STRIDE, rate.shape[0] * inspection.STRIDE, 0)
+    shown = right.imshow(
+        rate, extent=extent, cmap="inferno", vmin=0, alpha=0.75, interpolation="nearest"
+    )
+    right.set(title="bits per pixel, all parts, by blocks of 16x16 pixels", ylabel="")
+    for axes in (left, right):
+        axes.set(xlim=(0, width), ylim=(height, 0))
+    # within the axes' own frame, so that it is as high as the image
+    figure.colorbar(shown, cax=right.inset_axes((1.02, 0, 0.03, 1)), label="bits per pixel")
+    return figure
+
+
+def channel_bits(view):
+    """What each channel takes, and each part."""
+    pixels = view.pixels.shape[0] * view.pixels.shape[1]
+    figure = _figure(view, 5.8, "Where the bits are, by channel and by part")
+    grid = figure.add_gridspec(2, len(view.parts), height_ratios=[5, 1])
+    for j, (name, part) in enumerate(_largest_first(view)):
+        axes = figure.add_subplot(grid[0, j])
+        ordered = np.sort(part.channels)[::-1]
+        places = np.arange(1, len(ordered) + 1)
+        axes.bar(places, ordered / pixels, width=1.0, color=MIXTURE)
+        spelled = name.replace("_", " ")
+        axes.set(
+            title=f"{spelled}, {len(ordered)} channels", xlim=(0.5, len(ordered) + 0.5),
+            xlabel="channels, the most expensive first", ylabel="bits per pixel of the image",
+        )  # fmt: skip
+        share = axes.twinx()
+        share.step(places, _percent(np.cumsum(ordered), ordered.sum()), color=GAUSSIAN, where="mid")
+        share.set(ylim=(0, 104))
+        share.set_ylabel("share of these channels and those before, %", color=GAUSSIAN)
+        share.tick_params(axis="y", colors=GAUSSIAN)
+    _share_bar(figure.add_subplot(grid[1, :]), view)
+    return figure
+
+
+def _largest_first(view):
+    return sorted(view.parts.items(), key=lambda item: -item[1].bits)
+
+
+def _share_bar(axes, view):
+    """One bar of all parts of the file, with their shares in the legend."""
+    parts = {name.replace("_", " "): part.bits for name, part in _largest_first(view)}
+    parts[inspection.HEADER] = view.header_bits
+    total, start = sum(parts.values()), 0.0
+    for color, (name, bits) in zip(matplotlib.colormaps["tab10"].colors, parts.items()):
+        share = _percent(bits, total)
+        label = f"{name}: {share:.2f} %, {bits / 8:,.0f} bytes"
+        axes.barh(0, share, left=start, color=color, label=label)
+        start += share
+    axes.set(xlim=(0, 100), ylim=(-0.4, 0.4), yticks=[], xlabel="share of the file, %")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts), frameon=False)
+
+
+def distributions(view):
+    """Figure 14 of the paper: mixtures, and single Gaussians of the same mean and variance."""
+    if "weights" not in view.found:
+        return None
+    columns = 2
+    rows = -(-(len(view.positions) + 1) // columns)
+    title = f"What channel {view.channel} is expected to be at some positions"
+    figure = _figure(view, 0.8 + 2.7 * rows, title)
+    grid = figure.add_gridspec(rows, columns)
+    _locator(figure.add_subplot(grid[0, 0]), view)
+    for number, position in enumerate(view.positions, 1):
+        axes = figure.add_subplot(grid[divmod(number, columns)])
+        _distribution(axes, view.found, number, position)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _locator(axes, view):
+    _show_image(axes, view)
+    axes.set_title("positions")
+    for number, position in enumerate(view.positions, 1):
+        box = {"boxstyle": "circle", "facecolor": "white", "edgecolor": CODED, "pad": 0.2}
+        axes.text(
+            position.x, position.y, str(number), ha="center", va="center", bbox=box, fontsize=7
+        )
+
+
+def _distribution(axes, found, number, position):
+    place = position.row, position.column
+    mixture = [found[name][place].astype(np.float64) for name in ("weights", "means", "scales")]
+    mean, deviation = inspection.moments(*mixture)
+    masses = inspection.mixture_masses(*mixture)
+    single = inspection.mixture_masses([1.0], [mean], [deviation])
+    coded = int(found[LATENTS][place])
+    values = np.arange(inspection.LATENT_MIN, inspection.LATENT_MAX + 1)
+    both = np.cumsum((masses + single) / 2)
+    low, high = np.searchsorted(both, [TAIL, 1 - TAIL]) + inspection.LATENT_MIN
+    low, high = min(low, coded) - 1, max(high, coded) + 1
+    shown = (values >= low) & (values <= high)
+    axes.bar(values[shown], masses[shown], width=0.85, color=MIXTURE, label="mixture")
+    label = "its Gaussians, by weight"
+    for weight, *gaussian in zip(*mixture):
+        part = inspection.mixture_masses([weight], *([value] for value in gaussian))
+        axes.plot(values[shown], part[shown], color=COMPONENT, linewidth=0.8, label=label)
+        label = None
+    label = "single Gaussian of the same mean and variance"
+    marks = {"marker": "o", "markersize": 2.5, "linewidth": 1}
+    axes.plot(values[shown], single[shown], color=GAUSSIAN, label=label, **marks)
+    axes.axvline(coded, color=CODED, linestyle=":", linewidth=1.2, label="what is coded")
+    at = coded - inspection.LATENT_MIN
+    bits, single_bits = (f"{inspection.bits(each[at]):.2f}" for each in (masses, single))
+    axes.set(
+        title=f"{number}: pixel {position.x},{position.y}, latent row {position.row}, column "
+        f"{position.column}\n{coded} is coded: {bits} bits, by the single Gaussian {single_bits}",
+        xlim=(low - 0.5, high + 0.5), xlabel="latent, in steps", ylabel="probability",
+    )  # fmt: skip
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+
+
+PICTURES = (mixture_maps, bits_map, channel_bits, distributions)
