@@ -23,8 +23,8 @@ class Coding(tf.Module):
     - `order(height, width)`: the `wavefront.Order` of latents;
     - `distributions(side, latents, order, known)`: the `distribution_at` that `wavefront.traverse`
       takes;
-    - `explain(hyper_latents, latents)`: a dict of float32 arrays with what each latent
-      (`latents_bits` `[h, w, C]`) and hyper latent (`hyper_latents_bits` `[h/4, w/4, Z]`) costs, and
+    - `explain(hyper_latents, latents)`: a dict of float32 arrays: what each latent costs,
+      `latents_bits` `[h, w, C]`, each hyper latent, `hyper_latents_bits` `[h/4, w/4, Z]`, and
       whatever tells why.
     """
 
