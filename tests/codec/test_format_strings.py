@@ -74,7 +74,7 @@ def test_the_string_of_factorized(coder_class):
     codec = models.build(config.model)
     checkpoints.build_variables(codec)
     coding = codec.coding()
-    latents = np.random.default_rng(0).logistic(0, 10, (4, 8, 3)).astype(np.float32)
+    latents = np.random.default_rng(0).logistic(0, 3, (4, 8, 3)).astype(np.float32)
     latents, hyper_latents = coding.round(latents, tf.zeros([1, 2, 0]))
     string = coding.compress(hyper_latents, latents).numpy()
     tables = (x.numpy().tolist() for x in (coding.masses, coding.centres, coding.spreads))

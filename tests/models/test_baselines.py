@@ -29,6 +29,7 @@ def tiny(name, **changes):
     small = dict(hyper_channels=4, parameter_channels=(10, 8))
     config.model.update({k: v for k, v in small.items() if k in config.model})
     config.model.update({**TINY, **changes})
+    tf.keras.utils.set_random_seed(0)
     codec = models.build(config.model)
     checkpoints.build_variables(codec)
     return codec
@@ -41,9 +42,10 @@ def codec(request):
     if request.param != "factorized":
         networks = [codec.parameter_network, codec.hyper_synthesis]
         last = next(network for network in networks if network).layers[-1]
-        bias = getattr(last, "conv", last).bias
-        wide = np.repeat([0, np.log(5)][-codec.kinds :], 6)
-        bias.assign(wide.astype(np.float32))
+        last = getattr(last, "conv", last)
+        last.kernel.assign(0.1 * last.kernel)
+        wide = np.repeat([0, np.log(8)][-codec.kinds :], 6)
+        last.bias.assign(wide.astype(np.float32))
     return codec
 
 
@@ -67,8 +69,13 @@ def test_a_step_has_a_finite_loss_and_gradients_for_every_variable(name):
     assert {path.split("/")[0] for path in paths} == TRANSFORMS | PARTS[name]
 
 
+def soft(pixels):
+    """Less contrast: what is not trained does not expect large latents."""
+    return pixels // 4 + 96
+
+
 def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels):
-    pixels = make_pixels(70, 130)
+    pixels = soft(make_pixels(70, 130))
     for quality in (0, 37.5, 100):
         known = loaded.evaluate(pixels, quality)
         assert known["latents"].shape == (8, 12, 6)
@@ -95,7 +102,7 @@ def test_exact_probabilities_are_close_to_the_trained_ones(codec):
     rng, coding = np.random.default_rng(0), codec.coding()
     if codec.name == "factorized":
         # the untrained density is logistic
-        latents = rng.logistic(0, 10, (32, 48, 6)) * codec.gains(tf.constant([100.0]))[0]
+        latents = rng.logistic(0, 1, (32, 48, 6)) * codec.gains(tf.constant([100.0]))[0]
     else:
         latents = rng.normal(0, 5, (32, 48, 6))
     hyper_latents = rng.normal(0, 3, (8, 12, coding.hyper_channels))
@@ -126,7 +133,7 @@ def test_the_level_of_a_factorized_prior_is_that_of_the_quality():
     assert coding.levels == 9
     rng = np.random.default_rng(0)
     # as the untrained density has them before the gain: logistic
-    latents = rng.logistic(0, 10, (64, 64, 6)).astype(np.float32)
+    latents = rng.logistic(0, 1, (64, 64, 6)).astype(np.float32)
     found = []
     for quality in (0.0, 50.0, 100.0):
         gained, _ = coding.round(latents * codec.gains(tf.constant([quality]))[0], latents[..., :0])

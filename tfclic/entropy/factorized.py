@@ -33,7 +33,8 @@ class FactorizedPrior(tf.Module):
 
     def __init__(self, channels, name="factorized_prior"):
         super().__init__(name=name)
-        self.density = tfc.DeepFactorized(batch_shape=(channels,))
+        # latents before the gain are about 1 in size; TFC's 10 takes thousands of steps to unlearn
+        self.density = tfc.DeepFactorized(batch_shape=(channels,), init_scale=1)
 
     def likelihood(self, latents, gains):
         """P(y) of latents, unfloored, float32 in 0..1.

@@ -9,7 +9,7 @@ from tfclic.entropy import coders, compilation, factorized, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.models.coding import HYPER_STRIDE, Coding
 
-# the distributions between two trained qualities, for gains that differ by some 5 %: under 0.3 %
+# from one trained quality to the next; so gains are within some 5 % of those of the nearest set
 LEVELS_BETWEEN = 4
 
 
