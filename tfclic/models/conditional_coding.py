@@ -203,7 +203,7 @@ class ConditionalCoding(Coding):
 
     @compilation.uncompiled
     def explain(self, hyper_latents, latents):
-        """What each element costs by equation 8 and the prior's density, and why.
+        """What each element costs by its integer probability, and why.
 
         Returns:
           A dict of float32 arrays: `latents_bits` `[h, w, C]` and `hyper_latents_bits`
@@ -215,9 +215,10 @@ class ConditionalCoding(Coding):
         features = self.arranged_features(hyper_latents, order)
         rows = self.parameters(features, known, order.neighbours)
         logits, means, scales = im.to_floats(im.parameters_of_rows(rows, self.mixtures))
-        likelihood = mixture.likelihood(tf.reshape(known[:-1], [-1]), logits, means, scales)
-        # training's floor would hide what improbable latents really cost
-        likelihood = tf.maximum(likelihood, im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS))
+        dist = im.distribution_of_rows(rows, self.mixtures)
+        symbols = tf.cast(tf.reshape(known[:-1], [-1]), tf.int32) - mixture.LATENT_MIN
+        mass = im.cumulative(dist, symbols + 1) - im.cumulative(dist, symbols)
+        likelihood = tf.cast(mass, tf.float32) / tf.cast(dist.total, tf.float32)
 
         def in_place(x):
             found = tf.gather(tf.reshape(x, [-1, self.channels, *x.shape[1:]]), order.rank)
