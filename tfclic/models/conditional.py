@@ -11,6 +11,7 @@ from tfclic.models.transforms import TransformCodec
 
 # nearest to the papers' 0.2 that binary fractions with few bits represent exactly
 ENTROPY_SLOPE = 3 / 16
+TFC_PRIOR_SCALE = 10.0  # its default
 
 
 def leaky_relu(x):
@@ -33,6 +34,7 @@ class ConditionalCodec(TransformCodec):
     Args:
       config: as `TransformCodec`, and
         hyper_channels: channels of the hyper latents z.
+        hyper_prior_scale: how wide the prior of z is before training; 10 if it is missing.
         synthesis_input: "noise" (papers) or "round": what the synthesis transform sees in training.
       mixtures: K, number of Gaussians.
       slope: of the leaky ReLU in the networks that give parameters.
@@ -46,7 +48,10 @@ class ConditionalCodec(TransformCodec):
         self.kinds, self.slope = kinds, slope
         # not as attributes of the class: Keras would not track what replaces them
         self.context = self.parameter_network = None
-        self.hyper_prior = tfc.NoisyDeepFactorized(batch_shape=(config.hyper_channels,))
+        scale = config.get("hyper_prior_scale", TFC_PRIOR_SCALE)
+        self.hyper_prior = tfc.NoisyDeepFactorized(
+            batch_shape=(config.hyper_channels,), init_scale=scale
+        )
         self.mixture = GaussianMixture(mixtures)
 
     def entropy(self, latents, quality, seed, training):
