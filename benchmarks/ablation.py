@@ -17,7 +17,7 @@ import sys
 import trainings
 
 from tfclic import configuration
-from tfclic.evaluation import metrics
+from tfclic.evaluation import curves
 
 RECIPE = "gmm_attention_small"
 ANCHOR = "joint"
@@ -73,11 +73,11 @@ def print_table(workdir, steps):
 
 
 def _bd_rate(anchor, curve):
-    curves = ({"bpp": c["bpp"], "psnr-rgb": c["psnr"]} for c in (anchor, curve))
-    percent, lowest, highest = metrics.bd_rate(*curves)
-    if percent is None:
-        return "no overlap"
-    return f"{percent:+.1f} % ({lowest:.2f} to {highest:.2f} dB)"
+    both = ({"results": {"bpp": each["bpp"], "psnr-rgb": each["psnr"]}} for each in (anchor, curve))
+    found = curves.difference(*both)
+    if found.rate is None:
+        return "too little overlap"
+    return f"{found.rate:+.1f} % ({found.lowest:.2f} to {found.highest:.2f} dB)"
 
 
 if __name__ == "__main__":
