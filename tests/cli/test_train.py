@@ -97,6 +97,26 @@ def test_a_wrong_folder_leaves_the_workdir_unclaimed(arguments, fake_models, tmp
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_a_run_may_begin_with_the_weights_of_another(arguments, fake_models, tmp_path, capsys):
+    model, data, _ = arguments
+    new = f"--workdir={tmp_path}/new"
+    assert run(*arguments) == 0
+    capsys.readouterr()
+    assert run(model, data, new, "--start-from=nowhere") == 5
+    assert capsys.readouterr().err == "train: nowhere holds no checkpoint.\n"
+    assert not (tmp_path / "new" / "config.json").exists()
+
+    start = f"--start-from={tmp_path}/run"
+    assert run(model, data, new, start, "--fresh=synthesis") == 0
+    out = capsys.readouterr().out
+    assert f"2 of 4 variables begin as {tmp_path}/run has them at step 2." in out
+    assert "tiny starts, 2 steps" in out
+    assert run(model, data, new, start, "--config.training.steps=3") == 0
+    assert "begin as" not in capsys.readouterr().out
+    record = json.loads((tmp_path / "new" / "record.json").read_text())
+    assert (record["steps"], record["start"]["steps"]) == (3, 2)
+
+
 def test_portable_and_adopt_lead_back_to_an_ordinary_run(arguments, fake_models, tmp_path, capsys):
     model, data, workdir = arguments
     folder, packed = f"--portable={tmp_path}/out", "--pack-crop=64"
@@ -145,6 +165,7 @@ def test_wrong_portable_usage(arguments_, message, tmp_path, capsys):
         ("--dta=x", "'dta'"),
         ("stray", "'stray'"),
         ("--data=", "--data is missing"),
+        ("--fresh=analysis", "--fresh belongs to --start-from"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_status_2(arguments, fake_models, capsys, added, message):

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import pathlib
 
 from absl import flags, logging
@@ -24,6 +25,11 @@ started with the same command and a TF_CONFIG of its own. docs/training.md tells
 examples:
   train --model=gmm_attention_small --data=photos --workdir=run
   train --model=gmm_attention --data=tfds:clic --workdir=run --config.model.lmbdas='(0.015,)'
+
+A trained model for another purpose, such as a higher MS-SSIM, starts best from what is there:
+  train --model=gmm_attention_small_ms_ssim --data=photos --workdir=new --start-from=run
+Weights are taken where the models have the same, those of --fresh excepted; the schedule begins
+anew. Once the new workdir has a checkpoint, --start-from means nothing any more.
 
 training where TensorFlow cannot go, such as a new GPU:
   train --portable=DIR --model=NAME --data=FOLDER [--workdir=RUN] [--config.FIELD=VALUE ...]
@@ -62,6 +68,14 @@ def make_parser():
         choices=("none", "mirrored", "multiworker"),
         default="none",
         help="share the batch between devices or machines (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start-from", metavar="RUN", help="workdir of another run, whose weights to begin with"
+    )
+    parser.add_argument(
+        "--fresh",
+        metavar="PART,...",
+        help="with --start-from: parts of the model that begin anew, such as hyper_analysis",
     )
     portable = parser.add_argument_group("portable training (see below)")
     portable.add_argument("--portable", metavar="DIR", help="write a folder that trains elsewhere")
@@ -109,10 +123,11 @@ def _positive(text):
     raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
 
 
-def train(name, config, data, workdir, strategy="none"):
+def train(name, config, data, workdir, strategy="none", start=None, fresh=()):
     """Trains configuration `name` (`config`, a ConfigDict) on `data`, in `workdir`.
 
     strategy: one of `strategies.CHOICES`.
+    start: workdir of a run whose weights a new run begins with, except for the parts in `fresh`.
     """
     from tfclic.training import checkpoints, loop, precision, strategies
 
@@ -122,13 +137,14 @@ def train(name, config, data, workdir, strategy="none"):
     replicas = strategies.open_replicas(strategy)
     lock = checkpoints.locked(workdir) if replicas.is_chief else contextlib.nullcontext()
     with replicas.guarded(), lock:
-        run = _prepare(name, config, data, workdir, compute_dtype, replicas)
+        begin = functools.partial(_begin, workdir=workdir, start=start, fresh=fresh)
+        run = _prepare(name, config, data, workdir, compute_dtype, replicas, begin)
         run.train()
         ready = f"; {workdir} is ready for bin/export" if replicas.is_chief else ""
         print(f"All {config.training.steps} steps are done{ready}.")
 
 
-def _prepare(name, config, data, workdir, compute_dtype, replicas):
+def _prepare(name, config, data, workdir, compute_dtype, replicas, begin):
     """Returns the `loop.Run`, and says what it is going to do."""
     from tfclic.training import checkpoints, loop, sources
 
@@ -140,11 +156,12 @@ def _prepare(name, config, data, workdir, compute_dtype, replicas):
         images=store.fingerprint(),
         precision=compute_dtype,
     )
-    if replicas.is_chief:
-        checkpoints.write_config(workdir, name, config)
     with replicas.strategy.scope():
         codec = _new_codec(config, compute_dtype)
-    run = loop.Run(codec, config, store, workdir, {"precision": compute_dtype}, replicas)
+        extra = begin(codec) if replicas.is_chief else {}
+    if replicas.is_chief:
+        checkpoints.write_config(workdir, name, config)
+    run = loop.Run(codec, config, store, workdir, {"precision": compute_dtype, **extra}, replicas)
     if run.data_changed:
         logging.warning("%s was trained on other images so far.", workdir)
     steps = config.training.steps
@@ -154,6 +171,21 @@ def _prepare(name, config, data, workdir, compute_dtype, replicas):
             f"{name} {where}, {steps} steps, {compute_dtype}, on {store.description}.", flush=True
         )
     return run
+
+
+def _begin(codec, workdir, start, fresh):
+    """Gives a new run its first weights; returns what its record has to say about them."""
+    from tfclic.training import checkpoints
+
+    if not start or checkpoints.available(workdir):
+        return {}
+    record, kept = checkpoints.start_from(codec, start, fresh)
+    count = len(checkpoints.variable_paths(codec))
+    print(
+        f"{count - len(kept)} of {count} variables begin as {start} has them at step "
+        f"{record['steps']}."
+    )
+    return {"start": record}
 
 
 def _new_codec(config, compute_dtype):
@@ -264,10 +296,15 @@ def _run(args):
     _need(args, "model", "data", *(() if args.portable else ("workdir",)))
     name, config = configuration.load(args.model)
     config = override(config, args.rest)
+    if args.portable and (args.start_from or args.fresh):
+        raise errors.UsageError("--portable does not take --start-from; train from it here first.")
+    if args.fresh and not args.start_from:
+        raise errors.UsageError("--fresh belongs to --start-from.")
     if args.portable:
         export_portable(name, config, args)
     else:
-        train(name, config, args.data, args.workdir, args.strategy)
+        fresh = tuple(filter(None, (args.fresh or "").split(",")))
+        train(name, config, args.data, args.workdir, args.strategy, args.start_from, fresh)
     return 0
 
 

@@ -231,7 +231,7 @@ class Run:
             "tensorflow": tf.__version__,
             "date": datetime.date.today().isoformat(),
             "validation": self._validation,
-            **{k: v for k, v in self._old.items() if k == "portable"},
+            **{k: v for k, v in self._old.items() if k in ("portable", "start")},
         }
 
 
