@@ -22,7 +22,14 @@ from tfclic.evaluation import curves
 RECIPE = "gmm_attention_small"
 ANCHOR = "joint"
 # what the baselines take over from the recipe's model, as far as they have it
-SHARED = ("latent_channels", "widths", "hyper_channels", "block_transform", "synthesis_input")
+SHARED = (
+    "latent_channels",
+    "widths",
+    "hyper_channels",
+    "hyper_prior_scale",
+    "block_transform",
+    "synthesis_input",
+)
 # `trainings.train` sets these
 LENGTHS = ("steps", "checkpoint_every", "validate_every")
 # name -> configuration, what is overridden in it

@@ -32,7 +32,7 @@ CHANGES = {
     "batch of 16, half the steps": {"training.batch_size": 16, "steps": 0.5},
     "widths 64, 64, 64": {"model.widths": (64, 64, 64)},
     "widths 48, 96, 128": {"model.widths": (48, 96, 128)},
-    "hyper prior as wide as its latents": {"model.hyper_prior_scale": 1.0},
+    "hyper prior ten times as wide, as TFC's": {"model.hyper_prior_scale": 10.0},
     "no attention": {"model.attention": "none"},
     "one Gaussian": {"model.mixtures": 1},
 }

@@ -42,7 +42,7 @@ def make(width, folder):
         codec.gain.base.assign(tf.math.log(wanted / level)[None])
         scales = tf.tile(tf.math.log(tf.maximum(wanted, 0.11)), [model.mixtures])
         last.bias.assign(tf.concat([still, scales], 0))
-        _, parts = codec.entropy(latents * wanted / level, None, None, training=False)
+        parts = codec.entropy(latents * wanted / level, None, None, training=False).parts
         return float(tf.add_n(list(parts.values()))[0]) / made.HEIGHT / made.WIDTH
 
     made.fit(bpp_of)

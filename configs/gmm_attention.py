@@ -17,7 +17,7 @@ def get_config():
     model.latent_channels = channels
     model.widths = (channels, channels, channels)
     model.hyper_channels = channels
-    model.hyper_prior_scale = 10.0
+    model.hyper_prior_scale = 1.0
     model.feature_channels = 2 * channels
     model.parameter_channels = 640
     model.mixtures = 3

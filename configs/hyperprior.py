@@ -20,6 +20,7 @@ def get_config():
     model.latent_channels = 320
     model.widths = (channels, channels, channels)
     model.hyper_channels = channels
+    model.hyper_prior_scale = config.model.hyper_prior_scale
     model.kernel_size = 5
     model.block_transform = False
     model.synthesis_input = "noise"

@@ -21,6 +21,7 @@ def get_config():
     model.widths = (channels, channels, channels)
     model.hyper_channels = channels
     model.parameter_channels = (640, 512)
+    model.hyper_prior_scale = config.model.hyper_prior_scale
     model.kernel_size = 5
     model.block_transform = False
     model.synthesis_input = "noise"

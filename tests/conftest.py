@@ -45,7 +45,7 @@ def toy_signatures(identity):
     stride, channels = tiling.STRIDE, 3 * tiling.STRIDE**2
     floats = tf.TensorSpec([None, None, channels], tf.float32, "latents")
     latents_ = tf.TensorSpec([None, None, channels], tf.int16, "latents")
-    hyper_latents_ = tf.TensorSpec([], tf.int16, "hyper_latents")
+    hyper_latents_ = tf.TensorSpec([None, None, 0], tf.int16, "hyper_latents")
     gray = tf.TensorSpec([], tf.bool, "grayscale")
     sizes = [exported.size(name) for name in ("height", "width")]
 
@@ -57,7 +57,10 @@ def toy_signatures(identity):
     def quantise(latents, quality, box):
         step = tf.where(quality < 30, 32.0, 1.0)
         latents = tf.cast(tf.floor(tiling.crop(latents, box) / step) * step, tf.int16)
-        return {"latents": latents, "hyper_latents": tf.zeros([], tf.int16)}
+        return with_hyper(latents)
+
+    def with_hyper(latents):
+        return {"latents": latents, "hyper_latents": latents[::4, ::4, :0]}
 
     def pixels_of(latents):
         pixels = tf.nn.depth_to_space(tf.cast(latents[None], tf.float32), stride)[0]
@@ -79,9 +82,9 @@ def toy_signatures(identity):
         pixels = tf.io.decode_png(payload, 3)
         pixels = tf.reshape(pixels, [1, stride * height, stride * width, 3])
         latents = tf.cast(tf.nn.space_to_depth(pixels, stride)[0], tf.int16)
-        return {"latents": latents, "hyper_latents": tf.zeros([], tf.int16)}
+        return with_hyper(latents)
 
-    def synthesise(latents, quality, grayscale, box):
+    def synthesise(latents, hyper_latents, quality, grayscale, box):
         pixels = tiling.crop(pixels_of(latents), box)
         return {"image": tf.cond(grayscale, lambda: pixels[..., :1], lambda: pixels)}
 
@@ -96,7 +99,7 @@ def toy_signatures(identity):
         estimate: [latents_, hyper_latents_],
         explain: [latents_, hyper_latents_],
         read: [exported.PAYLOAD, *sizes],
-        synthesise: [latents_, exported.QUALITY, gray, exported.BOX],
+        synthesise: [latents_, hyper_latents_, exported.QUALITY, gray, exported.BOX],
         pack: list(exported.PACKED.values()),
         tiling.plan: [*sizes, exported.size("longest")],
         opening.info: [exported.DATA],

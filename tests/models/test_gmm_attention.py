@@ -56,7 +56,7 @@ def test_bfloat16_transforms_are_close_to_float32(make_codec):
     assert other.dtype == tf.float32
     # each way on its own: rounding between them turns a last bit into a whole step
     assert 0 < relative_error(other, latents) < 0.05
-    images, other = (c.synthesise(latents, QUALITY) for c in (codec, mixed))
+    images, other = (c.synthesise(latents, None, QUALITY) for c in (codec, mixed))
     assert other.dtype == tf.float32
     assert 0 < relative_error(other, images) < 0.05
 

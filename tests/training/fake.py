@@ -6,11 +6,13 @@ import tensorflow as tf
 
 from tfclic.models import base
 
-Output = collections.namedtuple("Output", ["reconstruction", "bits", "parts"])
+Output = collections.namedtuple("Output", ["reconstruction", "bits", "parts", "helping"])
 
 
 class FakeCodec(tf.keras.Model):
     """Latents at 1/8 with stateless noise; the rate is the squared latents' logarithm."""
+
+    stages = 1
 
     def __init__(self, lmbdas=(0.001, 0.01), channels=4):
         super().__init__()
@@ -30,4 +32,4 @@ class FakeCodec(tf.keras.Model):
         else:
             noisy = tf.round(latents)
         bits = tf.reduce_sum(tf.math.log1p(tf.square(noisy)), [1, 2, 3])
-        return Output(self.synthesis(noisy / gain), bits, {"latents": bits})
+        return Output(self.synthesis(noisy / gain), bits, {"latents": bits}, 0.0)

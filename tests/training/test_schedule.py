@@ -1,5 +1,6 @@
 import ml_collections
 import pytest
+import tensorflow as tf
 
 from tfclic.training import schedule
 
@@ -30,3 +31,9 @@ def test_warm_up_plateau_and_fall():
 def test_both_ends_can_be_left_out():
     assert rate(0, warmup_steps=0) == pytest.approx(1.0)
     assert rate(99, decay_share=0.0) == pytest.approx(1.0)
+
+
+def test_stages_follow_each_other_at_their_shares():
+    training = ml_collections.ConfigDict({"steps": 10, "stage_shares": (0.2, 0.0, 0.3)})
+    stages = [int(schedule.stage(tf.constant(step), training)) for step in range(12)]
+    assert stages == [0, 0, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3]

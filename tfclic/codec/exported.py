@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfclic import errors
 from tfclic.codec import container, opening, tiling
 from tfclic.models import base
-from tfclic.models.coding import TOO_SHORT
+from tfclic.models.coding import HYPER_STRIDE, TOO_SHORT
 
 # Transforms need not repeat bit for bit, so their weights are stored with half the bits.
 STORED_DTYPE = tf.float16
@@ -90,7 +90,7 @@ class ExportedCodec(tf.Module):
     | `pack` | `PACKED` | the file |
     | `open` | the file | header, `tiling.Layout`, where the strings are |
     | `read` | a tile's string, number of rows and columns of latents | what `write` took |
-    | `synthesise` | latents, quality, grayscale, box in pixels | that part of their image |
+    | `synthesise` | what `read` gives, quality, grayscale, box in pixels | that part of the image |
 
     Args:
       codec: a trained `tfclic.models.base.ImageCodec` with all its variables made.
@@ -114,7 +114,7 @@ class ExportedCodec(tf.Module):
         self.weights = list(stored.values())
         self.fingerprint = _fingerprint(self.variables)
         self._parts = self._transforms(codec, lambda: substituted(transforms, stored))
-        self._parts.update(self._coding(codec.config))
+        self._parts.update(self._coding())
         self.compress = _traced(IMAGE, QUALITY)(self._compress)
         self.decompress = _traced(DATA)(self._decompress)
         self.info = _traced(DATA, autograph=True)(opening.info)
@@ -143,13 +143,11 @@ class ExportedCodec(tf.Module):
                 "hyper_latents": tf.cast(hyper_latents, LATENT_DTYPE),
             }
 
-        latents = tf.TensorSpec([None, None, channels], LATENT_DTYPE, "latents")
-
-        @_traced(latents, QUALITY, tf.TensorSpec([], tf.bool, "grayscale"), BOX)
-        def synthesise(latents, quality, grayscale, box):
+        @_traced(*self._coded(), QUALITY, tf.TensorSpec([], tf.bool, "grayscale"), BOX)
+        def synthesise(latents, hyper_latents, quality, grayscale, box):
+            coded = (tf.cast(array, tf.float32)[None] for array in (latents, hyper_latents))
             with weights():
-                quality = snapped(quality)[None]
-                pixels = codec.synthesise(tf.cast(latents, tf.float32)[None], quality)[0]
+                pixels = codec.synthesise(*coded, snapped(quality)[None])[0]
             pixels = tf.round(tf.clip_by_value(tiling.crop(pixels, box), 0.0, 1.0) * 255.0)
             gray = tf.round(tf.reduce_mean(pixels, -1, keepdims=True))
             pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
@@ -157,12 +155,13 @@ class ExportedCodec(tf.Module):
 
         return {"analyse": analyse, "quantise": quantise, "synthesise": synthesise}
 
-    def _coding(self, config):
-        coding, fingerprint = self.coding, self.fingerprint
-        coded = (
-            tf.TensorSpec([None, None, config.latent_channels], LATENT_DTYPE, "latents"),
-            tf.TensorSpec([None, None, coding.hyper_channels], LATENT_DTYPE, "hyper_latents"),
-        )
+    def _coded(self):
+        """Specs of latents and hyper latents."""
+        sizes = {"latents": self.coding.channels, "hyper_latents": self.coding.hyper_channels}
+        return [tf.TensorSpec([None, None, n], LATENT_DTYPE, name) for name, n in sizes.items()]
+
+    def _coding(self):
+        coding, fingerprint, coded = self.coding, self.fingerprint, self._coded()
 
         def as_floats(*arrays):
             return (tf.cast(array, tf.float32) for array in arrays)
@@ -238,25 +237,28 @@ class ExportedCodec(tf.Module):
         header = part["open"](data)
         rows = tf.reduce_sum(tf.cast(tf.equal(header["core"][:, 1], 0), tf.int32))
 
-        def latents(tile):
-            start, length, coded = tile
-            found = part["read"](tf.strings.substr(data, start, length), coded[2], coded[3])
-            return _extended(found["latents"], header["coded"])
+        boxes = header["coded"], header["coded"] // HYPER_STRIDE
 
-        def pixels(boxes):
-            core, seen = boxes
+        def coded(tile):
+            start, length, box = tile
+            found = part["read"](tf.strings.substr(data, start, length), box[2], box[3])
+            return tuple(
+                _extended(found[k], b) for k, b in zip(("latents", "hyper_latents"), boxes)
+            )
+
+        def pixels(tile):
+            core, seen = tile
             box = tiling.relative(core, seen * tiling.STRIDE)
-            seen = tiling.crop(whole, seen)
-            made = part["synthesise"](seen, header["quality"], header["grayscale"], box)
+            parts = (tiling.crop(a, b) for a, b in zip(whole, (seen, seen // HYPER_STRIDE)))
+            made = part["synthesise"](*parts, header["quality"], header["grayscale"], box)
             return _extended(made["image"], header["core"])
 
-        def each(function, boxes, dtype):
-            return tf.map_fn(function, boxes, fn_output_signature=dtype, parallel_iterations=1)
+        def each(function, tiles, dtypes):
+            return tf.map_fn(function, tiles, fn_output_signature=dtypes, parallel_iterations=1)
 
-        found = each(
-            latents, tuple(header[k] for k in ("starts", "lengths", "coded")), LATENT_DTYPE
-        )
-        whole = tiling.assemble(found, *_ends(header["coded"]), rows)
+        tiles = tuple(header[k] for k in ("starts", "lengths", "coded"))
+        found = each(coded, tiles, (LATENT_DTYPE, LATENT_DTYPE))
+        whole = [tiling.assemble(array, *_ends(box), rows) for array, box in zip(found, boxes)]
         found = each(pixels, (header["core"], header["seen"]), tf.uint8)
         return tiling.assemble(found, header["height"], header["width"], rows)
 

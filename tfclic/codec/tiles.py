@@ -13,6 +13,7 @@ import numpy as np
 
 # as in tfclic.codec.tiling, which needs TensorFlow
 STRIDE = 16  # image pixels per latent, each way
+HYPER_STRIDE = 4  # latents per hyper latent, each way
 MARGIN = 64  # pixels around what is synthesised that are taken into account
 # Transforms use all cores, and most of the memory: one at a time. Range coding uses one core.
 _TRANSFORM = threading.Lock()
@@ -57,11 +58,7 @@ class Encoder:
 
     def latents(self, quality):
         """Latents as coded, int16 [h, w, C]."""
-        coded = self._plan["coded"]
-        canvas = Canvas(hull(coded))
-        for tile, box in enumerate(coded):
-            canvas.paste(self._quantised(tile, quality)["latents"], box)
-        return canvas.array
+        return self._coded(quality).latents
 
     def reconstruction(self, quality):
         """The image that the file at `quality` gives, uint8 [H, W, 1] or [H, W, 3]."""
@@ -80,13 +77,19 @@ class Encoder:
 
     def _synthesised(self, quality):
         settings = np.float32(quality), self._grayscale
-        latents = self.latents(quality)
-        frame = (0, 0, *latents.shape[:2])
+        coded = self._coded(quality)
         steps = Steps(len(self._plan["core"]), self._progress)
         for core in self._plan["core"]:
-            seen = _around(core, frame)
-            yield _synthesised(self._call, _cut(latents, seen), seen, core, *settings), core
+            seen = _around(core, coded.box)
+            yield _synthesised(self._call, coded.cut(seen), seen, core, *settings), core
             steps.add()
+
+    def _coded(self, quality):
+        boxes = self._plan["coded"]
+        coded = Coded(hull(boxes))
+        for tile, box in enumerate(boxes):
+            coded.paste(self._quantised(tile, quality), box)
+        return coded
 
     def _quantised(self, tile, quality):
         window, coded, seen = (self._plan[name][tile] for name in ("window", "coded", "seen"))
@@ -111,7 +114,7 @@ def decode_latents(call, data):
     """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
     header = call("open", data=data)
     tiles = range(len(header["coded"]))
-    return _read(call, data, header, tiles, Steps(len(tiles), None)).array
+    return _read(call, data, header, tiles, Steps(len(tiles), None)).latents
 
 
 def decode(call, data, region=None, progress=None):
@@ -139,25 +142,24 @@ def decode(call, data, region=None, progress=None):
     seen = np.stack([_around(box, whole) for box in shown])
     needed = _touching(header["coded"], hull(seen))
     steps = Steps(len(shown) + len(needed), progress)
-    latents = _read(call, data, header, needed, steps)
+    coded = _read(call, data, header, needed, steps)
     settings = header["quality"], header["grayscale"]
     for box, around in zip(shown, seen):
-        part = _cut(latents.array, _relative(around, latents.box))
-        canvas.paste(_synthesised(call, part, around, box, *settings), box)
+        canvas.paste(_synthesised(call, coded.cut(around), around, box, *settings), box)
         steps.add()
     return canvas.array
 
 
 def _read(call, data, header, tiles, steps):
-    """The latents of some tiles, on a `Canvas` that they just fill."""
+    """What some tiles hold, as `Coded` that they just fill."""
 
     def work(tile):
-        return read_tile(call, data, header, tile)["latents"]
+        return read_tile(call, data, header, tile)
 
-    canvas = Canvas(hull(header["coded"][tiles]))
-    for tile, latents in zip(tiles, in_parallel(work, tiles, steps)):
-        canvas.paste(latents, header["coded"][tile])
-    return canvas
+    coded = Coded(hull(header["coded"][tiles]))
+    for tile, found in zip(tiles, in_parallel(work, tiles, steps)):
+        coded.paste(found, header["coded"][tile])
+    return coded
 
 
 def read_tile(call, data, header, tile):
@@ -175,12 +177,12 @@ def read_tile(call, data, header, tile):
     return call("read", payload=payload, height=height, width=width)
 
 
-def _synthesised(call, latents, seen, box, quality, grayscale):
-    """The pixels of `box`, from the latents of the box `seen`."""
+def _synthesised(call, coded, seen, box, quality, grayscale):
+    """The pixels of `box`, from what is coded, `Coded.cut`, of the box `seen`."""
     box = _relative(box, STRIDE * seen)
     settings = {"quality": quality, "grayscale": grayscale, "box": box}
     with _TRANSFORM:
-        return call("synthesise", latents=latents, **settings)["image"]
+        return call("synthesise", **coded, **settings)["image"]
 
 
 class Steps:
@@ -210,6 +212,37 @@ class Canvas:
         _cut(self.array, _relative(common, self.box))[...] = _cut(piece, _relative(common, box))
 
 
+class Coded:
+    """Latents and hyper latents of a part of an image, put together from those of its tiles.
+
+    Attributes:
+      box: the part, in latents, as the boxes of tiles are; on the grid of hyper latents.
+    """
+
+    def __init__(self, box):
+        self.box = box
+        self._canvases = {"latents": Canvas(box), "hyper_latents": Canvas(box // HYPER_STRIDE)}
+
+    @property
+    def latents(self):
+        """int16 `[h, w, C]`."""
+        return self._canvases["latents"].array
+
+    def paste(self, pieces, box):
+        """Puts in `pieces`, a dict of what a tile holds in the box `box`."""
+        for name, canvas in self._canvases.items():
+            stride = HYPER_STRIDE if name == "hyper_latents" else 1
+            canvas.paste(pieces[name], box // stride)
+
+    def cut(self, box):
+        """What lies in a box inside of this one, a dict."""
+        inside = _relative(box, self.box)
+        return {
+            "latents": _cut(self._canvases["latents"].array, inside),
+            "hyper_latents": _cut(self._canvases["hyper_latents"].array, inside // HYPER_STRIDE),
+        }
+
+
 def in_parallel(work, items, steps):
     """Yields `work(item)` of each item, in order, as cores get free."""
     pool = concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, len(items)))
@@ -234,7 +267,9 @@ def _relative(box, frame):
 def _around(box, latents):
     """The box of the latents that a box of pixels is made from, of those there are."""
     start, end = box[:2] - MARGIN, box[:2] + box[2:] + MARGIN
-    start, end = start // STRIDE, -(-end // STRIDE)
+    # with whole hyper latents
+    step = STRIDE * HYPER_STRIDE
+    start, end = start // step * HYPER_STRIDE, -(-end // step) * HYPER_STRIDE
     return _common(np.concatenate([start, end - start]), latents)
 
 

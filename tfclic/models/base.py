@@ -11,12 +11,20 @@ MULTIPLE = 64  # hyper latents have 1/64 of the image's height and width
 PHILOX_KEY = 0x02461E293EC8F720  # with which TensorFlow mixes the seeds of stateless operations
 CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
 
-Forward = collections.namedtuple("Forward", "reconstruction bits parts")
+Forward = collections.namedtuple("Forward", "reconstruction bits parts helping")
 Forward.__doc__ = """Result of a forward pass.
 
 reconstruction: float32 `[B, H, W, 3]`, nominally 0..1, not clipped.
 bits: float32 `[B]`, all bits of each image.
 parts: dict of float32 `[B]`, the bits of each part.
+helping: float32 `[B]` or 0, what training minimises beside rate and distortion.
+"""
+
+Coded = collections.namedtuple("Coded", "latents hyper_latents parts helping", defaults=(0.0,))
+Coded.__doc__ = """What an entropy model makes of latents.
+
+latents, hyper_latents: `[B, h, w, C]`, `[B, h/4, w/4, Z]`, as the synthesis transform gets them.
+parts, helping: as in `Forward`.
 """
 
 
@@ -98,18 +106,22 @@ class ImageCodec(tf.keras.Model):
     A subclass provides
 
     - `analysis(images)`: centred images to latents;
-    - `synthesis(latents)`: latents to centred images;
-    - `entropy(latents, quality, seed, training)`: latents after the gain to `(quantised, parts)`,
-      where `quantised` is what the synthesis transform gets and `parts` the bits of each part;
+    - `synthesis(latents)`: latents to centred images; one that takes hyper latents too overrides
+      `synthesise`;
+    - `entropy(latents, quality, seed, training)`: latents after the gain to `Coded`;
     - `hyper_latents(latents)`: hyper latents of latents after the gain, if it has these;
     - `transforms()`: the layers that an export keeps in floating point;
-    - `coding()`: the exact integer form of the entropy model, a `tfclic.models.coding.Coding`.
+    - `coding()`: the exact integer form of the entropy model, a `tfclic.models.coding.Coding`;
+    - `stages`, if training takes several; its `call` then takes `stage`, int32 `[]`, from 0, or
+      None for the last.
 
     Args:
       config: ConfigDict with `latent_channels` and `lmbdas` (ascending; a single one makes the
         fixed-rate model of a paper).
       reference_step: step size on the 0..255 scale at which latents need no gain.
     """
+
+    stages = 1
 
     def __init__(self, config, reference_step, name=None):
         super().__init__(name=name or config.name)
@@ -125,8 +137,14 @@ class ImageCodec(tf.keras.Model):
         """Latents before rounding, `[B, H/16, W/16, C]`, of images `[B, H, W, 3]` in 0..1."""
         return self.gain(self.analysis(centred(images)), quality)
 
-    def synthesise(self, latents, quality):
-        """Images `[B, H, W, 3]`, nominally 0..1, of quantised latents `[B, H/16, W/16, C]`."""
+    def synthesise(self, latents, hyper_latents, quality):
+        """Images `[B, H, W, 3]`, nominally 0..1, of what was coded.
+
+        Args:
+          latents: `[B, H/16, W/16, C]`, quantised.
+          hyper_latents: `[B, H/64, W/64, Z]`, quantised; most systems do not need them here.
+          quality: float32 `[B]`, 0..100.
+        """
         return self.synthesis(self.gain.inverse(latents, quality)) / CENTRED_SCALE + 0.5
 
     def hyper_latents(self, latents):
@@ -145,7 +163,7 @@ class ImageCodec(tf.keras.Model):
         Returns:
           A `Forward`.
         """
-        latents = self.analyse(images, quality)
-        quantised, parts = self.entropy(latents, quality, seed, training)
-        reconstruction = self.synthesise(quantised, quality)
-        return Forward(reconstruction, tf.add_n(list(parts.values())), parts)
+        coded = self.entropy(self.analyse(images, quality), quality, seed, training)
+        reconstruction = self.synthesise(coded.latents, coded.hyper_latents, quality)
+        bits = tf.add_n(list(coded.parts.values()))
+        return Forward(reconstruction, bits, coded.parts, coded.helping)

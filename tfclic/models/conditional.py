@@ -55,11 +55,7 @@ class ConditionalCodec(TransformCodec):
         self.mixture = GaussianMixture(mixtures)
 
     def entropy(self, latents, quality, seed, training):
-        """Quantises latents `[B, h, w, N]` and counts their bits and those of the side information.
-
-        Returns:
-          The latents as the synthesis transform gets them, and the bits `[B]` of each part.
-        """
+        """`base.Coded` of latents `[B, h, w, N]`: quantised, with their bits and the side's."""
         hyper_latents = self.hyper_analysis(latents)
         if training:
             hyper = hyper_latents + base.uniform_noise(tf.shape(hyper_latents), seed, 1)
@@ -78,7 +74,7 @@ class ConditionalCodec(TransformCodec):
         if training and self.config.synthesis_input == "round":
             quantised = base.round_straight_through(latents)
         parts = {"latents": tf.reduce_sum(bits, [1, 2, 3]), "hyper_latents": hyper_bits}
-        return quantised, parts
+        return base.Coded(quantised, seen, parts)
 
     def hyper_latents(self, latents):
         """Hyper latents `[B, h/4, w/4, hyper_channels]`, not rounded, of latents `[B, h, w, N]`."""

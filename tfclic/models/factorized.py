@@ -36,11 +36,7 @@ class Factorized(TransformCodec):
         return self.gain(tf.ones([tf.size(quality), 1, 1, self.config.latent_channels]), quality)
 
     def entropy(self, latents, quality, seed, training):
-        """Quantises latents `[B, h, w, C]` and counts their bits.
-
-        Returns:
-          The latents as the synthesis transform gets them, and the bits `[B]` of each part.
-        """
+        """`base.Coded` of latents `[B, h, w, C]`: quantised, with their bits."""
         if training:
             noisy = latents + base.uniform_noise(tf.shape(latents), seed, 2)
         else:
@@ -48,7 +44,8 @@ class Factorized(TransformCodec):
         bits = self.prior.bits(noisy, self.gains(quality))
         rounds = training and self.config.synthesis_input == "round"
         quantised = base.round_straight_through(latents) if rounds else noisy
-        return quantised, {"latents": tf.reduce_sum(bits, [1, 2, 3])}
+        parts = {"latents": tf.reduce_sum(bits, [1, 2, 3])}
+        return base.Coded(quantised, self.hyper_latents(quantised), parts)
 
     def coding(self):
         """The exact integer form of the entropy model, for export."""

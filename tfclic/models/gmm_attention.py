@@ -133,6 +133,7 @@ class GmmAttention(ConditionalCodec):
         latent_channels: N.
         widths: channels at 1/2, 1/4 and 1/8 of the image's size; all N in the paper.
         hyper_channels: channels of z; N in the paper.
+        hyper_prior_scale: how wide the prior of z is before training.
         feature_channels: of the hyper features and of the context each; 2N in the paper.
         parameter_channels: of the parameter network's hidden layers; 640 in the paper.
         mixtures: K.

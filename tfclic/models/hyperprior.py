@@ -48,6 +48,7 @@ class Hyperprior(ConditionalCodec):
         latent_channels: M in the paper, 192 or 320.
         widths: channels at 1/2, 1/4 and 1/8 of the image's size; all N in the paper, 128 or 192.
         hyper_channels: channels of z; N in the paper.
+        hyper_prior_scale: how wide the prior of z is before training.
         kernel_size: of the convolutions, 5.
         block_transform: whether a linear 16x16 block transform runs beside the nonlinear path.
         synthesis_input: "noise" (paper) or "round": what the synthesis transform sees in training.

@@ -79,6 +79,17 @@ def check(config):
         raise errors.UsageError("training.downscale_min must be above 0 and at most 1.")
 
 
+def _check_stages(codec, training):
+    shares = training.get("stage_shares", ())
+    if len(shares) != codec.stages - 1:
+        raise errors.UsageError(
+            f"training.stage_shares has to have {codec.stages - 1} shares, all but the last "
+            f"stage's, not {len(shares)}."
+        )
+    if any(share < 0 for share in shares) or sum(shares) > 1:
+        raise errors.UsageError("training.stage_shares must not be negative, nor exceed 1 in all.")
+
+
 class Run:
     """A run in its workdir: made new, or resumed at its last checkpoint."""
 
@@ -94,6 +105,7 @@ class Run:
           replicas: `strategies.Replicas` who share the work; a single one if None.
         """
         check(config)
+        _check_stages(codec, config.training)
         self._codec, self._training = codec, config.training
         self._workdir, self._store, self._extra = pathlib.Path(workdir), store, extra or {}
         self._replicas = replicas or strategies.Replicas()
@@ -146,7 +158,7 @@ class Run:
             self._progress = progress.Silent(stream)
             return
         self._images = data.validation_images(self._store, held_out)
-        self._evaluate = validation.make_evaluate(self._codec, training)
+        self._evaluate = validation.make_evaluate(self._codec, training, self.state)
         self._progress = progress.Progress(
             training.steps,
             self.step,

@@ -145,7 +145,13 @@ class Progress:
             writer.close()
 
 
-_SHOWN = (("loss", ".4f", ""), ("bpp", ".3f", ""), ("psnr", ".2f", " dB"))
+_SHOWN = (
+    ("stage", ".0f", ""),
+    ("loss", ".4f", ""),
+    ("helping", ".4f", ""),
+    ("bpp", ".3f", ""),
+    ("psnr", ".2f", " dB"),
+)
 
 
 def _per_lambda(result):

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step."""
+"""What changes with the step: the learning rate, and the stage."""
 
 import tensorflow as tf
 
@@ -24,3 +24,21 @@ def learning_rate(step, training):
     if training.warmup_steps > 0:
         rate = rate * tf.minimum(1.0, (step + 1.0) / training.warmup_steps)
     return rate
+
+
+def stage(step, training):
+    """The number, from 0, of the stage of training that a step belongs to.
+
+    Args:
+      step: int tensor [], from 0.
+      training: configuration with steps and stage_shares, the shares of all steps that the stages
+        take, but for the last one, which takes the rest.
+
+    Returns:
+      int32 [].
+    """
+    ends, done = [], 0.0
+    for share in training.stage_shares:
+        done += share
+        ends.append(round(done * training.steps))
+    return tf.reduce_sum(tf.cast(step >= tf.constant(ends, step.dtype), tf.int32))

@@ -107,7 +107,10 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
     Returns:
       Dict of scalars: those of `loss_and_gradients`, gradient_norm and skipped.
     """
-    metrics, grads = loss_and_gradients(codec, state.parameters, distortion, images, seed, levels)
+    stage = stage_of(codec, state, training)
+    metrics, grads = loss_and_gradients(
+        codec, state.parameters, distortion, images, seed, levels, stage
+    )
     metrics, grads = mean_over_replicas((metrics, grads))
     norm = tf.linalg.global_norm(grads)
     usable = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
@@ -171,7 +174,12 @@ def draw_levels(seed, count, batch):
     return drawn_for_batch(draw, batch)
 
 
-def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None):
+def stage_of(codec, state, training):
+    """The stage that a codec is in, as an argument for it by name; none if it has one only."""
+    return {"stage": schedule.stage(state.step, training)} if codec.stages > 1 else {}
+
+
+def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None, stage=None):
     """Measures a batch, each image at a lambda of its own, and differentiates the mean loss.
 
     Args:
@@ -181,11 +189,14 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None)
       images: uint8 [B, H, W, 3].
       seed: int32 [2].
       levels: int32 [B], indices into the codec's lambdas; drawn at random if None.
+      stage: as `stage_of` gives it.
 
     Returns:
-      (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch; and a
-      tensor for each of `parameters`.
+      (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch, and for
+      codecs with stages stage and helping, the part of the loss that is neither rate nor
+      distortion; and a tensor for each of `parameters`.
     """
+    stage = stage or {}
     lmbdas = tf.constant(codec.lmbdas, tf.float32)
     qualities = tf.constant([codec.quality_of(i) for i in range(len(codec.lmbdas))], tf.float32)
     _, noise_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
@@ -194,11 +205,11 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None)
     images = tf.cast(images, tf.float32) / 255.0
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(parameters)
-        out = codec(images, tf.gather(qualities, levels), seed=noise_seed, training=True)
+        out = codec(images, tf.gather(qualities, levels), seed=noise_seed, training=True, **stage)
         losses, bpp, error = objectives.rate_distortion(
             out, images, tf.gather(lmbdas, levels), distortion
         )
-        loss = tf.reduce_mean(losses)
+        loss = tf.reduce_mean(losses + out.helping)
     unconnected = tf.UnconnectedGradients.ZERO
     grads = tape.gradient(loss, parameters, unconnected_gradients=unconnected)
     metrics = {
@@ -207,6 +218,9 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None)
         "distortion": tf.reduce_mean(error),
         "psnr": tf.reduce_mean(objectives.psnr(images, out.reconstruction)),
     }
+    if stage:
+        metrics["stage"] = tf.cast(stage["stage"] + 1, tf.float32)
+        metrics["helping"] = tf.reduce_mean(out.helping)
     return metrics, [tf.convert_to_tensor(g) for g in grads]
 
 

@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from tfclic.training import objectives
+from tfclic.training import objectives, step
 
 
 @contextlib.contextmanager
@@ -21,8 +21,13 @@ def averaged_weights(state):
             state.weights[path].assign(value)
 
 
-def make_evaluate(codec, training):
+def make_evaluate(codec, training, state=None):
     """Makes the function that measures one image at all lambdas.
+
+    Args:
+      codec: the model.
+      training: configuration.
+      state: `step.State`, whose stage a codec with several is measured in; its last one if None.
 
     Returns:
       A tf.function of a uint8 image [H, W, 3] to (measures, reconstruction): float32 [3, L] with
@@ -37,7 +42,8 @@ def make_evaluate(codec, training):
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     def evaluate(image):
         images = tf.repeat(tf.cast(image, tf.float32)[None] / 255.0, count, axis=0)
-        out = codec(images, qualities, seed=tf.constant([0, 0]), training=False)
+        stage = step.stage_of(codec, state, training) if state else {}
+        out = codec(images, qualities, seed=tf.constant([0, 0]), training=False, **stage)
         pixels = tf.round(tf.clip_by_value(out.reconstruction, 0.0, 1.0) * 255.0)
         out = out._replace(reconstruction=pixels / 255.0)
         _, bpp, error = objectives.rate_distortion(out, images, lmbdas, distortion)
