@@ -4,7 +4,14 @@ import importlib
 
 from tfclic.errors import ModelError
 
-NAMES = ("factorized", "hyperprior", "mean_scale", "joint", "gmm_attention")
+NAMES = (
+    "factorized",
+    "hyperprior",
+    "mean_scale",
+    "joint",
+    "gmm_attention",
+    "coarse_to_fine",
+)
 
 
 def build(config):

@@ -1,0 +1,113 @@
+"""A small network over the 5x5 neighbourhood of every position."""
+
+import tensorflow as tf
+
+WINDOW = 5  # positions, each way
+HALF = 3  # of them are left by the layer with stride 2
+# taps of a 3x3 convolution that stay inside of the window, by the row (or column) of the window
+_INSIDE = {0: (1, 2), WINDOW - 1: (0, 1)}
+
+
+def edge(i):
+    """0 for the first row (or column) of a window, 2 for the last, 1 for the others."""
+    return (i > 0) + (i == WINDOW - 1)
+
+
+def inside_taps(kind):
+    """Which of 3 taps are inside of the window, by what `edge` says, a list of bools."""
+    taps = _INSIDE.get({0: 0, 1: None, 2: WINDOW - 1}[kind], (0, 1, 2))
+    return [tap in taps for tap in range(3)]
+
+
+def halving_taps(a):
+    """(tap, row of the window) of row `a` after the layer with stride 2, a list of pairs."""
+    return [(tap, 2 * a + tap - 1) for tap in range(3) if 0 <= 2 * a + tap - 1 < WINDOW]
+
+
+def last_taps(a):
+    """(tap, row) of row `a` after the last convolution, a list of pairs."""
+    return [(tap, a + tap - 1) for tap in range(3) if 0 <= a + tap - 1 < HALF]
+
+
+class NeighbourhoodNetwork(tf.keras.layers.Layer):
+    """Three 3x3 convolutions and a dense layer on the 5x5 neighbourhood of each position.
+
+    The second convolution has stride 2, so that 5x5 become 3x3, which the dense layer sees at once.
+    What is outside of the array is zero, and so is what is outside of each *window* for the later
+    layers. Source: Hu, Yang, Liu, "Coarse-to-Fine Hyper-Prior Modeling for Learned Image
+    Compression", AAAI 2020, the prediction of means and scales.
+
+    `windowed` computes just that, from windows that are 25 times the input. `call` gives the same
+    without windows: the first layer at a position depends on the window alone through which of its
+    taps are cut off, so that nine convolutions, of the kernel with some taps left out, serve all
+    windows.
+
+    Args:
+      widths: channels of the three convolutions.
+      outputs: channels of the result.
+      activation: after each of the convolutions.
+
+    `[B, h, w, C] -> [B, h, w, outputs]`
+    """
+
+    def __init__(self, widths, outputs, activation, name=None):
+        super().__init__(name=name)
+        self.widths, self.outputs, self.activation = tuple(widths), outputs, activation
+
+    def build(self, shape):
+        self.kernels, self.biases = [], []
+        channels = (shape[-1], *self.widths)
+        shapes = [(3, 3, *pair) for pair in zip(channels, channels[1:])]
+        shapes.append((HALF**2 * channels[-1], self.outputs))
+        for i, kernel in enumerate(shapes):
+            self.kernels.append(self.add_weight(name=f"kernel_{i}", shape=kernel))
+            self.biases.append(
+                self.add_weight(name=f"bias_{i}", shape=kernel[-1:], initializer="zeros")
+            )
+
+    def windowed(self, x):
+        """The same as `call`, from a window for each position."""
+        windows = tf.image.extract_patches(
+            x, [1, WINDOW, WINDOW, 1], [1, 1, 1, 1], [1, 1, 1, 1], "SAME"
+        )
+        y = tf.reshape(windows, [-1, WINDOW, WINDOW, x.shape[-1]])
+        for kernel, bias, stride in zip(self.kernels, self.biases, (1, 2, 1)):
+            y = self.activation(tf.nn.conv2d(y, kernel, stride, "SAME") + bias)
+        y = tf.reshape(y, [-1, self.kernels[-1].shape[0]]) @ self.kernels[-1] + self.biases[-1]
+        return tf.reshape(y, tf.concat([tf.shape(x)[:3], [self.outputs]], 0))
+
+    def call(self, x):
+        first, second, third, dense = self.kernels
+        height, width = tf.shape(x)[1], tf.shape(x)[2]
+        maps = self._first(x, first)
+
+        def seen(i, j):
+            # what row i and column j of each window holds
+            return maps[edge(i)][edge(j)][:, i : i + height, j : j + width]
+
+        def grid(kernel, bias, taps, source):
+            return {(a, b): self._cell(kernel, bias, taps(a), taps(b), source)
+                    for a in range(HALF) for b in range(HALF)}  # fmt: skip
+
+        halved = grid(second, self.biases[1], halving_taps, seen)
+        last = grid(third, self.biases[2], last_taps, lambda a, b: halved[a, b])
+        return tf.concat(list(last.values()), -1) @ dense + self.biases[-1]
+
+    def _first(self, x, kernel):
+        """The first layer where windows reach, by what `edge` says of row and column."""
+        masks = [
+            tf.constant([[float(r and c) for c in inside_taps(v)] for r in inside_taps(u)])
+            for u in range(3)
+            for v in range(3)
+        ]
+        kernels = tf.concat([kernel * mask[:, :, None, None] for mask in masks], -1)
+        margin = WINDOW // 2 + 1
+        x = tf.pad(x, [[0, 0], [margin] * 2, [margin] * 2, [0, 0]])
+        y = tf.nn.conv2d(x, kernels, 1, "VALID") + tf.tile(self.biases[0], [len(masks)])
+        maps = tf.split(self.activation(y), len(masks), -1)
+        return [maps[0:3], maps[3:6], maps[6:9]]
+
+    def _cell(self, kernel, bias, rows, columns, source):
+        taps = [(r, c, i, j) for r, i in rows for c, j in columns]
+        x = tf.concat([source(i, j) for _, _, i, j in taps], -1)
+        return self.activation(x @ tf.concat([kernel[r, c] for r, c, _, _ in taps], 0) + bias)

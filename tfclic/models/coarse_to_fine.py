@@ -1,0 +1,272 @@
+"""Coarse-to-fine hyper priors: two levels of side information, and no autoregression.
+
+Source: Hu, Yang, Liu, "Coarse-to-Fine Hyper-Prior Modeling for Learned Image Compression", AAAI
+2020, and Hu, Yang, Ma, Liu, "Learning End-to-End Lossy Image Compression: A Benchmark", TPAMI 2021.
+Unlike there, one model serves all rates.
+"""
+
+import tensorflow as tf
+
+from tfclic.entropy.channel_gaussian import ChannelGaussian
+from tfclic.entropy.gaussian_mixture import GaussianMixture
+from tfclic.layers import NeighbourhoodNetwork, SubpixelConv2D
+from tfclic.models import base, transforms
+from tfclic.models.conditional import ENTROPY_SLOPE, leaky_relu
+from tfclic.models.hierarchical_coding import HierarchicalCoding, join, split
+
+relu = tf.nn.relu
+# of the stages of training, from 0: the first with all levels, with aggregation, without help
+ALL_LEVELS, AGGREGATED, UNAIDED = 1, 2, 3
+
+
+class Synthesis(tf.keras.Sequential):
+    """Latents to features at half of the image's size: `[B, H/16, W/16, N] -> [B, H/2, W/2, w]`."""
+
+    def __init__(self, config):
+        layers = transforms.plain_synthesis(config, (config.kernel_size + 1) // 2)
+        super().__init__(layers[:-1], name="synthesis")
+
+
+class HyperAnalysis(tf.keras.Sequential):
+    """Signal-preserving: `[B, h, w, C] -> [B, h/2, w/2, c]`, `widths` being a, b and c.
+
+    No large kernel meets a ReLU, and where there is one, channels are many.
+    """
+
+    def __init__(self, widths, name):
+        a, b, c = widths
+        conv = tf.keras.layers.Conv2D
+        layers = [
+            conv(a, 3, padding="same"),
+            tf.keras.layers.Lambda(lambda x: tf.nn.space_to_depth(x, 2)),
+            *(conv(b, 1, activation=relu), conv(b, 1, activation=relu), conv(c, 1)),
+        ]
+        super().__init__(layers, name=name)
+
+
+class HyperSynthesis(tf.keras.Sequential):
+    """The mirror of `HyperAnalysis`: `[B, h/2, w/2, c] -> [B, h, w, outputs]`."""
+
+    is_rectified = (False, True, True, False)
+
+    def __init__(self, widths, outputs, name):
+        a, b, _ = widths
+        layers = [
+            SubpixelConv2D(b, 1, 1),
+            SubpixelConv2D(b, 1, 1, activation=relu),
+            SubpixelConv2D(a, 1, 2, activation=relu),
+            SubpixelConv2D(outputs, 3, 1),
+        ]
+        super().__init__(layers, name=name)
+
+
+class Aggregation(tf.keras.Model):
+    """Information-aggregation reconstruction: both hyper features and the synthesis' to images.
+
+    `[B, h, w, N], [B, h/2, w/2, G], [B, 8h, 8w, w] -> [B, 16h, 16w, 3]`
+    """
+
+    def __init__(self, config):
+        super().__init__(name="aggregation")
+        w1, w2, w3 = config.widths
+        k = (config.kernel_size + 1) // 2
+        self.up = tf.keras.Sequential(
+            [SubpixelConv2D(n, k, activation=leaky_relu) for n in (w3, w2, w1)], name="up"
+        )
+        conv = tf.keras.layers.Conv2D
+        same = dict(padding="same", activation=leaky_relu)
+        residual = [conv(w1, 3, **same), conv(w1, 3, **same), conv(2 * w1, 3, padding="same")]
+        self.residual = tf.keras.Sequential(residual, name="residual")
+        first = transforms.last_initializer(config)
+        last = [
+            SubpixelConv2D(max(w1 // 3, 8), k, activation=leaky_relu),
+            conv(max(w1 // 12, 4), 3, **same),
+            conv(3, 1, kernel_initializer=first),
+        ]
+        self.last = tf.keras.Sequential(last, name="last")
+
+    def call(self, fine_features, coarse_features, features):
+        hyper = [fine_features, tf.nn.depth_to_space(coarse_features, 2)]
+        joined = tf.concat([self.up(tf.concat(hyper, -1)), features], -1)
+        return self.last(joined + self.residual(joined))
+
+
+class CoarseToFine(transforms.TransformCodec):
+    """The codec of the papers: y under z2 (fine) under z1 (coarse).
+
+    ```
+    z1 -> coarse_synthesis -> h1 -> fine_prediction -> Gaussians of z2
+    z2 -> fine_synthesis   -> h2 -> prediction      -> Gaussians of y
+    (h2, h1, synthesis(y)) -> aggregation -> image
+    ```
+
+    Training goes in four stages: y and z2 with a Gaussian for each channel of z2; all levels; with
+    aggregation in the place of a plain head; all without the helping losses, which make h2 and h1
+    predict y and z2. `hyper_latents` hold both levels (`hierarchical_coding.join`).
+
+    Args:
+      config: ConfigDict with
+        latent_channels: N; 384 in the papers' configuration for higher rates, 192 for lower ones.
+        widths: channels at 1/2, 1/4 and 1/8 of the image's size; all N in the papers.
+        kernel_size: of the convolutions, 5.
+        fine_widths: a, b, c of the fine hyper analysis, c channels being coded; 2N, 4N, 256.
+        coarse_widths: of the coarse one; 512, 256, 128.
+        coarse_features: channels of h1; 256.
+        prediction_widths: of the convolutions in both predictions.
+        coarse, aggregation: whether there is a coarse level (else z2 has a Gaussian for each
+          channel) and an aggregation; for ablations. Only a model with both can be exported.
+        helping_weight: of the helping losses, mean squared errors.
+        block_transform: whether a linear 16x16 block transform runs beside the nonlinear path.
+        synthesis_input: "noise" or "round" (papers): what is decoded in training.
+        lmbdas: trained lambdas, ascending.
+    """
+
+    stages = 4
+
+    def __init__(self, config):
+        super().__init__(config, synthesis=Synthesis)
+        n = config.latent_channels
+        self.fine_channels, self.coarse_channels = config.fine_widths[-1], config.coarse_widths[-1]
+        with base.compute_dtype(config):
+            first = transforms.last_initializer(config)
+            k = (config.kernel_size + 1) // 2
+            self.head = SubpixelConv2D(3, k, kernel_initializer=first, name="head")
+            self.aggregation = Aggregation(config)
+        self.fine_analysis = HyperAnalysis(config.fine_widths, "fine_analysis")
+        self.fine_synthesis = HyperSynthesis(config.fine_widths, n, "fine_synthesis")
+        self.coarse_analysis = HyperAnalysis(config.coarse_widths, "coarse_analysis")
+        self.coarse_synthesis = HyperSynthesis(
+            config.coarse_widths, config.coarse_features, "coarse_synthesis"
+        )
+        networks = [
+            NeighbourhoodNetwork(config.prediction_widths, 2 * channels, leaky_relu, name=name)
+            for name, channels in (("prediction", n), ("fine_prediction", self.fine_channels))
+        ]
+        self.prediction, self.fine_prediction = networks
+        self.fine_prior = ChannelGaussian(self.fine_channels, name="fine_prior")
+        self.coarse_prior = ChannelGaussian(self.coarse_channels, name="coarse_prior")
+        project = tf.keras.layers.Conv2D
+        self.projection = project(n, 3, padding="same", name="projection")
+        self.fine_projection = project(
+            self.fine_channels, 3, padding="same", name="fine_projection"
+        )
+        self.gaussian = GaussianMixture(1)
+
+    def call(self, images, quality, seed=None, training=False, stage=None):
+        """As `ImageCodec.call`, in a stage of training (int32 `[]`, from 0); None: the last."""
+        latents = self.analyse(images, quality)
+        coded = self.entropy(latents, quality, seed, training, stage)
+        pixels = self._synthesise(coded.latents, coded.hyper_latents, quality, stage)
+        return base.Forward(
+            pixels, tf.add_n(list(coded.parts.values())), coded.parts, coded.helping
+        )
+
+    def hyper_latents(self, latents):
+        """Both levels, not rounded, of latents `[B, h, w, N]`; the coarse one of the fine one."""
+        fine = self.fine_analysis(latents)
+        return join(fine, self.coarse_analysis(fine))
+
+    def entropy(self, latents, quality, seed, training, stage=None):
+        """`base.Coded` of latents `[B, h, w, N]`: quantised, with the bits of all levels."""
+        levels = [latents, *split(self.hyper_latents(latents), self.coarse_channels)]
+        rounded = [base.round_straight_through(level) for level in levels]
+        counted = rounded
+        if training:
+            shapes = [tf.shape(level) for level in levels]
+            noise = [base.uniform_noise(shape, seed, i + 1) for i, shape in enumerate(shapes)]
+            counted = [level + drawn for level, drawn in zip(levels, noise)]
+        seen = counted if self.config.synthesis_input == "noise" else rounded
+        _, fine, coarse = seen
+        coarse_features, features = self.coarse_synthesis(coarse), self.fine_synthesis(fine)
+        parts = self._bits(counted, coarse_features, features, training, stage)
+        helping = self._help(levels, coarse_features, features, stage) if training else 0.0
+        return base.Coded(seen[0], join(fine, coarse), parts, helping)
+
+    def _bits(self, levels, coarse_features, features, training, stage):
+        latents, fine, coarse = levels
+        alone = self.fine_prior.parameters(tf.shape(fine))
+        if not self.config.coarse:
+            predicted = alone
+        else:
+            predicted = _with_weights(self.fine_prediction(coarse_features))
+            if stage is not None:
+                predicted = tf.where(stage < ALL_LEVELS, alone, predicted)
+        parameters = {
+            "latents": (latents, _with_weights(self.prediction(features))),
+            "fine": (fine, predicted),
+            "coarse": (coarse, self.coarse_prior.parameters(tf.shape(coarse))),
+        }
+        bits = {
+            name: tf.reduce_sum(self.gaussian(*pair, training=training)[1], [1, 2, 3])
+            for name, pair in parameters.items()
+        }
+        if not self.config.coarse:
+            del bits["coarse"]
+        elif stage is not None:
+            bits["coarse"] = tf.where(stage < ALL_LEVELS, 0.0, bits["coarse"])
+        return bits
+
+    def _help(self, levels, coarse_features, features, stage):
+        """The helping losses `[B]`: how far the features are from predicting the level below."""
+        if stage is None or not self.config.helping_weight:
+            return tf.zeros_like(levels[0][:, 0, 0, 0])
+
+        def error(projected, level):
+            difference = tf.math.squared_difference(projected, tf.stop_gradient(level))
+            return tf.reduce_mean(difference, [1, 2, 3])
+
+        fine = error(self.projection(features), levels[0])
+        coarse = error(self.fine_projection(coarse_features), levels[1])
+        coarse = tf.where((stage < ALL_LEVELS) | (not self.config.coarse), 0.0, coarse)
+        return tf.where(stage < UNAIDED, self.config.helping_weight * (fine + coarse), 0.0)
+
+    def synthesise(self, latents, hyper_latents, quality):
+        """As `ImageCodec.synthesise`; hyper latents take part."""
+        return self._synthesise(latents, hyper_latents, quality, None)
+
+    def _synthesise(self, latents, hyper_latents, quality, stage):
+        fine, coarse = split(hyper_latents, self.coarse_channels)
+        latents = self.gain.inverse(latents, quality)
+        features = self.nonlinear_synthesis(latents)
+
+        def aggregated():
+            # what is predicted of the latents is as they are, after the gain
+            fine_features = self.gain.inverse(self.fine_synthesis(fine), quality)
+            found = self.aggregation(fine_features, self.coarse_synthesis(coarse), features)
+            return tf.cast(found, tf.float32)
+
+        def plain():
+            return tf.cast(self.head(features), tf.float32)
+
+        if not self.config.aggregation:
+            pixels = plain()
+        elif stage is None:
+            pixels = aggregated()
+        else:
+            pixels = tf.cond(stage >= AGGREGATED, aggregated, plain)
+        if self.config.block_transform:
+            pixels += self.block_synthesis(latents)
+        return pixels / base.CENTRED_SCALE + 0.5
+
+    def transforms(self):
+        """The parts that stay in floating point when exported."""
+        levels = [self.fine_analysis, self.coarse_analysis]
+        levels += [self.fine_synthesis, self.coarse_synthesis, self.aggregation]
+        return [*super().transforms(), *levels]
+
+    def coding(self):
+        """The exact integer form of the entropy model, for export."""
+        if not (self.config.coarse and self.config.aggregation):
+            raise ValueError("the coarse level or the aggregation is missing")
+        return HierarchicalCoding(self, ENTROPY_SLOPE)
+
+
+def _with_weights(parameters):
+    """Logits of a single Gaussian before its means and log scales: `[..., 2C]` to `[..., 3C]`."""
+    means, _ = tf.split(parameters, 2, -1)
+    return tf.concat([tf.zeros_like(means), parameters], -1)
+
+
+def build(config):
+    """Builds the codec from `config` (see `CoarseToFine`)."""
+    return CoarseToFine(config)

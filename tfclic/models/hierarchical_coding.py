@@ -1,0 +1,211 @@
+"""Latents under two levels of hyper latents, as an exported codec codes them."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
+from tfclic.entropy import integer_mixture as im
+from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
+from tfclic.models.coding import HYPER_LIMIT, HYPER_STRIDE, Coding
+
+HYPER_ACTIVATION_BITS = 8
+LATENT_LIMIT = 256
+
+
+def join(fine, coarse):
+    """Two levels as one array: `[B, 2h, 2w, F]` and `[B, h, w, G]` to `[B, h, w, 4F + G]`."""
+    return tf.concat([tf.nn.space_to_depth(fine, 2), coarse], -1)
+
+
+def split(hyper_latents, coarse_channels):
+    """The two levels of what `join` gave."""
+    fine = tf.nn.depth_to_space(hyper_latents[..., :-coarse_channels], 2)
+    return fine, hyper_latents[..., -coarse_channels:]
+
+
+class HierarchicalCoding(Coding):
+    """Codes the coarse level, then the fine one, then the latents, into one string.
+
+    The coarse level has a distribution for each channel; those of the others follow from the level
+    above by exact networks, so that each level is decoded at once, without context.
+
+    Args:
+      codec: a trained `tfclic.models.coarse_to_fine.CoarseToFine`.
+      slope: of the leaky ReLU in its predictions.
+
+    Raises:
+      ValueError: if a layer's sums could leave the exact integers; names the layer.
+    """
+
+    def __init__(self, codec, slope, name="coding"):
+        super().__init__(name=name)
+        self.channels = codec.config.latent_channels
+        self.fine_channels, self.coarse_channels = codec.fine_channels, codec.coarse_channels
+        self.hyper_channels = 4 * self.fine_channels + self.coarse_channels
+        self.coarse_synthesis = _subpixels(codec.coarse_synthesis, HYPER_LIMIT)
+        self.fine_synthesis = _subpixels(codec.fine_synthesis, LATENT_LIMIT)
+        self.fine_prediction, self.prediction = (
+            FixedPointNeighbourhood(network, slope, _to_grids, name=network.name)
+            for network in (codec.fine_prediction, codec.prediction)
+        )
+        values = tf.range(-HYPER_LIMIT, HYPER_LIMIT + 1, dtype=tf.float32)
+        shape = [values.shape[0], self.coarse_channels]
+        parameters = codec.coarse_prior.parameters(shape)
+        masses = codec.gaussian.likelihood(tf.broadcast_to(values[:, None], shape), parameters)
+        cdf = tfc.pmf_to_quantized_cdf(tf.transpose(masses), coders.PRECISION).numpy()
+        table = np.pad(cdf, [(0, 0), (1, 0)], constant_values=coders.PRECISION)
+        self.coarse_table = tf.Variable(table, trainable=False, name="coarse_table")
+        self.least_bits = self._least_bits(table)
+
+    @property
+    def table(self):
+        """The rows of the coarse level, one for each channel."""
+        return self.coarse_table
+
+    def _least_bits(self, table):
+        coarse = coders.least_cost(np.diff(table[:, 1:]).max(1)).numpy().sum()
+        # four fine positions for sixteen of latents, with a decision for each element too
+        fine = self.least_of_latents() / HYPER_STRIDE * self.fine_channels / self.channels
+        return float(coarse + fine + self.least_of_latents()) / 2**coders.COST_BITS
+
+    def order(self, height, width):
+        """By rows."""
+        return wavefront.raster_order(height, width)
+
+    def _distributions(self, prediction, features):
+        """The `distribution_at` of `wavefront.traverse` that a prediction gives."""
+        height, width = tf.shape(features)[0], tf.shape(features)[1]
+        maps, table = prediction.maps(features), im.normal_table()
+
+        def distribution_at(_, chosen):
+            found = prediction.rows(maps, height, width, chosen)
+            return im.distribution_of_rows(_with_weights(found), 1, table)
+
+        return distribution_at
+
+    def code_side(self, coder, state, hyper_latents, latents, known):
+        """Codes the coarse level by its table, and the fine one by what that predicts."""
+        fine, coarse = self._levels(hyper_latents)
+        shape = tf.shape(coarse)
+        rows = tf.tile(tf.range(self.coarse_channels), [shape[0] * shape[1]])
+        values = tf.cast(tf.reshape(coarse, [-1]), tf.int32) + HYPER_LIMIT
+        state, values = coder.symbols(state, rows, values)
+        coarse = tf.reshape(tf.cast(values - HYPER_LIMIT, tf.float32), shape)
+        # more than the string can hold shows here, before the networks take time and memory
+        with tf.control_dependencies([self.possible(coder, state)]):
+            coarse = tf.identity(coarse)
+        distribution_at = self._distributions(self.fine_prediction, self.coarse_features(coarse))
+        order = self.order(tf.shape(fine)[0], tf.shape(fine)[1])
+        state, fine = wavefront.traverse(coder, state, fine, distribution_at, order)
+        return state, join(fine[None], coarse[None])[0]
+
+    def distributions(self, side, latents, order, known):
+        """The Gaussians of all latents, by the fine level in `side`."""
+        return self._distributions(self.prediction, self.features(self._levels(side)[0]))
+
+    def coarse_features(self, coarse):
+        """What the fine level is predicted from, float32 `[2h, 2w, *]`, of coarse `[h, w, G]`."""
+        for layer in self.coarse_synthesis:
+            coarse = layer(coarse)
+        return coarse
+
+    def features(self, fine):
+        """What latents are predicted from, float32 `[2h, 2w, *]`, of fine `[h, w, F]`."""
+        for layer in self.fine_synthesis:
+            fine = layer(fine)
+        return fine
+
+    def _levels(self, hyper_latents):
+        return [level[0] for level in split(hyper_latents[None], self.coarse_channels)]
+
+    def round(self, latents, hyper_latents):
+        """Rounds and clips float latents and hyper latents to what can be coded."""
+        low, high = mixture.LATENT_MIN, mixture.LATENT_MAX
+        fine, coarse = self._levels(tf.round(hyper_latents))
+        coarse = tf.clip_by_value(coarse, -float(HYPER_LIMIT), float(HYPER_LIMIT))
+        hyper_latents = join(tf.clip_by_value(fine, low, high)[None], coarse[None])[0]
+        return tf.clip_by_value(tf.round(latents), low, high), hyper_latents
+
+    @compilation.uncompiled
+    def explain(self, hyper_latents, latents):
+        """What each element costs by its integer probability, and why.
+
+        Returns:
+          A dict of float32 arrays: `latents_bits` `[h, w, C]`, `fine_bits` `[h/2, w/2, F]` and
+          `coarse_bits` `[h/4, w/4, G]`; `weights`, `means` and `scales` `[h, w, C, 1]`, the
+          Gaussians with their parameters on the grids of the exact coder; `fine`, `fine_means` and
+          `fine_scales` `[h/2, w/2, F]`, and `coarse` `[h/4, w/4, G]`.
+        """
+        fine, coarse = self._levels(hyper_latents)
+        levels = {
+            "fine": (self.fine_prediction, self.coarse_features(coarse), fine),
+            "latents": (self.prediction, self.features(fine), latents),
+        }
+        found = {name: _explained(*level) for name, level in levels.items()}
+        index = tf.cast(coarse, tf.int32) + HYPER_LIMIT + 1
+        channels = tf.broadcast_to(tf.range(self.coarse_channels), tf.shape(index))
+        above, below = (
+            tf.gather_nd(self.coarse_table, tf.stack([channels, index + i], -1)) for i in (1, 0)
+        )
+        share = tf.cast(above - below, tf.float32) / 2.0**coders.PRECISION
+        means, scales = found["latents"]["means"][..., None], found["latents"]["scales"][..., None]
+        return {
+            "latents_bits": found["latents"]["bits"],
+            "fine_bits": found["fine"]["bits"],
+            "coarse_bits": -tf.math.log(share) / tf.math.log(2.0),
+            "weights": tf.ones_like(means),
+            "means": means,
+            "scales": scales,
+            "fine": fine,
+            "fine_means": found["fine"]["means"],
+            "fine_scales": found["fine"]["scales"],
+            "coarse": coarse,
+        }
+
+
+def _subpixels(network, limit):
+    """The layers of a hyper synthesis, whose inputs are integers up to `limit`, in fixed point."""
+    layers, result = network.layers, []
+    for i, layer in enumerate(layers):
+        last = i == len(layers) - 1
+        grids = dict(input_bits=0, input_limit=limit) if i == 0 else {}
+        grids.setdefault("input_bits", HYPER_ACTIVATION_BITS)
+        bits = fixed_point.ACTIVATION_BITS if last else HYPER_ACTIVATION_BITS
+        slope = 0.0 if network.is_rectified[i] else 1.0
+        name = f"{network.name}_{i}"
+        result.append(
+            fixed_point.FixedPointSubpixel(layer, name=name, output_bits=bits, slope=slope, **grids)
+        )
+    return result
+
+
+def _to_grids(kernel, bias):
+    """Makes the last layer of a prediction give the integers of `IntegerParameters`."""
+    channels = len(bias) // 2
+    unit = np.repeat([2.0**im.MEAN_BITS, 1 / mixture.SCALE_STEP], channels)
+    lowest = np.repeat([0, np.log(mixture.SCALE_MIN)], channels)
+    return kernel * unit, (bias - lowest) * unit
+
+
+def _with_weights(rows):
+    """Logits of a single Gaussian before its means and scales: `[n, 2C]` to `[n, 3C]`."""
+    return tf.pad(rows, [[0, 0], [rows.shape[1] // 2, 0]])
+
+
+def _explained(prediction, features, latents):
+    """Bits, means and scales of all latents `[h, w, C]`, a dict."""
+    shape = tf.shape(latents)
+    positions = tf.range(shape[0] * shape[1])
+    rows = prediction.rows(prediction.maps(features), shape[0], shape[1], positions)
+    rows = _with_weights(rows)
+    dist = im.distribution_of_rows(rows, 1)
+    symbols = tf.cast(tf.reshape(latents, [-1]), tf.int32) - mixture.LATENT_MIN
+    mass = im.cumulative(dist, symbols + 1) - im.cumulative(dist, symbols)
+    likelihood = tf.cast(mass, tf.float32) / tf.cast(dist.total, tf.float32)
+    _, means, scales = im.to_floats(im.parameters_of_rows(rows, 1))
+    return {
+        "bits": tf.reshape(-tf.math.log(likelihood) / tf.math.log(2.0), shape),
+        "means": tf.reshape(means, shape),
+        "scales": tf.reshape(tf.exp(scales), shape),
+    }
