@@ -1,0 +1,164 @@
+"""Hierarchical hyper priors: what each stage trains, and exact files of all levels."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import configuration, models
+from tfclic.codec import container, export, runtime
+from tfclic.entropy import mixture
+from tfclic.models import hierarchical_coding
+from tfclic.training import checkpoints
+
+IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
+QUALITY = tf.constant([0.0, 80.0])
+TINY = dict(
+    latent_channels=6,
+    widths=(4, 4, 4),
+    fine_widths=(8, 8, 5),
+    coarse_widths=(6, 6, 4),
+    coarse_features=8,
+    prediction_widths=(6, 7, 8),
+    lmbdas=(0.0016, 0.0075, 0.045),
+)
+ALWAYS = {"nonlinear_analysis", "nonlinear_synthesis", "gain"}
+ALWAYS |= {"fine_analysis", "fine_synthesis", "prediction"}
+COARSE = {"coarse_analysis", "coarse_synthesis", "coarse_prior", "fine_prediction"}
+# what each stage trains beside ALWAYS
+STAGES = [
+    {"head", "fine_prior", "projection"},
+    COARSE | {"head", "projection", "fine_projection"},
+    COARSE | {"aggregation", "projection", "fine_projection"},
+    COARSE | {"aggregation"},
+]
+
+
+def tiny(**changes):
+    _, config = configuration.load("coarse_to_fine_small")
+    config.model.update({**TINY, **changes})
+    tf.keras.utils.set_random_seed(0)
+    codec = models.build(config.model)
+    checkpoints.build_variables(codec)
+    return codec
+
+
+@pytest.fixture(scope="module")
+def codec():
+    """Its latents are those of a block transform, since nothing is trained."""
+    made = tiny()
+    # wide enough for them
+    bias = made.prediction.biases[-1]
+    bias.assign(np.repeat([0, np.log(8)], 6).astype(np.float32))
+    return made
+
+
+@pytest.fixture(scope="module")
+def loaded(codec, tmp_path_factory):
+    return runtime.load(export.save(codec, tmp_path_factory.mktemp("exported"), codec.name))
+
+
+def gradients(codec, stage):
+    stage = None if stage is None else tf.constant(stage)
+    with tf.GradientTape() as tape:
+        out = codec(IMAGES, QUALITY, seed=tf.constant([1, 2]), training=True, stage=stage)
+        error = tf.reduce_mean(tf.square(out.reconstruction - IMAGES))
+        loss = tf.reduce_sum(out.bits) + 1e4 * error + tf.reduce_sum(out.helping)
+    paths = checkpoints.variable_paths(codec)
+    return out, dict(zip(paths, tape.gradient(loss, list(paths.values()))))
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_each_stage_trains_its_parts(stage):
+    out, found = gradients(tiny(block_transform=False), stage)
+    assert out.reconstruction.shape == IMAGES.shape
+    assert np.all(out.parts["coarse"] > 0) == (stage > 0)
+    assert np.all(out.helping > 0) == (stage < 3)
+    assert all(np.all(np.isfinite(g)) for g in found.values() if g is not None)
+    trained = {path.split("/")[0] for path, g in found.items() if g is not None and np.any(g)}
+    assert trained == ALWAYS | STAGES[stage]
+
+
+def test_without_a_stage_it_is_in_the_last():
+    codec = tiny()
+    seed = tf.constant([1, 2])
+    last, usual = (
+        codec(IMAGES, QUALITY, seed=seed, training=True, **stage)
+        for stage in ({"stage": tf.constant(3)}, {})
+    )
+    np.testing.assert_allclose(usual.reconstruction, last.reconstruction, atol=1e-5)
+    np.testing.assert_allclose(usual.bits, last.bits, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"coarse": False}, {"aggregation": False}])
+def test_ablations_train_and_cannot_be_exported(changes):
+    codec = tiny(block_transform=False, **changes)
+    _, found = gradients(codec, 2)
+    trained = {path.split("/")[0] for path, g in found.items() if g is not None and np.any(g)}
+    assert ("aggregation" in trained) == codec.config.aggregation
+    assert ("coarse_prior" in trained) == codec.config.coarse
+    with pytest.raises(ValueError, match="is missing"):
+        codec.coding()
+
+
+def test_levels_are_kept_together_and_taken_apart():
+    fine, coarse = tf.random.normal([2, 6, 8, 5]), tf.random.normal([2, 3, 4, 4])
+    joined = hierarchical_coding.join(fine, coarse)
+    assert joined.shape == (2, 3, 4, 24)
+    for found, expected in zip(hierarchical_coding.split(joined, 4), (fine, coarse)):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels):
+    pixels = make_pixels(70, 130) // 4 + 96
+    for quality in (0, 37.5, 100):
+        known = loaded.evaluate(pixels, quality)
+        assert known["latents"].shape == (8, 12, 6)
+        assert np.abs(known["latents"]).max() > 0
+        np.testing.assert_array_equal(loaded.decode_latents(known["file"]), known["latents"])
+        np.testing.assert_array_equal(loaded.decompress(known["file"]), known["reconstruction"])
+        payload = len(container.parse(known["file"]).payload.numpy())
+        assert 8 * payload == pytest.approx(known["estimated_bits"], rel=0.005, abs=8 * 24)
+
+
+def test_tiles_regions_and_targets(loaded, make_pixels):
+    pixels = make_pixels(150, 130)
+    known = loaded.evaluate(pixels, 60, tile=64)
+    assert loaded.info(known["file"])["tiles"] == 9
+    whole = loaded.decompress(known["file"])
+    np.testing.assert_array_equal(whole, known["reconstruction"])
+    region = loaded.decompress(known["file"], region=(70, 70, 20, 30)).astype(int)
+    assert np.abs(region - whole[70:100, 70:90]).max() <= 1
+    sizes = [len(loaded.compress(pixels, quality)) for quality in (0, 50, 100)]
+    assert sizes == sorted(set(sizes))
+
+
+def test_explanation_has_a_part_for_each_level(loaded, make_pixels):
+    parts = loaded.explain(loaded.compress(make_pixels(70, 130), 50)).parts
+    shapes = {name: part.positions.shape for name, part in parts.items()}
+    assert shapes == {"latents": (8, 12), "fine": (4, 6), "coarse": (2, 3)}
+    assert [len(parts[name].channels) for name in ("latents", "fine", "coarse")] == [6, 5, 4]
+
+
+def test_exact_probabilities_are_close_to_the_trained_ones(codec):
+    rng, coding = np.random.default_rng(0), codec.coding()
+    latents = tf.constant(rng.normal(0, 5, (32, 48, 6)), tf.float32)
+    levels = rng.normal(0, 1, (1, 16, 24, 5)), rng.normal(0, 1, (1, 8, 12, 4))
+    hyper = hierarchical_coding.join(*(tf.constant(x, tf.float32) for x in levels))[0]
+    latents, hyper = coding.round(latents, hyper)
+    fine, coarse = hierarchical_coding.split(hyper[None], 4)
+    features = codec.coarse_synthesis(coarse), codec.fine_synthesis(fine)
+    parts = codec._bits((latents[None], fine, coarse), *features, False, None)
+    want = sum(float(part[0]) for part in parts.values())
+    assert float(coding.estimate(hyper, latents)) == pytest.approx(want, rel=0.005)
+
+
+def test_rounding_clips_each_level_to_its_range(codec):
+    coding = codec.coding()
+    far = tf.fill([8, 8, 6], 1e6), tf.fill([2, 2, 24], -1e6)
+    latents, hyper = coding.round(*far)
+    fine, coarse = hierarchical_coding.split(hyper[None], 4)
+    assert np.all(latents == mixture.LATENT_MAX)
+    assert np.all(fine == mixture.LATENT_MIN) and np.all(coarse == -127)
+    found = coding.read(coding.compress(hyper, latents), 8, 8)
+    for array, expected in zip(found, (hyper, latents)):
+        np.testing.assert_array_equal(array, expected)
