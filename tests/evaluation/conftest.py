@@ -34,13 +34,18 @@ def part_of(bits):
 
 @pytest.fixture(scope="package")
 def explanation():
-    """Has the `parts` and `channel` of an `explained.Explanation`."""
+    """Has the `parts`, `channel`, `each` and `assembled` of an `explained.Explanation`."""
     latents = made_latents()
-    hyper_latents = np.random.default_rng(3).uniform(1, 4, [2, 3, 4])
+    rng = np.random.default_rng(3)
+    hyper_latents = rng.uniform(1, 4, [2, 3, 4])
+    every = {**latents, "hyper_latents_bits": hyper_latents}
+    every["hyper_latents"] = rng.normal(0, 3, [2, 3, 4]).round()
     return types.SimpleNamespace(
         parts={
             "hyper_latents": part_of(hyper_latents),
             "latents": part_of(latents["latents_bits"]),
         },
         channel=lambda index: {name: array[:, :, index] for name, array in latents.items()},
+        each=lambda work: [work(every)],
+        assembled=lambda pieces: pieces[0],
     )

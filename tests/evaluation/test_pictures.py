@@ -27,7 +27,7 @@ def pages(pdf):
 
 def test_a_pdf_has_a_page_for_each_picture(view):
     pdf = pictures.encode(view, "x.PDF")
-    assert pdf.startswith(b"%PDF") and pages(pdf) == len(pictures.PICTURES) == 4
+    assert pdf.startswith(b"%PDF") and pages(pdf) == len(pictures.PICTURES) == 6
 
 
 def test_a_png_has_them_below_each_other(view):
@@ -42,7 +42,7 @@ def test_a_single_gaussian_is_drawn_too(view):
     single["weights"] = np.ones_like(single["weights"])
     figure = pictures.mixture_maps(view._replace(found={**view.found, **single}))
     assert len([axes for axes in figure.axes if axes.images]) == 2 + 4
-    assert pages(pictures.encode(view._replace(found={**view.found, **single}), "x.pdf")) == 4
+    assert pages(pictures.encode(view._replace(found={**view.found, **single}), "x.pdf")) == 6
 
 
 def test_what_takes_no_bits_is_drawn_without_complaint(view):
@@ -55,8 +55,8 @@ def test_what_takes_no_bits_is_drawn_without_complaint(view):
 def test_a_model_without_mixtures_has_the_other_pictures(view):
     found = {name: view.found[name] for name in ("latents", "latents_bits")}
     grayscale = view.pixels[..., 0]
-    pdf = pictures.encode(view._replace(found=found, pixels=grayscale), "x.pdf")
-    assert pages(pdf) == 2
+    less = dict(found=found, pixels=grayscale, levels={}, correlations={})
+    assert pages(pictures.encode(view._replace(**less), "x.pdf")) == 2
 
 
 def shown(figure, title):

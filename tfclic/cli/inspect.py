@@ -18,8 +18,10 @@ examples:
   inspect photo.jpg -q 80 --channel 3 --at 100,200 --at 400,20 -o photo.png
 
 Drawn are: one channel of the latents with means, scales and weights of its mixtures, normalised
-values and bits; bits per pixel over the image; bits by channel and by part; and the distributions
-at some positions, beside single Gaussians. A PDF has a page for each, a PNG has them all.
+values and bits; bits per pixel over the image; bits by channel and by part; the distributions at
+some positions, beside single Gaussians; the levels of hyper latents; and how much neighbours have
+in common on each level, before and after what is expected is taken away. A PDF has a page for each,
+a PNG has them all.
 """
 _MAGIC = b"TFC"  # as in tfclic.codec.container, which needs TensorFlow
 _FOR_IMAGES = ("quality", "model", "background", "tile")

@@ -61,8 +61,7 @@ class Explanation:
     def parts(self):
         """Dict of the `Part`s by name, such as "latents" and "hyper_latents"."""
 
-        def work(tile):
-            found = self._tile(tile)
+        def work(found):
             # hyper latents have no channels where the model has none of them
             bits = {k: array for k, array in found.items() if k.endswith(BITS) and array.size}
             return {
@@ -70,12 +69,12 @@ class Explanation:
                 for name, array in bits.items()
             }
 
-        sums = self._each(work)
+        sums = self.each(work)
         parts = {}
         for name in sums[0]:
             positions, channels = zip(*(tile[name] for tile in sums))
             strings = np.array([each.sum() for each in channels])
-            parts[name] = Part(self._assembled(positions), np.sum(channels, 0), strings)
+            parts[name] = Part(self.assembled(positions), np.sum(channels, 0), strings)
         return parts
 
     def channel(self, index):
@@ -89,13 +88,12 @@ class Explanation:
           parameters the model's `explain` gives for each latent.
         """
 
-        def work(tile):
-            found = self._tile(tile)
+        def work(found):
             shape = found[LATENTS].shape
             return {k: a[:, :, index].copy() for k, a in found.items() if a.shape[:3] == shape}
 
-        pieces = self._each(work)
-        return {name: self._assembled([piece[name] for piece in pieces]) for name in pieces[0]}
+        pieces = self.each(work)
+        return {name: self.assembled([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def _tile(self, tile):
         """All arrays of one tile, `[h, w, C]` or `[h, w, C, K]`."""
@@ -109,12 +107,26 @@ class Explanation:
             self._only = found
         return found
 
-    def _each(self, work):
-        steps = tiles.Steps(len(self.lengths), self._progress)
-        return list(tiles.in_parallel(work, range(steps.total), steps))
+    def each(self, work):
+        """Does something with what is known of each tile.
 
-    def _assembled(self, pieces):
-        """The whole of what there is of each tile, `[h, w]` or `[h, w, K]`."""
+        Args:
+          work: function of a dict of arrays: those of the model's `read` and `explain`.
+
+        Returns:
+          List of what it returned, tile by tile.
+        """
+        steps = tiles.Steps(len(self.lengths), self._progress)
+        return list(
+            tiles.in_parallel(lambda tile: work(self._tile(tile)), range(steps.total), steps)
+        )
+
+    def assembled(self, pieces):
+        """The whole of what there is of each tile.
+
+        Args:
+          pieces: list of `[h, w]` or `[h, w, K]` for each tile, on whatever grid.
+        """
         coded = self._header["coded"]
         # hyper latents have fewer rows and columns than latents
         boxes = np.stack([box * len(piece) // box[2] for box, piece in zip(coded, pieces)])

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfclic import errors
 from tfclic.codec.explained import LATENTS
+from tfclic.evaluation import levels
 
 # as in tfclic.entropy and tfclic.codec.tiling, which need TensorFlow
 LATENT_MIN, LATENT_MAX = -255, 256
@@ -43,6 +44,8 @@ class View(NamedTuple):
       channel: int, the one that is drawn.
       found: dict of arrays, what `explained.Explanation.channel` says of it.
       positions: list of `Position`s.
+      levels: dict of `levels.Level`s, of hyper latents.
+      correlations: as `levels.correlations` has them.
     """
 
     title: str
@@ -52,6 +55,8 @@ class View(NamedTuple):
     channel: int
     found: dict
     positions: list
+    levels: dict
+    correlations: dict
 
     def bits_per_pixel(self):
         """Float64 `[h, w]`: what each block of 16x16 pixels takes, of all parts, per pixel.
@@ -188,7 +193,8 @@ def view(title, pixels, explanation, header_bits, channel=None, places=()):
     positions = [Position(x, y, y // STRIDE, x // STRIDE) for x, y in places]
     found = explanation.channel(channel)
     chosen = positions or _chosen(found["latents_bits"], height, width)
-    return View(title, pixels, parts, header_bits, channel, found, chosen)
+    more = levels.of(explanation), levels.correlations(explanation)
+    return View(title, pixels, parts, header_bits, channel, found, chosen, *more)
 
 
 def _chosen(bits, height, width):

@@ -12,21 +12,18 @@ import warnings
 
 import matplotlib
 import numpy as np
-from matplotlib import colors, ticker
+from matplotlib import ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
-from matplotlib.figure import Figure
 from PIL import Image
 
 from tfclic import errors
 from tfclic.codec import images
 from tfclic.codec.explained import LATENTS
-from tfclic.evaluation import inspection
+from tfclic.evaluation import drawing, inspection, level_pictures
 
-WIDTH = 11.7  # inches, A4 across
 DPI = 130  # of PNG files
 LONGEST = 1200  # pixels of the image, as drawn
-NORMALISED_LIMIT = 3  # standard deviations
 TAIL = 1e-3  # what a distribution may leave out on each side when it is drawn
 MIXTURE, COMPONENT, GAUSSIAN, CODED = "#8fb3d9", "#1f4e79", "#e45756", "#222222"
 STYLE = {"font.size": 8, "axes.titlesize": 9, "figure.titlesize": 11, "image.cmap": "viridis"}
@@ -78,19 +75,6 @@ def _stacked(pictures):
     )
 
 
-def _figure(view, height, title):
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    name = view.title.replace("$", r"\$")
-    figure.suptitle(f"{title}\n{name}")
-    return figure
-
-
-def _aspect(view):
-    """Height over width of a panel that shows the image, within what fits a page."""
-    height, width = view.pixels.shape[:2]
-    return min(max(height / width, 0.2), 2.5)
-
-
 def _percent(part, whole):
     """Also of nothing: an image without content may take no bits at all."""
     return 100 * part / max(whole, 1e-9)
@@ -113,50 +97,34 @@ def mixture_maps(view):
     latents, count = found[LATENTS].astype(np.float32), found["weights"].shape[2]
     share = _percent(view.parts[LATENTS].channels[view.channel], view.parts[LATENTS].bits)
     title = f"Channel {view.channel} of the latents: {share:.1f} % of their bits"
-    panel = (WIDTH - 1) / 6 * _aspect(view)
-    figure = _figure(view, 1.6 + count * (panel + 0.25), title)
+    panel = (drawing.WIDTH - 1) / 6 * drawing.aspect(view)
+    figure = drawing.figure_of(view, 1.6 + count * (panel + 0.25), title)
     grid = figure.add_gridspec(count, 6)
     limit = max(1.0, float(np.quantile(np.abs(latents), 0.995)))
     around_zero = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-    deviations = {"cmap": "RdBu_r", "vmin": -NORMALISED_LIMIT, "vmax": NORMALISED_LIMIT}
     scales, bits, steps = found["scales"], found["latents_bits"], "in steps of the latents"
     normalised = (latents[..., None] - found["means"]) / scales
     by_mixture = [
         ("mean $\\mu$", found["means"], steps, around_zero),
-        ("scale $\\sigma$", scales, steps, {"norm": _logarithmic(scales)}),
+        ("scale $\\sigma$", scales, steps, {"norm": drawing.logarithmic(scales)}),
         ("weight $w$", found["weights"], "share of the mixture", {"vmin": 0, "vmax": 1}),
-        ("$(\\hat y-\\mu)/\\sigma$", normalised, "normalised: standard deviations", deviations),
+        (
+            "$(\\hat y-\\mu)/\\sigma$",
+            normalised,
+            "normalised: standard deviations",
+            drawing.DEVIATIONS,
+        ),
     ]
-    _column(figure, {"latent $\\hat y$": (grid[:, 0], latents)}, steps, around_zero)
+    drawing.column(figure, {"latent $\\hat y$": (grid[:, 0], latents)}, steps, around_zero)
     for j, (name, values, label, options) in enumerate(by_mixture, 1):
         names = [f"{name}, Gaussian {k + 1}" if count > 1 else name for k in range(count)]
         maps = {each: (grid[k, j], values[..., k]) for k, each in enumerate(names)}
-        _column(figure, maps, label, options)
+        drawing.column(figure, maps, label, options)
     name = f"bits, {bits.mean():.2f} on average"
-    _column(figure, {name: (grid[:, 5], bits)}, "bits per latent", {"cmap": "magma", "vmin": 0})
-    return figure
-
-
-def _column(figure, maps, label, options):
-    """Draws maps, title to (place in the grid, values), and one colour bar below them."""
-    drawn = []
-    for title, (place, values) in maps.items():
-        drawn.append(figure.add_subplot(place))
-        shown = drawn[-1].imshow(values, interpolation="nearest", **options)
-        drawn[-1].set(title=title, xticks=[], yticks=[])
-    outside = "both" if options.get("vmin") else "neither"
-    bar = figure.colorbar(
-        shown, ax=drawn, label=label, extend=outside, location="bottom", panchor=False
+    drawing.column(
+        figure, {name: (grid[:, 5], bits)}, "bits per latent", {"cmap": "magma", "vmin": 0}
     )
-    if "norm" in options:
-        bar.set_ticks(ticker.LogLocator(subs=(1, 2, 5)), minor=False)
-        bar.ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        bar.minorticks_off()
-
-
-def _logarithmic(values):
-    low, high = float(values.min()), float(values.max())
-    return colors.LogNorm(low, max(high, 1.01 * low))
+    return figure
 
 
 def bits_map(view):
@@ -166,11 +134,11 @@ def bits_map(view):
     mean = rate.sum() * inspection.STRIDE**2 / (height * width)
     inside = rate[: -(-height // inspection.STRIDE), : -(-width // inspection.STRIDE)].sum()
     beyond = _percent(rate.sum() - inside, rate.sum())
-    panel = min((WIDTH - 1.5) / 2 * _aspect(view), 9)
+    panel = min((drawing.WIDTH - 1.5) / 2 * drawing.aspect(view), 9)
     title = f"Where the bits are: {mean:.4f} per pixel on average, without the header"
     if beyond >= 0.05:
         title += f"; {beyond:.1f} % beyond the edges"
-    figure = _figure(view, panel + 1.4, title)
+    figure = drawing.figure_of(view, panel + 1.4, title)
     left, right = figure.subplots(1, 2)
     _show_image(left, view)
     left.set_title("image")
@@ -190,7 +158,7 @@ def bits_map(view):
 def channel_bits(view):
     """What each channel takes, and each part."""
     pixels = view.pixels.shape[0] * view.pixels.shape[1]
-    figure = _figure(view, 5.8, "Where the bits are, by channel and by part")
+    figure = drawing.figure_of(view, 5.8, "Where the bits are, by channel and by part")
     grid = figure.add_gridspec(2, len(view.parts), height_ratios=[5, 1])
     for j, (name, part) in enumerate(_largest_first(view)):
         axes = figure.add_subplot(grid[0, j])
@@ -236,7 +204,7 @@ def distributions(view):
     columns = 2
     rows = -(-(len(view.positions) + 1) // columns)
     title = f"What channel {view.channel} is expected to be at some positions"
-    figure = _figure(view, 0.8 + 2.7 * rows, title)
+    figure = drawing.figure_of(view, 0.8 + 2.7 * rows, title)
     grid = figure.add_gridspec(rows, columns)
     _locator(figure.add_subplot(grid[0, 0]), view)
     for number, position in enumerate(view.positions, 1):
@@ -288,4 +256,11 @@ def _distribution(axes, found, number, position):
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
 
 
-PICTURES = (mixture_maps, bits_map, channel_bits, distributions)
+PICTURES = (
+    mixture_maps,
+    bits_map,
+    channel_bits,
+    distributions,
+    level_pictures.level_maps,
+    level_pictures.redundancy,
+)
