@@ -125,23 +125,41 @@ class FixedPointDense(tf.Module):
         Returns:
           float32 `[n, M]`, integers within the output limit.
         """
+        if not self.split:
+            return self.rounded(self.product(x, kernels))
+        # both bytes meet the kernel at once, so that it is read once
+        return self.rounded(of_bytes(self.product(tf.concat(to_bytes(x), 0), kernels)))
+
+    def product(self, x, kernels=None):
+        """Exact sums of products with the kernel, float64 `[n, M]`, of operands within a byte."""
         kernels = self.prepare() if kernels is None else kernels
-        if self.split:
-            # both bytes meet the kernel at once, so that it is read once
-            high = tf.floor((x + BYTE // 2) * (1.0 / BYTE))
-            x = tf.concat([high, x - BYTE * high], 0)
         groups = [x[:, first:end] if len(kernels) > 1 else x for first, end in self.groups]
-        total = tf.add_n(
-            [tf.cast(tf.matmul(part, kernel), tf.float64) for part, kernel in zip(groups, kernels)]
-        )
-        if self.split:
-            high, low = tf.split(total, 2)
-            total = high * BYTE + low
+        return exact_sum(tf.matmul(part, kernel) for part, kernel in zip(groups, kernels))
+
+    def rounded(self, total):
+        """The layer's results, float32 `[n, M]`, of all sums of products `[n, M]`."""
         total = (total + self.bias) * self.scale
         if self.slope != 1:
             total = tf.maximum(total, total * self.slope)
         limit = float(self.output_limit)
         return tf.cast(tf.maximum(tf.minimum(tf.floor(total + 0.5), limit), -limit), tf.float32)
+
+
+def to_bytes(x):
+    """Integers of 16 bits as two within +-128, a high byte and a low one: `256 * high + low`."""
+    high = tf.floor((x + BYTE // 2) * (1.0 / BYTE))
+    return high, x - BYTE * high
+
+
+def of_bytes(total):
+    """What sums of high bytes, and below them of low bytes, `[2n, M]`, come to, `[n, M]`."""
+    high, low = tf.split(total, 2)
+    return high * BYTE + low
+
+
+def exact_sum(products):
+    """The sum of float32 integers, as float64."""
+    return tf.add_n([tf.cast(product, tf.float64) for product in products])
 
 
 def grid(height, width):

@@ -6,28 +6,16 @@ import tensorflow as tf
 from tfclic.entropy import fixed_point
 from tfclic.layers import neighbourhood
 
-CELLS = [(a, b) for a in range(neighbourhood.HALF) for b in range(neighbourhood.HALF)]
-KINDS = [(u, v) for u in range(3) for v in range(3)]
-_NONE = -1
-
-
-def _grid(taps, place):
-    """Where each of nine cells finds its nine taps, int32 `[9, 9]`; -1 for those that are cut off.
-
-    Args:
-      taps: function of a row (or column) to its (tap, source) pairs.
-      place: function of the source's row and column to where it is.
-    """
-    found = np.full([len(CELLS), 9], _NONE, np.int32)
-    for cell, (a, b) in enumerate(CELLS):
-        for row, i in taps(a):
-            for column, j in taps(b):
-                found[cell, 3 * row + column] = place(i, j)
-    return found
+SIDE = range(neighbourhood.HALF)
+CELLS = [(a, b) for a in SIDE for b in SIDE]
+KINDS = len(CELLS)  # of ways in which a window cuts off taps: three for rows, three for columns
 
 
 class FixedPointNeighbourhood(tf.Module):
     """The network, its layers rounded to fixed point; every sum is exact.
+
+    It goes the way of `NeighbourhoodNetwork.call`. Activations are taken apart into bytes before
+    they are collected for many positions, which would multiply the work.
 
     Args:
       layer: the built `NeighbourhoodNetwork`.
@@ -40,7 +28,7 @@ class FixedPointNeighbourhood(tf.Module):
 
     def __init__(self, layer, slope, convert, name=None):
         super().__init__(name=name)
-        self.outputs, self.layers = layer.outputs, []
+        self.layers = []
         for i, (kernel, bias) in enumerate(zip(layer.kernels, layer.biases)):
             kernel, bias = kernel.numpy().reshape(-1, kernel.shape[-1]), bias.numpy()
             last = i == len(layer.kernels) - 1
@@ -55,6 +43,12 @@ class FixedPointNeighbourhood(tf.Module):
                     name=f"{self.name}_{i}",
                 )
             )
+        for dense in self.layers[1:3]:
+            # three taps side by side are summed at once
+            kernel = np.abs(dense.kernel.numpy().astype(np.int64))
+            largest = kernel.reshape(3, -1, kernel.shape[1]).sum(1).max() * fixed_point.BYTE // 2
+            if largest >= fixed_point.EXACT_FLOAT32:
+                raise ValueError(f"layer {dense.name}: sums up to {largest:.3g} are not exact")
 
     def maps(self, x):
         """The first layer wherever windows reach.
@@ -63,25 +57,25 @@ class FixedPointNeighbourhood(tf.Module):
           x: float32 `[h, w, C]`, integers.
 
         Returns:
-          float32 `[(h + 4) * (w + 4) * 9 + 1, c]`, integers: nine kinds for each position, by which
-          taps are cut off, and zeros.
+          The bytes, a pair of float32 `[(h + 4) * (w + 4) * 9, c]`, of nine kinds for each
+          position, by which taps are cut off.
         """
-        margin = neighbourhood.WINDOW // 2
+        layer, margin = self.layers[0], neighbourhood.WINDOW // 2
         x = tf.pad(x, [[margin] * 2, [margin] * 2, [0, 0]])
-        seen = fixed_point.neighbours(x, np.ones((3, 3), bool))
-        kernels, channels = self.layers[0].prepare(), x.shape[2]
-
-        def kind(inside):
-            return self.layers[0](seen * tf.repeat(inside, channels), kernels)
-
-        masks = [
-            np.outer(*(neighbourhood.inside_taps(k) for k in pair)).reshape(-1) for pair in KINDS
+        seen = [
+            fixed_point.neighbours(byte, np.ones((3, 3), bool)) for byte in fixed_point.to_bytes(x)
         ]
-        masks = tf.constant(np.stack(masks), tf.float32)
-        found = tf.map_fn(kind, masks, parallel_iterations=1)
-        width = self.layers[0].kernel.shape[1]
-        found = tf.reshape(tf.transpose(found, [1, 0, 2]), [-1, width])
-        return tf.pad(found, [[0, 1], [0, 0]])
+        inside = [neighbourhood.inside_taps(kind) for kind in SIDE]
+        masks = np.stack([np.outer(inside[u], inside[v]).reshape(-1) for u, v in CELLS])
+        # [9 * C, 1, 9] makes nine kernels of one
+        masks = tf.constant(np.repeat(masks.T, x.shape[2], 0)[:, :, None], tf.float32)
+        kernels = [
+            tf.reshape(kernel[:, None] * masks[first:end], [end - first, -1])
+            for kernel, (first, end) in zip(layer.prepare(), layer.groups)
+        ]
+        total = fixed_point.of_bytes(layer.product(tf.concat(seen, 0), kernels))
+        total = tf.reshape(total, [-1, layer.kernel.shape[1]])
+        return fixed_point.to_bytes(layer.rounded(total))
 
     def rows(self, maps, height, width, chosen):
         """The results at some positions.
@@ -94,41 +88,44 @@ class FixedPointNeighbourhood(tf.Module):
         Returns:
           float32 `[n, outputs]`, integers.
         """
-        across, count = width + neighbourhood.WINDOW - 1, tf.size(chosen)
+        across = width + neighbourhood.WINDOW - 1
         first = chosen // width * across + chosen % width
 
-        def place(i, j):
-            kind = 3 * neighbourhood.edge(i) + neighbourhood.edge(j)
-            return (i * neighbourhood.WINDOW + j) * len(KINDS) + kind
+        def seen(i, j):
+            kind = len(SIDE) * neighbourhood.edge(i) + neighbourhood.edge(j)
+            index = (first + i * across + j) * KINDS + kind
+            return [tf.gather(byte, index) for byte in maps]
 
-        windows = _grid(neighbourhood.halving_taps, place)
-        # of (row, column, kind) in a window to the index in `maps`, from that of the first position
-        position, kind = windows // len(KINDS), windows % len(KINDS)
-        row, column = (tf.constant(x) for x in np.divmod(position, neighbourhood.WINDOW))
-        offsets = (row * across + column) * len(KINDS) + kind
-        nowhere = tf.shape(maps)[0] - 1
+        halved = self._cells(self.layers[1], neighbourhood.halving_taps, seen)
+        bytes_ = [tf.split(byte, KINDS) for byte in fixed_point.to_bytes(halved)]
 
-        def halved(taps):
-            offset, cut = taps
-            index = tf.where(cut, nowhere, first[:, None] * len(KINDS) + offset)
-            return self._dense(1, tf.gather(maps, index), kernels[1])
+        def cell(a, b):
+            return [byte[len(SIDE) * a + b] for byte in bytes_]
 
-        def last(taps):
-            return self._dense(2, tf.transpose(tf.gather(found, taps), [1, 0, 2]), kernels[2])
-
-        kernels = [layer.prepare() for layer in self.layers]
-        found = self._mapped(halved, (offsets, tf.constant(windows == _NONE)))
-        found = tf.pad(found, [[0, 1], [0, 0], [0, 0]])
-        inner = _grid(neighbourhood.last_taps, lambda a, b: neighbourhood.HALF * a + b)
-        found = self._mapped(last, tf.constant(np.where(inner == _NONE, len(CELLS), inner)))
-        flat = tf.reshape(tf.transpose(found, [1, 0, 2]), [count, self.layers[3].kernel.shape[0]])
-        return self.layers[3](flat, kernels[3])
-
-    def _dense(self, i, taps, kernels):
-        """Layer `i` of `[n, 9, c]`, the nine taps of n positions."""
-        layer = self.layers[i]
-        return layer(tf.reshape(taps, [-1, layer.kernel.shape[0]]), kernels)
+        found = self._cells(self.layers[2], neighbourhood.last_taps, cell)
+        return self.layers[3](tf.concat(tf.split(found, KINDS), 1))
 
     @staticmethod
-    def _mapped(function, items):
-        return tf.map_fn(function, items, fn_output_signature=tf.float32, parallel_iterations=1)
+    def _cells(layer, taps, source):
+        """A 3x3 convolution at nine cells, `[9 * n, c]`.
+
+        Args:
+          layer: its `FixedPointDense`.
+          taps: function of a row (or column) to (tap, row of the source) pairs.
+          source: function of row and column to the bytes there, a pair of `[n, *]`.
+        """
+        kernel, sums, known = tf.cast(layer.kernel, tf.float32), [], {}
+        kernel = tf.reshape(kernel, [3, 3, -1, kernel.shape[1]])
+        for a, b in CELLS:
+            products = []
+            for row, i in taps(a):
+                places = [(i, j) for _, j in taps(b)]
+                for place in places:
+                    if place not in known:
+                        known[place] = tf.concat(source(*place), 0)
+                columns = [column for column, _ in taps(b)]
+                part = kernel[row, columns[0] : columns[-1] + 1]
+                x = tf.concat([known[place] for place in places], 1)
+                products.append(tf.matmul(x, tf.reshape(part, [-1, kernel.shape[3]])))
+            sums.append(fixed_point.of_bytes(fixed_point.exact_sum(products)))
+        return layer.rounded(tf.concat(sums, 0))
