@@ -1,6 +1,6 @@
 """Seconds to code one 768x512 image, against CompressAI on the same machine in the same run.
 
-    python benchmarks/speed.py [--small PATH] [--rounds 5] [--json FILE]
+    python benchmarks/speed.py [--families NAME,...] [--small NAME|PATH,...] [--rounds 5]
 
 All programs take turns, one encoding and one decoding each, arrays in and out; medians count, after
 one round to warm up. Weights are random, but latents and their probabilities are like those of
@@ -23,6 +23,14 @@ import speed_statistics as made
 
 HERE = pathlib.Path(__file__).resolve().parent
 OURS = "tfclic"
+# what each system is compared with: of the same width first
+PEERS = {
+    "gmm_attention": ("cheng2020-attn", "bmshj2018-hyperprior"),
+    "coarse_to_fine": ("mbt2018-mean",),
+}
+CONFIGURATIONS = {"gmm_attention": "gmm_attention", "coarse_to_fine": "coarse_to_fine_n192"}
+# and the trained small models with, where the peer's N of 192 is far wider
+NARROW = {"coarse_to_fine": ("mbt2018-mean", 64)}
 PARTS = {
     "analysis": "analyse",
     "hyper analysis": "quantise",
@@ -74,19 +82,23 @@ def start(args, folder):
     def theirs(name, width):
         return Side(python, "speed_compressai.py", args.verbose, name=name, width=width)
 
-    for width in args.widths:
-        maker = Side(sys.executable, "speed_ours.py", args.verbose, width=width, folder=folder)
+    def ours(name, width):
+        options = dict(name=name, width=width, folder=folder)
+        maker = Side(sys.executable, "speed_ours.py", args.verbose, **options)
         path = maker.answer()
         maker.close()
-        sides["gmm_attention", width, OURS] = Side(
-            sys.executable, "speed_ours.py", args.verbose, model=path
-        )
-        if python:
-            sides["cheng2020-attn", width, "CompressAI"] = theirs("cheng2020-attn", width)
-            name = "bmshj2018-hyperprior"
+        return Side(sys.executable, "speed_ours.py", args.verbose, model=path)
+
+    for family in args.families:
+        for width in args.widths:
+            sides[family, width, OURS] = ours(CONFIGURATIONS[family], width)
+            for name in PEERS[family] if python else ():
+                sides[name, width, "CompressAI"] = theirs(name, width)
+        if family in NARROW and python:
+            name, width = NARROW[family]
             sides[name, width, "CompressAI"] = theirs(name, width)
-    small = Side(sys.executable, "speed_ours.py", args.verbose, model=args.small)
-    sides["gmm_attention_small", "", OURS] = small
+    for name in args.small:
+        sides[name, "", OURS] = Side(sys.executable, "speed_ours.py", args.verbose, model=name)
     return sides
 
 
@@ -113,6 +125,13 @@ def medians(results, name):
     return [statistics.median(result[name][i] for result in results) for i in (0, 1)]
 
 
+def _peer(model, width):
+    """The key of what a model is compared with."""
+    family = next((f for f in PEERS if model.startswith(f) or model in PEERS[f]), None)
+    narrow = NARROW.get(family, (None, 192))[1]
+    return PEERS[family][0] if family else None, width or narrow, "CompressAI"
+
+
 def show(found):
     """Prints the table of totals, and that of parts."""
     print("| model | N | program | bpp | encode s | decode s | CPU s | times as fast |")
@@ -120,7 +139,7 @@ def show(found):
     for (model, width, program), results in found.items():
         encode, decode = medians(results, "encode"), medians(results, "decode")
         figures = f"{encode[0]:.2f} | {decode[0]:.2f} | {encode[1]:.2f}, {decode[1]:.2f}"
-        peer = found.get(("cheng2020-attn", width or 192, "CompressAI"))
+        peer = found.get(_peer(model, width))
         ratio = ""
         if peer:
             times = zip((medians(peer, name) for name in ("encode", "decode")), (encode, decode))
@@ -147,7 +166,16 @@ def make_parser():
         "--widths", type=lambda text: [int(n) for n in text.split(",")], default=[128, 192]
     )
     parser.add_argument(
-        "--small", default="gmm_attention_small", help="name or path of a trained small model"
+        "--families",
+        type=lambda text: text.split(","),
+        default=["gmm_attention"],
+        help="with commas; there are: " + ", ".join(PEERS),
+    )
+    parser.add_argument(
+        "--small",
+        type=lambda text: list(filter(None, text.split(","))),
+        default=["gmm_attention_small"],
+        help="names or paths of trained small models, with commas",
     )
     parser.add_argument("--no-peer", action="store_true", help="leave CompressAI out")
     parser.add_argument("--peer-env", metavar="DIR", help="where its environment is kept")

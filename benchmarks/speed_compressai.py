@@ -7,10 +7,10 @@ import speed_statistics as made
 import torch
 import turns
 from compressai.entropy_models import EntropyBottleneck
-from compressai.models import Cheng2020Attention, ScaleHyperprior
+from compressai.models import Cheng2020Attention, MeanScaleHyperprior, ScaleHyperprior
 
-# models of the zoo's widths; bmshj2018-hyperprior has M latents
-LATENTS = {128: 192, 192: 320}
+# M, the latents of the hyperpriors; but for N = 64, which is narrower, as in the zoo
+LATENTS = {64: 192, 128: 192, 192: 320}
 
 
 class Scale(torch.nn.Module):
@@ -46,16 +46,34 @@ def _hyperprior(width):
     return model, set_scales
 
 
+def _mean_scale(width):
+    model = MeanScaleHyperprior(width, LATENTS[width])
+    last = model.h_s[-1]
+    last.weight.data *= 0.1
+
+    def set_scales(wanted):
+        last.bias.data = torch.cat([wanted, torch.zeros_like(wanted)])
+
+    return model, set_scales
+
+
+MODELS = {
+    "cheng2020-attn": _attention,
+    "bmshj2018-hyperprior": _hyperprior,
+    "mbt2018-mean": _mean_scale,
+}
+
+
 def make(name, width, image):
     """A model of random weights whose latents, and what it knows of them, are like trained ones.
 
     Args:
-      name: "cheng2020-attn" or "bmshj2018-hyperprior".
+      name: one of `MODELS`.
       width: N.
       image: float32 `[1, 3, H, W]`, 0..1.
     """
     torch.manual_seed(0)
-    model, set_scales = (_attention if name == "cheng2020-attn" else _hyperprior)(width)
+    model, set_scales = MODELS[name](width)
     # most hyper latents of a trained model are 0, and its prior knows
     model.entropy_bottleneck = EntropyBottleneck(width, init_scale=0.3)
     model.h_a[-1].weight.data *= 0.3

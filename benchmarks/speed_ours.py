@@ -10,10 +10,9 @@ import turns
 from tfclic.codec import runtime
 
 
-def make(width, folder):
-    """Exports gmm_attention of that width with random weights; returns its path."""
+def make(name, width, folder):
+    """Exports a model of that configuration and width with random weights; returns its path."""
     import tensorflow as tf
-    import tensorflow_compression as tfc
     from ml_collections import config_dict
 
     from tfclic import configuration, models
@@ -21,32 +20,77 @@ def make(width, folder):
     from tfclic.training import checkpoints
 
     tf.keras.utils.set_random_seed(0)
-    _, config = configuration.load("gmm_attention")
+    _, config = configuration.load(name)
     model = config_dict.ConfigDict(config.model.to_dict())
-    model.update(latent_channels=width, widths=(width,) * 3, hyper_channels=width)
-    model.update(feature_channels=2 * width, lmbdas=(0.015,))
+    model.update(latent_channels=width, widths=(width,) * 3, lmbdas=(0.015,))
+    prepare = {"gmm_attention": _mixtures, "coarse_to_fine": _levels}[model.name]
+    if model.name == "gmm_attention":
+        model.update(hyper_channels=width, feature_channels=2 * width)
     codec = models.build(model)
-    # most hyper latents of a trained model are 0, and its prior knows
-    codec.hyper_prior = tfc.NoisyDeepFactorized(batch_shape=(width,), init_scale=0.3)
     checkpoints.build_variables(codec)
-    codec.hyper_analysis.layers[-1].kernel.assign(codec.hyper_analysis.layers[-1].kernel * 0.3)
-    last = codec.parameter_network.layers[-1]
-    last.kernel.assign(last.kernel * 0.1)
+    set_scales = prepare(codec, width)
     pixels = tf.constant(made.image()[None] / 255.0, tf.float32)
     latents = codec.analysis((pixels - 0.5) * 4.0)
     level = tf.math.reduce_std(latents, [0, 1, 2])
-    still = tf.tile(tf.zeros([width]), [2 * model.mixtures])
 
     def bpp_of(largest):
         wanted = made.spreads(width, largest).astype(np.float32)
         codec.gain.base.assign(tf.math.log(wanted / level)[None])
-        scales = tf.tile(tf.math.log(tf.maximum(wanted, 0.11)), [model.mixtures])
-        last.bias.assign(tf.concat([still, scales], 0))
-        parts = codec.entropy(latents * wanted / level, None, None, training=False).parts
+        scaled = latents * wanted / level
+        set_scales(tf.math.log(tf.maximum(wanted, 0.11)), scaled)
+        parts = codec.entropy(scaled, None, None, training=False).parts
         return float(tf.add_n(list(parts.values()))[0]) / made.HEIGHT / made.WIDTH
 
     made.fit(bpp_of)
     return str(export.save(codec, folder, f"random-{width}"))
+
+
+def _mixtures(codec, width):
+    """Prepares gmm_attention; returns what sets its scales."""
+    import tensorflow as tf
+    import tensorflow_compression as tfc
+
+    # most hyper latents of a trained model are 0, and its prior knows
+    codec.hyper_prior = tfc.NoisyDeepFactorized(batch_shape=(width,), init_scale=0.3)
+    codec.hyper_analysis.layers[-1].kernel.assign(codec.hyper_analysis.layers[-1].kernel * 0.3)
+    last = codec.parameter_network.layers[-1]
+    last.kernel.assign(last.kernel * 0.1)
+    still = tf.tile(tf.zeros([width]), [2 * codec.config.mixtures])
+
+    def set_scales(log_scales, _):
+        last.bias.assign(tf.concat([still, tf.tile(log_scales, [codec.config.mixtures])], 0))
+
+    return set_scales
+
+
+def _levels(codec, width):
+    """Prepares coarse_to_fine; returns what sets its scales."""
+    import tensorflow as tf
+
+    from tfclic.models import hierarchical_coding
+
+    for network in (codec.prediction, codec.fine_prediction):
+        network.kernels[-1].assign(network.kernels[-1] * 0.1)
+    lasts = [codec.fine_analysis.layers[-1], codec.coarse_analysis.layers[-1]]
+    starts = [last.kernel.numpy() for last in lasts]
+
+    def set_scales(log_scales, latents):
+        # hyper latents of a trained model are mostly small too
+        scales = []
+        for last, start in zip(lasts, starts):
+            last.kernel.assign(start)
+        for i, last in enumerate(lasts):
+            hyper = codec.hyper_latents(latents)
+            levels = hierarchical_coding.split(hyper, codec.coarse_channels)
+            level = tf.math.reduce_std(levels[i], [0, 1, 2])
+            last.kernel.assign(last.kernel * 0.3 / level)
+            scales.append(tf.fill(level.shape, np.float32(np.log(0.3))))
+        still = [tf.zeros_like(log_scales), tf.zeros_like(scales[0])]
+        codec.prediction.biases[-1].assign(tf.concat([still[0], log_scales], 0))
+        codec.fine_prediction.biases[-1].assign(tf.concat([still[1], scales[0]], 0))
+        codec.coarse_prior.log_scales.assign(scales[1])
+
+    return set_scales
 
 
 def code(name):
@@ -76,6 +120,6 @@ def code(name):
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
     if "folder" in options:
-        print(json.dumps(make(options["width"], options["folder"])))
+        print(json.dumps(make(options["name"], options["width"], options["folder"])))
     else:
         code(options["model"])

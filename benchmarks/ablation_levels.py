@@ -1,0 +1,49 @@
+"""What each part of coarse_to_fine is worth: trained alike for a small budget, one part left out.
+
+    python benchmarks/ablation_levels.py --data FOLDER --workdir DIR [--steps 1000] [--only NAME,...]
+
+coarse_to_fine_small is trained as it is configured, and again without its coarse level, without
+information aggregation, and without helping losses, on the same crops in the same order. The
+rate-distortion cost (bits per pixel + lambda * MSE, the mean over all lambdas) on held-out images of
+FOLDER says what the part is worth; lower is better. Each training has a folder of its own in DIR
+and goes on where it was stopped. `--table` prints what there is.
+"""
+
+import sys
+
+import trainings
+
+CONFIGURATION = "coarse_to_fine_small"
+WHOLE = "whole"
+# name -> what is overridden, by field
+RUNGS = {
+    WHOLE: {},
+    "without coarse level": {"model.coarse": False},
+    "without aggregation": {"model.aggregation": False},
+    "without helping losses": {"model.helping_weight": 0.0},
+}
+
+
+def train(name, data, folder, steps, everywhere):
+    """Trains one rung, as `trainings.train`; `everywhere` is changed in all rungs."""
+    trainings.train(CONFIGURATION, {**everywhere, **RUNGS[name]}, data, folder, steps)
+
+
+def print_table(workdir, steps):
+    """Prints what is complete."""
+    rows = trainings.results(workdir, RUNGS, steps)
+    if not rows:
+        print("Nothing is complete yet.")
+        return
+    usual = rows.get(WHOLE, {}).get("validation", {}).get("mean_loss")
+    print("| coarse_to_fine_small | cost | against the whole | images seen | minutes |")
+    print("|---|---|---|---|---|")
+    for name, record in rows.items():
+        cost = record["validation"]["mean_loss"]
+        difference = f"{100 * (cost / usual - 1):+.1f} %" if usual else ""
+        seen, minutes = record["images_seen"], record["seconds"] / 60
+        print(f"| {name} | {cost:.4f} | {difference} | {seen:,} | {minutes:.1f} |")
+
+
+if __name__ == "__main__":
+    sys.exit(trainings.run(__doc__, RUNGS, train, print_table))
