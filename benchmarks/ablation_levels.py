@@ -1,11 +1,11 @@
-"""What each part of coarse_to_fine is worth: trained alike for a small budget, one part left out.
+"""What each part of coarse_to_fine is worth: trained alike for a small budget, one left out.
 
-    python benchmarks/ablation_levels.py --data FOLDER --workdir DIR [--steps 1000] [--only NAME,...]
+    python benchmarks/ablation_levels.py --data FOLDER --workdir DIR [--steps 1000] [--only NAME]
 
 coarse_to_fine_small is trained as it is configured, and again without its coarse level, without
 information aggregation, and without helping losses, on the same crops in the same order. The
-rate-distortion cost (bits per pixel + lambda * MSE, the mean over all lambdas) on held-out images of
-FOLDER says what the part is worth; lower is better. Each training has a folder of its own in DIR
+rate-distortion cost (bits per pixel + lambda * MSE, the mean over all lambdas) on held-out images
+of FOLDER says what the part is worth; lower is better. Each training has a folder of its own in DIR
 and goes on where it was stopped. `--table` prints what there is.
 """
 

@@ -26,6 +26,8 @@ from tfclic.entropy import integer_mixture  # noqa: E402
 from tfclic.models import base  # noqa: E402
 from tfclic.training import checkpoints  # noqa: E402
 
+# of the exact count: training's, 33 times higher, hides improbable latents
+FLOOR = integer_mixture.FLOOR / 2.0 ** (integer_mixture.WEIGHT_BITS + integer_mixture.CDF_BITS)
 GOAL_COST = 0.3  # percent, exact over float
 GOAL_FILE = 0.5, 24  # a file may miss its estimate by so many percent, and so many bytes
 COLUMNS = "quality|bpp, float|bpp, exact|cost %|worst image %|files %|worst file %|outside"
@@ -35,7 +37,7 @@ class Counter:
     """Counts the bits of images with one codec, three ways.
 
     Args:
-      codec: a trained `GmmAttention`.
+      codec: a trained `tfclic.models.base.ImageCodec`.
     """
 
     def __init__(self, codec):
@@ -54,28 +56,18 @@ class Counter:
         """
         code = container.quality_code(quality)
         padded = base.pad_image(image[None])
-        latents = self._codec.analyse(padded, container.quality_of(code)[None])
-        hyper_latents = self._codec.hyper_analysis(latents)
+        quality = container.quality_of(code)
+        latents = self._codec.analyse(padded, quality[None])
+        hyper_latents = self._codec.hyper_latents(latents)
         latents, hyper_latents = self._coding.round(latents[0], hyper_latents[0])
         payload = self._coding.compress(hyper_latents, latents)
         shape = tf.shape(image)
         file = container.pack(b"none", shape[1], shape[0], code, False, payload)
         return {
-            "float": self._float_bits(latents[None], hyper_latents[None]),
+            "float": self._codec.rate(latents[None], hyper_latents[None], quality[None], FLOOR)[0],
             "exact": self._coding.estimate(hyper_latents, latents),
             "file": 8 * tf.strings.length(file),
         }
-
-    def _float_bits(self, latents, hyper_latents):
-        codec = self._codec
-        parameters = codec.parameters(latents, codec.hyper_synthesis(hyper_latents))
-        likelihood = codec.mixture.likelihood(latents, parameters)
-        # the floor of the exact count: training's, 33 times higher, hides improbable latents
-        unit = 2.0 ** (integer_mixture.WEIGHT_BITS + integer_mixture.CDF_BITS)
-        likelihood = tf.maximum(likelihood, integer_mixture.FLOOR / unit)
-        nats = tf.reduce_sum(tf.math.log(likelihood))
-        nats += tf.reduce_sum(codec.hyper_prior.log_prob(hyper_latents))
-        return -nats / tf.math.log(2.0)
 
 
 def restore(workdir):

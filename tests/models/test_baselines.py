@@ -86,18 +86,6 @@ def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels):
         assert 8 * payload == pytest.approx(known["estimated_bits"], rel=0.005, abs=8 * 24)
 
 
-def float_bits(codec, latents, hyper_latents):
-    """Bits by the trained networks and densities, at quality 100."""
-    if codec.name == "factorized":
-        return tf.reduce_sum(codec.prior.bits(latents, codec.gains(tf.constant([100.0]))))
-    parameters = codec.parameters(latents[None], codec.hyper_synthesis(hyper_latents[None]))
-    likelihood = codec.mixture.likelihood(latents[None], parameters)
-    # the floor of the exact probabilities
-    likelihood = tf.maximum(likelihood, im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS))
-    parts = (likelihood, codec.hyper_prior.prob(hyper_latents))
-    return -tf.add_n([tf.reduce_sum(tf.math.log(part)) for part in parts]) / np.log(2)
-
-
 def test_exact_probabilities_are_close_to_the_trained_ones(codec):
     rng, coding = np.random.default_rng(0), codec.coding()
     if codec.name == "factorized":
@@ -107,7 +95,8 @@ def test_exact_probabilities_are_close_to_the_trained_ones(codec):
         latents = rng.normal(0, 5, (32, 48, 6))
     hyper_latents = rng.normal(0, 3, (8, 12, coding.hyper_channels))
     given = coding.round(*(tf.cast(x, tf.float32) for x in (latents, hyper_latents)))
-    want = float(float_bits(codec, *given))
+    floor = im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS)
+    want = float(codec.rate(*(x[None] for x in given), tf.constant([100.0]), floor)[0])
     assert float(coding.estimate(*reversed(given))) == pytest.approx(want, rel=0.005)
 
 

@@ -109,6 +109,8 @@ class ImageCodec(tf.keras.Model):
     - `synthesis(latents)`: latents to centred images; one that takes hyper latents too overrides
       `synthesise`;
     - `entropy(latents, quality, seed, training)`: latents after the gain to `Coded`;
+    - `rate(latents, hyper_latents, quality, floor)`: the bits `[B]` of latents and hyper latents as
+      coded by the float densities, no likelihood of latents being below `floor`;
     - `hyper_latents(latents)`: hyper latents of latents after the gain, if it has these;
     - `transforms()`: the layers that an export keeps in floating point;
     - `coding()`: the exact integer form of the entropy model, a `tfclic.models.coding.Coding`;

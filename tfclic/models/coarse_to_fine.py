@@ -178,33 +178,44 @@ class CoarseToFine(transforms.TransformCodec):
         seen = counted if self.config.synthesis_input == "noise" else rounded
         _, fine, coarse = seen
         coarse_features, features = self.coarse_synthesis(coarse), self.fine_synthesis(fine)
-        parts = self._bits(counted, coarse_features, features, training, stage)
+        densities = self._densities(counted, coarse_features, features, stage)
+        parts = self._bits(densities, training, stage)
         helping = self._help(levels, coarse_features, features, stage) if training else 0.0
         return base.Coded(seen[0], join(fine, coarse), parts, helping)
 
-    def _bits(self, levels, coarse_features, features, training, stage):
+    def _densities(self, levels, coarse_features, features, stage=None):
+        """Pairs of each level, by name, and the parameters of its Gaussians."""
         latents, fine, coarse = levels
-        alone = self.fine_prior.parameters(tf.shape(fine))
-        if not self.config.coarse:
-            predicted = alone
-        else:
+        predicted = alone = self.fine_prior.parameters(tf.shape(fine))
+        if self.config.coarse:
             predicted = _with_weights(self.fine_prediction(coarse_features))
             if stage is not None:
                 predicted = tf.where(stage < ALL_LEVELS, alone, predicted)
-        parameters = {
+        found = {
             "latents": (latents, _with_weights(self.prediction(features))),
             "fine": (fine, predicted),
-            "coarse": (coarse, self.coarse_prior.parameters(tf.shape(coarse))),
         }
+        if self.config.coarse:
+            found["coarse"] = coarse, self.coarse_prior.parameters(tf.shape(coarse))
+        return found
+
+    def _bits(self, densities, training, stage):
         bits = {
             name: tf.reduce_sum(self.gaussian(*pair, training=training)[1], [1, 2, 3])
-            for name, pair in parameters.items()
+            for name, pair in densities.items()
         }
-        if not self.config.coarse:
-            del bits["coarse"]
-        elif stage is not None:
+        if self.config.coarse and stage is not None:
             bits["coarse"] = tf.where(stage < ALL_LEVELS, 0.0, bits["coarse"])
         return bits
+
+    def rate(self, latents, hyper_latents, quality, floor):
+        """Bits `[B]` of what is coded; see `ImageCodec`."""
+        fine, coarse = split(hyper_latents, self.coarse_channels)
+        features = self.coarse_synthesis(coarse), self.fine_synthesis(fine)
+        densities = self._densities((latents, fine, coarse), *features)
+        parts = (tf.maximum(self.gaussian.likelihood(*pair), floor) for pair in densities.values())
+        nats = [tf.reduce_sum(tf.math.log(part), [1, 2, 3]) for part in parts]
+        return -tf.add_n(nats) / tf.math.log(2.0)
 
     def _help(self, levels, coarse_features, features, stage):
         """The helping losses `[B]`: how far the features are from predicting the level below."""

@@ -76,6 +76,13 @@ class ConditionalCodec(TransformCodec):
         parts = {"latents": tf.reduce_sum(bits, [1, 2, 3]), "hyper_latents": hyper_bits}
         return base.Coded(quantised, seen, parts)
 
+    def rate(self, latents, hyper_latents, quality, floor):
+        """Bits `[B]` of what is coded; see `ImageCodec`."""
+        parameters = self.parameters(latents, self.hyper_synthesis(hyper_latents))
+        likelihood = tf.maximum(self.mixture.likelihood(latents, parameters), floor)
+        parts = tf.math.log(likelihood), self.hyper_prior.log_prob(hyper_latents)
+        return -tf.add_n([tf.reduce_sum(x, [1, 2, 3]) for x in parts]) / tf.math.log(2.0)
+
     def hyper_latents(self, latents):
         """Hyper latents `[B, h/4, w/4, hyper_channels]`, not rounded, of latents `[B, h, w, N]`."""
         return self.hyper_analysis(latents)

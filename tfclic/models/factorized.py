@@ -47,6 +47,11 @@ class Factorized(TransformCodec):
         parts = {"latents": tf.reduce_sum(bits, [1, 2, 3])}
         return base.Coded(quantised, self.hyper_latents(quantised), parts)
 
+    def rate(self, latents, hyper_latents, quality, floor):
+        """Bits `[B]` of what is coded; see `ImageCodec`."""
+        likelihood = tf.maximum(self.prior.likelihood(latents, self.gains(quality)), floor)
+        return -tf.reduce_sum(tf.math.log(likelihood), [1, 2, 3]) / tf.math.log(2.0)
+
     def coding(self):
         """The exact integer form of the entropy model, for export."""
         return FactorizedCoding(self)
