@@ -88,7 +88,7 @@ def _levels(codec, width):
         still = [tf.zeros_like(log_scales), tf.zeros_like(scales[0])]
         codec.prediction.biases[-1].assign(tf.concat([still[0], log_scales], 0))
         codec.fine_prediction.biases[-1].assign(tf.concat([still[1], scales[0]], 0))
-        codec.coarse_prior.log_scales.assign(scales[1])
+        codec.coarse_prior.assign(scales[1])
 
     return set_scales
 

@@ -26,7 +26,7 @@ def get_config():
     model.prediction_widths = (64, 128, 128)
     model.coarse = True
     model.aggregation = True
-    model.helping_weight = 0.01
+    model.helping_weight = 0.1
     model.block_transform = False
     model.synthesis_input = "round"
     model.lmbdas = config.model.lmbdas

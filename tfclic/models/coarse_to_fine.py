@@ -17,6 +17,9 @@ from tfclic.models.hierarchical_coding import HierarchicalCoding, join, split
 relu = tf.nn.relu
 # of the stages of training, from 0: the first with all levels, with aggregation, without help
 ALL_LEVELS, AGGREGATED, UNAIDED = 1, 2, 3
+# Of the last layer of a hyper analysis: hyper latents begin well above the noise that stands for
+# rounding, or they would fall silent before anything has learnt to listen.
+LOUD = tf.keras.initializers.VarianceScaling(16.0, "fan_avg", "uniform", seed=0)
 
 
 class Synthesis(tf.keras.Sequential):
@@ -39,7 +42,8 @@ class HyperAnalysis(tf.keras.Sequential):
         layers = [
             conv(a, 3, padding="same"),
             tf.keras.layers.Lambda(lambda x: tf.nn.space_to_depth(x, 2)),
-            *(conv(b, 1, activation=relu), conv(b, 1, activation=relu), conv(c, 1)),
+            *(conv(b, 1, activation=relu), conv(b, 1, activation=relu)),
+            conv(c, 1, kernel_initializer=LOUD),
         ]
         super().__init__(layers, name=name)
 
@@ -58,6 +62,11 @@ class HyperSynthesis(tf.keras.Sequential):
             SubpixelConv2D(outputs, 3, 1),
         ]
         super().__init__(layers, name=name)
+
+
+def compressed(latents):
+    """Latents of all sizes with a comparable say, sign(y) log(1 + |y|)."""
+    return tf.sign(latents) * tf.math.log1p(tf.abs(latents))
 
 
 class Aggregation(tf.keras.Model):
@@ -102,7 +111,9 @@ class CoarseToFine(transforms.TransformCodec):
 
     Training goes in four stages: y and z2 with a Gaussian for each channel of z2; all levels; with
     aggregation in the place of a plain head; all without the helping losses, which make h2 and h1
-    predict y and z2. `hyper_latents` hold both levels (`hierarchical_coding.join`).
+    predict y and z2. Unlike in the papers, the fine hyper analysis sees y `compressed`: with gains
+    for all rates, a few channels are some hundred times as large as most. `hyper_latents` hold both
+    levels (`hierarchical_coding.join`).
 
     Args:
       config: ConfigDict with
@@ -163,7 +174,7 @@ class CoarseToFine(transforms.TransformCodec):
 
     def hyper_latents(self, latents):
         """Both levels, not rounded, of latents `[B, h, w, N]`; the coarse one of the fine one."""
-        fine = self.fine_analysis(latents)
+        fine = self.fine_analysis(compressed(latents))
         return join(fine, self.coarse_analysis(fine))
 
     def entropy(self, latents, quality, seed, training, stage=None):
@@ -226,7 +237,7 @@ class CoarseToFine(transforms.TransformCodec):
             difference = tf.math.squared_difference(projected, tf.stop_gradient(level))
             return tf.reduce_mean(difference, [1, 2, 3])
 
-        fine = error(self.projection(features), levels[0])
+        fine = error(self.projection(features), compressed(levels[0]))
         coarse = error(self.fine_projection(coarse_features), levels[1])
         coarse = tf.where((stage < ALL_LEVELS) | (not self.config.coarse), 0.0, coarse)
         return tf.where(stage < UNAIDED, self.config.helping_weight * (fine + coarse), 0.0)
@@ -241,9 +252,8 @@ class CoarseToFine(transforms.TransformCodec):
         features = self.nonlinear_synthesis(latents)
 
         def aggregated():
-            # what is predicted of the latents is as they are, after the gain
-            fine_features = self.gain.inverse(self.fine_synthesis(fine), quality)
-            found = self.aggregation(fine_features, self.coarse_synthesis(coarse), features)
+            hyper = self.fine_synthesis(fine), self.coarse_synthesis(coarse)
+            found = self.aggregation(*hyper, features)
             return tf.cast(found, tf.float32)
 
         def plain():

@@ -53,7 +53,9 @@ class HierarchicalCoding(Coding):
         shape = [values.shape[0], self.coarse_channels]
         parameters = codec.coarse_prior.parameters(shape)
         masses = codec.gaussian.likelihood(tf.broadcast_to(values[:, None], shape), parameters)
-        cdf = tfc.pmf_to_quantized_cdf(tf.transpose(masses), coders.PRECISION).numpy()
+        # differences of erf may be below 0 by its last bit
+        masses = tf.maximum(tf.transpose(masses), 0)
+        cdf = tfc.pmf_to_quantized_cdf(masses, coders.PRECISION).numpy()
         table = np.pad(cdf, [(0, 0), (1, 0)], constant_values=coders.PRECISION)
         self.coarse_table = tf.Variable(table, trainable=False, name="coarse_table")
         self.least_bits = self._least_bits(table)
