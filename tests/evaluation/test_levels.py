@@ -52,12 +52,16 @@ def test_correlation_is_numpys(explanation):
     )
 
 
-def test_silent_channels_do_not_count():
-    found = levels.Correlation()
-    array = np.zeros([20, 20, 2])
-    array[..., 0] = np.arange(20) - 9.5
-    found.add(array)
-    assert found.of_neighbours() > 0.9
+def test_silent_channels_do_not_count_even_if_something_was_expected():
+    coded = levels.Correlation()
+    normalised = levels.Correlation(coded)
+    array, left = np.zeros([30, 30, 2]), np.random.default_rng(0).normal(0, 1, [30, 30, 2])
+    array[..., 0] = np.arange(30) - 14.5
+    left[..., 1] = np.arange(30)
+    coded.add(array)
+    normalised.add(left)
+    assert coded.of_neighbours() > 0.9
+    assert normalised.of_neighbours() < 0.1
 
 
 def test_files_add_up(explanation):

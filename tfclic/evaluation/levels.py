@@ -12,7 +12,7 @@ import numpy as np
 from tfclic.codec.explained import BITS, LATENTS
 
 REACH = 4  # positions each way, of correlations
-LEAST_VARIANCE = 1e-6  # of channels that say anything
+LEAST_VARIANCE = 0.05  # of channels that say anything, in squared steps
 
 
 class Level(NamedTuple):
@@ -81,11 +81,15 @@ def of(explanation):
 class Correlation:
     """Correlation of positions with those beside them, over as many arrays as are added.
 
-    Each channel has its own mean and variance.
+    Each channel has its own mean and variance; those that hardly vary do not count.
+
+    Args:
+      coded: for values that are normalised, the `Correlation` of what is coded, whose variance
+        says which channels count: where nothing is coded, what is expected would correlate.
     """
 
-    def __init__(self):
-        self._sums = 0
+    def __init__(self, coded=None):
+        self._sums, self._coded = 0, coded
 
     def add(self, array):
         """Adds an array `[h, w, C]`."""
@@ -107,11 +111,17 @@ class Correlation:
     def _by_channel(self):
         """Float64 `[lags, C]`; nan for channels that say nothing."""
         count, product, first, second = np.moveaxis(self._sums, 1, 0)
-        count, ones = np.maximum(count, 1), self._sums[REACH]
-        mean = ones[2] / ones[0]
-        variance = ones[1] / ones[0] - mean**2
-        variance = np.where(variance > LEAST_VARIANCE, variance, np.nan)
+        mean, variance = self._moments()
+        says = variance if self._coded is None else self._coded._moments()[1]
+        variance = np.where((says > LEAST_VARIANCE) & (variance > 0), variance, np.nan)
+        count = np.maximum(count, 1)
         return (product - mean * (first + second)) / count / variance + mean**2 / variance
+
+    def _moments(self):
+        """Mean and variance of each channel, float64 `[C]` each."""
+        count, squares, values, _ = self._sums[REACH]  # of each position with itself
+        mean = values / count
+        return mean, squares / count - mean**2
 
 
 def _sums(array, dy, dx):
@@ -149,7 +159,8 @@ def correlations(explanation, into=None):
 
     for tile in explanation.each(work):
         for name, arrays in tile.items():
-            pair = tuple(None if array is None else Correlation() for array in arrays)
+            coded = Correlation()
+            pair = coded, None if arrays[1] is None else Correlation(coded)
             for correlation, array in zip(result.setdefault(name, pair), arrays):
                 if correlation is not None:
                     correlation.add(array)
