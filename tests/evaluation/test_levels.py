@@ -64,6 +64,12 @@ def test_silent_channels_do_not_count_even_if_something_was_expected():
     assert normalised.of_neighbours() < 0.1
 
 
+def test_where_nothing_varies_nothing_is_in_common():
+    found = levels.Correlation()
+    found.add(np.ones([8, 8, 3]))
+    assert found.of_neighbours() == 0 and not found.map().any()
+
+
 def test_files_add_up(explanation):
     once = levels.correlations(explanation)
     twice = levels.correlations(explanation, levels.correlations(explanation))

@@ -99,14 +99,14 @@ class Correlation:
 
     def map(self):
         """Float64 `[2 * REACH + 1, 2 * REACH + 1]`, mean over channels, the centre being 1."""
-        below = np.nanmean(self._by_channel(), -1).reshape(REACH + 1, 2 * REACH + 1)
+        below = _mean(self._by_channel()).reshape(REACH + 1, 2 * REACH + 1)
         # a lag and its opposite are the same pairs
         return np.concatenate([below[:0:-1, ::-1], below])
 
     def of_neighbours(self):
         """Mean absolute correlation with the next position down and to the right, float."""
         grid = self._by_channel().reshape(REACH + 1, 2 * REACH + 1, -1)
-        return float(np.nanmean(np.abs([grid[1, REACH], grid[0, REACH + 1]])))
+        return float(_mean(np.abs(np.concatenate([grid[1, REACH], grid[0, REACH + 1]]))))
 
     def _by_channel(self):
         """Float64 `[lags, C]`; nan for channels that say nothing."""
@@ -122,6 +122,12 @@ class Correlation:
         count, squares, values, _ = self._sums[REACH]  # of each position with itself
         mean = values / count
         return mean, squares / count - mean**2
+
+
+def _mean(values):
+    """Mean over the last axis of what is not nan; 0 if nothing is left."""
+    known = ~np.isnan(values)
+    return np.where(known, values, 0).sum(-1) / np.maximum(known.sum(-1), 1)
 
 
 def _sums(array, dy, dx):
