@@ -1,0 +1,24 @@
+"""gmm_attention_small for a high MS-SSIM instead of a high PSNR.
+
+    bin/train --model=gmm_attention_small_ms_ssim --data=FOLDER --workdir=NEW --start-from=RUN
+
+RUN being one of gmm_attention_small: distortions of 1 - MS-SSIM are a thousandth as large as mean
+squared errors, and its gains, one for each of six lambdas, fit these from the start.
+"""
+
+from tfclic import configuration
+
+
+def get_config():
+    """Six lambdas over the range of the paper's four, and crops that five scales fit into."""
+    _, config = configuration.load("gmm_attention_small")
+    config.model.lmbdas = (3.0, 6.0, 12.0, 25.0, 50.0, 120.0)
+    config.training.update(
+        objective="ms_ssim",
+        crop_size=256,
+        batch_size=2,
+        learning_rate=2e-4,
+        decay_share=0.7,
+        steps=6_000,
+    )
+    return config
