@@ -164,3 +164,31 @@ def test_the_least_bits_are_fewer_than_any_string_takes(coding):
     hyper = tf.constant(np.broadcast_to(likeliest, [8, 8, 4]), tf.float32)
     string = coding.compress_(hyper, tf.zeros([32, 32, 6])).numpy()
     assert 0 < 64 * coding.least_bits <= 8 * (len(string) + 16)
+
+
+def test_latents_are_rounded_to_what_is_best_by_rate_and_distortion(coding):
+    rng = np.random.default_rng(3)
+    exact = tf.constant(rng.normal(0, 3, (8, 12, 6)), tf.float32)
+    hyper = random_latents(8, 12)[1]
+    chosen = coding.chosen(exact, hyper)
+    nearest, error = tf.round(exact), np.abs(chosen - exact)
+    assert np.all(error < 1) and np.any(chosen != nearest)
+    second = nearest + tf.where(exact >= nearest, 1.0, -1.0)
+    both = coding.bits(hyper, nearest, (nearest, second))
+    costs = [bits + 16 * tf.square(exact - each) for bits, each in zip(both, (nearest, second))]
+    np.testing.assert_array_equal(chosen, tf.where(costs[1] < costs[0], second, nearest))
+    # fewer bits, although what is around each latent is no longer the nearest
+    assert coding.estimate(hyper, chosen) < coding.estimate(hyper, nearest)
+
+
+def test_bits_of_known_latents_are_those_explained(coding):
+    latents, hyper = random_latents(8, 12)
+    (found,) = coding.bits(hyper, latents, [latents])
+    np.testing.assert_array_equal(found, coding.explain(hyper, latents)["latents_bits"])
+
+
+def test_without_a_weight_rounding_is_plain(coding, monkeypatch):
+    monkeypatch.setattr(coding, "distortion_weight", 0.0)
+    exact = tf.random.stateless_normal([8, 8, 6], [1, 2], stddev=200.0)
+    found, _ = coding.round(exact, tf.zeros([2, 2, 4]))
+    np.testing.assert_array_equal(found, tf.clip_by_value(tf.round(exact), -255.0, 256.0))

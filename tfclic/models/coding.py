@@ -23,11 +23,15 @@ class Coding(tf.Module):
     - `order(height, width)`: the `wavefront.Order` of latents;
     - `distributions(side, latents, order, known)`: the `distribution_at` that `wavefront.traverse`
       takes;
+    - `bits(hyper_latents, known, candidates)`: what each latent of each of the candidates, arrays
+      like `known`, would cost among latents `known`: a list of float32 `[h, w, C]`;
     - `explain(hyper_latents, latents)`: a dict of float32 arrays: what each latent costs,
       `latents_bits` `[h, w, C]`, each hyper latent, `hyper_latents_bits` `[h/4, w/4, Z]`, and
       whatever tells why.
     """
 
+    # of errors in `chosen`, bits for a squared step: benchmarks/rounding.py
+    distortion_weight = 16.0
     together = 1  # steps to take at once where latents are known
 
     def least_of_latents(self):
@@ -113,8 +117,34 @@ class Coding(tf.Module):
         bits = (array for name, array in explained.items() if name.endswith("_bits"))
         return tf.add_n([tf.reduce_sum(array) for array in bits])
 
+    @compilation.uncompiled
     def round(self, latents, hyper_latents):
-        """Rounds and clips float latents and hyper latents to what can be coded."""
-        latents = tf.clip_by_value(tf.round(latents), mixture.LATENT_MIN, mixture.LATENT_MAX)
+        """Makes of float latents and hyper latents what is coded, within the range that can be."""
         limit = float(HYPER_LIMIT)
-        return latents, tf.clip_by_value(tf.round(hyper_latents), -limit, limit)
+        hyper_latents = tf.clip_by_value(tf.round(hyper_latents), -limit, limit)
+        return self.chosen(latents, hyper_latents), hyper_latents
+
+    def chosen(self, latents, hyper_latents):
+        """Rounds latents to what is best by rate and distortion.
+
+        Of the two integers beside a latent it is that with fewer bits + weight * error ** 2, by the
+        probabilities that the nearest integers give each other. A decoder does not notice.
+
+        Args:
+          latents: float32 `[h, w, C]`.
+          hyper_latents: float32 `[h/4, w/4, Z]`, as coded.
+        """
+
+        def clipped(x):
+            return tf.clip_by_value(x, mixture.LATENT_MIN, mixture.LATENT_MAX)
+
+        nearest = clipped(tf.round(latents))
+        if not self.distortion_weight:
+            return nearest
+        second = clipped(nearest + tf.where(latents >= nearest, 1.0, -1.0))
+        both = nearest, second
+        costs = [
+            bits + self.distortion_weight * tf.math.squared_difference(latents, each)
+            for each, bits in zip(both, self.bits(hyper_latents, nearest, both))
+        ]
+        return tf.where(costs[1] < costs[0], second, nearest)

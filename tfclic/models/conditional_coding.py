@@ -201,6 +201,32 @@ class ConditionalCoding(Coding):
 
         return distribution_at
 
+    def _rows(self, hyper_latents, latents):
+        """The coding order, and all parameters in it, of known latents."""
+        order = self.order(tf.shape(latents)[0], tf.shape(latents)[1])
+        known = wavefront.arrange(latents, order)
+        features = self.arranged_features(hyper_latents, order)
+        return order, self.parameters(features, known, order.neighbours)
+
+    def _in_place(self, x, order, latents):
+        """Elements `[P * C, ...]` in the coding order, as `latents` `[h, w, C]` have them."""
+        found = tf.gather(tf.reshape(x, [-1, self.channels, *x.shape[1:]]), order.rank)
+        return tf.reshape(found, tf.concat([tf.shape(latents), x.shape[1:]], 0))
+
+    def _bits(self, rows, order, candidates):
+        """Bits of each element of `candidates`, by parameters in the coding order."""
+        dist, found = im.distribution_of_rows(rows, self.mixtures), []
+        for latents in candidates:
+            flat = tf.reshape(wavefront.arrange(latents, order)[:-1], [-1])
+            bits = im.bits(dist, tf.cast(flat, tf.int32))
+            found.append(self._in_place(bits, order, latents))
+        return found
+
+    def bits(self, hyper_latents, known, candidates):
+        """As `Coding` has it."""
+        order, rows = self._rows(hyper_latents, known)
+        return self._bits(rows, order, candidates)
+
     @compilation.uncompiled
     def explain(self, hyper_latents, latents):
         """What each element costs by its integer probability, and why.
@@ -210,25 +236,17 @@ class ConditionalCoding(Coding):
           `[h/4, w/4, hyper_channels]`; `weights`, `means` and `scales` `[h, w, C, K]`, the mixtures
           with their parameters on the grids of the exact coder.
         """
-        order = self.order(tf.shape(latents)[0], tf.shape(latents)[1])
-        known = wavefront.arrange(latents, order)
-        features = self.arranged_features(hyper_latents, order)
-        rows = self.parameters(features, known, order.neighbours)
+        order, rows = self._rows(hyper_latents, latents)
         logits, means, scales = im.to_floats(im.parameters_of_rows(rows, self.mixtures))
-        dist = im.distribution_of_rows(rows, self.mixtures)
-        symbols = tf.cast(tf.reshape(known[:-1], [-1]), tf.int32) - mixture.LATENT_MIN
-        mass = im.cumulative(dist, symbols + 1) - im.cumulative(dist, symbols)
-        likelihood = tf.cast(mass, tf.float32) / tf.cast(dist.total, tf.float32)
 
         def in_place(x):
-            found = tf.gather(tf.reshape(x, [-1, self.channels, *x.shape[1:]]), order.rank)
-            return tf.reshape(found, tf.concat([tf.shape(latents), x.shape[1:]], 0))
+            return self._in_place(x, order, latents)
 
-        rows = tf.cast(hyper_latents, tf.int32) + HYPER_LIMIT
-        columns = tf.broadcast_to(tf.range(self.hyper_channels), tf.shape(rows))
+        hyper = tf.cast(hyper_latents, tf.int32) + HYPER_LIMIT
+        columns = tf.broadcast_to(tf.range(self.hyper_channels), tf.shape(hyper))
         return {
-            "latents_bits": in_place(-tf.math.log(likelihood) / tf.math.log(2.0)),
-            "hyper_latents_bits": tf.gather_nd(self.hyper_bits, tf.stack([rows, columns], -1)),
+            "latents_bits": self._bits(rows, order, [latents])[0],
+            "hyper_latents_bits": tf.gather_nd(self.hyper_bits, tf.stack([hyper, columns], -1)),
             "weights": in_place(tf.nn.softmax(logits)),
             "means": in_place(means),
             "scales": in_place(tf.exp(scales)),

@@ -88,6 +88,16 @@ class FactorizedCoding(Coding):
         _, latents = super().read(string, height, width)
         return tf.zeros([height // HYPER_STRIDE, width // HYPER_STRIDE, 0]), latents
 
+    def bits(self, hyper_latents, known, candidates):
+        """As `Coding` has it."""
+        shape, table = tf.shape(known), tf.reshape(self._bits(), [-1, im.SYMBOLS])
+        rows, found = self._rows(self.best_level(known), shape[0] * shape[1]), []
+        for latents in candidates:
+            symbols = tf.reshape(tf.cast(latents, tf.int32), [-1]) - mixture.LATENT_MIN
+            bits = tf.gather_nd(table, tf.stack([rows, symbols], -1))
+            found.append(tf.reshape(bits, shape))
+        return found
+
     @compilation.uncompiled
     def explain(self, hyper_latents, latents):
         """What each latent costs.
@@ -96,12 +106,8 @@ class FactorizedCoding(Coding):
           A dict of float32 arrays: `latents_bits` `[h, w, C]` and `hyper_latents_bits`
           `[h/4, w/4, 0]`.
         """
-        shape = tf.shape(latents)
-        symbols = tf.reshape(tf.cast(latents, tf.int32), [-1]) - mixture.LATENT_MIN
-        rows = self._rows(self.best_level(latents), shape[0] * shape[1])
-        bits = tf.reshape(self._bits(), [-1, im.SYMBOLS])
-        bits = tf.gather_nd(bits, tf.stack([rows, symbols], -1))
-        return {"latents_bits": tf.reshape(bits, shape), "hyper_latents_bits": hyper_latents}
+        (bits,) = self.bits(hyper_latents, latents, [latents])
+        return {"latents_bits": bits, "hyper_latents_bits": hyper_latents}
 
     def total_bits(self, explained):
         """As `Coding.total_bits`, with the level, which belongs to no latent."""

@@ -121,13 +121,22 @@ class HierarchicalCoding(Coding):
     def _levels(self, hyper_latents):
         return [level[0] for level in split(hyper_latents[None], self.coarse_channels)]
 
+    def bits(self, hyper_latents, known, candidates):
+        """As `Coding` has it."""
+        shape = tf.shape(known)
+        rows = self._rows(self.prediction, self.features(self._levels(hyper_latents)[0]), shape)
+        dist = im.distribution_of_rows(rows, 1)
+        flat = (tf.cast(tf.reshape(latents, [-1]), tf.int32) for latents in candidates)
+        return [tf.reshape(im.bits(dist, latents), shape) for latents in flat]
+
+    @compilation.uncompiled
     def round(self, latents, hyper_latents):
-        """Rounds and clips float latents and hyper latents to what can be coded."""
+        """As `Coding` has it; hyper latents are rounded level by level."""
         low, high = mixture.LATENT_MIN, mixture.LATENT_MAX
         fine, coarse = self._levels(tf.round(hyper_latents))
         coarse = tf.clip_by_value(coarse, -float(HYPER_LIMIT), float(HYPER_LIMIT))
         hyper_latents = join(tf.clip_by_value(fine, low, high)[None], coarse[None])[0]
-        return tf.clip_by_value(tf.round(latents), low, high), hyper_latents
+        return self.chosen(latents, hyper_latents), hyper_latents
 
     @compilation.uncompiled
     def explain(self, hyper_latents, latents):
@@ -144,7 +153,7 @@ class HierarchicalCoding(Coding):
             "fine": (self.fine_prediction, self.coarse_features(coarse), fine),
             "latents": (self.prediction, self.features(fine), latents),
         }
-        found = {name: _explained(*level) for name, level in levels.items()}
+        found = {name: self._explained(*level) for name, level in levels.items()}
         index = tf.cast(coarse, tf.int32) + HYPER_LIMIT + 1
         channels = tf.broadcast_to(tf.range(self.coarse_channels), tf.shape(index))
         above, below = (
@@ -163,6 +172,25 @@ class HierarchicalCoding(Coding):
             "fine_means": found["fine"]["means"],
             "fine_scales": found["fine"]["scales"],
             "coarse": coarse,
+        }
+
+    @staticmethod
+    def _rows(prediction, features, shape):
+        """The parameters of all latents of `shape`, `[h * w, 3C]`."""
+        positions = tf.range(shape[0] * shape[1])
+        maps = prediction.maps(features)
+        return _with_weights(prediction.rows(maps, shape[0], shape[1], positions))
+
+    def _explained(self, prediction, features, latents):
+        """Bits, means and scales of all latents `[h, w, C]`, a dict."""
+        shape = tf.shape(latents)
+        rows = self._rows(prediction, features, shape)
+        flat = tf.cast(tf.reshape(latents, [-1]), tf.int32)
+        _, means, scales = im.to_floats(im.parameters_of_rows(rows, 1))
+        return {
+            "bits": tf.reshape(im.bits(im.distribution_of_rows(rows, 1), flat), shape),
+            "means": tf.reshape(means, shape),
+            "scales": tf.reshape(tf.exp(scales), shape),
         }
 
 
@@ -193,21 +221,3 @@ def _to_grids(kernel, bias):
 def _with_weights(rows):
     """Logits of a single Gaussian before its means and scales: `[n, 2C]` to `[n, 3C]`."""
     return tf.pad(rows, [[0, 0], [rows.shape[1] // 2, 0]])
-
-
-def _explained(prediction, features, latents):
-    """Bits, means and scales of all latents `[h, w, C]`, a dict."""
-    shape = tf.shape(latents)
-    positions = tf.range(shape[0] * shape[1])
-    rows = prediction.rows(prediction.maps(features), shape[0], shape[1], positions)
-    rows = _with_weights(rows)
-    dist = im.distribution_of_rows(rows, 1)
-    symbols = tf.cast(tf.reshape(latents, [-1]), tf.int32) - mixture.LATENT_MIN
-    mass = im.cumulative(dist, symbols + 1) - im.cumulative(dist, symbols)
-    likelihood = tf.cast(mass, tf.float32) / tf.cast(dist.total, tf.float32)
-    _, means, scales = im.to_floats(im.parameters_of_rows(rows, 1))
-    return {
-        "bits": tf.reshape(-tf.math.log(likelihood) / tf.math.log(2.0), shape),
-        "means": tf.reshape(means, shape),
-        "scales": tf.reshape(tf.exp(scales), shape),
-    }
