@@ -188,7 +188,7 @@ def test_bits_of_known_latents_are_those_explained(coding):
 
 
 def test_without_a_weight_rounding_is_plain(coding, monkeypatch):
-    monkeypatch.setattr(coding, "distortion_weight", 0.0)
+    monkeypatch.setattr(coding, "distortion_weight", None)
     exact = tf.random.stateless_normal([8, 8, 6], [1, 2], stddev=200.0)
     found, _ = coding.round(exact, tf.zeros([2, 2, 4]))
     np.testing.assert_array_equal(found, tf.clip_by_value(tf.round(exact), -255.0, 256.0))

@@ -30,7 +30,7 @@ class Coding(tf.Module):
       whatever tells why.
     """
 
-    # of errors in `chosen`, bits for a squared step: benchmarks/rounding.py
+    # of errors in `chosen`, bits for a squared step (benchmarks/rounding.py); None: errors alone
     distortion_weight = 16.0
     together = 1  # steps to take at once where latents are known
 
@@ -139,7 +139,7 @@ class Coding(tf.Module):
             return tf.clip_by_value(x, mixture.LATENT_MIN, mixture.LATENT_MAX)
 
         nearest = clipped(tf.round(latents))
-        if not self.distortion_weight:
+        if self.distortion_weight is None:
             return nearest
         second = clipped(nearest + tf.where(latents >= nearest, 1.0, -1.0))
         both = nearest, second
