@@ -208,3 +208,16 @@ def cumulative(dist, boundary):
     mass = dist.mass(dist.columns, boundary)
     mass = tf.where(boundary <= 0, 0, mass)
     return tf.where(boundary >= SYMBOLS, dist.total, mass)
+
+
+def bits(dist, latents):
+    """What latents cost by their integer probability, float32 `[E]`.
+
+    Args:
+      dist: `Distribution` of E elements.
+      latents: int32 `[E]`, -255..256.
+    """
+    symbols = latents - mixture.LATENT_MIN
+    mass = cumulative(dist, symbols + 1) - cumulative(dist, symbols)
+    likelihood = tf.cast(mass, tf.float32) / tf.cast(dist.total, tf.float32)
+    return -tf.math.log(likelihood) / tf.math.log(2.0)

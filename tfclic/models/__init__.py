@@ -4,7 +4,7 @@ import importlib
 
 from tfclic.errors import ModelError
 
-NAMES = ("factorized", "hyperprior", "mean_scale", "joint", "gmm_attention")
+NAMES = ("factorized", "hyperprior", "mean_scale", "joint", "gmm_attention", "cca")
 
 
 def build(config):

@@ -29,6 +29,7 @@ class Coding(tf.Module):
     """
 
     together = 1  # steps to take at once where latents are known
+    latent_step = 1.0  # what latents as coded, integers, are multiples of
 
     def least_of_latents(self):
         """The least that the latents of one position of the hyper latents take, 2**-16 bits."""
@@ -50,14 +51,18 @@ class Coding(tf.Module):
         """
         state, side = self.code_side(coder, coder.start(), hyper_latents, latents, known)
         # more than the string can hold shows here, before the networks take time and memory
-        possible = tf.debugging.Assert(~coder.exhausted(state), [NOT_OF_THIS_SIZE])
-        with tf.control_dependencies([possible]):
+        with tf.control_dependencies([self.possible(coder, state)]):
             side = tf.identity(side)
         order = self.order(tf.shape(latents)[0], tf.shape(latents)[1])
         distribution_at = self.distributions(side, latents, order, known)
         together = self.together if known else 1
         state, latents = wavefront.traverse(coder, state, latents, distribution_at, order, together)
         return coder.finish(state), side, latents
+
+    @staticmethod
+    def possible(coder, state):
+        """An operation that fails if the string cannot have held what was read from it so far."""
+        return tf.debugging.Assert(~coder.exhausted(state), [NOT_OF_THIS_SIZE])
 
     @compilation.uncompiled
     def compress(self, hyper_latents, latents):
