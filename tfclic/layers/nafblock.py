@@ -52,6 +52,13 @@ def simple_gate(x):
     return first * second
 
 
+def in_turn(layers, x):
+    """What a list of layers makes of `x`, one after the other."""
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
 class NAFBlock(tf.keras.layers.Layer):
     """Normalisation, convolutions, gate and channel attention; then a gated pointwise network.
 
@@ -66,24 +73,21 @@ class NAFBlock(tf.keras.layers.Layer):
 
     def __init__(self, filters, name=None):
         super().__init__(name=name)
-        self.mixing = tf.keras.Sequential(
-            [
-                ChannelNorm(),
-                PointwiseConv2D(2 * filters),
-                tf.keras.layers.DepthwiseConv2D(3, padding="same"),
-                tf.keras.layers.Lambda(simple_gate),
-                ChannelAttention(),
-                PointwiseConv2D(filters),
-            ]
-        )
-        self.pointwise = tf.keras.Sequential(
-            [
-                ChannelNorm(),
-                PointwiseConv2D(2 * filters),
-                tf.keras.layers.Lambda(simple_gate),
-                PointwiseConv2D(filters),
-            ]
-        )
+        # lists, since a Sequential in each of many blocks takes its time to build
+        self.mixing = [
+            ChannelNorm(),
+            PointwiseConv2D(2 * filters),
+            tf.keras.layers.DepthwiseConv2D(3, padding="same"),
+            simple_gate,
+            ChannelAttention(),
+            PointwiseConv2D(filters),
+        ]
+        self.pointwise = [
+            ChannelNorm(),
+            PointwiseConv2D(2 * filters),
+            simple_gate,
+            PointwiseConv2D(filters),
+        ]
 
     def build(self, input_shape):
         shape = input_shape[-1:]
@@ -92,5 +96,5 @@ class NAFBlock(tf.keras.layers.Layer):
 
     def call(self, x):
         beta, gamma = (tf.cast(weight, x.dtype) for weight in (self.beta, self.gamma))
-        x += self.mixing(x) * beta
-        return x + self.pointwise(x) * gamma
+        x += in_turn(self.mixing, x) * beta
+        return x + in_turn(self.pointwise, x) * gamma

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfclic import errors
 from tfclic.layers import SubpixelConv2D
+from tfclic.layers.nafblock import in_turn
 from tfclic.models.hyper import leaky_relu
 
 # the paper's 1/2, less the smallest step of exact latents: what is added to a latent never reaches
@@ -58,12 +59,10 @@ class EntropyBottleneck(tf.keras.layers.Layer):
     def __init__(self, filters, name=None):
         super().__init__(name=name)
         half = max(filters // 2, 1)
-        self.body = tf.keras.Sequential(
-            [conv(half, 1, leaky_relu), conv(half, 3, leaky_relu), conv(filters, 1)]
-        )
+        self.body = [conv(half, 1, leaky_relu), conv(half, 3, leaky_relu), conv(filters, 1)]
 
     def call(self, x):
-        return x + self.body(x)
+        return x + in_turn(self.body, x)
 
 
 class Support(tf.keras.layers.Layer):
@@ -82,18 +81,19 @@ class Support(tf.keras.layers.Layer):
         self.leave = conv(channels, 1)
 
     def call(self, x):
-        y = x = self.enter(x)
-        for block in self.blocks:
-            y = block(y)
-        return self.leave(x + y)
+        x = self.enter(x)
+        return self.leave(x + in_turn(self.blocks, x))
 
 
-class Stack(tf.keras.Sequential):
+class Stack(tf.keras.layers.Layer):
     """Three 3x3 convolutions with leaky ReLU in between, to a slice."""
 
     def __init__(self, size, widths, name=None):
-        hidden = [conv(width, 3, leaky_relu) for width in widths]
-        super().__init__([*hidden, conv(size, 3)], name=name)
+        super().__init__(name=name)
+        self.layers = [*(conv(width, 3, leaky_relu) for width in widths), conv(size, 3)]
+
+    def call(self, x):
+        return in_turn(self.layers, x)
 
 
 class Slice(tf.keras.layers.Layer):
@@ -109,7 +109,8 @@ class Slice(tf.keras.layers.Layer):
 
     def __init__(self, config, size, known, residual=True, name=None):
         super().__init__(name=name)
-        channels = config.latent_channels + known
+        self.features = config.latent_channels
+        channels = self.features + known
         support = config.support_channels, config.support_blocks
         self.mean_support = Support(channels, *support, name="mean_support")
         self.scale_support = Support(channels, *support, name="scale_support")
