@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfclic import configuration, models
 from tfclic.codec import container, export, runtime
 from tfclic.entropy import fixed_point, mixture
+from tfclic.entropy import integer_mixture as im
 from tfclic.models.coding import HYPER_LIMIT
 from tfclic.models.exact_slices import STEP, tanh_table
 from tfclic.training import checkpoints
@@ -174,6 +175,9 @@ def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
     bits = 8 * len(coding.compress_(hyper, latents).numpy())
     assert bits == pytest.approx(float(coding.estimate(hyper, latents)), rel=0.01, abs=64)
     assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.02, abs=64)
+    floor = im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS)
+    rate = codec.rate(latents[None], hyper[None], quality, floor)
+    assert rate[0] == pytest.approx(float(coding.estimate(hyper, latents)), rel=0.005)
 
 
 def test_a_string_of_a_smaller_image_is_refused(coding):

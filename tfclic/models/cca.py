@@ -122,10 +122,14 @@ class Cca(HyperCodec):
         self.auxiliary = [Slice(config, size, end, residual=False) for size, end in pairs]
         self.gaussian = GaussianMixture(1)
 
+    def features(self, hyper_latents):
+        """What slices are predicted from, of means and of scales: a pair `[B, h, w, M]`."""
+        return self.mean_synthesis(hyper_latents), self.scale_synthesis(hyper_latents)
+
     def entropy(self, latents, quality, seed, training):
         """`base.Coded` of latents `[B, h, w, M]`: `helping` is the auxiliary model's, per pixel."""
         _, hyper_latents, hyper_bits = self.coded_hyper_latents(latents, seed, training)
-        features = self.mean_synthesis(hyper_latents), self.scale_synthesis(hyper_latents)
+        features = self.features(hyper_latents)
         noise = tf.zeros_like(latents)
         if training:
             noise = base.uniform_noise(tf.shape(latents), seed, 2)
@@ -144,8 +148,8 @@ class Cca(HyperCodec):
 
     def bits(self, differences, log_scales, training):
         """Bits `[B]` of a slice's differences from its means, which are rounded if not training."""
-        parameters = tf.pad(log_scales, [[0, 0]] * 3 + [[2 * log_scales.shape[-1], 0]])
-        return tf.reduce_sum(self.gaussian(differences, parameters, training)[1], [1, 2, 3])
+        _, bits = self.gaussian(differences, _centred(log_scales), training)
+        return tf.reduce_sum(bits, [1, 2, 3])
 
     def helping(self, features, noisy, decoded, bits):
         """The weighted gap and the auxiliary model's own rate, float32 `[B]`, bits per pixel.
@@ -175,9 +179,26 @@ class Cca(HyperCodec):
             bits.append(self.bits(noisy[i] - means, log_scales, training=True))
         return tf.add_n(bits)
 
+    def rate(self, latents, hyper_latents, quality, floor):
+        """Bits `[B]` of what is coded; see `ImageCodec`. Latents are those of `SliceCoding`."""
+        features, logarithms = self.features(hyper_latents), []
+        known = tf.split(latents * SliceCoding.latent_step, self.sizes, -1)
+        for i, part in enumerate(self.slices):
+            means, log_scales, _ = part.parameters(features, known[:i])
+            symbols = tf.round(known[i] - means)
+            likelihood = self.gaussian.likelihood(symbols, _centred(log_scales))
+            logarithms.append(tf.math.log(tf.maximum(likelihood, floor)))
+        logarithms.append(self.hyper_prior.log_prob(hyper_latents))
+        return -tf.add_n([tf.reduce_sum(x, [1, 2, 3]) for x in logarithms]) / tf.math.log(2.0)
+
     def coding(self):
         """The exact integer form of the entropy model, for export; the auxiliary one is left."""
         return SliceCoding(self, ENTROPY_SLOPE)
+
+
+def _centred(log_scales):
+    """Parameters of single Gaussians of mean 0, `[..., 3C]`, with log scales `[..., C]`."""
+    return tf.pad(log_scales, [[0, 0]] * 3 + [[2 * log_scales.shape[-1], 0]])
 
 
 def build(config):
