@@ -17,7 +17,7 @@ import turns
 from tfclic import configuration
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
 from tfclic.layers import NeighbourhoodNetwork
-from tfclic.models.conditional import ENTROPY_SLOPE, leaky_relu
+from tfclic.models.hyper import ENTROPY_SLOPE, leaky_relu
 
 
 def functions(network, exact):

@@ -115,6 +115,18 @@ def test_distributions_sum_to_1_and_mark_what_is_coded(view):
         )
 
 
+def test_latents_between_whole_numbers_are_as_far_from_their_means(view):
+    moved = {name: view.found[name] + 0.25 for name in ("latents", "means")}
+    figures = [
+        pictures.distributions(each)
+        for each in (view, view._replace(found={**view.found, **moved}))
+    ]
+    for whole, between in zip(*(figure.axes[1:] for figure in figures)):
+        assert whole.get_title().split("coded:")[1] == between.get_title().split("coded:")[1]
+        a, b = ([bar.get_x() for bar in axes.patches] for axes in (whole, between))
+        np.testing.assert_allclose(np.array(a) + 0.25, b)
+
+
 def test_other_endings_are_refused():
     pictures.check_ending("a.PNG")
     with pytest.raises(errors.UsageError, match="x.svg: pictures are written to .pdf or .png"):

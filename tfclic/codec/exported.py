@@ -1,6 +1,5 @@
 """The functions of an exported codec, as one graph."""
 
-import contextlib
 import hashlib
 
 import numpy as np
@@ -8,6 +7,7 @@ import tensorflow as tf
 
 from tfclic import errors
 from tfclic.codec import container, opening, tiling
+from tfclic.layers.substitution import substituted
 from tfclic.models import base
 from tfclic.models.coding import HYPER_STRIDE, TOO_SHORT
 
@@ -38,28 +38,6 @@ PACKED = {
     "quality": QUALITY,
     "grayscale": tf.TensorSpec([], tf.bool, "grayscale"),
 }
-
-
-@contextlib.contextmanager
-def substituted(modules, stored):
-    """Makes layers read their weights from other variables, cast to the weights' own type.
-
-    Args:
-      modules: tf.Modules, layers among them, whose variables are to be replaced.
-      stored: dict from the id of each variable to the tf.Variable that stands for it.
-    """
-    replaced = []
-    for module in {id(m): m for top in modules for m in (top, *top.submodules)}.values():
-        for name, value in list(vars(module).items()):
-            if isinstance(value, tf.Variable) and id(value) in stored:
-                replaced.append((module, name, value))
-                # past the tracking of attributes, which would see a new dependency
-                vars(module)[name] = tf.cast(stored[id(value)], value.dtype)
-    try:
-        yield
-    finally:
-        for module, name, value in replaced:
-            vars(module)[name] = value
 
 
 def snapped(quality):
@@ -145,7 +123,8 @@ class ExportedCodec(tf.Module):
 
         @_traced(*self._coded(), QUALITY, tf.TensorSpec([], tf.bool, "grayscale"), BOX)
         def synthesise(latents, hyper_latents, quality, grayscale, box):
-            coded = (tf.cast(array, tf.float32)[None] for array in (latents, hyper_latents))
+            coded = [tf.cast(array, tf.float32)[None] for array in (latents, hyper_latents)]
+            coded[0] *= coding.latent_step
             with weights():
                 pixels = codec.synthesise(*coded, snapped(quality)[None])[0]
             pixels = tf.round(tf.clip_by_value(tiling.crop(pixels, box), 0.0, 1.0) * 255.0)

@@ -168,6 +168,24 @@ def grid(height, width):
     return rows, tf.tile(tf.range(width), [height])
 
 
+def neighbour_indices(height, width, mask):
+    """Where the neighbourhoods of all positions are found, for many convolutions at once.
+
+    Args:
+      height, width: int32.
+      mask: as for `neighbours`.
+
+    Returns:
+      int32 `[height * width, visible]`, positions in raster order; height * width for those
+      outside.
+    """
+    down, right = (tf.constant(x - mask.shape[0] // 2, tf.int32) for x in np.nonzero(mask))
+    rows, columns = grid(height, width)
+    rows, columns = rows[:, None] + down, columns[:, None] + right
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return tf.where(inside, rows * width + columns, height * width)
+
+
 def neighbours(x, mask):
     """The neighbourhoods of all positions, zero outside of the array.
 

@@ -227,15 +227,19 @@ def _locator(axes, view):
 def _distribution(axes, found, number, position):
     place = position.row, position.column
     mixture = [found[name][place].astype(np.float64) for name in ("weights", "means", "scales")]
+    coded = float(found[LATENTS][place])
+    # where differences from the means are coded, latents lie between whole numbers
+    whole = round(coded)
+    mixture[1] -= coded - whole
     mean, deviation = inspection.moments(*mixture)
     masses = inspection.mixture_masses(*mixture)
     single = inspection.mixture_masses([1.0], [mean], [deviation])
-    coded = int(found[LATENTS][place])
     values = np.arange(inspection.LATENT_MIN, inspection.LATENT_MAX + 1)
     both = np.cumsum((masses + single) / 2)
     low, high = np.searchsorted(both, [TAIL, 1 - TAIL]) + inspection.LATENT_MIN
-    low, high = min(low, coded) - 1, max(high, coded) + 1
+    low, high = min(low, whole) - 1, max(high, whole) + 1
     shown = (values >= low) & (values <= high)
+    values, low, high = (x + coded - whole for x in (values, low, high))
     axes.bar(values[shown], masses[shown], width=0.85, color=MIXTURE, label="mixture")
     label = "its Gaussians, by weight"
     for weight, *gaussian in zip(*mixture):
@@ -246,11 +250,11 @@ def _distribution(axes, found, number, position):
     marks = {"marker": "o", "markersize": 2.5, "linewidth": 1}
     axes.plot(values[shown], single[shown], color=GAUSSIAN, label=label, **marks)
     axes.axvline(coded, color=CODED, linestyle=":", linewidth=1.2, label="what is coded")
-    at = coded - inspection.LATENT_MIN
+    at = whole - inspection.LATENT_MIN
     bits, single_bits = (f"{inspection.bits(each[at]):.2f}" for each in (masses, single))
     axes.set(
         title=f"{number}: pixel {position.x},{position.y}, latent row {position.row}, column "
-        f"{position.column}\n{coded} is coded: {bits} bits, by the single Gaussian {single_bits}",
+        f"{position.column}\n{coded:g} is coded: {bits} bits, by the single Gaussian {single_bits}",
         xlim=(low - 0.5, high + 0.5), xlabel="latent, in steps", ylabel="probability",
     )  # fmt: skip
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))

@@ -5,6 +5,7 @@ from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
 from tfclic.layers.gain import QualityGain
 from tfclic.layers.gdn import GDN
 from tfclic.layers.masked import MaskedConv2D
+from tfclic.layers.nafblock import NAFBlock
 from tfclic.layers.neighbourhood import NeighbourhoodNetwork
 from tfclic.layers.noise import drawn_for_batch
 from tfclic.layers.pointwise import PointwiseConv2D
@@ -17,6 +18,7 @@ __all__ = [
     "BlockAnalysis",
     "BlockSynthesis",
     "MaskedConv2D",
+    "NAFBlock",
     "NeighbourhoodNetwork",
     "NonLocal",
     "PointwiseConv2D",

@@ -11,6 +11,7 @@ NAMES = (
     "joint",
     "gmm_attention",
     "coarse_to_fine",
+    "cca",
 )
 
 

@@ -11,8 +11,8 @@ from tfclic.entropy.channel_gaussian import ChannelGaussian
 from tfclic.entropy.gaussian_mixture import GaussianMixture
 from tfclic.layers import NeighbourhoodNetwork, SubpixelConv2D
 from tfclic.models import base, transforms
-from tfclic.models.conditional import ENTROPY_SLOPE, leaky_relu
 from tfclic.models.hierarchical_coding import HierarchicalCoding, join, split
+from tfclic.models.hyper import ENTROPY_SLOPE, leaky_relu
 
 relu = tf.nn.relu
 # of the stages of training, from 0: the first with all levels, with aggregation, without help

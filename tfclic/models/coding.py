@@ -1,5 +1,7 @@
 """Entropy models as exported codecs run them: exact, in integers. What they have in common."""
 
+import functools
+
 import tensorflow as tf
 
 from tfclic.entropy import coders, compilation, mixture, wavefront
@@ -33,6 +35,7 @@ class Coding(tf.Module):
     # of errors in `chosen`, bits for a squared step (benchmarks/rounding.py); None: errors alone
     distortion_weight = 16.0
     together = 1  # steps to take at once where latents are known
+    latent_step = 1.0  # what latents as coded, integers, are multiples of
 
     def least_of_latents(self):
         """The least that the latents of one position of the hyper latents take, 2**-16 bits."""
@@ -122,17 +125,18 @@ class Coding(tf.Module):
         """Makes of float latents and hyper latents what is coded, within the range that can be."""
         limit = float(HYPER_LIMIT)
         hyper_latents = tf.clip_by_value(tf.round(hyper_latents), -limit, limit)
-        return self.chosen(latents, hyper_latents), hyper_latents
+        bits = functools.partial(self.bits, hyper_latents)
+        return self.chosen(latents, bits), hyper_latents
 
-    def chosen(self, latents, hyper_latents):
+    def chosen(self, latents, bits):
         """Rounds latents to what is best by rate and distortion.
 
         Of the two integers beside a latent it is that with fewer bits + weight * error ** 2, by the
         probabilities that the nearest integers give each other. A decoder does not notice.
 
         Args:
-          latents: float32 `[h, w, C]`.
-          hyper_latents: float32 `[h/4, w/4, Z]`, as coded.
+          latents: float32 `[h, w, C]`, or whatever is coded as integers.
+          bits: as `Coding.bits`, without its hyper latents.
         """
 
         def clipped(x):
@@ -144,7 +148,7 @@ class Coding(tf.Module):
         second = clipped(nearest + tf.where(latents >= nearest, 1.0, -1.0))
         both = nearest, second
         costs = [
-            bits + self.distortion_weight * tf.math.squared_difference(latents, each)
-            for each, bits in zip(both, self.bits(hyper_latents, nearest, both))
+            cost + self.distortion_weight * tf.math.squared_difference(latents, each)
+            for each, cost in zip(both, bits(nearest, both))
         ]
         return tf.where(costs[1] < costs[0], second, nearest)

@@ -1,25 +1,16 @@
 """Codecs whose latents depend on hyper latents and, where there is one, on a context."""
 
 import tensorflow as tf
-import tensorflow_compression as tfc
 
 from tfclic.entropy.gaussian_mixture import GaussianMixture
-from tfclic.entropy.mixture import LIKELIHOOD_FLOOR
 from tfclic.models import base
 from tfclic.models.conditional_coding import ConditionalCoding
-from tfclic.models.transforms import TransformCodec
+from tfclic.models.hyper import ENTROPY_SLOPE, HyperCodec, leaky_relu
 
-# nearest to the papers' 0.2 that binary fractions with few bits represent exactly
-ENTROPY_SLOPE = 3 / 16
-TFC_PRIOR_SCALE = 10.0  # its default
+__all__ = ["ENTROPY_SLOPE", "ConditionalCodec", "leaky_relu"]
 
 
-def leaky_relu(x):
-    """Leaky ReLU of the entropy networks."""
-    return tf.nn.leaky_relu(x, ENTROPY_SLOPE)
-
-
-class ConditionalCodec(TransformCodec):
+class ConditionalCodec(HyperCodec):
     """Latents follow Gaussians, or mixtures of them, that networks derive from what is known.
 
     ```
@@ -32,9 +23,7 @@ class ConditionalCodec(TransformCodec):
     `MaskedConv2D`) and `parameter_network` (a `Sequential` of `Dense`).
 
     Args:
-      config: as `TransformCodec`, and
-        hyper_channels: channels of the hyper latents z.
-        hyper_prior_scale: how wide the prior of z is before training; 10 if it is missing.
+      config: as `HyperCodec`, and
         synthesis_input: "noise" (papers) or "round": what the synthesis transform sees in training.
       mixtures: K, number of Gaussians.
       slope: of the leaky ReLU in the networks that give parameters.
@@ -48,25 +37,15 @@ class ConditionalCodec(TransformCodec):
         self.kinds, self.slope = kinds, slope
         # not as attributes of the class: Keras would not track what replaces them
         self.context = self.parameter_network = None
-        scale = config.get("hyper_prior_scale", TFC_PRIOR_SCALE)
-        self.hyper_prior = tfc.NoisyDeepFactorized(
-            batch_shape=(config.hyper_channels,), init_scale=scale
-        )
         self.mixture = GaussianMixture(mixtures)
 
     def entropy(self, latents, quality, seed, training):
         """`base.Coded` of latents `[B, h, w, N]`: quantised, with their bits and the side's."""
-        hyper_latents = self.hyper_analysis(latents)
+        hyper, seen, hyper_bits = self.coded_hyper_latents(latents, seed, training)
         if training:
-            hyper = hyper_latents + base.uniform_noise(tf.shape(hyper_latents), seed, 1)
             noisy = latents + base.uniform_noise(tf.shape(latents), seed, 2)
-            seen = base.round_straight_through(hyper_latents)
         else:
-            hyper = seen = tf.round(hyper_latents)
             noisy = tf.round(latents)
-        # floored like the mixture's, since far out the prior's own logarithm overflows
-        likelihood = tfc.lower_bound(self.hyper_prior.prob(hyper), LIKELIHOOD_FLOOR)
-        hyper_bits = -tf.reduce_sum(tf.math.log(likelihood), [1, 2, 3]) / tf.math.log(2.0)
         if self.config.synthesis_input == "noise":
             seen = hyper
         parameters = self.parameters(noisy, self.hyper_synthesis(seen))
@@ -83,10 +62,6 @@ class ConditionalCodec(TransformCodec):
         parts = tf.math.log(likelihood), self.hyper_prior.log_prob(hyper_latents)
         return -tf.add_n([tf.reduce_sum(x, [1, 2, 3]) for x in parts]) / tf.math.log(2.0)
 
-    def hyper_latents(self, latents):
-        """Hyper latents `[B, h/4, w/4, hyper_channels]`, not rounded, of latents `[B, h, w, N]`."""
-        return self.hyper_analysis(latents)
-
     def parameters(self, latents, features):
         """Mixture parameters `[B, h, w, 3KN]` of all latents at once."""
         found = features
@@ -96,12 +71,6 @@ class ConditionalCodec(TransformCodec):
             found = self.parameter_network(found)
         missing = (3 - self.kinds) * self.mixture.mixtures * latents.shape[-1]
         return tf.pad(found, [[0, 0]] * 3 + [[missing, 0]]) if missing else found
-
-    def transforms(self):
-        """The parts that stay in floating point when exported."""
-        # fingerprints of exported models depend on this order
-        analysis, synthesis, *others = super().transforms()
-        return [analysis, synthesis, self.hyper_analysis, *others]
 
     def coding(self):
         """The exact integer form of the entropy model, for export."""

@@ -2,30 +2,17 @@
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_compression as tfc
 
-from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
+from tfclic.entropy import compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
-from tfclic.models.coding import HYPER_LIMIT, Coding
+from tfclic.models.hyper_coding import HyperCoding, exact_hyper_synthesis
 
-# Hidden activations of the hyper synthesis are some hundredths in size: on the grid of 1/64 that
-# suits the other layers they would lose 0.2 % of the rate.
-HYPER_ACTIVATION_BITS = 8
 LATENT_LIMIT = 256
 # where latents are known: enough that elements, not operations, take the time
 WAVEFRONTS_TOGETHER = 32
 
 
-def _table(masses):
-    """Rows for the range coder, int32 `[n, m + 2]`, of probabilities `[m, n]`.
-
-    They have no escape code (see `tfclic.entropy.coders`), hence every value is in the table.
-    """
-    cdf = tfc.pmf_to_quantized_cdf(tf.transpose(masses), coders.PRECISION).numpy()
-    return np.pad(cdf, [(0, 0), (1, 0)], constant_values=coders.PRECISION)
-
-
-class ConditionalCoding(Coding):
+class ConditionalCoding(HyperCoding):
     """Codes latents and hyper latents into one string, and back.
 
     "Hyper synthesis", "context" and "parameter network" are those of the codec, rounded to fixed
@@ -40,33 +27,17 @@ class ConditionalCoding(Coding):
     """
 
     def __init__(self, codec, slope, name="coding"):
-        super().__init__(name=name)
-        self.channels = codec.config.latent_channels
+        super().__init__(codec, name)
         self.mixtures = codec.mixture.mixtures
-        self.hyper_channels = codec.config.hyper_channels
         # logits, means and scales, or what the networks give of them; the others are 0
         self.kinds = codec.kinds
         self.mask = self.context = None
         self.network = self._parameter_network(codec, slope)
-        self.features = self._hyper_synthesis(codec, slope, last_of_all=not self.network)
+        last_of_all = None if self.network else dict(convert=self._to_grids, output_bits=0)
+        self.features = exact_hyper_synthesis(codec.hyper_synthesis, slope, last_of_all)
         if codec.context is not None:
             self.mask, self.context = codec.context.mask, self._context(codec.context)
             self.together = WAVEFRONTS_TOGETHER
-        values = tf.range(-HYPER_LIMIT, HYPER_LIMIT + 1, dtype=tf.float32)
-        table = _table(codec.hyper_prior.prob(values[:, None]))
-        self.hyper_table = tf.Variable(table, trainable=False, name="hyper_table")
-        bits = -codec.hyper_prior.log_prob(values[:, None]) / tf.math.log(2.0)
-        self.hyper_bits = tf.Variable(bits, trainable=False, name="hyper_bits")
-        self.least_bits = self._least_bits(table)
-
-    @property
-    def table(self):
-        """The rows of the hyper latents, one for each channel."""
-        return self.hyper_table
-
-    def _least_bits(self, table):
-        hyper = coders.least_cost(np.diff(table[:, 1:]).max(1)).numpy().sum()
-        return float(hyper + self.least_of_latents()) / 2**coders.COST_BITS
 
     @staticmethod
     def _context(context):
@@ -78,27 +49,6 @@ class ConditionalCoding(Coding):
             input_limit=LATENT_LIMIT,
             name="context",
         )
-
-    def _hyper_synthesis(self, codec, slope, last_of_all):
-        layers, result = codec.hyper_synthesis.layers, []
-        for i, layer in enumerate(layers):
-            grids = dict(input_bits=HYPER_ACTIVATION_BITS)
-            if i == 0:
-                grids = dict(input_bits=0, input_limit=HYPER_LIMIT)
-            last = i == len(layers) - 1
-            output_bits = fixed_point.ACTIVATION_BITS if last else HYPER_ACTIVATION_BITS
-            if last and last_of_all:
-                grids["convert"], output_bits = self._to_grids, 0
-            result.append(
-                fixed_point.FixedPointSubpixel(
-                    layer,
-                    name=f"hyper_synthesis_{i}",
-                    output_bits=output_bits,
-                    slope=1.0 if last else slope,
-                    **grids,
-                )
-            )
-        return result
 
     def _parameter_network(self, codec, slope):
         if codec.parameter_network is None:
@@ -174,14 +124,6 @@ class ConditionalCoding(Coding):
             return wavefront.raster_order(height, width)
         return wavefront.order(height, width, self.mask)
 
-    def code_side(self, coder, state, hyper_latents, latents, known):
-        """Codes the hyper latents, all channels of a position together."""
-        shape = tf.shape(hyper_latents)
-        rows = tf.tile(tf.range(self.hyper_channels), [shape[0] * shape[1]])
-        values = tf.cast(tf.reshape(hyper_latents, [-1]), tf.int32) + HYPER_LIMIT
-        state, values = coder.symbols(state, rows, values)
-        return state, tf.reshape(tf.cast(values - HYPER_LIMIT, tf.float32), shape)
-
     def distributions(self, side, latents, order, known):
         """The mixtures of all latents; where these are known, from one pass of the networks."""
         features = self.arranged_features(side, order)
@@ -242,11 +184,9 @@ class ConditionalCoding(Coding):
         def in_place(x):
             return self._in_place(x, order, latents)
 
-        hyper = tf.cast(hyper_latents, tf.int32) + HYPER_LIMIT
-        columns = tf.broadcast_to(tf.range(self.hyper_channels), tf.shape(hyper))
         return {
             "latents_bits": self._bits(rows, order, [latents])[0],
-            "hyper_latents_bits": tf.gather_nd(self.hyper_bits, tf.stack([hyper, columns], -1)),
+            "hyper_latents_bits": self.bits_of_hyper_latents(hyper_latents),
             "weights": in_place(tf.nn.softmax(logits)),
             "means": in_place(means),
             "scales": in_place(tf.exp(scales)),

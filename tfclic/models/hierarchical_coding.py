@@ -1,15 +1,16 @@
 """Latents under two levels of hyper latents, as an exported codec codes them."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
-import tensorflow_compression as tfc
 
 from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
 from tfclic.models.coding import HYPER_LIMIT, HYPER_STRIDE, Coding
+from tfclic.models.hyper_coding import HYPER_ACTIVATION_BITS, table_of
 
-HYPER_ACTIVATION_BITS = 8
 LATENT_LIMIT = 256
 
 
@@ -53,10 +54,7 @@ class HierarchicalCoding(Coding):
         shape = [values.shape[0], self.coarse_channels]
         parameters = codec.coarse_prior.parameters(shape)
         masses = codec.gaussian.likelihood(tf.broadcast_to(values[:, None], shape), parameters)
-        # differences of erf may be below 0 by its last bit
-        masses = tf.maximum(tf.transpose(masses), 0)
-        cdf = tfc.pmf_to_quantized_cdf(masses, coders.PRECISION).numpy()
-        table = np.pad(cdf, [(0, 0), (1, 0)], constant_values=coders.PRECISION)
+        table = table_of(masses)
         self.coarse_table = tf.Variable(table, trainable=False, name="coarse_table")
         self.least_bits = self._least_bits(table)
 
@@ -136,7 +134,8 @@ class HierarchicalCoding(Coding):
         fine, coarse = self._levels(tf.round(hyper_latents))
         coarse = tf.clip_by_value(coarse, -float(HYPER_LIMIT), float(HYPER_LIMIT))
         hyper_latents = join(tf.clip_by_value(fine, low, high)[None], coarse[None])[0]
-        return self.chosen(latents, hyper_latents), hyper_latents
+        bits = functools.partial(self.bits, hyper_latents)
+        return self.chosen(latents, bits), hyper_latents
 
     @compilation.uncompiled
     def explain(self, hyper_latents, latents):

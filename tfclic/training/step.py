@@ -192,9 +192,9 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None,
       stage: as `stage_of` gives it.
 
     Returns:
-      (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch, and for
-      codecs with stages stage and helping, the part of the loss that is neither rate nor
-      distortion; and a tensor for each of `parameters`.
+      (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch, for codecs
+      with stages stage, for those that have it helping, the part of the loss that is neither rate
+      nor distortion; and a tensor for each of `parameters`.
     """
     stage = stage or {}
     lmbdas = tf.constant(codec.lmbdas, tf.float32)
@@ -220,6 +220,7 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None,
     }
     if stage:
         metrics["stage"] = tf.cast(stage["stage"] + 1, tf.float32)
+    if tf.is_tensor(out.helping):
         metrics["helping"] = tf.reduce_mean(out.helping)
     return metrics, [tf.convert_to_tensor(g) for g in grads]
 

@@ -1,0 +1,41 @@
+"""Han et al., NeurIPS 2024, at the paper's size, one model for all lambdas.
+
+    bin/train --model=cca --data=FOLDER --workdir=DIR
+
+Meant for a GPU. A single rate, as the paper trains it, in two phases: first one rate for all
+models, then each model's own from the weights of the first:
+
+    bin/train --model=cca --data=FOLDER --workdir=FIRST --config.model.lmbdas='(0.013,)'
+    bin/train --model=cca --data=FOLDER --workdir=DIR --start-from=FIRST \\
+        --config.model.lmbdas='(0.0067,)'
+"""
+
+import ml_collections
+
+from tfclic import configuration
+
+
+def get_config():
+    """The paper's transforms and slices, and the training of gmm_attention."""
+    _, config = configuration.load("gmm_attention")
+    model = ml_collections.ConfigDict()
+    model.name = "cca"
+    model.latent_channels = 320
+    model.widths = (192, 224, 256)
+    model.bottleneck_blocks = 3
+    model.naf_blocks = 4
+    model.kernel_size = 5
+    model.hyper_channels = 192
+    model.hyper_width = 256
+    model.hyper_prior_scale = config.model.hyper_prior_scale
+    model.slices = 5
+    model.slice_power = 1.7
+    model.slice_sizes = ()
+    model.support_channels = 224
+    model.support_blocks = 4
+    model.slice_widths = (224, 128)
+    model.gap_weight = 1.0
+    model.block_transform = False
+    model.lmbdas = config.model.lmbdas
+    config.model = model
+    return config

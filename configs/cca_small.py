@@ -1,0 +1,30 @@
+"""A cca that two CPU cores train in an afternoon.
+
+    bin/train --model=cca_small --data=FOLDER --workdir=DIR
+
+Narrow where the feature maps are large, with a linear block transform beside the nonlinear path, so
+that a short training starts from a good codec. Its channels are in the order of their strength, so
+that the small first slices have the strongest. Otherwise the recipe of gmm_attention_small.
+"""
+
+from tfclic import configuration
+
+
+def get_config():
+    """Widths 32, 64 and 96 around 192 latent channels in five slices, few blocks."""
+    _, config = configuration.load("cca")
+    _, small = configuration.load("gmm_attention_small")
+    config.model.update(
+        latent_channels=192,
+        widths=(32, 64, 96),
+        bottleneck_blocks=1,
+        naf_blocks=1,
+        hyper_channels=96,
+        hyper_width=128,
+        support_channels=96,
+        support_blocks=1,
+        slice_widths=(96, 64),
+        block_transform=True,
+    )
+    config.training = small.training
+    return config

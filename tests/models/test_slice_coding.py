@@ -1,0 +1,281 @@
+"""Exact coding of slices: round trips, real files, and the cost of rounding."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import configuration, models
+from tfclic.codec import container, export, runtime
+from tfclic.entropy import fixed_point, mixture
+from tfclic.entropy import integer_mixture as im
+from tfclic.models.coding import HYPER_LIMIT
+from tfclic.models.exact_slices import STEP, tanh_table
+from tfclic.training import checkpoints
+
+
+def tiny(**changes):
+    """A codec small enough for tests; not trained, but its slices depend on each other."""
+    _, config = configuration.load("cca_small")
+    config.model.update(
+        latent_channels=12,
+        widths=(4, 4, 4),
+        hyper_channels=4,
+        hyper_width=6,
+        slices=3,
+        support_channels=8,
+        slice_widths=(8, 6),
+        lmbdas=(0.0016, 0.0075, 0.045),
+    )
+    config.model.update(changes)
+    tf.keras.utils.set_random_seed(0)
+    codec = models.build(config.model)
+    checkpoints.build_variables(codec)
+    for part in codec.slices:
+        # latents of the block transform are larger than what is not trained expects
+        last = part.scale.layers[-1].conv
+        last.kernel.assign(0.1 * last.kernel)
+        last.bias.assign(np.full(last.bias.shape, np.log(8), np.float32))
+        part.mean.layers[-1].conv.kernel.assign(0.3 * part.mean.layers[-1].conv.kernel)
+    return codec
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return tiny()
+
+
+@pytest.fixture(scope="module")
+def coding(codec):
+    made = codec.coding()
+    latents, hyper = (tf.TensorSpec([None, None, n], tf.float32) for n in (12, 4))
+    size = tf.TensorSpec([], tf.int32)
+    # for any size, so that each is traced once
+    signatures = {
+        "compress": [hyper, latents],
+        "read": [tf.TensorSpec([], tf.string), size, size],
+        "explain": [hyper, latents],
+        "round": [latents, hyper],
+    }
+    for name, signature in signatures.items():
+        traced = tf.function(getattr(made, name), signature, autograph=False)
+        setattr(made, f"{name}_", traced)
+    return made
+
+
+def coded(coding, height, width, spread=8.0, seed=0):
+    """Latents and hyper latents as coded, of random ones."""
+    rng = np.random.default_rng(seed)
+    latents = tf.constant(rng.normal(0, spread, (height, width, 12)), tf.float32)
+    hyper = tf.constant(rng.normal(0, 3, (height // 4, width // 4, 4)), tf.float32)
+    return coding.round_(latents, hyper)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (4, 28), (32, 48)])
+def test_reading_gives_back_both_parts(coding, size):
+    latents, hyper = coded(coding, *size)
+    found = coding.read_(coding.compress_(hyper, latents), *size)
+    for array, expected in zip(found, (hyper, latents)):
+        np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("spread", [0.0, 100.0, 10_000.0])
+def test_latents_of_any_size_fit_and_come_back(coding, spread):
+    latents, hyper = coded(coding, 8, 8, spread)
+    assert np.abs(latents).max() <= fixed_point.ACTIVATION_LIMIT
+    _, found = coding.read_(coding.compress_(hyper, latents), 8, 8)
+    np.testing.assert_array_equal(found, latents)
+
+
+def test_what_is_coded_is_near_what_was_given(coding):
+    latents = tf.constant(np.random.default_rng(0).normal(0, 8, (8, 12, 12)), tf.float32)
+    found, _ = coding.round_(latents, tf.fill([2, 3, 4], 1e6))
+    # a step by rounding, and less than half a step of latent residual
+    assert np.abs(found / STEP - latents).max() < 1.5
+
+
+def test_latent_residuals_never_reach_the_next_symbol():
+    table = tanh_table()
+    assert table[0] == -31 and table[-1] == 31 and table[len(table) // 2] == 0
+    np.testing.assert_array_equal(table, -table[::-1])
+    assert np.all(np.diff(table) >= 0)
+    exact = STEP * 31 / 64 * np.tanh(np.arange(-256, 257) / STEP)
+    np.testing.assert_allclose(table, exact, atol=0.5)
+    # the largest symbol, mean and residual together
+    assert STEP * (mixture.LATENT_MAX - mixture.LATENT_MIN) + 31 <= fixed_point.ACTIVATION_LIMIT
+
+
+def test_explanation_is_of_each_element_in_its_place(coding):
+    latents, hyper = coded(coding, 8, 12)
+    found = coding.explain_(hyper, latents)
+    np.testing.assert_array_equal(found["weights"], np.ones([8, 12, 12, 1]))
+    means = found["means"][..., 0]
+    np.testing.assert_array_equal(16 * means, np.round(16 * means))
+    symbols = found["latents"] - means
+    np.testing.assert_array_equal(symbols, np.round(symbols))
+    assert np.abs(found["latents"] - latents / STEP).max() < 0.5
+    scales = found["scales"][..., 0].numpy()
+    assert mixture.SCALE_MIN - 1e-4 <= scales.min() and scales.max() < 257
+    wide = tf.math.erf((symbols + 0.5) / scales / 2**0.5)
+    mass = 0.5 * (wide - tf.math.erf((symbols - 0.5) / scales / 2**0.5))
+    np.testing.assert_allclose(2.0 ** -found["latents_bits"], mass, rtol=0.05, atol=1e-3)
+
+
+def test_slices_depend_on_those_before_and_on_no_others(coding):
+    latents, hyper = coded(coding, 8, 12)
+    before = coding.explain_(hyper, latents)
+    changed = tf.tensor_scatter_nd_add(latents, [[3, 5, 2]], [STEP * 20.0])  # of the second slice
+    after = coding.explain_(hyper, changed)
+    for name in ("means", "scales"):
+        differs = np.any(before[name] != after[name], (0, 1, 3))
+        assert not np.any(differs[:4]), "the first two slices: one and three channels"
+        assert np.any(differs[4:])
+    np.testing.assert_array_equal(before["hyper_latents_bits"], after["hyper_latents_bits"])
+
+
+def test_one_pass_and_slice_by_slice_agree_in_every_bit(coding):
+    latents, hyper = coded(coding, 8, 12)
+
+    def parameters(known):
+        kept = []
+
+        def choose(state, number, means, scales):
+            kept.append((means, scales))
+            return state, coding.symbols(latents, number, means)
+
+        _, found = coding.walk(None, hyper, choose, known)
+        return kept, found
+
+    (together, _), (alone, found) = parameters(latents), parameters(None)
+    np.testing.assert_array_equal(found, latents)
+    for a, b in zip(together, alone):
+        np.testing.assert_array_equal(a, b)
+
+
+def relative_error(got, want):
+    return float(np.sqrt(np.mean(np.square(got - want))) / np.std(want))
+
+
+def test_exact_networks_are_close_to_the_trained_ones(codec, coding):
+    latents, hyper = coded(coding, 16, 24)
+    features = [tf.reshape(x, [1, 16, 24, 12]) / STEP for x in coding.features(hyper)]
+    for exact, network in zip(features, (codec.mean_synthesis, codec.scale_synthesis)):
+        assert relative_error(exact, network(hyper[None])) < 0.02
+    known = tf.split(latents[None] / STEP, codec.sizes, -1)
+
+    def choose(state, i, means, scales):
+        part, shape = codec.slices[i], known[i].shape
+        want, log_scales, support = part.parameters(features, known[:i])
+        means, scales = (tf.reshape(x, shape) for x in (means / 16, scales))
+        assert np.abs(means - want).max() < 0.1
+        rows = (log_scales - np.log(mixture.SCALE_MIN)) / mixture.SCALE_STEP
+        assert np.abs(scales - rows).max() < 1
+        quantised = means + tf.round(known[i] - means)
+        assert np.abs(part.decoded(quantised, support) - known[i]).max() < 0.05
+        return state, None
+
+    coding.walk(None, hyper, choose, latents)
+
+
+def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
+    image = 0.3 + 0.4 * np.random.default_rng(3).random((1, 16, 24, 3))
+    image = tf.image.resize(tf.constant(image, tf.float32), [128, 192], "bicubic")
+    quality = tf.constant([100.0])
+    latents = codec.analyse(image, quality)
+    latents, hyper = coding.round_(latents[0], codec.hyper_analysis(latents)[0])
+    bits = 8 * len(coding.compress_(hyper, latents).numpy())
+    exact = float(coding.total_bits(coding.explain_(hyper, latents)))
+    assert bits == pytest.approx(exact, rel=0.01, abs=64)
+    assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.02, abs=64)
+    floor = im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS)
+    rate = codec.rate(latents[None], hyper[None], quality, floor)
+    assert rate[0] == pytest.approx(exact, rel=0.005)
+
+
+def test_a_string_of_a_smaller_image_is_refused(coding):
+    latents, hyper = coded(coding, 8, 12)
+    string = coding.compress_(hyper, latents)
+    for size in [(4, 12), (8, 8), (12, 12), (40, 40)]:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not an image of this size"):
+            coding.read_(string, *size)
+
+
+def test_the_least_bits_are_fewer_than_any_string_takes(codec):
+    codec = tiny()
+    for part in codec.slices:
+        last = part.scale.layers[-1].conv
+        last.kernel.assign(tf.zeros_like(last.kernel))
+        last.bias.assign(np.full(last.bias.shape, np.log(0.11), np.float32))
+    coding = codec.coding()
+    likeliest = np.diff(coding.hyper_table.numpy()[:, 1:]).argmax(1) - HYPER_LIMIT
+    hyper = tf.constant(np.broadcast_to(likeliest, [8, 8, 4]), tf.float32)
+    found = {}
+
+    def choose(state, number, means, scales):
+        return state, tf.zeros_like(means)
+
+    _, found = coding.walk(None, hyper, choose)
+    string = tf.function(coding.compress)(hyper, found).numpy()
+    assert 0 < 64 * coding.least_bits <= 8 * (len(string) + 16)
+
+
+@pytest.fixture(scope="module")
+def folder(codec, tmp_path_factory):
+    return export.save(codec, tmp_path_factory.mktemp("exported"), "cca")
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return runtime.load(folder)
+
+
+def soft(pixels):
+    """Less contrast: what is not trained does not expect large latents."""
+    return pixels // 4 + 96
+
+
+def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels):
+    pixels = soft(make_pixels(70, 130))
+    for quality in (0, 37.5, 100):
+        known = loaded.evaluate(pixels, quality)
+        assert known["latents"].shape == (8, 12, 12)
+        np.testing.assert_array_equal(loaded.decode_latents(known["file"]), known["latents"])
+        np.testing.assert_array_equal(loaded.decompress(known["file"]), known["reconstruction"])
+        payload = len(container.parse(known["file"]).payload.numpy())
+        assert 8 * payload == pytest.approx(known["estimated_bits"], rel=0.005, abs=8 * 24)
+
+
+def test_what_is_synthesised_is_what_the_codec_would_make(codec, loaded, make_pixels):
+    pixels = soft(make_pixels(64, 128))
+    known = loaded.evaluate(pixels, 100)
+    latents = tf.constant(known["latents"][None] / STEP, tf.float32)
+    image = codec.synthesise(latents, None, tf.constant([100.0]))[0] * 255
+    # weights are stored with 16 bits
+    assert np.abs(np.clip(image, 0, 255) - known["reconstruction"]).max() < 3
+
+
+def test_tiles_and_targets(loaded, make_pixels):
+    pixels = make_pixels(70, 130)
+    known = loaded.evaluate(pixels, 60, tile=64)
+    assert loaded.info(known["file"])["tiles"] == 6
+    np.testing.assert_array_equal(loaded.decompress(known["file"]), known["reconstruction"])
+    sizes = [len(loaded.compress(pixels, quality)) for quality in (0, 50, 100)]
+    assert sizes == sorted(set(sizes))
+    wanted = sum(sizes[:2]) // 2
+    assert 0.97 * wanted <= len(loaded.compress(pixels, file_bytes=wanted)) <= wanted
+
+
+def test_the_auxiliary_model_is_not_in_the_export(codec, coding, folder):
+    before = [v.numpy() for v in coding.variables]
+    for part in codec.auxiliary:
+        for variable in part.trainable_variables:
+            variable.assign(variable + 1)
+    after = [v.numpy() for v in codec.coding().variables]
+    assert len(before) == len(after) > 100
+    for a, b in zip(before, after):
+        np.testing.assert_array_equal(a, b)
+    # and what is exported is that, and the transforms
+    stored = dict(tf.train.list_variables(str(folder / "variables" / "variables")))
+    transforms = [v for module in codec.transforms() for v in module.variables]
+    expected = sum(v.shape.num_elements() for v in [*coding.variables, *transforms])
+    found = [int(np.prod(shape)) for name, shape in stored.items() if "VARIABLE_VALUE" in name]
+    assert sum(found) == expected

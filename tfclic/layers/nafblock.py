@@ -1,0 +1,100 @@
+"""The NAF block: a transform without activation functions, by gates and channel attention.
+
+Source: Chen, Chu, Zhang, Sun, "Simple Baselines for Image Restoration", ECCV 2022, figure 3c; in
+codecs: Han et al., "Causal Context Adjustment Loss for Learned Image Compression", NeurIPS 2024.
+"""
+
+import tensorflow as tf
+
+from tfclic.layers.pointwise import PointwiseConv2D
+
+EPSILON = 1e-6
+
+
+class ChannelNorm(tf.keras.layers.Layer):
+    """Layer normalisation over the channels of each position, with a scale and an offset for each.
+
+    `[B, H, W, C] -> [B, H, W, C]`
+    """
+
+    def build(self, input_shape):
+        shape = input_shape[-1:]
+        self.scale = self.add_weight(name="scale", shape=shape, initializer="ones")
+        self.offset = self.add_weight(name="offset", shape=shape, initializer="zeros")
+
+    def call(self, x):
+        # a variance wants more bits than bfloat16 has
+        y = tf.cast(x, tf.float32)
+        y -= tf.reduce_mean(y, -1, keepdims=True)
+        y *= tf.math.rsqrt(tf.reduce_mean(tf.square(y), -1, keepdims=True) + EPSILON)
+        scale, offset = (tf.cast(weight, x.dtype) for weight in (self.scale, self.offset))
+        return tf.cast(y, x.dtype) * scale + offset
+
+
+class ChannelAttention(tf.keras.layers.Layer):
+    """Each channel, times a linear function of the averages of all channels over the image.
+
+    `[B, H, W, C] -> [B, H, W, C]`
+    """
+
+    def build(self, input_shape):
+        self.project = PointwiseConv2D(input_shape[-1], dtype=self._dtype_policy)
+
+    def call(self, x):
+        # float32: a sum over a whole image
+        average = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2], keepdims=True)
+        return x * self.project(tf.cast(average, x.dtype))
+
+
+def simple_gate(x):
+    """The product of both halves of the channels: `[..., 2C] -> [..., C]`."""
+    first, second = tf.split(x, 2, -1)
+    return first * second
+
+
+def in_turn(layers, x):
+    """What a list of layers makes of `x`, one after the other."""
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+class NAFBlock(tf.keras.layers.Layer):
+    """Normalisation, convolutions, gate and channel attention; then a gated pointwise network.
+
+    Both parts are added to their inputs, times a factor for each channel, beta and gamma, that
+    starts at 0: the block begins as the identity.
+
+    Args:
+      filters: channels C of input and result.
+
+    `[B, H, W, C] -> [B, H, W, C]`
+    """
+
+    def __init__(self, filters, name=None):
+        super().__init__(name=name)
+        # lists, since a Sequential in each of many blocks takes its time to build
+        self.mixing = [
+            ChannelNorm(),
+            PointwiseConv2D(2 * filters),
+            tf.keras.layers.DepthwiseConv2D(3, padding="same"),
+            simple_gate,
+            ChannelAttention(),
+            PointwiseConv2D(filters),
+        ]
+        self.pointwise = [
+            ChannelNorm(),
+            PointwiseConv2D(2 * filters),
+            simple_gate,
+            PointwiseConv2D(filters),
+        ]
+
+    def build(self, input_shape):
+        shape = input_shape[-1:]
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="zeros")
+
+    def call(self, x):
+        beta, gamma = (tf.cast(weight, x.dtype) for weight in (self.beta, self.gamma))
+        x += in_turn(self.mixing, x) * beta
+        return x + in_turn(self.pointwise, x) * gamma

@@ -1,0 +1,40 @@
+"""Layers that compute with other weights than their own."""
+
+import contextlib
+
+import tensorflow as tf
+
+
+@contextlib.contextmanager
+def substituted(modules, stand_ins):
+    """Makes layers read their weights elsewhere, cast to the weights' own type.
+
+    Args:
+      modules: tf.Modules, layers among them, whose variables are to be replaced.
+      stand_ins: dict from the id of each variable to the variable or tensor that stands for it.
+    """
+    replaced = []
+    for module in {id(m): m for top in modules for m in (top, *top.submodules)}.values():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, tf.Variable) and id(value) in stand_ins:
+                replaced.append((module, name, value))
+                # past the tracking of attributes, which would see a new dependency
+                vars(module)[name] = tf.cast(stand_ins[id(value)], value.dtype)
+    try:
+        yield
+    finally:
+        for module, name, value in replaced:
+            vars(module)[name] = value
+
+
+def held(modules):
+    """Makes layers compute with their weights as constants, that no gradient reaches.
+
+    Args:
+      modules: tf.Modules, layers among them.
+
+    Returns:
+      A context manager.
+    """
+    variables = [v for module in modules for v in module.variables]
+    return substituted(modules, {id(v): tf.stop_gradient(v) for v in variables})

@@ -1,0 +1,206 @@
+"""Causal context adjustment: latents in uneven slices, which a loss makes tell of each other.
+
+Source: Han, Jiang, Wei, Xu, Zhang, Gu, "Causal Context Adjustment Loss for Learned Image
+Compression", NeurIPS 2024; figure 1 is the system, table 3 its transforms. Unlike there, one model
+serves all rates, and the entropy networks have blocks with an exact integer form
+(`tfclic.models.slices.EntropyBottleneck`).
+"""
+
+import tensorflow as tf
+
+from tfclic.entropy.gaussian_mixture import GaussianMixture
+from tfclic.layers import NAFBlock, ResidualUnit, SubpixelConv2D
+from tfclic.layers.substitution import held
+from tfclic.models import base, transforms
+from tfclic.models.hyper import ENTROPY_SLOPE, HyperCodec, leaky_relu
+from tfclic.models.slice_coding import SliceCoding
+from tfclic.models.slices import Slice, slice_sizes
+
+PIXELS_PER_LATENT = 256  # of a channel
+
+
+class Analysis(tf.keras.Sequential):
+    """Images to latents y, `[B, H, W, 3] -> [B, H/16, W/16, M]`."""
+
+    def __init__(self, config):
+        layers = []
+        for width in config.widths:
+            layers.append(tf.keras.layers.Conv2D(width, config.kernel_size, 2, padding="same"))
+            layers += [ResidualUnit(width) for _ in range(config.bottleneck_blocks)]
+            layers += [NAFBlock(width) for _ in range(config.naf_blocks)]
+        initializer = transforms.last_initializer(config)
+        last = dict(padding="same", kernel_initializer=initializer)
+        layers.append(tf.keras.layers.Conv2D(config.latent_channels, config.kernel_size, 2, **last))
+        super().__init__(layers, name="analysis")
+
+
+class Synthesis(tf.keras.Sequential):
+    """Latents to images, `[B, H/16, W/16, M] -> [B, H, W, 3]`: the mirror of `Analysis`.
+
+    Sub-pixel convolutions of 3 see what the paper's transposed ones of 5 do.
+    """
+
+    def __init__(self, config):
+        layers, size = [], (config.kernel_size + 1) // 2
+        for width in reversed(config.widths):
+            layers.append(SubpixelConv2D(width, size))
+            layers += [NAFBlock(width) for _ in range(config.naf_blocks)]
+            layers += [ResidualUnit(width) for _ in range(config.bottleneck_blocks)]
+        initializer = transforms.last_initializer(config)
+        layers.append(SubpixelConv2D(3, size, kernel_initializer=initializer))
+        super().__init__(layers, name="synthesis")
+
+
+class HyperAnalysis(tf.keras.Sequential):
+    """Latents to hyper latents z: `[B, h, w, M] -> [B, h/4, w/4, hyper_channels]`."""
+
+    def __init__(self, config):
+        conv = tf.keras.layers.Conv2D
+        layers = [
+            conv(config.hyper_width, 3, padding="same", activation=tf.nn.gelu),
+            conv(config.hyper_width, 5, 2, padding="same", activation=tf.nn.gelu),
+            conv(config.hyper_channels, 5, 2, padding="same"),
+        ]
+        super().__init__(layers, name="hyper_analysis")
+
+
+class HyperSynthesis(tf.keras.Sequential):
+    """Hyper latents to features, of means or of scales: `[B, h/4, w/4, Z] -> [B, h, w, M]`."""
+
+    def __init__(self, config, name):
+        layers = [
+            SubpixelConv2D(config.hyper_width, 3, activation=leaky_relu),
+            SubpixelConv2D(config.hyper_width, 3, activation=leaky_relu),
+            SubpixelConv2D(config.latent_channels, 3, 1),
+        ]
+        super().__init__(layers, name=name)
+
+
+class Cca(HyperCodec):
+    """The codec of the paper; figure 1 left to right is `analysis`, `entropy`, `synthesis`.
+
+    In training an auxiliary entropy model predicts each slice without the one before it. The gap,
+    bits by the main model minus bits by the auxiliary one, is part of the loss: latents are to
+    carry early what later slices follow from. The gap changes latents, never the auxiliary model,
+    which learns to take few bits of latents that it cannot change.
+
+    Args:
+      config: ConfigDict with
+        latent_channels: M.
+        widths: channels at 1/2, 1/4 and 1/8 of the image's size; 192, 224 and 256 in the paper.
+        bottleneck_blocks, naf_blocks: how many of them at each size; 3 and 4 in the paper.
+        kernel_size: of the convolutions that halve the size, 5.
+        hyper_channels: channels of z, 192 in the paper.
+        hyper_width: channels between latents and z, 256 in the paper.
+        hyper_prior_scale: how wide the prior of z is before training.
+        slices, slice_power, slice_sizes: the schedule, see `slices.slice_sizes`; 5 slices of power
+          1.7 in the paper.
+        support_channels, support_blocks: of the networks that work up what is known of a slice;
+          224 and 4 in the paper.
+        slice_widths: channels of the hidden layers that predict a slice; 224 and 128 in the paper.
+        gap_weight: alpha, of the gap in the loss; 1 in the paper. Without it, 0, there is no
+          auxiliary model.
+        block_transform: whether a linear 16x16 block transform runs beside the nonlinear path.
+        lmbdas: trained lambdas, ascending.
+
+    Raises:
+      errors.UsageError: the slices' sizes do not make M channels.
+    """
+
+    def __init__(self, config):
+        super().__init__(config, analysis=Analysis, synthesis=Synthesis)
+        self.sizes = slice_sizes(
+            config.latent_channels, config.slices, config.slice_power, config.slice_sizes
+        )
+        self.hyper_analysis = HyperAnalysis(config)
+        self.mean_synthesis = HyperSynthesis(config, "mean_synthesis")
+        self.scale_synthesis = HyperSynthesis(config, "scale_synthesis")
+        ends = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
+        self.slices = [Slice(config, size, end) for size, end in zip(self.sizes, ends)]
+        # of all slices but the first, which has none before it
+        pairs = zip(self.sizes[1:], ends) if config.gap_weight else ()
+        self.auxiliary = [Slice(config, size, end, residual=False) for size, end in pairs]
+        self.gaussian = GaussianMixture(1)
+
+    def features(self, hyper_latents):
+        """What slices are predicted from, of means and of scales: a pair `[B, h, w, M]`."""
+        return self.mean_synthesis(hyper_latents), self.scale_synthesis(hyper_latents)
+
+    def entropy(self, latents, quality, seed, training):
+        """`base.Coded` of latents `[B, h, w, M]`: `helping` is the auxiliary model's, per pixel."""
+        _, hyper_latents, hyper_bits = self.coded_hyper_latents(latents, seed, training)
+        features = self.features(hyper_latents)
+        noise = tf.zeros_like(latents)
+        if training:
+            noise = base.uniform_noise(tf.shape(latents), seed, 2)
+        noisy = tf.split(latents + noise, self.sizes, -1)
+        decoded, bits = [], []
+        for part, exact, counted in zip(self.slices, tf.split(latents, self.sizes, -1), noisy):
+            means, log_scales, support = part.parameters(features, decoded)
+            bits.append(self.bits(counted - means, log_scales, training))
+            quantised = base.round_straight_through(exact - means) + means
+            decoded.append(part.decoded(quantised, support))
+        helping = 0.0
+        if training and self.auxiliary:
+            helping = self.helping(features, noisy, decoded, tf.add_n(bits[1:]))
+        parts = {"latents": tf.add_n(bits), "hyper_latents": hyper_bits}
+        return base.Coded(tf.concat(decoded, -1), hyper_latents, parts, helping)
+
+    def bits(self, differences, log_scales, training):
+        """Bits `[B]` of a slice's differences from its means, which are rounded if not training."""
+        _, bits = self.gaussian(differences, _centred(log_scales), training)
+        return tf.reduce_sum(bits, [1, 2, 3])
+
+    def helping(self, features, noisy, decoded, bits):
+        """The weighted gap and the auxiliary model's own rate, float32 `[B]`, bits per pixel.
+
+        The auxiliary model takes part twice: for the gap with its weights held, for the rate with
+        the latents held. Features of hyper latents are held both times, or they would learn to
+        mislead the auxiliary model, and with it the main one.
+
+        Args:
+          features: as `Slice.parameters` takes them.
+          noisy: list of the slices with the noise that stands for rounding.
+          decoded: list of the slices as decoded.
+          bits: `[B]`, by the main model, of all slices but the first.
+        """
+        features, *latents = tf.nest.map_structure(tf.stop_gradient, [features, noisy, decoded])
+        rate = self.auxiliary_bits(features, *latents)
+        with held(self.auxiliary):
+            gap = bits - self.auxiliary_bits(features, noisy, decoded)
+        pixels = PIXELS_PER_LATENT * tf.cast(tf.reduce_prod(tf.shape(noisy[0])[1:3]), tf.float32)
+        return (self.config.gap_weight * gap + rate) / pixels
+
+    def auxiliary_bits(self, features, noisy, decoded):
+        """Bits `[B]` of all slices but the first; slice i is predicted from those up to i - 2."""
+        bits = []
+        for i, part in enumerate(self.auxiliary, 1):
+            means, log_scales, _ = part.parameters(features, decoded[: i - 1])
+            bits.append(self.bits(noisy[i] - means, log_scales, training=True))
+        return tf.add_n(bits)
+
+    def rate(self, latents, hyper_latents, quality, floor):
+        """Bits `[B]` of what is coded; see `ImageCodec`. Latents are those of `SliceCoding`."""
+        features, logarithms = self.features(hyper_latents), []
+        known = tf.split(latents * SliceCoding.latent_step, self.sizes, -1)
+        for i, part in enumerate(self.slices):
+            means, log_scales, _ = part.parameters(features, known[:i])
+            symbols = tf.round(known[i] - means)
+            likelihood = self.gaussian.likelihood(symbols, _centred(log_scales))
+            logarithms.append(tf.math.log(tf.maximum(likelihood, floor)))
+        logarithms.append(self.hyper_prior.log_prob(hyper_latents))
+        return -tf.add_n([tf.reduce_sum(x, [1, 2, 3]) for x in logarithms]) / tf.math.log(2.0)
+
+    def coding(self):
+        """The exact integer form of the entropy model, for export; the auxiliary one is left."""
+        return SliceCoding(self, ENTROPY_SLOPE)
+
+
+def _centred(log_scales):
+    """Parameters of single Gaussians of mean 0, `[..., 3C]`, with log scales `[..., C]`."""
+    return tf.pad(log_scales, [[0, 0]] * 3 + [[2 * log_scales.shape[-1], 0]])
+
+
+def build(config):
+    """Builds the codec from `config` (see `Cca`)."""
+    return Cca(config)

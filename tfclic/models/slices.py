@@ -1,0 +1,145 @@
+"""Latents in slices of channels: how many channels each has, and the networks that predict one."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfclic import errors
+from tfclic.layers import SubpixelConv2D
+from tfclic.layers.nafblock import in_turn
+from tfclic.models.hyper import leaky_relu
+
+# the paper's 1/2, less the smallest step of exact latents: what is added to a latent never reaches
+# halfway to the next symbol, so that latents tell which symbols they were made from
+RESIDUAL_LIMIT = 31 / 64
+
+
+def slice_sizes(channels, count, power, sizes=()):
+    """How many channels each slice has.
+
+    Args:
+      channels: M, of all slices.
+      count: number of slices.
+      power: k; sizes are proportional to 1, 2**k, 3**k, ... rounded down, and the last slice takes
+        what is left. 0 makes them even, a negative number the first ones large.
+      sizes: explicit sizes, which `count` and `power` then do not matter for.
+
+    Returns:
+      A tuple of positive ints with the sum M.
+
+    Raises:
+      errors.UsageError: there is no such schedule.
+    """
+    if not sizes:
+        if count < 1:
+            raise errors.UsageError(f"There have to be slices, not {count} of them.")
+        shares = np.arange(1, count + 1) ** float(power)
+        sizes = np.floor(channels * shares / shares.sum() + 1e-9).astype(int).tolist()
+        sizes[-1] = channels - sum(sizes[:-1])
+    listed = ", ".join(map(str, sizes))
+    if any(size < 1 or size != int(size) for size in sizes):
+        raise errors.UsageError(f"Every slice needs a channel; the sizes are {listed}.")
+    if sum(sizes) != channels:
+        raise errors.UsageError(
+            f"The slices' sizes {listed} make {sum(sizes)} channels, not {channels}."
+        )
+    return tuple(map(int, sizes))
+
+
+def conv(filters, kernel_size, activation=None):
+    """A convolution that `tfclic.entropy.fixed_point` knows."""
+    return SubpixelConv2D(filters, kernel_size, 1, activation=activation)
+
+
+class EntropyBottleneck(tf.keras.layers.Layer):
+    """The transforms' bottleneck block with leaky ReLU: 1x1 C/2, 3x3 C/2, 1x1 C, plus its input.
+
+    It stands where the paper has NAF blocks in the entropy model, for it has an exact integer form.
+    """
+
+    def __init__(self, filters, name=None):
+        super().__init__(name=name)
+        half = max(filters // 2, 1)
+        self.body = [conv(half, 1, leaky_relu), conv(half, 3, leaky_relu), conv(filters, 1)]
+
+    def call(self, x):
+        return x + in_turn(self.body, x)
+
+
+class Support(tf.keras.layers.Layer):
+    """What is known of a slice, worked up: `[B, h, w, C] -> [B, h, w, C]`.
+
+    Args:
+      channels: C.
+      filters: of the blocks in between.
+      blocks: how many.
+    """
+
+    def __init__(self, channels, filters, blocks, name=None):
+        super().__init__(name=name)
+        self.enter = conv(filters, 1)
+        self.blocks = [EntropyBottleneck(filters) for _ in range(blocks)]
+        self.leave = conv(channels, 1)
+
+    def call(self, x):
+        x = self.enter(x)
+        return self.leave(x + in_turn(self.blocks, x))
+
+
+class Stack(tf.keras.layers.Layer):
+    """Three 3x3 convolutions with leaky ReLU in between, to a slice."""
+
+    def __init__(self, size, widths, name=None):
+        super().__init__(name=name)
+        self.layers = [*(conv(width, 3, leaky_relu) for width in widths), conv(size, 3)]
+
+    def call(self, x):
+        return in_turn(self.layers, x)
+
+
+class Slice(tf.keras.layers.Layer):
+    """The networks of one slice.
+
+    Args:
+      config: ConfigDict with `latent_channels`, `support_channels`, `support_blocks` and
+        `slice_widths`.
+      size: channels of the slice.
+      known: channels of the slices that it depends on.
+      residual: whether latent residual prediction follows.
+    """
+
+    def __init__(self, config, size, known, residual=True, name=None):
+        super().__init__(name=name)
+        self.features = config.latent_channels
+        channels = self.features + known
+        support = config.support_channels, config.support_blocks
+        self.mean_support = Support(channels, *support, name="mean_support")
+        self.scale_support = Support(channels, *support, name="scale_support")
+        self.mean = Stack(size, config.slice_widths, name="mean")
+        self.scale = Stack(size, config.slice_widths, name="scale")
+        self.residual = Stack(size, config.slice_widths, name="residual") if residual else None
+
+    def parameters(self, features, known):
+        """Distributions of the slice.
+
+        Args:
+          features: a pair `[B, h, w, M]`, of the hyper syntheses for means and for scales.
+          known: list of `[B, h, w, ...]`, the slices it depends on, as decoded.
+
+        Returns:
+          `(means, log_scales, support)`: float32 `[B, h, w, size]` each, scales as natural
+          logarithms, and the support of the means, for `decoded`.
+        """
+        mean_features, scale_features = features
+        support = self.mean_support(tf.concat([mean_features, *known], -1))
+        log_scales = self.scale(self.scale_support(tf.concat([scale_features, *known], -1)))
+        return self.mean(support), log_scales, support
+
+    def decoded(self, quantised, support):
+        """Adds what latent residual prediction makes of the rounding error.
+
+        Args:
+          quantised: `[B, h, w, size]`, means plus symbols.
+          support: as `parameters` gives it.
+        """
+        found = self.residual(tf.concat([support, quantised], -1))
+        return quantised + RESIDUAL_LIMIT * tf.tanh(found)
