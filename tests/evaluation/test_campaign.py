@@ -54,6 +54,16 @@ def test_what_is_done_is_not_done_again(works, codec, tmp_path):
     assert file.name == "a-10.fake" and file.read_bytes() == bytes(1000)
 
 
+def test_what_cannot_be_verified_is_not_done_again_for_that(works, codec, tmp_path):
+    run(works, codec, tmp_path / "out")
+    works = [work._replace(is_verifying=True) for work in works]
+    run(works, codec, tmp_path / "out")
+    assert codec.encoded == 2
+    codec.is_verifiable, codec.runtime = True, None
+    with campaign.Store(tmp_path / "out") as store:
+        assert store.find(codec, works[0]) is None
+
+
 def test_half_a_line_is_what_was_not_done(works, codec, tmp_path):
     run(works, codec, tmp_path / "out")
     path = tmp_path / "out" / "measurements.jsonl"

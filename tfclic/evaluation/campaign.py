@@ -81,7 +81,8 @@ class Store:
         record = self._records.get((codec.identity, work.digest, work.setting, work.target))
         if record is None or not (self.folder / record["file"]).is_file():
             return None
-        if work.is_verifying and not record.get("verification"):
+        verifies = work.is_verifying and codec.is_verifiable
+        if verifies and not record.get("verification"):
             return None
         return record
 
@@ -260,7 +261,7 @@ def _do(work, codec):
         setting = work.setting if work.target is None else _setting_for(codec, pixels, work)
         measured, data = evaluate.measure(codec, pixels, setting)
         record = {"measured": list(measured), "used": setting, "bytes": len(data)}
-        if work.is_verifying and isinstance(codec, codecs.Model):
+        if work.is_verifying and codec.is_verifiable:
             record["verification"] = list(evaluate.verify(codec.runtime, pixels, setting))
         return record, data
     except errors.TfclicError as error:

@@ -21,8 +21,10 @@ class Codec:
       integral: bool, whether settings are whole numbers.
       objective: str or None, what it was trained for, "mse" or "ms-ssim".
       is_shown_by_browsers: bool, whether they show its files.
+      is_verifiable: bool, whether its files can be compared with what the encoder knows.
     """
 
+    is_verifiable = False
     options = ()
     integral = False
     objective = None
@@ -48,6 +50,7 @@ class Model(Codec):
       errors.ModelError: there is no such model, or it cannot be loaded.
     """
 
+    is_verifiable = True
     suffix = ".tfclic"
     limits = (0, 100)
 
