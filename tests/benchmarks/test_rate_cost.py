@@ -21,7 +21,7 @@ def test_three_counts_agree(rate_cost, codec, make_pixels, tmp_path):
     Image.fromarray(make_pixels(100, 130)).save(tmp_path / "photo.png")
     Image.fromarray(make_pixels(64, 64, 1)[..., 0]).save(tmp_path / "gray.png")
     paths = [tmp_path / name for name in ("gray.png", "photo.png")]
-    found = rate_cost.measure(rate_cost.Counter(codec), paths, 50.0)
+    found = rate_cost.measure(rate_cost.Counter(codec), paths, 100.0)
     assert found["photo.png"]["pixels"] == 13000
     for counts in found.values():
         assert counts["exact"] == pytest.approx(counts["float"], rel=0.02)
