@@ -33,7 +33,7 @@ CONFIGURATIONS = {"gmm_attention": "gmm_attention", "coarse_to_fine": "coarse_to
 NARROW = {"coarse_to_fine": ("mbt2018-mean", 64)}
 PARTS = {
     "analysis": "analyse",
-    "hyper analysis": "quantise",
+    "hyper analysis, rounding": "quantise",
     "networks and writing": "write",
     "reading and networks": "read",
     "synthesis": "synthesise",
