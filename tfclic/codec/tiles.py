@@ -26,8 +26,9 @@ class Encoder:
       call: calls a function of the model, `call(name, **arguments) -> dict`.
       pixels: uint8 array [H, W, 1] or [H, W, 3].
       longest: int, pixels, the longest side of a tile.
-      keeps: whether several qualities will be asked for, so that the analysis is kept in memory
-        (for 192 channels, as many bytes as the image has samples).
+      keeps: whether several things will be asked for, so that the analysis is kept in memory (for
+        192 channels, as many bytes as the image has samples), and what was quantised last (half of
+        that).
       progress: function of (steps done, steps in all), or None; a tile is a step.
     """
 
@@ -37,7 +38,7 @@ class Encoder:
         self._sides = {"height": np.int32(height), "width": np.int32(width)}
         self._plan = call("plan", **self._sides, longest=np.int32(longest))
         self._grayscale = np.bool_(pixels.shape[2] == 1)
-        self._analysed = {}
+        self._analysed, self._latest = {}, {}
 
     def file(self, quality):
         """The file, bytes, at `quality` (0..100)."""
@@ -92,6 +93,14 @@ class Encoder:
         return coded
 
     def _quantised(self, tile, quality):
+        before, coded = self._latest.get(tile, (None, None))
+        if before != quality:
+            coded = self._quantise(tile, quality)
+            if self._keeps:
+                self._latest[tile] = quality, coded
+        return coded
+
+    def _quantise(self, tile, quality):
         window, coded, seen = (self._plan[name][tile] for name in ("window", "coded", "seen"))
         latents = self._analysed.get(tile)
         if latents is None:
