@@ -6,25 +6,12 @@ For the lower rates the papers are narrower: `--config.model.latent_channels=192
 --config.model.widths='(128, 128, 128)'` and `--config.model.hyper_channels=128`. Meant for a GPU.
 """
 
-import ml_collections
-
 from tfclic import configuration
 
 
 def get_config():
-    """N = 192, M = 320, and the training of gmm_attention."""
-    _, config = configuration.load("gmm_attention")
-    channels = 192
-    model = ml_collections.ConfigDict()
-    model.name = "joint"
-    model.latent_channels = 320
-    model.widths = (channels, channels, channels)
-    model.hyper_channels = channels
-    model.parameter_channels = (640, 512)
-    model.hyper_prior_scale = config.model.hyper_prior_scale
-    model.kernel_size = 5
-    model.block_transform = False
-    model.synthesis_input = "noise"
-    model.lmbdas = config.model.lmbdas
-    config.model = model
+    """mean_scale with the paper's parameter network."""
+    _, config = configuration.load("mean_scale")
+    config.model.name = "joint"
+    config.model.parameter_channels = (640, 512)
     return config
