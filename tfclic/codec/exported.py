@@ -92,7 +92,7 @@ class ExportedCodec(tf.Module):
         self.weights = list(stored.values())
         self.fingerprint = _fingerprint(self.variables)
         self._parts = self._transforms(codec, lambda: substituted(transforms, stored))
-        self._parts.update(self._coding())
+        self._parts.update(self._coding(codec.is_local))
         self.compress = _traced(IMAGE, QUALITY)(self._compress)
         self.decompress = _traced(DATA)(self._decompress)
         self.info = _traced(DATA, autograph=True)(opening.info)
@@ -139,7 +139,7 @@ class ExportedCodec(tf.Module):
         sizes = {"latents": self.coding.channels, "hyper_latents": self.coding.hyper_channels}
         return [tf.TensorSpec([None, None, n], LATENT_DTYPE, name) for name, n in sizes.items()]
 
-    def _coding(self):
+    def _coding(self, is_local):
         coding, fingerprint, coded = self.coding, self.fingerprint, self._coded()
 
         def as_floats(*arrays):
@@ -175,7 +175,7 @@ class ExportedCodec(tf.Module):
 
         @_traced(DATA)
         def open_(data):
-            found = opening.opened(data, fingerprint)
+            found = {**opening.opened(data, fingerprint), "is_local": tf.constant(is_local)}
             # more than the strings can hold shows here, before anyone takes memory for it
             positions = found["coded"][:, 2:] // (tiling.MULTIPLE // tiling.STRIDE)
             possible = coding.can_hold(found["lengths"], positions[:, 0], positions[:, 1])

@@ -134,7 +134,8 @@ def decode(call, data, region=None, progress=None):
       data: bytes.
       region: (x, y, width, height), pixels, inside of the image; None: the image. Only the tiles in
         which it and its margin lie are read. Its pixels are those of the image, some of them
-        rounded to the other side.
+        rounded to the other side. Where a pixel depends on all of its tile, all of the tile is
+        made.
       progress: function of (steps done, steps in all), or None; reading a tile and making its
         pixels are a step each.
 
@@ -144,9 +145,9 @@ def decode(call, data, region=None, progress=None):
     header = call("open", data=data)
     x, y, width, height = region or (0, 0, header["width"], header["height"])
     canvas = Canvas((y, x, height, width))
-    shown = [
-        _common(header["core"][tile], canvas.box) for tile in _touching(header["core"], canvas.box)
-    ]
+    shown = header["core"][_touching(header["core"], canvas.box)]
+    if header.get("is_local", True):
+        shown = [_common(core, canvas.box) for core in shown]
     whole = hull(header["coded"])
     seen = np.stack([_around(box, whole) for box in shown])
     needed = _touching(header["coded"], hull(seen))

@@ -115,7 +115,8 @@ class ImageCodec(tf.keras.Model):
     - `transforms()`: the layers that an export keeps in floating point;
     - `coding()`: the exact integer form of the entropy model, a `tfclic.models.coding.Coding`;
     - `stages`, if training takes several; its `call` then takes `stage`, int32 `[]`, from 0, or
-      None for the last.
+      None for the last;
+    - `is_local`, false if what `synthesise` makes of a position depends on all positions.
 
     Args:
       config: ConfigDict with `latent_channels` and `lmbdas` (ascending; a single one makes the
@@ -124,6 +125,7 @@ class ImageCodec(tf.keras.Model):
     """
 
     stages = 1
+    is_local = True
 
     def __init__(self, config, reference_step, name=None):
         super().__init__(name=name or config.name)

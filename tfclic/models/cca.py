@@ -107,6 +107,8 @@ class Cca(HyperCodec):
       errors.UsageError: the slices' sizes do not make M channels.
     """
 
+    is_local = False  # channel attention takes averages
+
     def __init__(self, config):
         super().__init__(config, analysis=Analysis, synthesis=Synthesis)
         self.sizes = slice_sizes(
