@@ -27,8 +27,13 @@ OURS = "tfclic"
 PEERS = {
     "gmm_attention": ("cheng2020-attn", "bmshj2018-hyperprior"),
     "coarse_to_fine": ("mbt2018-mean",),
+    "cca": (),
 }
-CONFIGURATIONS = {"gmm_attention": "gmm_attention", "coarse_to_fine": "coarse_to_fine_n192"}
+CONFIGURATIONS = {
+    "gmm_attention": "gmm_attention",
+    "coarse_to_fine": "coarse_to_fine_n192",
+    "cca": "cca",
+}
 # and the trained small models with, where the peer's N of 192 is far wider
 NARROW = {"coarse_to_fine": ("mbt2018-mean", 64)}
 PARTS = {
@@ -129,7 +134,7 @@ def _peer(model, width):
     """The key of what a model is compared with."""
     family = next((f for f in PEERS if model.startswith(f) or model in PEERS[f]), None)
     narrow = NARROW.get(family, (None, 192))[1]
-    return PEERS[family][0] if family else None, width or narrow, "CompressAI"
+    return next(iter(PEERS.get(family, ())), None), width or narrow, "CompressAI"
 
 
 def show(found):

@@ -9,6 +9,9 @@ import turns
 
 from tfclic.codec import runtime
 
+# bits per pixel of the nearest integers; rounding by rate and distortion comes to about 0.5
+NEAREST_AIM = 0.6
+
 
 def make(name, width, folder):
     """Exports a model of that configuration and width with random weights; returns its path."""
@@ -22,8 +25,10 @@ def make(name, width, folder):
     tf.keras.utils.set_random_seed(0)
     _, config = configuration.load(name)
     model = config_dict.ConfigDict(config.model.to_dict())
-    model.update(latent_channels=width, widths=(width,) * 3, lmbdas=(0.015,))
-    prepare = {"gmm_attention": _mixtures, "coarse_to_fine": _levels}[model.name]
+    model.update(latent_channels=width, lmbdas=(0.015,))
+    if model.name != "cca":
+        model.widths = (width,) * 3
+    prepare = {"gmm_attention": _mixtures, "coarse_to_fine": _levels, "cca": _slices}[model.name]
     if model.name == "gmm_attention":
         model.update(hyper_channels=width, feature_channels=2 * width)
     codec = models.build(model)
@@ -41,24 +46,47 @@ def make(name, width, folder):
         parts = codec.entropy(scaled, None, None, training=False).parts
         return float(tf.add_n(list(parts.values()))[0]) / made.HEIGHT / made.WIDTH
 
-    made.fit(bpp_of)
+    made.fit(bpp_of, NEAREST_AIM)
     return str(export.save(codec, folder, f"random-{width}"))
 
 
 def _mixtures(codec, width):
     """Prepares gmm_attention; returns what sets its scales."""
     import tensorflow as tf
-    import tensorflow_compression as tfc
 
-    # most hyper latents of a trained model are 0, and its prior knows
-    codec.hyper_prior = tfc.NoisyDeepFactorized(batch_shape=(width,), init_scale=0.3)
-    codec.hyper_analysis.layers[-1].kernel.assign(codec.hyper_analysis.layers[-1].kernel * 0.3)
+    _quieten_hyper_latents(codec)
     last = codec.parameter_network.layers[-1]
     last.kernel.assign(last.kernel * 0.1)
     still = tf.tile(tf.zeros([width]), [2 * codec.config.mixtures])
 
     def set_scales(log_scales, _):
         last.bias.assign(tf.concat([still, tf.tile(log_scales, [codec.config.mixtures])], 0))
+
+    return set_scales
+
+
+def _quieten_hyper_latents(codec):
+    """Most hyper latents of a trained model are 0, and its prior knows."""
+    import tensorflow_compression as tfc
+
+    channels = codec.config.hyper_channels
+    codec.hyper_prior = tfc.NoisyDeepFactorized(batch_shape=(channels,), init_scale=0.3)
+    codec.hyper_analysis.layers[-1].kernel.assign(codec.hyper_analysis.layers[-1].kernel * 0.3)
+
+
+def _slices(codec, _):
+    """Prepares cca; returns what sets its scales."""
+    import tensorflow as tf
+
+    _quieten_hyper_latents(codec)
+    for part in codec.slices:
+        for stack in (part.mean, part.scale, part.residual):
+            last = stack.layers[-1].conv
+            last.kernel.assign(last.kernel * 0.1)
+
+    def set_scales(log_scales, _):
+        for part, values in zip(codec.slices, tf.split(log_scales, codec.sizes)):
+            part.scale.layers[-1].conv.bias.assign(values)
 
     return set_scales
 

@@ -28,11 +28,12 @@ def spreads(channels, largest):
     return largest * np.exp(-6 * np.arange(channels) / channels)
 
 
-def fit(bpp_of):
-    """Finds the largest spread with which a model comes to `AIM`.
+def fit(bpp_of, aim=AIM):
+    """Finds the largest spread with which a model comes to `aim`.
 
     Args:
       bpp_of: function of the largest spread to bits per pixel, increasing.
+      aim: bits per pixel that it is to give.
 
     Raises:
       RuntimeError: it is not found.
@@ -41,7 +42,7 @@ def fit(bpp_of):
     for _ in range(12):
         middle = (low * high) ** 0.5
         found = bpp_of(middle)
-        if abs(found - AIM) < 0.03:
+        if abs(found - aim) < 0.03:
             return middle
-        low, high = (middle, high) if found < AIM else (low, middle)
-    raise RuntimeError(f"The made model comes to {found:.2f} bpp, not to {AIM}.")
+        low, high = (middle, high) if found < aim else (low, middle)
+    raise RuntimeError(f"The made model comes to {found:.2f} bpp, not to {aim}.")
