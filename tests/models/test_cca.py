@@ -33,6 +33,11 @@ def tiny(**changes):
     return codec
 
 
+def total(terms):
+    """Of all terms and images."""
+    return tf.reduce_sum(list(terms.values()))
+
+
 @pytest.fixture(scope="module")
 def codec():
     return tiny()
@@ -81,7 +86,7 @@ def test_every_ablation_has_finite_losses_and_gradients(changes):
     with tf.GradientTape() as tape:
         out = codec(IMAGES, QUALITY, seed=SEED, training=True)
         error = tf.reduce_sum(tf.square(out.reconstruction - IMAGES))
-        loss = tf.reduce_sum(out.bits + out.helping) + error
+        loss = tf.reduce_sum(out.bits) + total(out.helping) + error
     assert out.reconstruction.shape == IMAGES.shape
     assert out.bits.shape == (2,) and np.all(out.bits > 0)
     gradients = tape.gradient(loss, codec.trainable_variables)
@@ -89,14 +94,15 @@ def test_every_ablation_has_finite_losses_and_gradients(changes):
     paths = checkpoints.variable_paths(codec)
     assert {id(v) for v in codec.trainable_variables} == {id(v) for v in paths.values()}
     has_gap = len(codec.sizes) > 1 and codec.config.gap_weight
-    assert tf.is_tensor(out.helping) == has_gap
+    assert bool(out.helping) == has_gap
     assert any(path.startswith("auxiliary") for path in paths) == has_gap
 
 
 def test_real_rounding_needs_no_help(codec):
     out = codec(IMAGES, QUALITY)
-    assert out.helping == 0.0
-    assert set(out.parts) == {"latents", "hyper_latents"}
+    assert out.helping == {}
+    assert list(out.parts) == ["slice_1", "slice_2", "slice_3", "hyper_latents"]
+    assert all(np.all(bits > 0) for bits in out.parts.values())
     assert out.bits[0] < out.bits[1]
 
 
@@ -124,11 +130,13 @@ def test_where_each_gradient_goes(codec, given):
 
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([*features, *inputs])
-        helping = codec.helping(features, noisy, decoded, main_bits())
+        terms = codec.helping(features, noisy, decoded, main_bits())
+        helping = total(terms)
         auxiliary = codec.auxiliary_bits(features, noisy, decoded)
         gap = (main_bits() - auxiliary) / (64 * 128)
         rate = auxiliary / (64 * 128)
-    np.testing.assert_allclose(helping, rate + codec.config.gap_weight * gap, rtol=1e-5)
+    np.testing.assert_allclose(terms["rate"], rate, rtol=1e-5)
+    np.testing.assert_allclose(terms["gap"], codec.config.gap_weight * gap, rtol=1e-5)
     zero = tf.UnconnectedGradients.ZERO
     # weights of the auxiliary model: of its rate alone, though the gap depends on them
     found, of_rate, of_gap = (tape.gradient(x, weights) for x in (helping, rate, gap))
@@ -149,10 +157,10 @@ def test_the_gap_reaches_the_analysis_and_not_the_auxiliary_model(codec):
     def of_training(alpha):
         codec.config.gap_weight = alpha
         with tf.GradientTape(persistent=True) as tape:
-            out = codec(IMAGES, QUALITY, seed=SEED, training=True)
+            helping = total(codec(IMAGES, QUALITY, seed=SEED, training=True).helping)
         found = []
         for part in (codec.nonlinear_analysis.layers[-1], codec.auxiliary[-1]):
-            found.append(tape.gradient(out.helping, part.trainable_variables))
+            found.append(tape.gradient(helping, part.trainable_variables))
         return found
 
     try:
@@ -195,8 +203,12 @@ def test_a_few_steps_lessen_the_loss_and_the_help_is_told():
     images = tf.cast(tf.image.resize(IMAGES, [64, 64]) * 64 + 96, tf.uint8)
     metrics = [train_step(images, step.seed_of(1, 0)) for _ in range(40)]
     assert metrics[-1]["loss"] < metrics[0]["loss"]
-    helping = [float(m["helping"]) for m in metrics]
-    assert np.all(np.isfinite(helping)) and len(set(helping)) == 40
+    gaps = [float(m["helping/gap"]) for m in metrics]
+    assert np.all(np.isfinite(gaps)) and len(set(gaps)) == 40
+    found = {name: float(value) for name, value in metrics[-1].items()}
+    parts = [found[f"bpp/{name}"] for name in ("slice_1", "slice_2", "slice_3", "hyper_latents")]
+    assert sum(parts) == pytest.approx(found["bpp"], rel=1e-5)
+    assert found["helping"] == pytest.approx(found["helping/gap"] + found["helping/rate"])
 
 
 def test_the_configuration_has_the_papers_sizes():

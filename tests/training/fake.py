@@ -32,4 +32,4 @@ class FakeCodec(tf.keras.Model):
         else:
             noisy = tf.round(latents)
         bits = tf.reduce_sum(tf.math.log1p(tf.square(noisy)), [1, 2, 3])
-        return Output(self.synthesis(noisy / gain), bits, {"latents": bits}, 0.0)
+        return Output(self.synthesis(noisy / gain), bits, {"latents": bits}, {})

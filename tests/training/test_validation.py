@@ -42,6 +42,8 @@ def test_result_is_the_mean_over_images_of_the_rounded_codec(made, config):
             bpp.append(float(out.bits[0]) / image[..., 0].size)
             error.append(np.mean((decoded - image) ** 2))
         assert result["bpp"][level] == pytest.approx(np.mean(bpp), rel=1e-4)
+        # the one part it has
+        assert result["bpp/latents"][level] == pytest.approx(result["bpp"][level])
         assert result["distortion"][level] == pytest.approx(np.mean(error), rel=1e-4)
         assert result["psnr"][level] == pytest.approx(
             np.mean(10 * np.log10(255**2 / np.array(error))), abs=1e-2

@@ -17,10 +17,10 @@ Forward.__doc__ = """Result of a forward pass.
 reconstruction: float32 `[B, H, W, 3]`, nominally 0..1, not clipped.
 bits: float32 `[B]`, all bits of each image.
 parts: dict of float32 `[B]`, the bits of each part.
-helping: float32 `[B]` or 0, what training minimises beside rate and distortion.
+helping: dict of float32 `[B]`, what training minimises beside rate and distortion.
 """
 
-Coded = collections.namedtuple("Coded", "latents hyper_latents parts helping", defaults=(0.0,))
+Coded = collections.namedtuple("Coded", "latents hyper_latents parts helping", defaults=({},))
 Coded.__doc__ = """What an entropy model makes of latents.
 
 latents, hyper_latents: `[B, h, w, C]`, `[B, h/4, w/4, Z]`, as the synthesis transform gets them.

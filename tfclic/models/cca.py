@@ -129,7 +129,7 @@ class Cca(HyperCodec):
         return self.mean_synthesis(hyper_latents), self.scale_synthesis(hyper_latents)
 
     def entropy(self, latents, quality, seed, training):
-        """`base.Coded` of latents `[B, h, w, M]`: `helping` is the auxiliary model's, per pixel."""
+        """`base.Coded` of latents `[B, h, w, M]`; `helping` as below."""
         _, hyper_latents, hyper_bits = self.coded_hyper_latents(latents, seed, training)
         features = self.features(hyper_latents)
         noise = tf.zeros_like(latents)
@@ -142,10 +142,11 @@ class Cca(HyperCodec):
             bits.append(self.bits(counted - means, log_scales, training))
             quantised = base.round_straight_through(exact - means) + means
             decoded.append(part.decoded(quantised, support))
-        helping = 0.0
+        helping = {}
         if training and self.auxiliary:
             helping = self.helping(features, noisy, decoded, tf.add_n(bits[1:]))
-        parts = {"latents": tf.add_n(bits), "hyper_latents": hyper_bits}
+        parts = {f"slice_{i}": part for i, part in enumerate(bits, 1)}
+        parts["hyper_latents"] = hyper_bits
         return base.Coded(tf.concat(decoded, -1), hyper_latents, parts, helping)
 
     def bits(self, differences, log_scales, training):
@@ -154,7 +155,7 @@ class Cca(HyperCodec):
         return tf.reduce_sum(bits, [1, 2, 3])
 
     def helping(self, features, noisy, decoded, bits):
-        """The weighted gap and the auxiliary model's own rate, float32 `[B]`, bits per pixel.
+        """The weighted `gap` and the auxiliary model's own `rate`, float32 `[B]`, bits per pixel.
 
         The auxiliary model takes part twice: for the gap with its weights held, for the rate with
         the latents held. Features of hyper latents are held both times, or they would learn to
@@ -171,7 +172,7 @@ class Cca(HyperCodec):
         with held(self.auxiliary):
             gap = bits - self.auxiliary_bits(features, noisy, decoded)
         pixels = PIXELS_PER_LATENT * tf.cast(tf.reduce_prod(tf.shape(noisy[0])[1:3]), tf.float32)
-        return (self.config.gap_weight * gap + rate) / pixels
+        return {"gap": self.config.gap_weight * gap / pixels, "rate": rate / pixels}
 
     def auxiliary_bits(self, features, noisy, decoded):
         """Bits `[B]` of all slices but the first; slice i is predicted from those up to i - 2."""

@@ -191,7 +191,7 @@ class CoarseToFine(transforms.TransformCodec):
         coarse_features, features = self.coarse_synthesis(coarse), self.fine_synthesis(fine)
         densities = self._densities(counted, coarse_features, features, stage)
         parts = self._bits(densities, training, stage)
-        helping = self._help(levels, coarse_features, features, stage) if training else 0.0
+        helping = self._help(levels, coarse_features, features, stage) if training else {}
         return base.Coded(seen[0], join(fine, coarse), parts, helping)
 
     def _densities(self, levels, coarse_features, features, stage=None):
@@ -229,18 +229,20 @@ class CoarseToFine(transforms.TransformCodec):
         return -tf.add_n(nats) / tf.math.log(2.0)
 
     def _help(self, levels, coarse_features, features, stage):
-        """The helping losses `[B]`: how far the features are from predicting the level below."""
+        """The helping losses: how far the features are from predicting the level below."""
         if stage is None or not self.config.helping_weight:
-            return tf.zeros_like(levels[0][:, 0, 0, 0])
+            return {}
 
         def error(projected, level):
             difference = tf.math.squared_difference(projected, tf.stop_gradient(level))
             return tf.reduce_mean(difference, [1, 2, 3])
 
-        fine = error(self.projection(features), compressed(levels[0]))
-        coarse = error(self.fine_projection(coarse_features), levels[1])
-        coarse = tf.where((stage < ALL_LEVELS) | (not self.config.coarse), 0.0, coarse)
-        return tf.where(stage < UNAIDED, self.config.helping_weight * (fine + coarse), 0.0)
+        weight = tf.where(stage < UNAIDED, self.config.helping_weight, 0.0)
+        found = {"fine": weight * error(self.projection(features), compressed(levels[0]))}
+        if self.config.coarse:
+            coarse = error(self.fine_projection(coarse_features), levels[1])
+            found["coarse"] = tf.where(stage < ALL_LEVELS, 0.0, weight * coarse)
+        return found
 
     def synthesise(self, latents, hyper_latents, quality):
         """As `ImageCodec.synthesise`; hyper latents take part."""

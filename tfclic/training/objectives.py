@@ -72,7 +72,16 @@ def rate_distortion(out, images, lmbda, distortion):
     Returns:
       (loss, bpp, error): float32 [B] each; bpp in bits per pixel, loss = bpp + lmbda * error.
     """
-    pixels = tf.cast(tf.shape(images)[1] * tf.shape(images)[2], tf.float32)
-    bpp = out.bits / pixels
+    bpp = out.bits / _pixels(images)
     error = distortion(images, out.reconstruction)
     return bpp + lmbda * error, bpp, error
+
+
+def bpp_of_parts(out):
+    """Bits per pixel of each part of the codec's output: dict of float32 `[B]`."""
+    pixels = _pixels(out.reconstruction)
+    return {name: bits / pixels for name, bits in out.parts.items()}
+
+
+def _pixels(images):
+    return tf.cast(tf.shape(images)[1] * tf.shape(images)[2], tf.float32)

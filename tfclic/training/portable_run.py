@@ -177,7 +177,7 @@ class Run:
         done = self.step - self._first
         pace = done / self._seconds if self._seconds else 0.0
         parts = [f"step {self.step}/{self.steps}"]
-        parts += [f"{name} {value:.4f}" for name, value in means.items()]
+        parts += [f"{name} {value:.4f}" for name, value in means.items() if "/" not in name]
         parts += [f"rate {self._rate(self.step - 1):.2g}"]
         if pace:
             parts.append(f"{pace * self._meta['batch']:.1f} images/s")

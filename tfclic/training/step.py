@@ -192,9 +192,10 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None,
       stage: as `stage_of` gives it.
 
     Returns:
-      (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch, for codecs
-      with stages stage, for those that have it helping, the part of the loss that is neither rate
-      nor distortion; and a tensor for each of `parameters`.
+      (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch, and
+      bpp/NAME of each part; for codecs with stages stage; for those that have it helping, what the
+      loss has beside rate and distortion, and helping/NAME of each term; and a tensor for each of
+      `parameters`.
     """
     stage = stage or {}
     lmbdas = tf.constant(codec.lmbdas, tf.float32)
@@ -209,7 +210,8 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None,
         losses, bpp, error = objectives.rate_distortion(
             out, images, tf.gather(lmbdas, levels), distortion
         )
-        loss = tf.reduce_mean(losses + out.helping)
+        helping = tf.add_n(list(out.helping.values())) if out.helping else 0.0
+        loss = tf.reduce_mean(losses + helping)
     unconnected = tf.UnconnectedGradients.ZERO
     grads = tape.gradient(loss, parameters, unconnected_gradients=unconnected)
     metrics = {
@@ -220,8 +222,11 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None,
     }
     if stage:
         metrics["stage"] = tf.cast(stage["stage"] + 1, tf.float32)
-    if tf.is_tensor(out.helping):
-        metrics["helping"] = tf.reduce_mean(out.helping)
+    if out.helping:
+        metrics["helping"] = tf.reduce_mean(helping)
+    terms = {f"helping/{name}": term for name, term in out.helping.items()}
+    terms.update({f"bpp/{name}": part for name, part in objectives.bpp_of_parts(out).items()})
+    metrics.update({name: tf.reduce_mean(term) for name, term in terms.items()})
     return metrics, [tf.convert_to_tensor(g) for g in grads]
 
 

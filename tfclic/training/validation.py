@@ -30,9 +30,9 @@ def make_evaluate(codec, training, state=None):
       state: `step.State`, whose stage a codec with several is measured in; its last one if None.
 
     Returns:
-      A tf.function of a uint8 image [H, W, 3] to (measures, reconstruction): float32 [3, L] with
-      bits per pixel, distortion and PSNR in dB per lambda, and uint8 [L, H, W, 3], as decoding real
-      files would give them.
+      A tf.function of a uint8 image [H, W, 3] to (measures, reconstruction): dict of float32 [L]
+      with per lambda bpp, bits per pixel, distortion, psnr in dB, and bpp/NAME of each part of the
+      bits; and uint8 [L, H, W, 3]; as decoding real files would give them.
     """
     distortion = objectives.get(training.objective)
     count = len(codec.lmbdas)
@@ -48,7 +48,9 @@ def make_evaluate(codec, training, state=None):
         out = out._replace(reconstruction=pixels / 255.0)
         _, bpp, error = objectives.rate_distortion(out, images, lmbdas, distortion)
         psnr = objectives.psnr(images, out.reconstruction)
-        return tf.stack([bpp, error, psnr]), tf.cast(pixels, tf.uint8)
+        parts = {f"bpp/{name}": part for name, part in objectives.bpp_of_parts(out).items()}
+        measures = {"bpp": bpp, "distortion": error, "psnr": psnr, **parts}
+        return measures, tf.cast(pixels, tf.uint8)
 
     return evaluate
 
@@ -67,7 +69,7 @@ def validate(evaluate, state, images, lmbdas, shown=4, stopped=lambda: False):
     Returns:
       (result, pictures), or None if stopped or without images. result: dict of plain values: loss
       (mean over lambdas and images of bits per pixel + lambda * distortion) and per lambda lists
-      lmbda, loss, bpp, distortion, psnr. pictures: list of uint8 [H, 3 * W, 3]: the original, and
+      lmbda, loss, bpp, distortion, psnr, and bpp/NAME of each part. pictures: list of uint8 [H, 3 * W, 3]: the original, and
       the reconstructions at the lowest and at the highest lambda.
     """
     measures, pictures = [], []
@@ -76,13 +78,16 @@ def validate(evaluate, state, images, lmbdas, shown=4, stopped=lambda: False):
             if stopped():
                 return None
             measured, decoded = evaluate(image)
-            measures.append(measured.numpy())
+            measures.append({name: values.numpy() for name, values in measured.items()})
             if len(pictures) < shown:
                 pictures.append(np.concatenate([image, decoded[0], decoded[-1]], axis=1))
     if not measures:
         return None
-    bpp, error, psnr = np.mean(measures, axis=0, dtype=np.float64)
-    losses = bpp + np.asarray(lmbdas) * error
-    columns = {"lmbda": lmbdas, "loss": losses, "bpp": bpp, "distortion": error, "psnr": psnr}
+    means = {
+        name: np.mean([each[name] for each in measures], axis=0, dtype=np.float64)
+        for name in measures[0]
+    }
+    losses = means["bpp"] + np.asarray(lmbdas) * means["distortion"]
+    columns = {"lmbda": lmbdas, "loss": losses, **means}
     result = {name: [float(v) for v in values] for name, values in columns.items()}
     return {"mean_loss": float(np.mean(losses)), **result}, pictures

@@ -1,0 +1,59 @@
+"""Even against uneven slices, with and without the causal context adjustment loss.
+
+    python benchmarks/ablation_slices.py --data FOLDER --workdir DIR [--steps 1000] [--only NAME]
+
+The table of the cca paper (its table 1) at a small budget: cca_small is trained four times on the
+same crops in the same order. The rate-distortion cost (bits per pixel + lambda * MSE, the mean over
+all lambdas) on held-out images of FOLDER is what counts; lower is better. The latents' bits by
+slice, there, tell whether information moves into early slices. Each training has a folder of its
+own in DIR and goes on where it was stopped. `--table` prints what there is.
+"""
+
+import statistics
+import sys
+
+import trainings
+
+CONFIGURATION = "cca_small"
+ANCHOR = "even"
+# name -> what is overridden, by field
+RUNGS = {
+    ANCHOR: {"model.slice_power": 0.0, "model.gap_weight": 0.0},
+    "uneven": {"model.gap_weight": 0.0},
+    "even, CCA loss": {"model.slice_power": 0.0},
+    "uneven, CCA loss": {},
+}
+
+
+def train(name, data, folder, steps, everywhere):
+    """Trains one rung, as `trainings.train`; `everywhere` is changed in all rungs."""
+    trainings.train(CONFIGURATION, {**everywhere, **RUNGS[name]}, data, folder, steps)
+
+
+def print_table(workdir, steps):
+    """Prints what is complete."""
+    rows = trainings.results(workdir, RUNGS, steps)
+    if not rows:
+        print("Nothing is complete yet.")
+        return
+    usual = rows.get(ANCHOR, {}).get("validation", {}).get("mean_loss")
+    print("| slices | cost | against even | latents' bits by slice | images seen | minutes |")
+    print("|---|---|---|---|---|---|")
+    for name, record in rows.items():
+        found = record["validation"]
+        cost = found["mean_loss"]
+        difference = f"{100 * (cost / usual - 1):+.1f} %" if usual else ""
+        seen, minutes = record["images_seen"], record["seconds"] / 60
+        shares = ", ".join(f"{100 * share:.0f} %" for share in shares_of(found))
+        print(f"| {name} | {cost:.4f} | {difference} | {shares} | {seen:,} | {minutes:.1f} |")
+
+
+def shares_of(validation):
+    """The share of each slice in the bits of latents, in the mean over all lambdas."""
+    slices = [values for name, values in validation.items() if name.startswith("bpp/slice_")]
+    bits = [statistics.fmean(values) for values in slices]
+    return [each / sum(bits) for each in bits]
+
+
+if __name__ == "__main__":
+    sys.exit(trainings.run(__doc__, RUNGS, train, print_table))
