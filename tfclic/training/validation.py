@@ -69,8 +69,8 @@ def validate(evaluate, state, images, lmbdas, shown=4, stopped=lambda: False):
     Returns:
       (result, pictures), or None if stopped or without images. result: dict of plain values: loss
       (mean over lambdas and images of bits per pixel + lambda * distortion) and per lambda lists
-      lmbda, loss, bpp, distortion, psnr, and bpp/NAME of each part. pictures: list of uint8 [H, 3 * W, 3]: the original, and
-      the reconstructions at the lowest and at the highest lambda.
+      lmbda, loss, bpp, distortion, psnr, and bpp/NAME of each part. pictures: list of uint8
+      [H, 3 * W, 3]: the original, and the reconstructions at the lowest and the highest lambda.
     """
     measures, pictures = [], []
     with averaged_weights(state):
