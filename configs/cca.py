@@ -33,6 +33,7 @@ def get_config():
     model.slice_sizes = ()
     model.support_channels = 224
     model.support_blocks = 4
+    model.support_block = "bottleneck"
     model.slice_widths = (224, 128)
     model.gap_weight = 1.0
     model.block_transform = False

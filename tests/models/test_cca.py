@@ -78,6 +78,7 @@ def test_a_configuration_whose_slices_do_not_add_up_is_refused():
         dict(gap_weight=0.0),
         dict(block_transform=False, slice_power=-1.0, support_blocks=0),
         dict(slice_sizes=(12,)),
+        dict(support_block="naf"),
     ],
     ids=str,
 )

@@ -17,6 +17,25 @@ LIKELIHOOD_FLOOR = 1e-6
 SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 256.0, 64
 SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
 
+KINDS = 3  # of parameters: logits, means, log scales
+
+
+def completed(parameters, kinds):
+    """Parameters of all kinds, of those of the last `kinds` alone: what is missing is 0.
+
+    A single Gaussian needs no logits, one of symbols that count from its mean no means.
+
+    Args:
+      parameters: `[..., kinds * n]`, float or on the grids of exact coders.
+      kinds: int, 1 to 3.
+
+    Returns:
+      `[..., 3 * n]`.
+    """
+    missing = (KINDS - kinds) * (parameters.shape[-1] // kinds)
+    margins = [[0, 0]] * (len(parameters.shape) - 1) + [[missing, 0]]
+    return tf.pad(parameters, margins) if missing else parameters
+
 
 # stands for infinity in a bound whose difference from a mean is multiplied by 0 later
 _FAR = 1e9

@@ -8,6 +8,7 @@ serves all rates, and the entropy networks have blocks with an exact integer for
 
 import tensorflow as tf
 
+from tfclic.entropy import mixture
 from tfclic.entropy.gaussian_mixture import GaussianMixture
 from tfclic.layers import NAFBlock, ResidualUnit, SubpixelConv2D
 from tfclic.layers.substitution import held
@@ -97,6 +98,7 @@ class Cca(HyperCodec):
           1.7 in the paper.
         support_channels, support_blocks: of the networks that work up what is known of a slice;
           224 and 4 in the paper.
+        support_block: "bottleneck", or "naf" as in the paper, which cannot be exported.
         slice_widths: channels of the hidden layers that predict a slice; 224 and 128 in the paper.
         gap_weight: alpha, of the gap in the loss; 1 in the paper. Without it, 0, there is no
           auxiliary model.
@@ -151,7 +153,7 @@ class Cca(HyperCodec):
 
     def bits(self, differences, log_scales, training):
         """Bits `[B]` of a slice's differences from its means, which are rounded if not training."""
-        _, bits = self.gaussian(differences, _centred(log_scales), training)
+        _, bits = self.gaussian(differences, mixture.completed(log_scales, 1), training)
         return tf.reduce_sum(bits, [1, 2, 3])
 
     def helping(self, features, noisy, decoded, bits):
@@ -189,19 +191,16 @@ class Cca(HyperCodec):
         for i, part in enumerate(self.slices):
             means, log_scales, _ = part.parameters(features, known[:i])
             symbols = tf.round(known[i] - means)
-            likelihood = self.gaussian.likelihood(symbols, _centred(log_scales))
+            likelihood = self.gaussian.likelihood(symbols, mixture.completed(log_scales, 1))
             logarithms.append(tf.math.log(tf.maximum(likelihood, floor)))
         logarithms.append(self.hyper_prior.log_prob(hyper_latents))
         return -tf.add_n([tf.reduce_sum(x, [1, 2, 3]) for x in logarithms]) / tf.math.log(2.0)
 
     def coding(self):
         """The exact integer form of the entropy model, for export; the auxiliary one is left."""
+        if self.config.support_block != "bottleneck":
+            raise ValueError("NAF blocks in the entropy model have no exact form")
         return SliceCoding(self, ENTROPY_SLOPE)
-
-
-def _centred(log_scales):
-    """Parameters of single Gaussians of mean 0, `[..., 3C]`, with log scales `[..., C]`."""
-    return tf.pad(log_scales, [[0, 0]] * 3 + [[2 * log_scales.shape[-1], 0]])
 
 
 def build(config):

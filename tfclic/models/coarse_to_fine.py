@@ -7,6 +7,7 @@ Unlike there, one model serves all rates.
 
 import tensorflow as tf
 
+from tfclic.entropy import mixture
 from tfclic.entropy.channel_gaussian import ChannelGaussian
 from tfclic.entropy.gaussian_mixture import GaussianMixture
 from tfclic.layers import NeighbourhoodNetwork, SubpixelConv2D
@@ -199,11 +200,11 @@ class CoarseToFine(transforms.TransformCodec):
         latents, fine, coarse = levels
         predicted = alone = self.fine_prior.parameters(tf.shape(fine))
         if self.config.coarse:
-            predicted = _with_weights(self.fine_prediction(coarse_features))
+            predicted = mixture.completed(self.fine_prediction(coarse_features), 2)
             if stage is not None:
                 predicted = tf.where(stage < ALL_LEVELS, alone, predicted)
         found = {
-            "latents": (latents, _with_weights(self.prediction(features))),
+            "latents": (latents, mixture.completed(self.prediction(features), 2)),
             "fine": (fine, predicted),
         }
         if self.config.coarse:
@@ -282,12 +283,6 @@ class CoarseToFine(transforms.TransformCodec):
         if not (self.config.coarse and self.config.aggregation):
             raise ValueError("the coarse level or the aggregation is missing")
         return HierarchicalCoding(self, ENTROPY_SLOPE)
-
-
-def _with_weights(parameters):
-    """Logits of a single Gaussian before its means and log scales: `[..., 2C]` to `[..., 3C]`."""
-    means, _ = tf.split(parameters, 2, -1)
-    return tf.concat([tf.zeros_like(means), parameters], -1)
 
 
 def build(config):

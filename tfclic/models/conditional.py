@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfclic.entropy import mixture
 from tfclic.entropy.gaussian_mixture import GaussianMixture
 from tfclic.models import base
 from tfclic.models.conditional_coding import ConditionalCoding
@@ -69,8 +70,7 @@ class ConditionalCodec(HyperCodec):
             found = tf.concat([features, self.context(latents)], -1)
         if self.parameter_network is not None:
             found = self.parameter_network(found)
-        missing = (3 - self.kinds) * self.mixture.mixtures * latents.shape[-1]
-        return tf.pad(found, [[0, 0]] * 3 + [[missing, 0]]) if missing else found
+        return mixture.completed(found, self.kinds)
 
     def coding(self):
         """The exact integer form of the entropy model, for export."""

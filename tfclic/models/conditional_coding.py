@@ -34,7 +34,7 @@ class ConditionalCoding(HyperCoding):
         self.mask = self.context = None
         self.network = self._parameter_network(codec, slope)
         last_of_all = None if self.network else dict(convert=self._to_grids, output_bits=0)
-        self.features = exact_hyper_synthesis(codec.hyper_synthesis, slope, last_of_all)
+        self.features = exact_hyper_synthesis(codec.hyper_synthesis, slope, last_grids=last_of_all)
         if codec.context is not None:
             self.mask, self.context = codec.context.mask, self._context(codec.context)
             self.together = WAVEFRONTS_TOGETHER
@@ -98,8 +98,7 @@ class ConditionalCoding(HyperCoding):
             x = tf.concat([x, self.context(context, kernels.pop(0))], -1)
         for layer, kernel in zip(self.network, kernels):
             x = layer(x, kernel)
-        missing = (3 - self.kinds) * self.mixtures * self.channels
-        return tf.pad(x, [[0, 0], [missing, 0]]) if missing else x
+        return mixture.completed(x, self.kinds)
 
     def prepare(self):
         """The kernels that `parameters` needs, as float32."""

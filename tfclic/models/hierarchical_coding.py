@@ -5,13 +5,14 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
+from tfclic.entropy import coders, compilation, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
 from tfclic.models.coding import HYPER_LIMIT, HYPER_STRIDE, Coding
-from tfclic.models.hyper_coding import HYPER_ACTIVATION_BITS, table_of
+from tfclic.models.hyper_coding import exact_hyper_synthesis, table_of
 
 LATENT_LIMIT = 256
+RELU = 0.0  # as a slope
 
 
 def join(fine, coarse):
@@ -44,8 +45,13 @@ class HierarchicalCoding(Coding):
         self.channels = codec.config.latent_channels
         self.fine_channels, self.coarse_channels = codec.fine_channels, codec.coarse_channels
         self.hyper_channels = 4 * self.fine_channels + self.coarse_channels
-        self.coarse_synthesis = _subpixels(codec.coarse_synthesis, HYPER_LIMIT)
-        self.fine_synthesis = _subpixels(codec.fine_synthesis, LATENT_LIMIT)
+        self.coarse_synthesis, self.fine_synthesis = (
+            exact_hyper_synthesis(network, RELU, network.is_rectified, limit)
+            for network, limit in (
+                (codec.coarse_synthesis, HYPER_LIMIT),
+                (codec.fine_synthesis, LATENT_LIMIT),
+            )
+        )
         self.fine_prediction, self.prediction = (
             FixedPointNeighbourhood(network, slope, _to_grids, name=network.name)
             for network in (codec.fine_prediction, codec.prediction)
@@ -80,7 +86,7 @@ class HierarchicalCoding(Coding):
 
         def distribution_at(_, chosen):
             found = prediction.rows(maps, height, width, chosen)
-            return im.distribution_of_rows(_with_weights(found), 1, table)
+            return im.distribution_of_rows(mixture.completed(found, 2), 1, table)
 
         return distribution_at
 
@@ -178,7 +184,7 @@ class HierarchicalCoding(Coding):
         """The parameters of all latents of `shape`, `[h * w, 3C]`."""
         positions = tf.range(shape[0] * shape[1])
         maps = prediction.maps(features)
-        return _with_weights(prediction.rows(maps, shape[0], shape[1], positions))
+        return mixture.completed(prediction.rows(maps, shape[0], shape[1], positions), 2)
 
     def _explained(self, prediction, features, latents):
         """Bits, means and scales of all latents `[h, w, C]`, a dict."""
@@ -193,30 +199,9 @@ class HierarchicalCoding(Coding):
         }
 
 
-def _subpixels(network, limit):
-    """The layers of a hyper synthesis, whose inputs are integers up to `limit`, in fixed point."""
-    layers, result = network.layers, []
-    for i, layer in enumerate(layers):
-        last = i == len(layers) - 1
-        grids = dict(input_bits=0, input_limit=limit) if i == 0 else {}
-        grids.setdefault("input_bits", HYPER_ACTIVATION_BITS)
-        bits = fixed_point.ACTIVATION_BITS if last else HYPER_ACTIVATION_BITS
-        slope = 0.0 if network.is_rectified[i] else 1.0
-        name = f"{network.name}_{i}"
-        result.append(
-            fixed_point.FixedPointSubpixel(layer, name=name, output_bits=bits, slope=slope, **grids)
-        )
-    return result
-
-
 def _to_grids(kernel, bias):
     """Makes the last layer of a prediction give the integers of `IntegerParameters`."""
     channels = len(bias) // 2
     unit = np.repeat([2.0**im.MEAN_BITS, 1 / mixture.SCALE_STEP], channels)
     lowest = np.repeat([0, np.log(mixture.SCALE_MIN)], channels)
     return kernel * unit, (bias - lowest) * unit
-
-
-def _with_weights(rows):
-    """Logits of a single Gaussian before its means and scales: `[n, 2C]` to `[n, 3C]`."""
-    return tf.pad(rows, [[0, 0], [rows.shape[1] // 2, 0]])

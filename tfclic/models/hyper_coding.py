@@ -23,12 +23,14 @@ def table_of(masses):
     return np.pad(cdf, [(0, 0), (1, 0)], constant_values=coders.PRECISION)
 
 
-def exact_hyper_synthesis(network, slope, last_grids=None):
+def exact_hyper_synthesis(network, slope, rectified=None, input_limit=HYPER_LIMIT, last_grids=None):
     """The layers of a hyper synthesis, rounded to fixed point.
 
     Args:
-      network: a `Sequential` of `SubpixelConv2D`, all but the last with a leaky ReLU.
+      network: a `Sequential` of `SubpixelConv2D`.
       slope: of the leaky ReLU, as in `fixed_point.FixedPointDense`.
+      rectified: which layers have a leaky ReLU, list of bools; if missing, all but the last.
+      input_limit: largest magnitude of hyper latents.
       last_grids: `convert` and `output_bits` of the last layer, for `fixed_point`; if missing, its
         results are on the grid of activations.
 
@@ -38,15 +40,17 @@ def exact_hyper_synthesis(network, slope, last_grids=None):
     Raises:
       ValueError: if a layer's sums could leave the exact integers; names the layer.
     """
-    result, last = [], len(network.layers) - 1
+    last = len(network.layers) - 1
+    rectified = rectified or [True] * last + [False]
+    result = []
     for i, layer in enumerate(network.layers):
         grids = dict(input_bits=HYPER_ACTIVATION_BITS, output_bits=HYPER_ACTIVATION_BITS)
         if i == 0:
-            grids.update(input_bits=0, input_limit=HYPER_LIMIT)
+            grids.update(input_bits=0, input_limit=input_limit)
         if i == last:
             grids.update(last_grids or dict(output_bits=fixed_point.ACTIVATION_BITS))
-        name, rectified = f"{network.name}_{i}", 1.0 if i == last else slope
-        result.append(fixed_point.FixedPointSubpixel(layer, name=name, slope=rectified, **grids))
+        grids.update(name=f"{network.name}_{i}", slope=slope if rectified[i] else 1.0)
+        result.append(fixed_point.FixedPointSubpixel(layer, **grids))
     return result
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import compilation, fixed_point, wavefront
+from tfclic.entropy import compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.models.coding import HYPER_LIMIT, HYPER_STRIDE
 from tfclic.models.exact_slices import MEAN_STEP, STEP, ExactSlice
@@ -151,7 +151,7 @@ class SliceCoding(HyperCoding):
         def choose(state, number, means, scales):
             symbols, means = self.symbols(latents, number, means), means / (1 << im.MEAN_BITS)
             bits = im.bits(_distribution(scales), tf.cast(tf.reshape(symbols, [-1]), tf.int32))
-            _, _, log_scales = im.to_floats(im.parameters_of_rows(_padded(scales), 1))
+            _, _, log_scales = im.to_floats(im.parameters_of_rows(mixture.completed(scales, 1), 1))
             arrays = symbols + means, bits, means, tf.exp(log_scales)
             for kept, array in zip(found.values(), arrays):
                 kept.append(tf.reshape(array, tf.shape(means)))
@@ -166,10 +166,5 @@ class SliceCoding(HyperCoding):
         return found
 
 
-def _padded(rows):
-    """Parameters of a single Gaussian of mean 0, `[n, 3 * C]`, with scales `[n, C]`."""
-    return tf.pad(rows, [[0, 0], [2 * rows.shape[1], 0]])
-
-
 def _distribution(rows, table=None):
-    return im.distribution_of_rows(_padded(rows), 1, table)
+    return im.distribution_of_rows(mixture.completed(rows, 1), 1, table)

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.layers import SubpixelConv2D
+from tfclic.layers import NAFBlock, SubpixelConv2D
 from tfclic.layers.nafblock import in_turn
 from tfclic.models.hyper import leaky_relu
 
@@ -53,7 +53,7 @@ def conv(filters, kernel_size, activation=None):
 class EntropyBottleneck(tf.keras.layers.Layer):
     """The transforms' bottleneck block with leaky ReLU: 1x1 C/2, 3x3 C/2, 1x1 C, plus its input.
 
-    It stands where the paper has NAF blocks in the entropy model, for it has an exact integer form.
+    It may stand where the paper has NAF blocks in the entropy model: it has an exact integer form.
     """
 
     def __init__(self, filters, name=None):
@@ -65,6 +65,9 @@ class EntropyBottleneck(tf.keras.layers.Layer):
         return x + in_turn(self.body, x)
 
 
+BLOCKS = {"bottleneck": EntropyBottleneck, "naf": NAFBlock}
+
+
 class Support(tf.keras.layers.Layer):
     """What is known of a slice, worked up: `[B, h, w, C] -> [B, h, w, C]`.
 
@@ -72,12 +75,13 @@ class Support(tf.keras.layers.Layer):
       channels: C.
       filters: of the blocks in between.
       blocks: how many.
+      block: which, of `BLOCKS`.
     """
 
-    def __init__(self, channels, filters, blocks, name=None):
+    def __init__(self, channels, filters, blocks, block, name=None):
         super().__init__(name=name)
         self.enter = conv(filters, 1)
-        self.blocks = [EntropyBottleneck(filters) for _ in range(blocks)]
+        self.blocks = [BLOCKS[block](filters) for _ in range(blocks)]
         self.leave = conv(channels, 1)
 
     def call(self, x):
@@ -100,8 +104,8 @@ class Slice(tf.keras.layers.Layer):
     """The networks of one slice.
 
     Args:
-      config: ConfigDict with `latent_channels`, `support_channels`, `support_blocks` and
-        `slice_widths`.
+      config: ConfigDict with `latent_channels`, `slice_widths` and `support_channels`,
+        `support_blocks` and `support_block`.
       size: channels of the slice.
       known: channels of the slices that it depends on.
       residual: whether latent residual prediction follows.
@@ -111,7 +115,7 @@ class Slice(tf.keras.layers.Layer):
         super().__init__(name=name)
         self.features = config.latent_channels
         channels = self.features + known
-        support = config.support_channels, config.support_blocks
+        support = config.support_channels, config.support_blocks, config.support_block
         self.mean_support = Support(channels, *support, name="mean_support")
         self.scale_support = Support(channels, *support, name="scale_support")
         self.mean = Stack(size, config.slice_widths, name="mean")
