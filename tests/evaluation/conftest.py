@@ -34,7 +34,7 @@ def part_of(bits):
 
 @pytest.fixture(scope="package")
 def explanation():
-    """Has the `parts`, `channel`, `each` and `assembled` of an `explained.Explanation`."""
+    """Has `parts`, `channel`, `each`, `assembled` and `slices` of an `explained.Explanation`."""
     latents = made_latents()
     rng = np.random.default_rng(3)
     hyper_latents = rng.uniform(1, 4, [2, 3, 4])
@@ -48,4 +48,5 @@ def explanation():
         channel=lambda index: {name: array[:, :, index] for name, array in latents.items()},
         each=lambda work: [work(every)],
         assembled=lambda pieces: pieces[0],
+        slices=[1, 2, 3],
     )

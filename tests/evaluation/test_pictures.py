@@ -27,7 +27,7 @@ def pages(pdf):
 
 def test_a_pdf_has_a_page_for_each_picture(view):
     pdf = pictures.encode(view, "x.PDF")
-    assert pdf.startswith(b"%PDF") and pages(pdf) == len(pictures.PICTURES) == 6
+    assert pdf.startswith(b"%PDF") and pages(pdf) == len(pictures.PICTURES) == 7
 
 
 def test_a_png_has_them_below_each_other(view):
@@ -42,7 +42,7 @@ def test_a_single_gaussian_is_drawn_too(view):
     single["weights"] = np.ones_like(single["weights"])
     figure = pictures.mixture_maps(view._replace(found={**view.found, **single}))
     assert len([axes for axes in figure.axes if axes.images]) == 2 + 4
-    assert pages(pictures.encode(view._replace(found={**view.found, **single}), "x.pdf")) == 6
+    assert pages(pictures.encode(view._replace(found={**view.found, **single}), "x.pdf")) == 7
 
 
 def test_what_takes_no_bits_is_drawn_without_complaint(view):
@@ -52,10 +52,10 @@ def test_what_takes_no_bits_is_drawn_without_complaint(view):
         assert pictures.bits_map(view._replace(parts=parts))
 
 
-def test_a_model_without_mixtures_has_the_other_pictures(view):
+def test_a_model_without_mixtures_and_slices_has_the_other_pictures(view):
     found = {name: view.found[name] for name in ("latents", "latents_bits")}
     grayscale = view.pixels[..., 0]
-    less = dict(found=found, pixels=grayscale, levels={}, correlations={})
+    less = dict(found=found, pixels=grayscale, levels={}, correlations={}, slices=[6])
     assert pages(pictures.encode(view._replace(**less), "x.pdf")) == 2
 
 
@@ -98,6 +98,15 @@ def test_channels_are_sorted_and_shares_are_of_the_file(view):
     (shares,) = (axes for axes in figure.axes if "share of the file" in axes.get_xlabel())
     assert sum(bar.get_width() for bar in shares.patches) == pytest.approx(100)
     assert any("header" in text.get_text() for text in shares.get_legend().get_texts())
+
+
+def test_slices_are_drawn_in_the_order_of_coding(view):
+    bars, channels = pictures.slice_bits(view).axes
+    found = view.parts["latents"].channels / (90 * 130)
+    heights = [bar.get_height() for bar in bars.patches]
+    np.testing.assert_allclose(heights, [found[0], found[1:3].sum(), found[3:].sum()])
+    np.testing.assert_allclose([bar.get_height() for bar in channels.patches], found)
+    assert len(channels.lines) == 2
 
 
 def test_distributions_sum_to_1_and_mark_what_is_coded(view):

@@ -8,6 +8,7 @@ from tfclic import configuration, models
 from tfclic.codec import container, export, runtime
 from tfclic.entropy import fixed_point, mixture
 from tfclic.entropy import integer_mixture as im
+from tfclic.evaluation import inspection
 from tfclic.models.coding import HYPER_LIMIT
 from tfclic.models.exact_slices import STEP, tanh_table
 from tfclic.training import checkpoints
@@ -256,6 +257,19 @@ def test_what_is_synthesised_is_what_the_codec_would_make(codec, loaded, make_pi
     image = codec.synthesise(latents, None, tf.constant([100.0]))[0] * 255
     # weights are stored with 16 bits
     assert np.abs(np.clip(image, 0, 255) - known["reconstruction"]).max() < 3
+
+
+def test_what_slices_take_is_told(codec, loaded, make_pixels):
+    data = loaded.compress(soft(make_pixels(64, 128)), 60)
+    explanation = loaded.explain(data)
+    found = inspection.report(loaded, data, explanation, explanation.parts)
+    assert [each["channels"] for each in found["slices"]] == list(codec.sizes)
+    bits = sum(each["bits"] for each in found["slices"])
+    assert bits == pytest.approx(found["parts"]["latents"])
+    assert found["slices"][0]["bits"] == pytest.approx(
+        explanation.parts["latents"].channels[: codec.sizes[0]].sum()
+    )
+    assert any(line.startswith("slice of the latents") for line in inspection.lines(found))
 
 
 def test_tiles_and_targets(loaded, make_pixels):

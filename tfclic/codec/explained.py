@@ -77,6 +77,20 @@ class Explanation:
             parts[name] = Part(self.assembled(positions), np.sum(channels, 0), strings)
         return parts
 
+    @functools.cached_property
+    def slices(self):
+        """How many channels of the latents each slice has, list of ints, in the order of coding.
+
+        A model that codes all channels together has one.
+        """
+        found = self._tile(0)
+        return [int(size) for size in found.get("slices", found[LATENTS].shape[2:3])]
+
+    def slice_bits(self):
+        """What each slice takes, float64 `[slices]`."""
+        ends = np.cumsum(self.slices)[:-1]
+        return np.array([part.sum() for part in np.split(self.parts[LATENTS].channels, ends)])
+
     def channel(self, index):
         """What there is to know of one channel of the latents.
 

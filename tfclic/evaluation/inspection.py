@@ -46,6 +46,7 @@ class View(NamedTuple):
       positions: list of `Position`s.
       levels: dict of `levels.Level`s, of hyper latents.
       correlations: as `levels.correlations` has them.
+      slices: list of channels of each slice of the latents.
     """
 
     title: str
@@ -57,6 +58,7 @@ class View(NamedTuple):
     positions: list
     levels: dict
     correlations: dict
+    slices: list
 
     def bits_per_pixel(self):
         """Float64 `[h, w]`: what each block of 16x16 pixels takes, of all parts, per pixel.
@@ -83,8 +85,9 @@ def report(codec, data, explanation, parts):
     Returns:
       Dict with `file` (what its header says), `model`, `strings` (a list: each tile's place in
       pixels, its bytes, and the `bits` of each part by the model's own probabilities), `parts`
-      (bits of each part by name, and what the header takes) and `estimated_bits` of the whole
-      file. The last two, and the strings' bits, are None without `parts`.
+      (bits of each part by name, and what the header takes), `slices` (a list: the `channels` and
+      `bits` of each slice of the latents, if there are several) and `estimated_bits` of the whole
+      file. The last three, and the strings' bits, are None without `parts`.
     """
     info = codec.info(data)
     info["format_version"] = data[_VERSION_BYTE] & 15
@@ -104,8 +107,16 @@ def report(codec, data, explanation, parts):
         "model": model,
         "strings": strings,
         "parts": bits,
+        "slices": parts and _slices(explanation),
         "estimated_bits": bits and sum(bits.values()),
     }
+
+
+def _slices(explanation):
+    if len(explanation.slices) < 2:
+        return []
+    pairs = zip(explanation.slices, explanation.slice_bits())
+    return [{"channels": channels, "bits": float(bits)} for channels, bits in pairs]
 
 
 def lines(found):
@@ -123,7 +134,8 @@ def lines(found):
         ("file", f"{file['file_bytes']:,} bytes, {8 * file['file_bytes'] / pixels:.4f} bpp"),
     ]
     told = [f"{name:<10}{value}" for name, value in rows] + ["", *_string_lines(found)]
-    return told + (["", *_part_lines(found, pixels)] if found["parts"] else [])
+    told += ["", *_part_lines(found, pixels)] if found["parts"] else []
+    return told + (["", *_slice_lines(found)] if found["slices"] else [])
 
 
 def _string_lines(found):
@@ -152,6 +164,16 @@ def _part_lines(found, pixels):
     actual = 8 * found["file"]["file_bytes"]
     share = f"{100 * actual / total:.2f} %"
     return _aligned([*rows, ["file as written", f"{actual:,.1f}", share, f"{actual / pixels:.5f}"]])
+
+
+def _slice_lines(found):
+    total = sum(each["bits"] for each in found["slices"])
+    rows = [["slice of the latents", "channels", "bits", "share", "bits per channel"]]
+    for number, each in enumerate(found["slices"], 1):
+        channels, bits = each["channels"], each["bits"]
+        share = f"{100 * bits / total:.2f} %"
+        rows.append([f"{number}", f"{channels}", f"{bits:,.1f}", share, f"{bits / channels:,.1f}"])
+    return _aligned(rows)
 
 
 def _spelled(name):
@@ -193,7 +215,7 @@ def view(title, pixels, explanation, header_bits, channel=None, places=()):
     positions = [Position(x, y, y // STRIDE, x // STRIDE) for x, y in places]
     found = explanation.channel(channel)
     chosen = positions or _chosen(found["latents_bits"], height, width)
-    more = levels.of(explanation), levels.correlations(explanation)
+    more = levels.of(explanation), levels.correlations(explanation), explanation.slices
     return View(title, pixels, parts, header_bits, channel, found, chosen, *more)
 
 

@@ -179,6 +179,26 @@ def channel_bits(view):
     return figure
 
 
+def slice_bits(view):
+    """What each slice of the latents takes; None where there is one."""
+    if len(view.slices) < 2:
+        return None
+    pixels = view.pixels.shape[0] * view.pixels.shape[1]
+    figure = drawing.figure_of(view, 3.4, "Where the bits are, by slice of the latents")
+    ends = np.cumsum([0, *view.slices])
+    channels = view.parts[LATENTS].channels / pixels
+    left, right = figure.subplots(1, 2)
+    names = [f"{i}\n{size} channels" for i, size in enumerate(view.slices, 1)]
+    left.bar(names, [channels[a:b].sum() for a, b in zip(ends, ends[1:])], color=MIXTURE)
+    left.set(xlabel="slice, in the order of coding", ylabel="bits per pixel of the image")
+    right.bar(np.arange(len(channels)), channels, width=1.0, color=MIXTURE)
+    for end in ends[1:-1]:
+        right.axvline(end - 0.5, color=CODED, linewidth=0.6)
+    right.set(xlim=(-0.5, len(channels) - 0.5), xlabel="channel; lines are between slices")
+    right.set_ylabel("bits per pixel of the image")
+    return figure
+
+
 def _largest_first(view):
     return sorted(view.parts.items(), key=lambda item: -item[1].bits)
 
@@ -264,6 +284,7 @@ PICTURES = (
     mixture_maps,
     bits_map,
     channel_bits,
+    slice_bits,
     distributions,
     level_pictures.level_maps,
     level_pictures.redundancy,

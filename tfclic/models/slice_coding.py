@@ -144,7 +144,8 @@ class SliceCoding(HyperCoding):
         Returns:
           A dict of float32 arrays: `latents` `[h, w, M]`, without latent residuals: their
           differences from the means are whole; `latents_bits` `[h, w, M]` and `hyper_latents_bits`
-          `[h/4, w/4, hyper_channels]`; `weights` (ones), `means` and `scales` `[h, w, M, 1]`.
+          `[h/4, w/4, hyper_channels]`; `weights` (ones), `means` and `scales` `[h, w, M, 1]`;
+          and int32 `slices`, how many channels each has.
         """
         found = {"latents": [], "latents_bits": [], "means": [], "scales": []}
 
@@ -162,6 +163,7 @@ class SliceCoding(HyperCoding):
         found = {name: tf.reshape(tf.concat(parts, -1), shape) for name, parts in found.items()}
         found.update({name: found[name][..., None] for name in ("means", "scales")})
         found["weights"] = tf.ones_like(found["means"])
+        found["slices"] = tf.constant(self.sizes)
         found["hyper_latents_bits"] = self.bits_of_hyper_latents(hyper_latents)
         return found
 
