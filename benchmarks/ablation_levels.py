@@ -31,18 +31,7 @@ def train(name, data, folder, steps, everywhere):
 
 def print_table(workdir, steps):
     """Prints what is complete."""
-    rows = trainings.results(workdir, RUNGS, steps)
-    if not rows:
-        print("Nothing is complete yet.")
-        return
-    usual = rows.get(WHOLE, {}).get("validation", {}).get("mean_loss")
-    print("| coarse_to_fine_small | cost | against the whole | images seen | minutes |")
-    print("|---|---|---|---|---|")
-    for name, record in rows.items():
-        cost = record["validation"]["mean_loss"]
-        difference = f"{100 * (cost / usual - 1):+.1f} %" if usual else ""
-        seen, minutes = record["images_seen"], record["seconds"] / 60
-        print(f"| {name} | {cost:.4f} | {difference} | {seen:,} | {minutes:.1f} |")
+    trainings.print_costs(RUNGS, WHOLE, workdir, steps)
 
 
 if __name__ == "__main__":

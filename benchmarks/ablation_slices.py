@@ -34,27 +34,15 @@ def train(name, data, folder, steps, everywhere):
 
 def print_table(workdir, steps):
     """Prints what is complete."""
-    rows = trainings.results(workdir, RUNGS, steps)
-    if not rows:
-        print("Nothing is complete yet.")
-        return
-    usual = rows.get(ANCHOR, {}).get("validation", {}).get("mean_loss")
-    print("| slices | cost | against even | latents' bits by slice | images seen | minutes |")
-    print("|---|---|---|---|---|---|")
-    for name, record in rows.items():
-        found = record["validation"]
-        cost = found["mean_loss"]
-        difference = f"{100 * (cost / usual - 1):+.1f} %" if usual else ""
-        seen, minutes = record["images_seen"], record["seconds"] / 60
-        shares = ", ".join(f"{100 * share:.0f} %" for share in shares_of(found))
-        print(f"| {name} | {cost:.4f} | {difference} | {shares} | {seen:,} | {minutes:.1f} |")
+    columns = {"latents' bits by slice": _shares}
+    trainings.print_costs(RUNGS, ANCHOR, workdir, steps, columns)
 
 
-def shares_of(validation):
+def _shares(validation):
     """The share of each slice in the bits of latents, in the mean over all lambdas."""
     slices = [values for name, values in validation.items() if name.startswith("bpp/slice_")]
     bits = [statistics.fmean(values) for values in slices]
-    return [each / sum(bits) for each in bits]
+    return ", ".join(f"{100 * each / sum(bits):.0f} %" for each in bits)
 
 
 if __name__ == "__main__":

@@ -47,16 +47,7 @@ def train(name, data, folder, steps, everywhere):
 
 def print_table(workdir, steps):
     """Prints what is complete."""
-    rows = trainings.results(workdir, CHANGES, steps)
-    if not rows:
-        print("Nothing is complete yet.")
-        return
-    usual = rows.get("as configured", {}).get("validation", {}).get("mean_loss")
-    print("| change | cost | against as configured | minutes |\n|---|---|---|---|")
-    for name, record in rows.items():
-        cost = record["validation"]["mean_loss"]
-        difference = f"{100 * (cost / usual - 1):+.1f} %" if usual else ""
-        print(f"| {name} | {cost:.4f} | {difference} | {record['seconds'] / 60:.1f} |")
+    trainings.print_costs(CHANGES, "as configured", workdir, steps)
 
 
 if __name__ == "__main__":

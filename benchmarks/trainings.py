@@ -1,6 +1,6 @@
 """Trainings that a benchmark compares: each in a folder of its own, resumable, read from records.
 
-`recipe.py` and `ablation.py` share it.
+`recipe.py` and the ablations share it.
 """
 
 import argparse
@@ -31,6 +31,31 @@ def results(workdir, names, steps):
     """The records of those of `names` that are complete, by name."""
     rows = {name: result_of(folder_of(workdir, name, steps)) for name in names}
     return {name: record for name, record in rows.items() if record}
+
+
+def print_costs(names, anchor, workdir, steps, columns=None):
+    """Prints the validation cost of each complete training, and how far it is from one's.
+
+    Args:
+      names: of the trainings.
+      anchor: the one that the others are compared with.
+      workdir, steps: as `folder_of`.
+      columns: more of them, a dict from headings to functions of a validation's record to a cell.
+    """
+    rows, columns = results(workdir, names, steps), columns or {}
+    if not rows:
+        print("Nothing is complete yet.")
+        return
+    usual = rows.get(anchor, {}).get("validation", {}).get("mean_loss")
+    headings = ["trained", "cost", f"against {anchor}", *columns, "images seen", "minutes"]
+    print("| " + " | ".join(headings) + " |\n" + "|---" * len(headings) + "|")
+    for name, record in rows.items():
+        found = record["validation"]
+        cost = found["mean_loss"]
+        cells = [name, f"{cost:.4f}", f"{100 * (cost / usual - 1):+.1f} %" if usual else ""]
+        cells += [cell(found) for cell in columns.values()]
+        cells += [f"{record['images_seen']:,}", f"{record['seconds'] / 60:.1f}"]
+        print("| " + " | ".join(cells) + " |")
 
 
 def train(config, changes, data, folder, steps):

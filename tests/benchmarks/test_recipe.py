@@ -46,12 +46,12 @@ def test_the_table_has_what_is_complete(recipe, tmp_path, capsys):
     ]:
         folder = recipe.trainings.folder_of(tmp_path, name, 10)
         folder.mkdir()
-        record = {"steps": done, "planned_steps": 10, "seconds": 90}
+        record = {"steps": done, "planned_steps": 10, "seconds": 90, "images_seen": 80}
         record["validation"] = {"step": done, "mean_loss": cost}
         (folder / "record.json").write_text(json.dumps(record))
     recipe.print_table(tmp_path, 10)
     rows = capsys.readouterr().out.splitlines()[2:]
     assert rows == [
-        "| as configured | 2.0000 | +0.0 % | 1.5 |",
-        "| no warm-up | 2.2000 | +10.0 % | 1.5 |",
+        "| as configured | 2.0000 | +0.0 % | 80 | 1.5 |",
+        "| no warm-up | 2.2000 | +10.0 % | 80 | 1.5 |",
     ]
