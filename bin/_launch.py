@@ -22,6 +22,7 @@ EXTRAS = {
     "export": "train",
     "evaluate": "eval",
     "inspect": "eval",
+    "serve": "serve",
     "test": "dev",
 }
 EVALUATION = (
@@ -33,14 +34,17 @@ EVALUATION = (
     "pillow_heif",
     "plotly",
 )
+SERVING = ("aiohttp", "grpc_health", "prometheus_client", "tensorflow_serving")
 # One module each is enough to tell whether an extra of setup.cfg was installed.
 MARKS = {
     "": ("tfclic", "tensorflow", "tensorflow_compression"),
-    "train": ("ml_collections",),
+    "train": ("ml_collections", "tensorflow_serving"),
     "eval": EVALUATION,
     "portable": ("jax",),
+    "serve": SERVING,
     "dev": (
         *EVALUATION,
+        *SERVING,
         "ml_collections",
         "jax",
         "pytest",

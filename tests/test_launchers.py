@@ -13,7 +13,7 @@ import time
 import pytest
 
 BIN = pathlib.Path(__file__).resolve().parents[1] / "bin"
-NAMES = ["compress", "decompress", "evaluate", "export", "inspect", "test", "train"]
+NAMES = ["compress", "decompress", "evaluate", "export", "inspect", "serve", "test", "train"]
 
 PROGRAM = """
 import json, os, sys
@@ -174,7 +174,8 @@ def test_more_extras_are_added_when_needed(checkout):
     assert checkout.installs()[1:] == [
         [False, ["eval"]],
         [False, ["eval", "train"]],
-        [False, ["dev", "eval", "train"]],
+        [False, ["eval", "serve", "train"]],
+        [False, ["dev", "eval", "serve", "train"]],
     ]
 
 
