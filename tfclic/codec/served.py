@@ -7,8 +7,8 @@
 | `info` | `files` string | the fields of `tfclic.codec.opening.info` |
 | `heat_map` | `files` string | `maps_bytes` string, grayscale PNG; `scale` float32 |
 
-and `statuses`, string, all of shape `[N]`: "OK", or one sentence that says what is wrong with an element, whose
-other outputs are then empty or 0. It does not harm the others.
+and `statuses`, string, all of shape `[N]`: "OK", or one sentence that says what is wrong with an
+element, whose other outputs are then empty or 0. It does not harm the others.
 
 Images are what `tfclic.codec.encoded` reads; images and files have `encoded.MAX_PIXELS` at most, as
 their headers tell before anything is decoded. A pixel of a map stands for 16x16 of the image, and
