@@ -106,18 +106,17 @@ def toy_signatures(identity):
         synthesise: [latents_, hyper_latents_, exported.QUALITY, gray, exported.BOX],
         pack: list(exported.PACKED.values()),
         tiling.plan: [*sizes, exported.size("longest")],
-        opening.info: [exported.DATA],
     }
-    made = {
-        function.__name__: tf.function(function, specs) for function, specs in functions.items()
-    }
-    made["header"] = made.pop("info")
-    made["open"] = tf.function(lambda data: opening.opened(data, identity), [exported.DATA])
+    made = {each.__name__: exported.traced(*specs)(each) for each, specs in functions.items()}
+    parse = exported.traced(exported.DATA)(container.parse)
+    on_files = exported.traced(exported.DATA, autograph=True)
+    made["header"] = on_files(lambda data: opening.info(data, parse))
+    made["open"] = on_files(lambda data: opening.opened(data, identity, parse))
 
     def judged(payload, height, width, strict):
-        return {"sound": tf.constant(True), **read(payload, height, width)}
+        return {"sound": tf.constant(True), **made["read"](payload, height, width)}
 
-    inside = {**made, "judged": judged, "possible": lambda data: tf.constant(True)}
+    inside = {**made, "judged": judged, "possible": lambda data: tf.constant(True), "parse": parse}
     return {**made, **served.signatures(inside, identity)}
 
 
