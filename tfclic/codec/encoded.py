@@ -29,8 +29,17 @@ def decoded(data):
     """
     # Graphs have no exceptions, but datasets leave out what failed.
     found = tf.data.Dataset.from_tensors(data).map(_decoded).ignore_errors()
+    found = found.with_options(_as_it_is())
     image, status = found.reduce((_nothing(), tf.constant(DAMAGED)), lambda _, new: new)
     return tf.ensure_shape(image, [None, None, None]), status
+
+
+def _as_it_is():
+    """Options of a dataset of one element: there is nothing to tune or to rewrite."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    return options
 
 
 def _decoded(data):
