@@ -22,6 +22,7 @@ EXTRAS = {
     "export": "train",
     "evaluate": "eval",
     "inspect": "eval",
+    "serve": "serve",
     "test": "dev",
 }
 EVALUATION = (
@@ -33,14 +34,17 @@ EVALUATION = (
     "pillow_heif",
     "plotly",
 )
+SERVING = ("aiohttp", "grpc_health", "prometheus_client", "tensorflow_serving")
 # One module each is enough to tell whether an extra of setup.cfg was installed.
 MARKS = {
     "": ("tfclic", "tensorflow", "tensorflow_compression"),
-    "train": ("ml_collections",),
+    "train": ("ml_collections", "tensorflow_serving"),
     "eval": EVALUATION,
     "portable": ("jax",),
+    "serve": SERVING,
     "dev": (
         *EVALUATION,
+        *SERVING,
         "ml_collections",
         "jax",
         "pytest",
@@ -67,6 +71,8 @@ class SetupError(Exception):
 def launch(name):
     """Runs `tfclic.cli.<name>` with this process's arguments; does not come back."""
     extra = EXTRAS[name]
+    if not extra and any(word.split("=")[0] == "--server" for word in sys.argv[1:]):
+        extra = EXTRAS["serve"]
     if usable_here(extra):
         run(name, sys.argv[1:])
         sys.exit(0)

@@ -13,7 +13,7 @@ import time
 import pytest
 
 BIN = pathlib.Path(__file__).resolve().parents[1] / "bin"
-NAMES = ["compress", "decompress", "evaluate", "export", "inspect", "test", "train"]
+NAMES = ["compress", "decompress", "evaluate", "export", "inspect", "serve", "test", "train"]
 
 PROGRAM = """
 import json, os, sys
