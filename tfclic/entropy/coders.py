@@ -7,7 +7,7 @@ state is a tensor that goes in and comes out, so that the walk can be a `tf.whil
   about one of the elements coded together (by number, ascending).
 - `symbols(state, row, value) -> (state, value)`: integers `[n]` by rows of a table.
 - `exhausted(state)`: whether a decoder has read more than its string can hold, so that going on
-  makes no sense.
+  makes no sense; `refuses(state)`: whether that is an error.
 
 A coder that knows the latents returns what it was given (`truth`, `value`); the decoder ignores
 what it was given and returns what it reads.
@@ -95,6 +95,8 @@ class RangeEncoder:
         """Never."""
         return tf.constant(False)
 
+    refuses = exhausted
+
 
 class Postponed:
     """Encodes several groups of elements, whose decisions are taken together, one after the other.
@@ -137,9 +139,11 @@ class RangeDecoder:
     Args:
       table: the encoder's.
       string: of rank 0.
+      strict: bool, whether symbols that cannot have been in it are an error; `finish` tells anyway.
     """
 
-    def __init__(self, table, string):
+    def __init__(self, table, string, strict=True):
+        self.strict = strict
         self.table, self.lookup = tf.convert_to_tensor(table), _lookup(table)
         self.string = string
         # of an event with a probability of k / 4096, by k
@@ -176,6 +180,10 @@ class RangeDecoder:
         """Whether the symbols so far cannot all have been in the string, a bool."""
         return state[1] > self.budget
 
+    def refuses(self, state):
+        """Whether that is an error, a bool."""
+        return self.exhausted(state) & self.strict
+
 
 class BitCounter:
     """Counts the bits that `RangeEncoder` would write; the state is a float32 count.
@@ -204,3 +212,5 @@ class BitCounter:
     def exhausted(self, state):
         """Never."""
         return tf.constant(False)
+
+    refuses = exhausted

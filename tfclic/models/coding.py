@@ -36,7 +36,6 @@ class Coding(tf.Module):
     distortion_weight = 16.0
     together = 1  # steps to take at once where latents are known
     latent_step = 1.0  # what latents as coded, integers, are multiples of
-    _strict = True  # of what is being traced: whether what cannot be is an error; see `judged`
 
     def least_of_latents(self):
         """The least that the latents of one position of the hyper latents take, 2**-16 bits."""
@@ -66,10 +65,10 @@ class Coding(tf.Module):
         state, latents = wavefront.traverse(coder, state, latents, distribution_at, order, together)
         return coder.finish(state), side, latents
 
-    def possible(self, coder, state):
+    @staticmethod
+    def possible(coder, state):
         """An operation that fails if the string cannot have held what was read from it so far."""
-        possible = ~coder.exhausted(state) | tf.logical_not(self._strict)
-        return tf.debugging.Assert(possible, [NOT_OF_THIS_SIZE])
+        return tf.debugging.Assert(~coder.refuses(state), [NOT_OF_THIS_SIZE])
 
     @compilation.uncompiled
     def compress(self, hyper_latents, latents):
@@ -118,14 +117,10 @@ class Coding(tf.Module):
         enough = tf.debugging.Assert(possible | ~strict, [TOO_SHORT])
         with tf.control_dependencies([enough]):
             rows, columns = tf.identity(rows), tf.identity(columns)
-        decoder = coders.RangeDecoder(self.table, string)
+        decoder = coders.RangeDecoder(self.table, string, strict)
         hyper_latents = tf.zeros([rows, columns, self.hyper_channels])
         latents = tf.zeros([rows * HYPER_STRIDE, columns * HYPER_STRIDE, self.channels])
-        self._strict = strict
-        try:
-            sound, *coded = self.code(decoder, hyper_latents, latents, False)
-        finally:
-            self._strict = True
+        sound, *coded = self.code(decoder, hyper_latents, latents, False)
         with tf.control_dependencies([tf.debugging.Assert(sound | ~strict, [NOT_OF_THIS_SIZE])]):
             return [sound & possible] + [tf.identity(array) for array in coded]
 
