@@ -18,6 +18,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 EXTRAS = {
     "compress": "",
     "decompress": "",
+    "compress_corpus": "corpus",
+    "decompress_corpus": "corpus",
     "train": "train",
     "export": "train",
     "evaluate": "eval",
@@ -39,10 +41,12 @@ MARKS = {
     "train": ("ml_collections",),
     "eval": EVALUATION,
     "portable": ("jax",),
+    "corpus": ("apache_beam",),
     "dev": (
         *EVALUATION,
         "ml_collections",
         "jax",
+        "apache_beam",
         "pytest",
         "xdist",
         "ruff",
