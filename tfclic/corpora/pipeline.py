@@ -100,7 +100,8 @@ def _runner(options):
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode != "multi_processing":
         return fn_runner.FnApiRunner()
-    command = f"{shlex.quote(sys.executable)} -m tfclic.corpora.worker"
+    # `exec`: the shell that starts it would not ignore an interrupt
+    command = f"exec {shlex.quote(sys.executable)} -m tfclic.corpora.worker"
     # any other value would put Beam's own command in its place
     direct.direct_running_mode = "in_memory"
     environment = environments.SubprocessSDKEnvironment.from_command_string(command)
