@@ -24,6 +24,7 @@ EXTRAS = {
     "export": "train",
     "evaluate": "eval",
     "inspect": "eval",
+    "serve": "serve",
     "test": "dev",
 }
 EVALUATION = (
@@ -35,15 +36,18 @@ EVALUATION = (
     "pillow_heif",
     "plotly",
 )
+SERVING = ("aiohttp", "grpc_health", "prometheus_client", "tensorflow_serving")
 # One module each is enough to tell whether an extra of setup.cfg was installed.
 MARKS = {
     "": ("tfclic", "tensorflow", "tensorflow_compression"),
-    "train": ("ml_collections",),
+    "train": ("ml_collections", "tensorflow_serving"),
     "eval": EVALUATION,
     "portable": ("jax",),
     "corpus": ("apache_beam",),
+    "serve": SERVING,
     "dev": (
         *EVALUATION,
+        *SERVING,
         "ml_collections",
         "jax",
         "apache_beam",

@@ -21,6 +21,7 @@ NAMES = [
     "evaluate",
     "export",
     "inspect",
+    "serve",
     "test",
     "train",
 ]
@@ -184,7 +185,8 @@ def test_more_extras_are_added_when_needed(checkout):
     assert checkout.installs()[1:] == [
         [False, ["eval"]],
         [False, ["eval", "train"]],
-        [False, ["dev", "eval", "train"]],
+        [False, ["eval", "serve", "train"]],
+        [False, ["dev", "eval", "serve", "train"]],
     ]
 
 

@@ -1,7 +1,6 @@
 """Runs exported models: arrays to `.tfclic` bytes and back."""
 
 import functools
-import re
 
 import numpy as np
 
@@ -35,6 +34,25 @@ def claimed_fingerprint(data):
     while data[length_end : length_end + 1] >= b"\x80":
         length_end += 1
     return data[length_end + 1 : length_end + 5].hex()
+
+
+def claimed_size(data):
+    """The (width, height) at their place in a file, pixels; None if there cannot be any.
+
+    A hint how much a file may ask for, before any model has looked at it.
+    """
+    position, sizes = 4, []
+    for skipped in (0, 6, 0):  # the length; the width, after fingerprint and quality; the height
+        position += skipped
+        value, place = 0, 0
+        while data[position : position + 1] >= b"\x80" and place < 28:
+            value |= (data[position] & 127) << place
+            position, place = position + 1, place + 7
+        if position >= len(data):
+            return None
+        sizes.append(value | data[position] << place)
+        position += 1
+    return tuple(sizes[1:]) if data[:3] == b"TFC" else None
 
 
 class Library:
@@ -305,9 +323,5 @@ def _checked_quality(quality):
 
 def _cause(error):
     """Returns the one line of a TensorFlow error that says what happened."""
-    text = str(error)
-    refused = re.search(r"assertion failed: \[(.*?)\]", text)
-    if refused:
-        return refused.group(1)
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+    return sessions.assertion(error) or (lines[0] if lines else type(error).__name__)

@@ -9,6 +9,7 @@ import ctypes
 import functools
 import importlib.util
 import os
+import re
 import sys
 import threading
 
@@ -53,6 +54,12 @@ class SessionError(Exception):
     def __init__(self, code, message):
         super().__init__(message)
         self.code = code
+
+
+def assertion(error):
+    """The sentence that a graph's own check refused with; None if it was no such check."""
+    refused = re.search(r"assertion failed: \[(.*?)\]", str(error))
+    return refused.group(1) if refused else None
 
 
 class _Output(ctypes.Structure):
@@ -147,7 +154,8 @@ class Session:
 
         Args:
           name: str, one of `functions`.
-          **arguments: its inputs: bytes, numpy arrays or numbers of the right type.
+          **arguments: its inputs: bytes, numpy arrays or numbers of the right type; several strings
+            are an array of objects.
 
         Returns:
           A dict of its outputs: bytes for a string, otherwise numpy arrays.
@@ -199,12 +207,8 @@ def _checked(c, function, *arguments):
 
 
 def _to_tensor(c, value):
-    if isinstance(value, bytes):
-        tensor = c.TF_AllocateTensor(_STRING, None, 0, _STRING_BYTES)
-        text = c.TF_TensorData(tensor)
-        c.TF_StringInit(text)
-        c.TF_StringCopy(text, value, len(value))
-        return tensor
+    if isinstance(value, bytes) or getattr(value, "dtype", None) == np.object_:
+        return _to_strings(c, np.asarray(value, np.object_))
     array = np.ascontiguousarray(value).reshape(np.shape(value))
     kind = next(kind for kind, dtype in _DTYPES.items() if dtype == array.dtype)
     sizes = (ctypes.c_int64 * array.ndim)(*array.shape)
@@ -215,11 +219,29 @@ def _to_tensor(c, value):
 
 def _from_tensor(c, tensor):
     kind, start = c.TF_TensorType(tensor), c.TF_TensorData(tensor)
+    shape = [c.TF_Dim(tensor, i) for i in range(c.TF_NumDims(tensor))]
     if kind == _STRING:
-        return ctypes.string_at(c.TF_StringGetDataPointer(start), c.TF_StringGetSize(start))
-    array = np.empty([c.TF_Dim(tensor, i) for i in range(c.TF_NumDims(tensor))], _DTYPES[kind])
+        array = np.empty(shape, np.object_)
+        for i in range(array.size):
+            text = start + i * _STRING_BYTES
+            array.flat[i] = ctypes.string_at(
+                c.TF_StringGetDataPointer(text), c.TF_StringGetSize(text)
+            )
+        return array if shape else array.item()
+    array = np.empty(shape, _DTYPES[kind])
     ctypes.memmove(array.ctypes.data, start, array.nbytes)
     return array
+
+
+def _to_strings(c, array):
+    sizes = (ctypes.c_int64 * array.ndim)(*array.shape)
+    tensor = c.TF_AllocateTensor(_STRING, sizes, array.ndim, _STRING_BYTES * array.size)
+    start = c.TF_TensorData(tensor)
+    for i, value in enumerate(array.flat):
+        text = start + i * _STRING_BYTES
+        c.TF_StringInit(text)
+        c.TF_StringCopy(text, value, len(value))
+    return tensor
 
 
 def _package_folder(package):

@@ -1,0 +1,1 @@
+"""Exported models behind TensorFlow Serving's interfaces, from Python."""

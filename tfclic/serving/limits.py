@@ -1,0 +1,116 @@
+"""What protects the server: few requests at once, a bounded queue, images of bounded size."""
+
+import asyncio
+import concurrent.futures
+import io
+import threading
+import time
+
+from PIL import Image
+
+from tfclic.codec import runtime
+from tfclic.serving.refusals import Refusal, StatusCode, invalid
+
+# What TensorFlow's `decode_image` reads; no other decoder of Pillow's sees what a client sent.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP")
+
+
+class Workers:
+    """Runs work in threads: at most `concurrency` at once, while at most `queue` more wait.
+
+    Args:
+      concurrency: int.
+      queue: int.
+    """
+
+    def __init__(self, concurrency, queue):
+        self._pool = concurrent.futures.ThreadPoolExecutor(concurrency, "predict")
+        self._most, self._queue = concurrency + queue, queue
+        self._pending, self._lock = 0, threading.Lock()
+
+    def pending(self):
+        """How much is worked on or waits."""
+        return self._pending
+
+    async def run(self, work, seconds=None, done=lambda: None):
+        """Returns `work()`, which is not begun once nobody waits for it.
+
+        Args:
+          work: function without arguments.
+          seconds: until the deadline; None: there is none.
+          done: called when `work` has ended, or will never begin.
+
+        Raises:
+          Refusal: too many wait already, or the deadline has passed.
+          asyncio.CancelledError: the client is gone.
+        """
+        with self._lock:
+            full = self._pending >= self._most
+            self._pending += not full
+        if full:
+            done()
+            raise Refusal(
+                StatusCode.RESOURCE_EXHAUSTED,
+                f"The server is busy and {self._queue} requests wait already; try again later.",
+            )
+        end = None if seconds is None else time.monotonic() + seconds
+
+        def begin():
+            if end is not None and time.monotonic() >= end:
+                raise _too_late()
+            return work()
+
+        def finished(_):
+            with self._lock:
+                self._pending -= 1
+            done()
+
+        future = self._pool.submit(begin)
+        future.add_done_callback(finished)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+        except asyncio.TimeoutError:
+            raise _too_late() from None
+
+    def stop(self):
+        """Waits for what was begun."""
+        self._pool.shutdown(wait=True)
+
+
+def _too_late():
+    return Refusal(StatusCode.DEADLINE_EXCEEDED, "The deadline has passed.")
+
+
+def check_pixels(inputs, most):
+    """Refuses images and files that say to have too many pixels, before anything is decoded.
+
+    Args:
+      inputs: dict of arrays; the strings in `images` and `files` are looked at. What is neither an
+        image nor a file is left for the model to tell.
+      most: int, pixels.
+
+    Raises:
+      Refusal: one of them has more.
+    """
+    for name, size_of in (("images", image_size), ("files", runtime.claimed_size)):
+        strings = inputs.get(name)
+        if strings is None or strings.dtype != object:
+            continue
+        for index, data in enumerate(strings.flat):
+            width, height = size_of(data) or (0, 0)
+            if width * height > most:
+                raise invalid(
+                    f"{name}[{index}] has more pixels than the {most:,} that this server takes."
+                )
+
+
+def image_size(data):
+    """The (width, height) in the header of an image file (bytes); None if there is none."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return image.size
+    except Image.DecompressionBombError:
+        return 1 << 31, 1
+    # headers can be damaged in any way
+    except Exception:
+        return None

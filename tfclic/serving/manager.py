@@ -1,0 +1,188 @@
+"""Keeps the latest version of every model loaded, while older ones finish what they have begun."""
+
+import contextlib
+import threading
+import time
+
+from absl import logging
+
+from tfclic import errors
+from tfclic.serving import protos
+from tfclic.serving.refusals import Refusal, StatusCode
+from tfclic.serving.servable import Servable
+
+State = protos.get_model_status_pb2.ModelVersionStatus
+
+
+class _Version:
+    """One version of a model, from before it is loaded until after it has gone."""
+
+    def __init__(self, path):
+        self.path, self.state, self.failure = path, State.LOADING, None
+        self.servable, self.in_use = None, 0
+
+
+class Manager:
+    """The models that are served.
+
+    A new version is loaded and warmed up beside the old one, then takes its place; the old one goes
+    once its last request is answered. A version that cannot be loaded leaves the old one where it
+    is, and is tried again when its files have changed.
+
+    Args:
+      repository: a `repository.Repository`.
+      poll_seconds: float, how often it is looked at; 0: once; below 0: never.
+      told: function of (name, whether it is available), called when that changes.
+      metrics: a `metrics.Metrics`.
+    """
+
+    def __init__(self, repository, poll_seconds, told, metrics):
+        self._repository, self._seconds = repository, poll_seconds
+        self._told, self._metrics = told, metrics
+        self._models = {}
+        self._changed = threading.Condition()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="models")
+
+    def start(self):
+        """Loads what there is, then keeps watching in a thread of its own."""
+        if self._seconds >= 0:
+            self.poll()
+        if self._seconds > 0:
+            self._thread.start()
+
+    def stop(self):
+        """Stops watching; what is loaded stays."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def poll(self):
+        """Brings what is loaded to what is there."""
+        try:
+            wanted = self._repository.latest()
+        except OSError as error:
+            logging.error("The models cannot be listed: %s", error.strerror)
+            return
+        for name, (version, path) in wanted.items():
+            self._bring(name, version, path)
+        for name in set(self._models) - set(wanted):
+            for version in self._loaded(name):
+                self._retire(name, version)
+
+    @contextlib.contextmanager
+    def leased(self, name, version=None):
+        """Yields the `Servable`; until it is given back it stays loaded.
+
+        Args:
+          name: str.
+          version: int; None: the latest.
+
+        Raises:
+          Refusal: it is not served, or not yet.
+        """
+        entry = self._lease(name, version)
+        try:
+            yield entry.servable
+        finally:
+            with self._changed:
+                entry.in_use -= 1
+                self._changed.notify_all()
+
+    def statuses(self, name, version=None):
+        """The state of one or all versions of a model: list of ModelVersionStatus, latest first.
+
+        Raises:
+          Refusal: there is no such model or version.
+        """
+        with self._changed:
+            versions = dict(self._models.get(name, {}))
+        if version is not None:
+            versions = {k: v for k, v in versions.items() if k == version}
+        if not versions:
+            raise _not_found(name, version)
+        found = []
+        for number, entry in sorted(versions.items(), reverse=True):
+            status = State(version=number, state=entry.state)
+            status.status.SetInParent()
+            if entry.failure:
+                # what exactly is in the log: it names folders
+                status.status.error_code = StatusCode.INTERNAL.value[0]
+                status.status.error_message = "The model cannot be loaded."
+            found.append(status)
+        return found
+
+    def _lease(self, name, version):
+        with self._changed:
+            versions = self._models.get(name, {})
+            ready = [k for k, v in versions.items() if v.state == State.AVAILABLE]
+            number = version if version is not None else max(ready, default=None)
+            if number in ready:
+                versions[number].in_use += 1
+                return versions[number]
+            waiting = [v for k, v in versions.items() if version in (None, k)]
+        if any(entry.state == State.LOADING for entry in waiting):
+            raise Refusal(StatusCode.UNAVAILABLE, f"The model {name} is being loaded.")
+        raise _not_found(name, version)
+
+    def _watch(self):
+        while not self._ended.wait(self._seconds):
+            try:
+                self.poll()
+            # whatever a broken folder raises, the next look may find it mended
+            except Exception:
+                logging.exception("Looking for new models failed.")
+
+    def _loaded(self, name):
+        return [k for k, v in self._models.get(name, {}).items() if v.state == State.AVAILABLE]
+
+    def _bring(self, name, version, path):
+        known = self._models.get(name, {}).get(version)
+        if known and known.state in (State.LOADING, State.AVAILABLE):
+            return
+        seen = _stamp(path)
+        if known and known.failure == seen:
+            return
+        entry = _Version(path)
+        with self._changed:
+            self._models.setdefault(name, {})[version] = entry
+        began = time.monotonic()
+        try:
+            servable = Servable(name, version, path)
+            count = servable.warm_up()
+        except errors.TfclicError as error:
+            logging.error("%s", error)
+            with self._changed:
+                entry.state, entry.failure = State.END, seen
+            return
+        seconds = time.monotonic() - began
+        logging.info("%s/%d: %d warm-up requests, ready in %.1f s", name, version, count, seconds)
+        with self._changed:
+            entry.servable, entry.state = servable, State.AVAILABLE
+        self._metrics.loaded(name, version, seconds)
+        self._told(name, True)
+        for other in self._loaded(name):
+            if other != version:
+                self._retire(name, other)
+
+    def _retire(self, name, version):
+        entry = self._models[name][version]
+        with self._changed:
+            entry.state = State.UNLOADING
+        if not self._loaded(name):
+            self._told(name, False)
+        with self._changed:
+            self._changed.wait_for(lambda: entry.in_use == 0)
+            entry.state, entry.servable = State.END, None
+        self._metrics.unloaded(name, version)
+        logging.info("%s/%d: unloaded", name, version)
+
+
+def _not_found(name, version):
+    what = f"model {name}" if version is None else f"version {version} of the model {name}"
+    return Refusal(StatusCode.NOT_FOUND, f"There is no {what} here.")
+
+
+def _stamp(path):
+    """Changes when a file of the model does."""
+    return max((file.stat().st_mtime_ns for file in path.rglob("*")), default=0)

@@ -1,0 +1,83 @@
+"""What Prometheus is told, under the names that TensorFlow Serving uses where it has any."""
+
+import threading
+
+import prometheus_client
+from prometheus_client import core
+
+REQUEST_COUNT = ":tensorflow:serving:request_count"
+_LATENCY_BUCKETS = [10_000 * 1.8**i for i in range(16)]  # microseconds, 10 ms to 67 s
+
+
+class _RequestCount:
+    """A counter without the suffix `_total`, which TensorFlow Serving's does not have."""
+
+    def __init__(self):
+        self._counts, self._lock = {}, threading.Lock()
+
+    def add(self, model, status):
+        with self._lock:
+            self._counts[model, status] = self._counts.get((model, status), 0) + 1
+
+    def collect(self):
+        metric = core.Metric(REQUEST_COUNT, "Requests, answered or refused.", "unknown")
+        with self._lock:
+            counts = dict(self._counts)
+        for (model, status), count in counts.items():
+            metric.add_sample(REQUEST_COUNT, {"model_name": model, "status": status}, count)
+        return [metric]
+
+
+class Metrics:
+    """The metrics of one server; several may live in one process.
+
+    Args:
+      pending: function that returns how many requests are worked on or wait.
+    """
+
+    def __init__(self, pending):
+        self._registry = registry = prometheus_client.CollectorRegistry()
+        self._count = _RequestCount()
+        registry.register(self._count)
+        self._latency = prometheus_client.Histogram(
+            ":tensorflow:serving:request_latency",
+            "Microseconds from a request's arrival to its answer, good ones alone.",
+            ["model_name", "API", "entrypoint"],
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._versions = prometheus_client.Gauge(
+            "tfclic_serving_available", "Versions that are served.", ["model_name", "version"],
+            registry=registry,
+        )  # fmt: skip
+        self._load = prometheus_client.Gauge(
+            "tfclic_serving_load_seconds", "Loading and warm-up.", ["model_name", "version"],
+            registry=registry,
+        )  # fmt: skip
+        prometheus_client.Gauge(
+            "tfclic_serving_pending", "Requests that are worked on or wait.", registry=registry
+        ).set_function(pending)
+        prometheus_client.ProcessCollector(registry=registry)
+
+    def answered(self, model, entrypoint, seconds):
+        """Counts an answer; `entrypoint` is "GRPC" or "REST"."""
+        self._count.add(model, "OK")
+        self._latency.labels(model, "Predict", entrypoint).observe(1e6 * seconds)
+
+    def refused(self, model, status):
+        """Counts a refusal, by its grpc.StatusCode's name; `model` is "" if there is no such."""
+        self._count.add(model, status)
+
+    def loaded(self, model, version, seconds):
+        self._versions.labels(model, version).set(1)
+        self._load.labels(model, version).set(seconds)
+
+    def unloaded(self, model, version):
+        self._versions.remove(model, version)
+        self._load.remove(model, version)
+
+    def text(self):
+        """Returns (bytes, their content type) as Prometheus reads them."""
+        return prometheus_client.generate_latest(self._registry), (
+            prometheus_client.CONTENT_TYPE_LATEST
+        )

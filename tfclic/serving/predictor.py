@@ -1,0 +1,68 @@
+"""What both interfaces do with a request: find the model, wait for a turn, run, count."""
+
+import asyncio
+import time
+
+from absl import logging
+
+from tfclic.serving import limits
+from tfclic.serving.refusals import Refusal, StatusCode
+
+
+class Predictor:
+    """Answers requests.
+
+    Args:
+      manager: a `manager.Manager`.
+      workers: a `limits.Workers`.
+      metrics: a `metrics.Metrics`.
+      max_pixels: int, of one image.
+    """
+
+    def __init__(self, manager, workers, metrics, max_pixels):
+        self.manager, self._workers = manager, workers
+        self._metrics, self._max_pixels = metrics, max_pixels
+
+    async def predict(self, name, version, parse, write, seconds=None, entrypoint="GRPC"):
+        """Runs a signature of a model.
+
+        Args:
+          name: str, of the model.
+          version: int; None: the latest.
+          parse: function of a `servable.Servable`; gives (name of a signature, dict of its input
+            arrays, names of the outputs that are asked for). It runs in a worker's thread.
+          write: function of (the servable, name of the signature, dict of output arrays); what it
+            returns is the answer. It runs there too.
+          seconds: until the deadline; None: there is none.
+          entrypoint: "GRPC" or "REST", for the metrics.
+
+        Raises:
+          Refusal: there is no answer; its sentence says why.
+        """
+        began = time.monotonic()
+        known = ""
+        try:
+            lease = self.manager.leased(name, version)
+            servable = lease.__enter__()
+            known = name
+
+            def work():
+                signature, inputs, wanted = parse(servable)
+                limits.check_pixels(inputs, self._max_pixels)
+                return write(servable, signature, servable.run(signature, inputs, wanted))
+
+            answer = await self._workers.run(
+                work, seconds, done=lambda: lease.__exit__(None, None, None)
+            )
+        except Refusal as refusal:
+            self._metrics.refused(known, refusal.code.name)
+            raise
+        except asyncio.CancelledError:
+            self._metrics.refused(known, StatusCode.CANCELLED.name)
+            raise
+        except Exception:
+            logging.exception("A request failed.")
+            self._metrics.refused(known, StatusCode.INTERNAL.name)
+            raise Refusal(StatusCode.INTERNAL, "The server failed.") from None
+        self._metrics.answered(name, entrypoint, time.monotonic() - began)
+        return answer

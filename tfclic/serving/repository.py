@@ -1,0 +1,43 @@
+"""The models below a folder, and which of their versions are to be served."""
+
+import pathlib
+
+from tfclic import errors
+
+
+class Repository:
+    """Models on disk, laid out as `NAME/VERSION/saved_model.pb`; the latest version counts.
+
+    Args:
+      base_path: the folder with all models, or the folder of one, whose versions it has.
+      name: of the one model to serve, either below `base_path` or `base_path` itself; None: all.
+
+    Raises:
+      errors.ModelError: there is no such folder.
+    """
+
+    def __init__(self, base_path, name=None):
+        self._folder, self._name = pathlib.Path(base_path), name
+        if not self._folder.is_dir():
+            raise errors.ModelError(f"{base_path} is not a folder.")
+
+    def latest(self):
+        """What is to be served: dict from a name to `(version, path)`.
+
+        Raises:
+          OSError: the folder cannot be read.
+        """
+        own = _versions(self._folder)
+        if own:
+            return {self._name or self._folder.resolve().name: max(own.items())}
+        folders = [self._folder / self._name] if self._name else sorted(self._folder.iterdir())
+        found = {folder.name: _versions(folder) for folder in folders if folder.is_dir()}
+        return {name: max(versions.items()) for name, versions in found.items() if versions}
+
+
+def _versions(folder):
+    return {
+        int(child.name): child
+        for child in folder.iterdir()
+        if child.name.isdecimal() and (child / "saved_model.pb").is_file()
+    }

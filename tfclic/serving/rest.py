@@ -1,0 +1,103 @@
+"""TensorFlow Serving's REST interface."""
+
+import json
+
+from aiohttp import web
+from google.protobuf import json_format
+
+from tfclic.serving import grpc_api, protos, rest_format
+from tfclic.serving.refusals import HTTP_STATUSES, Refusal, StatusCode
+
+METRICS_PATH = "/monitoring/prometheus/metrics"
+_MODEL = r"/v1/models/{name:[^/:]+}"
+_VERSION = r"/versions/{version:\d{1,18}}"
+
+
+def application(predictor, metrics, max_bytes, page=None):
+    """The aiohttp application.
+
+    Args:
+      predictor: a `predictor.Predictor`.
+      metrics: a `metrics.Metrics`.
+      max_bytes: int, of a request.
+      page: pathlib.Path of an HTML file to show at `/`; None: nothing is there.
+    """
+    routes = _Routes(predictor, metrics, page)
+    app = web.Application(client_max_size=max_bytes, middlewares=[_sentences])
+    for model in (_MODEL, _MODEL + _VERSION):
+        app.router.add_post(model + ":predict", routes.predict)
+        app.router.add_get(model + "/metadata", routes.metadata)
+        app.router.add_get(model, routes.status)
+    app.router.add_get(METRICS_PATH, routes.metrics)
+    if page is not None:
+        app.router.add_get("/", routes.page)
+    return app
+
+
+class _Routes:
+    def __init__(self, predictor, metrics, page):
+        self._predictor, self._metrics, self._page = predictor, metrics, page
+
+    async def predict(self, request):
+        name, version = _asked(request)
+        body, parsed = await request.read(), None
+
+        def parse(servable):
+            nonlocal parsed
+            parsed = rest_format.Request(body)
+            return parsed.signature, parsed.inputs(servable.signature(parsed.signature)), ()
+
+        def write(servable, signature, outputs):
+            return rest_format.answer(outputs, parsed.rows)
+
+        text = await self._predictor.predict(name, version, parse, write, entrypoint="REST")
+        return web.Response(text=text, content_type="application/json")
+
+    async def metadata(self, request):
+        name, version = _asked(request)
+        with self._predictor.manager.leased(name, version) as servable:
+            found = _as_json(grpc_api.signature_map(servable))
+            spec = {"name": name, "signature_name": "", "version": str(servable.version)}
+        return _json({"model_spec": spec, "metadata": {grpc_api.SIGNATURE_FIELD: found}})
+
+    async def status(self, request):
+        found = self._predictor.manager.statuses(*_asked(request))
+        answer = protos.get_model_status_pb2.GetModelStatusResponse(model_version_status=found)
+        return _json(_as_json(answer))
+
+    async def metrics(self, request):
+        text, content_type = self._metrics.text()
+        return web.Response(body=text, headers={"Content-Type": content_type})
+
+    async def page(self, request):
+        return web.FileResponse(self._page, headers={"Cache-Control": "no-cache"})
+
+
+def _asked(request):
+    version = request.match_info.get("version")
+    return request.match_info["name"], None if version is None else int(version)
+
+
+@web.middleware
+async def _sentences(request, handler):
+    """Tells every refusal as TensorFlow Serving does: `{"error": sentence}`."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return _json({"error": str(refusal)}, HTTP_STATUSES[refusal.code])
+    except web.HTTPRequestEntityTooLarge:
+        sentence = "The request is larger than this server takes."
+        return _json({"error": sentence}, HTTP_STATUSES[StatusCode.INVALID_ARGUMENT])
+    except web.HTTPException as error:
+        return _json({"error": f"{error.reason}: see TensorFlow Serving's REST API."}, error.status)
+
+
+def _json(value, status=200):
+    text = json.dumps(value, indent=1)
+    return web.Response(text=text, status=status, content_type="application/json")
+
+
+def _as_json(message):
+    return json_format.MessageToDict(
+        message, including_default_value_fields=True, preserving_proto_field_name=True
+    )

@@ -1,0 +1,168 @@
+"""The server: both interfaces, health, and an orderly end."""
+
+import asyncio
+import concurrent.futures
+import pathlib
+import signal
+from typing import NamedTuple, Optional
+
+import grpc
+from absl import logging
+from aiohttp import web
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from tfclic import errors
+from tfclic.serving import grpc_api, limits, protos, rest
+from tfclic.serving.manager import Manager
+from tfclic.serving.metrics import Metrics
+from tfclic.serving.predictor import Predictor
+
+PAGE = pathlib.Path(__file__).with_name("page.html")
+_SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+
+
+class Options(NamedTuple):
+    """How to serve.
+
+    Attributes:
+      host: str, the address to listen at.
+      port: int, of gRPC; 0: any that is free, None: no gRPC.
+      rest_api_port: int, of REST; 0: any that is free; None: no REST.
+      poll_seconds: float, as for `manager.Manager`.
+      concurrency: int, requests that are worked on at once.
+      queue: int, requests that may wait.
+      max_bytes: int, of a request.
+      max_pixels: int, of an image.
+      drain_seconds: float, given to requests that have begun when the server ends.
+      ui: whether the page is shown at `/`.
+    """
+
+    host: str = "127.0.0.1"
+    port: Optional[int] = 8500
+    rest_api_port: Optional[int] = 8501
+    poll_seconds: float = 1.0
+    concurrency: int = 2
+    queue: int = 128
+    max_bytes: int = 64 << 20
+    max_pixels: int = 1 << 26
+    drain_seconds: float = 30.0
+    ui: bool = False
+
+
+class Server:
+    """Serves the models of a repository.
+
+    Attributes:
+      port, rest_port: int, where it listens, once it has started.
+
+    Args:
+      repository: a `repository.Repository`.
+      options: `Options`.
+    """
+
+    def __init__(self, repository, options):
+        self._options = options
+        self._workers = limits.Workers(options.concurrency, options.queue)
+        self._metrics = Metrics(self._workers.pending)
+        self._manager = Manager(repository, options.poll_seconds, self._told, self._metrics)
+        self._predictor = Predictor(self._manager, self._workers, self._metrics, options.max_pixels)
+        self._loop = self._health = self._grpc = self._runner = None
+        self.port = self.rest_port = None
+
+    async def start(self):
+        """Listens, then loads the models; until then their clients are told UNAVAILABLE.
+
+        Raises:
+          errors.UsageError: it cannot listen at a port.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._health = health.aio.HealthServicer()
+        if self._options.port is not None:
+            await self._start_grpc()
+        if self._options.rest_api_port is not None:
+            await self._start_rest()
+        await self._set_health(False)
+        # a thread of its own: whatever loads must not hold up who asks
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            await self._loop.run_in_executor(pool, self._manager.start)
+        await self._set_health(True)
+
+    async def stop(self):
+        """Takes no more requests, answers those that have begun, and ends."""
+        logging.info("ending")
+        await self._health.enter_graceful_shutdown()
+        seconds, ends = self._options.drain_seconds, []
+        if self._grpc is not None:
+            ends.append(self._grpc.stop(seconds))
+        if self._runner is not None:
+            ends.append(self._runner.cleanup())
+        await asyncio.gather(*ends)
+        await self._loop.run_in_executor(None, self._manager.stop)
+
+    async def _start_grpc(self):
+        size = ("grpc.max_receive_message_length", self._options.max_bytes)
+        alone = ("grpc.so_reuseport", 0)
+        unlimited = ("grpc.max_send_message_length", -1)
+        self._grpc = server = grpc.aio.server(options=[size, unlimited, alone])
+        prediction = grpc_api.PredictionService(self._predictor)
+        protos.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            prediction, server
+        )
+        models = grpc_api.ModelService(self._manager)
+        protos.model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        address = f"{self._options.host}:{self._options.port}"
+        try:
+            self.port = server.add_insecure_port(address)
+        except RuntimeError:
+            raise errors.UsageError(f"{address} cannot be listened at.") from None
+        await server.start()
+
+    async def _start_rest(self):
+        options = self._options
+        page = PAGE if options.ui else None
+        app = rest.application(self._predictor, self._metrics, options.max_bytes, page)
+        self._runner = web.AppRunner(
+            app, handler_cancellation=True, access_log=None,
+            shutdown_timeout=options.drain_seconds,
+        )  # fmt: skip
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, options.host, options.rest_api_port)
+        try:
+            await site.start()
+        except OSError as error:
+            address = f"{options.host}:{options.rest_api_port}"
+            reason = error.strerror
+            raise errors.UsageError(f"{address} cannot be listened at: {reason}.") from error
+        self.rest_port = self._runner.addresses[0][1]
+
+    async def _set_health(self, serving, services=("", *_SERVICES)):
+        state = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+        for service in services:
+            await self._health.set(service, state)
+
+    def _told(self, name, available):
+        """Health of a single model, under its name."""
+        asyncio.run_coroutine_threadsafe(self._set_health(available, [name]), self._loop)
+
+
+async def serve(server, told=print):
+    """Runs a `Server` until SIGTERM or SIGINT, then lets it end in an orderly way.
+
+    Args:
+      server: a `Server`.
+      told: function of a line that says where it listens, once all models are loaded.
+    """
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    starting = asyncio.ensure_future(server.start())
+    waiting = asyncio.ensure_future(ended.wait())
+    await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
+    await starting
+    if not ended.is_set():
+        told(f"Serving at gRPC port {server.port}, REST port {server.rest_port}.")
+        await ended.wait()
+    await server.stop()
