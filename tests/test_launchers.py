@@ -185,8 +185,7 @@ def test_more_extras_are_added_when_needed(checkout):
     assert checkout.installs()[1:] == [
         [False, ["eval"]],
         [False, ["eval", "train"]],
-        [False, ["eval", "serve", "train"]],
-        [False, ["dev", "eval", "serve", "train"]],
+        [False, ["dev", "eval", "train"]],
     ]
 
 
