@@ -256,7 +256,7 @@ def check(header, fingerprint=None):
         if status != OK:
             raise errors.FileFormatError(SENTENCES[status])
         if fingerprint is not None and header.fingerprint.numpy() != fingerprint:
-            raise errors.ModelError(_other_model(header.fingerprint).numpy().decode())
+            raise errors.ModelError(other_model(header.fingerprint).numpy().decode())
         return header
     sentences = [SENTENCES.get(status, "") for status in range(CORRUPTED + 1)]
     checks = [
@@ -265,7 +265,7 @@ def check(header, fingerprint=None):
     if fingerprint is not None:
         with tf.control_dependencies(checks):
             is_ours = tf.equal(header.fingerprint, fingerprint)
-            checks = [tf.debugging.Assert(is_ours, [_other_model(header.fingerprint)])]
+            checks = [tf.debugging.Assert(is_ours, [other_model(header.fingerprint)])]
     with tf.control_dependencies(checks):
         return Header(*(tf.identity(field) for field in header))
 
@@ -275,7 +275,8 @@ def hexadecimal(fingerprint):
     return tf.strings.reduce_join(tf.gather(_ALL_HEX, _values(fingerprint)))
 
 
-def _other_model(fingerprint):
+def other_model(fingerprint):
+    """The sentence, string, for whoever is to decode a file of the model with `fingerprint`."""
     return tf.strings.join(
         ["It was made by another model, whose fingerprint is ", hexadecimal(fingerprint), "."]
     )

@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.codec import container, opening, tiling
+from tfclic.codec import container, opening, served, tiling, whole
 from tfclic.layers.substitution import substituted
 from tfclic.models import base
-from tfclic.models.coding import HYPER_STRIDE, TOO_SHORT
+from tfclic.models.coding import TOO_SHORT
 
 # Transforms need not repeat bit for bit, so their weights are stored with half the bits.
 STORED_DTYPE = tf.float16
@@ -28,6 +28,8 @@ def size(name):
     return tf.TensorSpec([], tf.int32, name)
 
 
+# What `whole` and `served` need of the parts, and nobody else.
+INTERNAL = ("judged", "possible")
 PACKED = {
     "payload": PAYLOAD,
     "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
@@ -93,8 +95,10 @@ class ExportedCodec(tf.Module):
         self.fingerprint = _fingerprint(self.variables)
         self._parts = self._transforms(codec, lambda: substituted(transforms, stored))
         self._parts.update(self._coding())
-        self.compress = _traced(IMAGE, QUALITY)(self._compress)
-        self.decompress = _traced(DATA)(self._decompress)
+        self.compress = _traced(IMAGE, QUALITY)(
+            lambda image, quality: whole.compress(self._parts, image, quality)
+        )
+        self.decompress = _traced(DATA)(lambda data: whole.decompress(self._parts, data, True)[0])
         self.info = _traced(DATA, autograph=True)(opening.info)
 
     def _transforms(self, codec, weights):
@@ -157,13 +161,19 @@ class ExportedCodec(tf.Module):
         def estimate(latents, hyper_latents):
             return {"bits": coding.total_bits(explain(latents, hyper_latents))}
 
-        @_traced(PAYLOAD, size("height"), size("width"))
-        def read(payload, height, width):
-            hyper_latents, latents = coding.read(payload, height, width)
+        @_traced(PAYLOAD, size("height"), size("width"), tf.TensorSpec([], tf.bool, "strict"))
+        def judged(payload, height, width, strict):
+            sound, hyper_latents, latents = coding.judged(payload, height, width, strict)
             return {
+                "sound": sound,
                 "latents": tf.cast(latents, LATENT_DTYPE),
                 "hyper_latents": tf.cast(hyper_latents, LATENT_DTYPE),
             }
+
+        @_traced(PAYLOAD, size("height"), size("width"))
+        def read(payload, height, width):
+            found = judged(payload, height, width, True)
+            return {name: found[name] for name in ("latents", "hyper_latents")}
 
         @_traced(*PACKED.values())
         def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
@@ -173,102 +183,37 @@ class ExportedCodec(tf.Module):
                 "file": container.pack(fingerprint, width, height, code, grayscale, payload, tiles)
             }
 
+        def can_hold(found):
+            positions = found["coded"][:, 2:] // (tiling.MULTIPLE // tiling.STRIDE)
+            held = coding.can_hold(found["lengths"], positions[:, 0], positions[:, 1])
+            return tf.reduce_all(held)
+
+        @_traced(DATA)
+        def possible(data):
+            return can_hold(opening.opened(data, fingerprint))
+
         @_traced(DATA)
         def open_(data):
             found = opening.opened(data, fingerprint)
             # more than the strings can hold shows here, before anyone takes memory for it
-            positions = found["coded"][:, 2:] // (tiling.MULTIPLE // tiling.STRIDE)
-            possible = coding.can_hold(found["lengths"], positions[:, 0], positions[:, 1])
-            possible = tf.debugging.Assert(tf.reduce_all(possible), [TOO_SHORT])
-            with tf.control_dependencies([possible]):
+            with tf.control_dependencies([tf.debugging.Assert(can_hold(found), [TOO_SHORT])]):
                 return tf.nest.map_structure(tf.identity, found)
 
         plan = _traced(size("height"), size("width"), size("longest"))(tiling.plan)
         named = {"write": write, "explain": explain, "estimate": estimate, "read": read}
+        named.update(judged=judged, possible=possible)
         return {**named, "pack": pack, "open": open_, "plan": plan}
-
-    def _compress(self, image, quality):
-        part = self._parts
-        height, width, channels = tf.unstack(tf.shape(image))
-        tiles = part["plan"](height, width, tiling.DEFAULT_SIDE)
-
-        def string(boxes):
-            window, coded, seen = boxes
-            found = part["analyse"](tiling.crop(image, window))
-            box = tiling.relative(coded, seen)
-            return part["write"](**part["quantise"](found["latents"], quality, box))["payload"]
-
-        boxes = tuple(tiles[name] for name in ("window", "coded", "seen"))
-        strings = tf.map_fn(string, boxes, fn_output_signature=DATA, parallel_iterations=1)
-        return part["pack"](
-            payload=tf.strings.reduce_join(strings),
-            lengths=tf.strings.length(strings),
-            width=width,
-            height=height,
-            tile_width=tiles["tile_width"],
-            tile_height=tiles["tile_height"],
-            quality=quality,
-            grayscale=tf.equal(channels, 1),
-        )["file"]
-
-    def _decompress(self, data):
-        part = self._parts
-        header = part["open"](data)
-        rows = tf.reduce_sum(tf.cast(tf.equal(header["core"][:, 1], 0), tf.int32))
-
-        boxes = header["coded"], header["coded"] // HYPER_STRIDE
-
-        def coded(tile):
-            start, length, box = tile
-            found = part["read"](tf.strings.substr(data, start, length), box[2], box[3])
-            return tuple(
-                _extended(found[k], b) for k, b in zip(("latents", "hyper_latents"), boxes)
-            )
-
-        def pixels(tile):
-            core, seen = tile
-            box = tiling.relative(core, seen * tiling.STRIDE)
-            parts = (tiling.crop(a, b) for a, b in zip(whole, (seen, seen // HYPER_STRIDE)))
-            made = part["synthesise"](*parts, header["quality"], header["grayscale"], box)
-            return _extended(made["image"], header["core"])
-
-        def each(function, tiles, dtypes):
-            return tf.map_fn(function, tiles, fn_output_signature=dtypes, parallel_iterations=1)
-
-        tiles = tuple(header[k] for k in ("starts", "lengths", "coded"))
-        found = each(coded, tiles, (LATENT_DTYPE, LATENT_DTYPE))
-        whole = [tiling.assemble(array, *_ends(box), rows) for array, box in zip(found, boxes)]
-        found = each(pixels, (header["core"], header["seen"]), tf.uint8)
-        return tiling.assemble(found, header["height"], header["width"], rows)
 
     def signatures(self):
         """The functions as they are called from outside of TensorFlow, by name.
 
-        Servers call `compress` and `decompress` on batches of encoded images and of files. The
-        others are for `tfclic.codec.runtime`.
+        Servers call those of `tfclic.codec.served`, with batches. The others are for
+        `tfclic.codec.runtime`; `header` is there what `info` is here.
         """
-
-        def compress(images, qualities):
-            def one(pair):
-                image = tf.io.decode_image(pair[0], channels=3, expand_animations=False)
-                return self.compress(image, pair[1])
-
-            return {"files": tf.map_fn(one, (images, qualities), fn_output_signature=tf.string)}
-
-        def decompress(files):
-            def one(data):
-                return tf.io.encode_png(self.decompress(data))
-
-            return {"images": tf.map_fn(one, files, fn_output_signature=tf.string)}
-
-        images = tf.TensorSpec([None], tf.string, "images")
-        qualities = tf.TensorSpec([None], tf.float32, "qualities")
-        files = tf.TensorSpec([None], tf.string, "files")
         return {
-            "compress": tf.function(compress, [images, qualities]),
-            "decompress": tf.function(decompress, [files]),
-            "info": self.info,
-            **self._parts,
+            **served.signatures(self._parts, self.fingerprint),
+            "header": self.info,
+            **{name: part for name, part in self._parts.items() if name not in INTERNAL},
         }
 
 
@@ -283,16 +228,6 @@ def _traced(*specs, autograph=False):
         return tf.function(function, specs, autograph=autograph).get_concrete_function()
 
     return trace
-
-
-def _ends(boxes):
-    return tf.reduce_max(boxes[:, 0] + boxes[:, 2]), tf.reduce_max(boxes[:, 1] + boxes[:, 3])
-
-
-def _extended(tile, boxes):
-    """`tile` `[h, w, C]`, extended by zeros to the size of the first and largest of `boxes`."""
-    missing = boxes[0, 2:] - tf.shape(tile)[:2]
-    return tf.pad(tile, [[0, missing[0]], [0, missing[1]], [0, 0]])
 
 
 def _fingerprint(variables):

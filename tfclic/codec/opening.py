@@ -7,9 +7,13 @@ from tfclic.codec import container, tiling
 
 def info(data):
     """The header of a file (string) as a dict; the fingerprint is in hexadecimal digits."""
-    header = container.check(container.parse(data))
-    fields = ("width", "height", "tile_width", "tile_height", "grayscale")
-    found = {name: getattr(header, name) for name in fields}
+    return fields(container.check(container.parse(data)))
+
+
+def fields(header):
+    """What a `container.Header` says, as a dict; void unless its status is OK."""
+    names = ("width", "height", "tile_width", "tile_height", "grayscale")
+    found = {name: getattr(header, name) for name in names}
     found["quality"] = container.quality_of(header.quality)
     found["tiles"] = tf.size(header.lengths)
     found["payload_bytes"] = tf.strings.length(header.payload)

@@ -187,7 +187,9 @@ class Codec:
           errors.FileFormatError: it is not a sound `.tfclic` file.
         """
         try:
-            found = self._session.run("info", data=bytes(data))
+            # older exports have no function `header`: theirs is called `info`
+            name = "header" if "header" in self._session else "info"
+            found = self._session.run(name, data=bytes(data))
         except sessions.SessionError as error:
             raise errors.FileFormatError(_cause(error)) from error
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}

@@ -36,6 +36,7 @@ class Coding(tf.Module):
     distortion_weight = 16.0
     together = 1  # steps to take at once where latents are known
     latent_step = 1.0  # what latents as coded, integers, are multiples of
+    _strict = True  # of what is being traced: whether what cannot be is an error; see `judged`
 
     def least_of_latents(self):
         """The least that the latents of one position of the hyper latents take, 2**-16 bits."""
@@ -65,10 +66,10 @@ class Coding(tf.Module):
         state, latents = wavefront.traverse(coder, state, latents, distribution_at, order, together)
         return coder.finish(state), side, latents
 
-    @staticmethod
-    def possible(coder, state):
+    def possible(self, coder, state):
         """An operation that fails if the string cannot have held what was read from it so far."""
-        return tf.debugging.Assert(~coder.exhausted(state), [NOT_OF_THIS_SIZE])
+        possible = ~coder.exhausted(state) | tf.logical_not(self._strict)
+        return tf.debugging.Assert(possible, [NOT_OF_THIS_SIZE])
 
     @compilation.uncompiled
     def compress(self, hyper_latents, latents):
@@ -99,17 +100,34 @@ class Coding(tf.Module):
           tf.errors.InvalidArgumentError: the string is too short for so many latents, which is
             found out before memory is taken for them; or it turns out not to hold them.
         """
+        return self.judged(string, height, width, tf.constant(True))[1:]
+
+    @compilation.uncompiled
+    def judged(self, string, height, width, strict):
+        """As `read`, for whoever cannot have it fail.
+
+        Args:
+          string, height, width: as for `read`.
+          strict: bool; false: what does not hold is told, and time and memory are taken for it.
+
+        Returns:
+          `(sound, ...)`: a bool, whether all is well, then what `read` returns.
+        """
         rows, columns = height // HYPER_STRIDE, width // HYPER_STRIDE
         possible = self.can_hold(tf.strings.length(string), rows, columns)
-        enough = tf.debugging.Assert(possible, [TOO_SHORT])
+        enough = tf.debugging.Assert(possible | ~strict, [TOO_SHORT])
         with tf.control_dependencies([enough]):
             rows, columns = tf.identity(rows), tf.identity(columns)
         decoder = coders.RangeDecoder(self.table, string)
         hyper_latents = tf.zeros([rows, columns, self.hyper_channels])
         latents = tf.zeros([rows * HYPER_STRIDE, columns * HYPER_STRIDE, self.channels])
-        sound, *coded = self.code(decoder, hyper_latents, latents, False)
-        with tf.control_dependencies([tf.debugging.Assert(sound, [NOT_OF_THIS_SIZE])]):
-            return [tf.identity(array) for array in coded]
+        self._strict = strict
+        try:
+            sound, *coded = self.code(decoder, hyper_latents, latents, False)
+        finally:
+            self._strict = True
+        with tf.control_dependencies([tf.debugging.Assert(sound | ~strict, [NOT_OF_THIS_SIZE])]):
+            return [sound & possible] + [tf.identity(array) for array in coded]
 
     def estimate(self, hyper_latents, latents):
         """The bits, float32, that `compress` should come to."""

@@ -83,10 +83,10 @@ class FactorizedCoding(Coding):
         return distribution_at
 
     @compilation.uncompiled
-    def read(self, string, height, width):
-        """As `Coding.read`, with hyper latents `[h/4, w/4, 0]` in the place of the level."""
-        _, latents = super().read(string, height, width)
-        return tf.zeros([height // HYPER_STRIDE, width // HYPER_STRIDE, 0]), latents
+    def judged(self, string, height, width, strict):
+        """As `Coding.judged`, with hyper latents `[h/4, w/4, 0]` in the place of the level."""
+        sound, _, latents = super().judged(string, height, width, strict)
+        return sound, tf.zeros([height // HYPER_STRIDE, width // HYPER_STRIDE, 0]), latents
 
     def bits(self, hyper_latents, known, candidates):
         """As `Coding` has it."""
