@@ -179,7 +179,7 @@ def test_another_quality_is_another_file(page, pixels, toy_codec):
 def test_others_get_as_many_bytes_and_use_them(page, pixels, peer):
     drop(page, "photo.png", png(pixels))
     size = "async ([name, bytes]) => (await peer(photo.canvas, name, bytes)).blob.size"
-    for limit in (1500, 3000):
+    for limit in (1000, 1400):
         assert 0.8 * limit < page.evaluate(size, [peer, limit]) <= limit
     why = "async (name) => (await peer(photo.canvas, name, 10)).why"
     assert re.fullmatch(r"It cannot be this small: \d+ bytes at least.", page.evaluate(why, peer))
