@@ -1,18 +1,19 @@
 """How many images a second `bin/compress_corpus` makes of what a plain loop in one process makes.
 
-    python benchmarks/corpus.py FOLDER [--model NAME|PATH] [--images 48]
+    python benchmarks/corpus.py FOLDER [--model NAME|PATH] [--images 40] [--rounds 3]
 
 Each way is a whole process (or two loops beside each other, which is all that two processes can
-give), run with a quarter of the images and with all of them: the difference tells images per
-second, the rest is the start. Images are taken in the order of their names, large and small as they
-are. What is written is compared: threads may change the last bits of the transforms, and with them
-a file, but not its quality.
+give). Images per second are counted from when a quarter of the files is there until the last is;
+the start is what the process took apart from that. The ways take turns; medians are printed. Images
+are taken in the order of their names, large and small as they are. What is written is compared:
+threads may change the last bits of the transforms, and with them a file, but not its quality.
 """
 
 import argparse
 import os
 import pathlib
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -90,19 +91,31 @@ def timed(commands):
     return time.perf_counter() - began
 
 
-def outputs(folder):
-    """The files that were made, a dict from name to bytes."""
-    return {path.name: path.read_bytes() for path in folder.glob("*/*.tfclic") if path.is_file()}
-
-
 def measure(way, model, paths, folder):
-    """Seconds for a quarter of the images and for all, and the outputs of all."""
+    """Returns seconds in all, images per second, and the files that were made, by name."""
     make, processes, threads = WAYS[way]
-    seconds = []
-    for part in (paths[: len(paths) // 4], paths):
-        shutil.rmtree(folder, ignore_errors=True)
-        seconds.append(timed(make(model, part, folder, processes, threads)))
-    return *seconds, outputs(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    seconds = timed(make(model, paths, folder, processes, threads))
+    made = [path for path in folder.glob("coded/*.tfclic") if path.is_file()]
+    times = sorted(path.stat().st_mtime for path in made)
+    first = len(times) // 4
+    rate = (len(times) - first) / (times[-1] - times[first - 1])
+    return seconds, rate, {path.name: path.read_bytes() for path in made}
+
+
+def report(measured, count):
+    """Prints the table of what `measure` returned, a dict of lists; `count` is of the images."""
+    print("| way | start (s) | images per second | against the first | the same files |")
+    print("|---|---|---|---|---|")
+    compared = None
+    for way, rounds in measured.items():
+        rate = statistics.median(rate for _, rate, _ in rounds)
+        start = statistics.median(seconds - count / rate for seconds, rate, _ in rounds)
+        made = rounds[0][2]
+        compared = compared or (rate, made)
+        same = sum(compared[1].get(name) == data for name, data in made.items())
+        cells = f"{start:.1f} | {rate:.2f} | {rate / compared[0]:.2f} | {same} of {count}"
+        print(f"| {way} | {cells} |", flush=True)
 
 
 def main():
@@ -111,22 +124,20 @@ def main():
     )
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--model", default="gmm_attention_small")
-    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--way", action="append", choices=list(WAYS), help="default: all")
     args = parser.parse_args()
     paths = chosen(args.folder, args.images)
-    print("| way | start (s) | images per second | against the loop | the same files |")
-    print("|---|---|---|---|---|")
-    first = None
+    ways = args.way or list(WAYS)
+    measured = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as scratch:
-        for way in args.way or WAYS:
-            quarter, whole, made = measure(way, args.model, paths, pathlib.Path(scratch) / "way")
-            rate = (len(paths) - len(paths) // 4) / (whole - quarter)
-            start = max(whole - len(paths) / rate, 0)
-            first = first or (rate, made)
-            same = sum(first[1][name] == data for name, data in made.items())
-            cells = f"{start:.1f} | {rate:.2f} | {rate / first[0]:.2f} | {same} of {len(paths)}"
-            print(f"| {way} | {cells} |", flush=True)
+        for number in range(args.rounds):
+            for way in ways:
+                found = measure(way, args.model, paths, pathlib.Path(scratch) / "way")
+                measured[way].append(found)
+                print(f"{number + 1}: {way}: {found[1]:.2f}/s", file=sys.stderr, flush=True)
+    report(measured, len(paths))
 
 
 if __name__ == "__main__":

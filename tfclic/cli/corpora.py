@@ -6,6 +6,7 @@ import os
 import pathlib
 import threading
 import time
+import warnings
 
 from tfclic import errors
 from tfclic.cli import common
@@ -69,6 +70,9 @@ def run(name, coding, args):
     # for the workers, which are new processes
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    # what Beam's dependencies remark on forks and on this Python is not for the user
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    warnings.simplefilter("ignore", FutureWarning)
     try:
         from tfclic.corpora import pipeline, storage
         from tfclic.corpora.job import Job
