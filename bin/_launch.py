@@ -75,6 +75,8 @@ class SetupError(Exception):
 def launch(name):
     """Runs `tfclic.cli.<name>` with this process's arguments; does not come back."""
     extra = EXTRAS[name]
+    if not extra and any(word.split("=")[0] == "--server" for word in sys.argv[1:]):
+        extra = EXTRAS["serve"]
     if usable_here(extra):
         run(name, sys.argv[1:])
         sys.exit(0)

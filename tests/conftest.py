@@ -22,15 +22,19 @@ def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT)
     """
     import tensorflow as tf
 
-    from tfclic.codec import export, exported
+    from tfclic.codec import export, exported, warm_up
 
     path = folder / name / str(version)
-    signatures = toy_signatures(bytes.fromhex(fingerprint))
-    tf.saved_model.save(tf.Module(), str(path), signatures)
+    with export.unoptimized():
+        signatures = toy_signatures(bytes.fromhex(fingerprint))
+    with export.unoptimized():
+        tf.saved_model.save(tf.Module(), str(path), signatures)
     card = {"name": name, "version": version, "fingerprint": fingerprint}
     card["format_version"] = exported.container.VERSION
     card["training"] = {"objective": "mse"}
     card["functions"] = export.functions(path)
+    if warm_up.is_possible():
+        warm_up.write(path, name, card["functions"])
     (path / "model_card.json").write_text(json.dumps(card))
     return path
 
@@ -102,18 +106,17 @@ def toy_signatures(identity):
         synthesise: [latents_, hyper_latents_, exported.QUALITY, gray, exported.BOX],
         pack: list(exported.PACKED.values()),
         tiling.plan: [*sizes, exported.size("longest")],
-        opening.info: [exported.DATA],
     }
-    made = {
-        function.__name__: tf.function(function, specs) for function, specs in functions.items()
-    }
-    made["header"] = made.pop("info")
-    made["open"] = tf.function(lambda data: opening.opened(data, identity), [exported.DATA])
+    made = {each.__name__: exported.traced(*specs)(each) for each, specs in functions.items()}
+    parse = exported.traced(exported.DATA)(container.parse)
+    on_files = exported.traced(exported.DATA, autograph=True)
+    made["header"] = on_files(lambda data: opening.info(data, parse))
+    made["open"] = on_files(lambda data: opening.opened(data, identity, parse))
 
     def judged(payload, height, width, strict):
-        return {"sound": tf.constant(True), **read(payload, height, width)}
+        return {"sound": tf.constant(True), **made["read"](payload, height, width)}
 
-    inside = {**made, "judged": judged, "possible": lambda data: tf.constant(True)}
+    inside = {**made, "judged": judged, "possible": lambda data: tf.constant(True), "parse": parse}
     return {**made, **served.signatures(inside, identity)}
 
 

@@ -168,12 +168,11 @@ def test_loading_does_not_need_the_compression_package(exported):
 def test_signatures_work_on_batches(loaded, exported):
     functions = tf.saved_model.load(str(exported)).signatures
     pngs = [tf.io.encode_png(image(*size)).numpy() for size in [(30, 40), (64, 20)]]
-    files = functions["compress"](images=tf.constant(pngs), qualities=tf.constant([20.0, 80.0]))[
-        "files"
-    ]
+    qualities = tf.constant([20.0, 80.0])
+    files = functions["compress"](images=tf.constant(pngs), qualities=qualities)["files_bytes"]
     pixels = image(64, 20)
     assert files[1].numpy() == loaded.compress(pixels, quality=80)
-    decoded = functions["decompress"](files=files)["images"]
+    decoded = functions["decompress"](files=files)["images_bytes"]
     assert tf.io.decode_png(decoded[0]).shape == (30, 40, 3)
 
 

@@ -4,7 +4,7 @@ import functools
 import time
 
 from tfclic import errors
-from tfclic.cli import common, outputs
+from tfclic.cli import common, outputs, remote
 from tfclic.codec import catalog, images, runtime
 
 DETAILS = """\
@@ -56,12 +56,15 @@ def make_parser():
         help="longest side of a tile, a multiple of 64 up to 4096; default: %(default)s",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace existing files")
+    remote.add_argument(parser)
     return parser
 
 
 def compress(args):
     """Does what the parsed arguments say; returns the exit status."""
-    background = images.parse_color(args.background) if args.background else None
+    if args.server:
+        return compress_at_server(args)
+    background = _background(args)
     model = catalog.find(args.model)
     pairs = outputs.plan(args.photos, args.output, ".tfclic")
 
@@ -91,6 +94,43 @@ def compress(args):
         return common.result_line(source, target, photo.pixels, len(data), seconds)
 
     return common.each_file("compress", pairs, work, fatal=errors.ModelError)
+
+
+def compress_at_server(args):
+    """As `compress`, but that a server does the work."""
+    remote.refuse(
+        bpp=args.bpp, bytes=args.bytes, psnr=args.psnr, tile=args.tile != runtime.DEFAULT_TILE
+    )
+    background = _background(args)
+    pairs = outputs.plan(args.photos, args.output, ".tfclic")
+    coder = remote.Coder(args.server, args.model)
+
+    def begin(pair):
+        source, target = pair
+        started = time.perf_counter()
+        photo = images.read(source, background)
+        outputs.check(target, args.photos, args.force)
+        try:
+            data = coder.compress(photo.pixels, args.quality)
+        except errors.TfclicError as error:
+            raise type(error)(f"{source}: {error}") from error
+        return photo, data, time.perf_counter() - started
+
+    pipeline = remote.Pipeline(begin, pairs)
+
+    def work(pair):
+        source, target = pair
+        photo, data, seconds = pipeline.result(pair)
+        for note in photo.notes:
+            common.complain("compress", f"{source}: {note}")
+        outputs.write(target, data, args.force)
+        return common.result_line(source, target, photo.pixels, len(data), seconds)
+
+    return common.each_file("compress", pairs, work, fatal=errors.ModelError)
+
+
+def _background(args):
+    return images.parse_color(args.background) if args.background else None
 
 
 def main(argv=None):

@@ -5,7 +5,7 @@ import re
 import time
 
 from tfclic import errors
-from tfclic.cli import common, outputs
+from tfclic.cli import common, outputs, remote
 from tfclic.codec import images, runtime
 
 DETAILS = """\
@@ -33,6 +33,12 @@ def make_parser():
         "the tiles around them are decoded",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace existing files")
+    remote.add_argument(parser)
+    parser.add_argument(
+        "--model", metavar="NAME",
+        help="with --server: of its models, the one to ask; default: the one here with the file's "
+        f"fingerprint, or {runtime.DEFAULT_MODEL}",
+    )  # fmt: skip
     return parser
 
 
@@ -46,6 +52,10 @@ def region(text):
 
 def decompress(args):
     """Does what the parsed arguments say; returns the exit status."""
+    if args.server:
+        return decompress_at_server(args)
+    if args.model:
+        raise errors.UsageError("--model works with --server only: the file says what it needs.")
     pairs = outputs.plan(args.files, args.output, ".png")
     for _, target in pairs:
         images.output_format(target)
@@ -68,6 +78,36 @@ def decompress(args):
         found = codec.info(data)
         size = found["width"], found["height"]
         return common.result_line(source, target, pixels, len(data), seconds, size)
+
+    return common.each_file("decompress", pairs, work)
+
+
+def decompress_at_server(args):
+    """As `decompress`, but that a server does the work."""
+    remote.refuse(region=args.region)
+    pairs = outputs.plan(args.files, args.output, ".png")
+    for _, target in pairs:
+        images.output_format(target)
+    coder = remote.Coder(args.server, args.model)
+
+    def begin(pair):
+        source, target = pair
+        started = time.perf_counter()
+        data = common.read_coded(source)
+        try:
+            pixels = coder.decompress(data)
+            outputs.check(target, args.files, args.force)
+        except errors.TfclicError as error:
+            raise type(error)(f"{source}: {error}") from error
+        return data, pixels, images.encode(pixels, target), time.perf_counter() - started
+
+    pipeline = remote.Pipeline(begin, pairs)
+
+    def work(pair):
+        source, target = pair
+        data, pixels, encoded, seconds = pipeline.result(pair)
+        outputs.write(target, encoded, args.force)
+        return common.result_line(source, target, pixels, len(data), seconds)
 
     return common.each_file("decompress", pairs, work)
 

@@ -38,6 +38,7 @@ def export(args):
         raise errors.UsageError(f"{args.name!r} cannot be the name of a model.")
 
     from tfclic.codec import export as exporting
+    from tfclic.codec import warm_up
     from tfclic.training import checkpoints
 
     codec = models.build(ConfigDict(config["model"]))
@@ -49,6 +50,8 @@ def export(args):
     path = exporting.save(codec, folder, args.name, config, record)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     print(f"{path}: {size / 1e6:.1f} MB")
+    if not warm_up.is_possible():
+        common.complain("export", "It has no warm-up requests; tensorflow-serving-api makes them.")
     return 0
 
 

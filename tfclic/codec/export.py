@@ -10,7 +10,7 @@ import tempfile
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfclic.codec import catalog, container, exported
+from tfclic.codec import catalog, container, exported, warm_up
 
 
 @contextlib.contextmanager
@@ -52,6 +52,8 @@ def functions(path):
 def save(codec, folder, name, config=None, training=None):
     """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
 
+    It is a servable as it stands, with warm-up requests where these can be made (`warm_up`).
+
     Args:
       codec: a trained codec.
       folder: where models are, such as saved_models/.
@@ -86,6 +88,8 @@ def save(codec, folder, name, config=None, training=None):
         with unoptimized():
             tf.saved_model.save(graph, str(work), graph.signatures(), options)
         card["functions"] = functions(work)
+        if warm_up.is_possible():
+            warm_up.write(work, name, card["functions"])
         (work / catalog.CARD).write_text(json.dumps(card, indent=1) + "\n")
         work.chmod(0o755)
         os.replace(work, target)

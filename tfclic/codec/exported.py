@@ -29,7 +29,7 @@ def size(name):
 
 
 # What `whole` and `served` need of the parts, and nobody else.
-INTERNAL = ("judged", "possible")
+INTERNAL = ("judged", "possible", "parse")
 PACKED = {
     "payload": PAYLOAD,
     "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
@@ -95,23 +95,24 @@ class ExportedCodec(tf.Module):
         self.fingerprint = _fingerprint(self.variables)
         self._parts = self._transforms(codec, lambda: substituted(transforms, stored))
         self._parts.update(self._coding())
-        self.compress = _traced(IMAGE, QUALITY)(
+        self.compress = traced(IMAGE, QUALITY)(
             lambda image, quality: whole.compress(self._parts, image, quality)
         )
-        self.decompress = _traced(DATA)(lambda data: whole.decompress(self._parts, data, True)[0])
-        self.info = _traced(DATA, autograph=True)(opening.info)
+        self.decompress = traced(DATA)(lambda data: whole.decompress(self._parts, data, True)[0])
+        parse = self._parts["parse"]
+        self.info = traced(DATA, autograph=True)(lambda data: opening.info(data, parse))
 
     def _transforms(self, codec, weights):
         coding, channels = self.coding, codec.config.latent_channels
 
-        @_traced(IMAGE)
+        @traced(IMAGE)
         def analyse(image):
             shape = tf.shape(image)
             pixels = tf.cast(tf.broadcast_to(image, [shape[0], shape[1], 3]), tf.float32) / 255.0
             with weights():
                 return {"latents": codec.analysis(base.centred(base.pad_image(pixels[None])))[0]}
 
-        @_traced(tf.TensorSpec([None, None, channels], tf.float32, "latents"), QUALITY, BOX)
+        @traced(tf.TensorSpec([None, None, channels], tf.float32, "latents"), QUALITY, BOX)
         def quantise(latents, quality, box):
             with weights():
                 gained = codec.gain(latents[None], snapped(quality)[None])
@@ -125,7 +126,7 @@ class ExportedCodec(tf.Module):
                 "hyper_latents": tf.cast(hyper_latents, LATENT_DTYPE),
             }
 
-        @_traced(*self._coded(), QUALITY, tf.TensorSpec([], tf.bool, "grayscale"), BOX)
+        @traced(*self._coded(), QUALITY, tf.TensorSpec([], tf.bool, "grayscale"), BOX)
         def synthesise(latents, hyper_latents, quality, grayscale, box):
             coded = [tf.cast(array, tf.float32)[None] for array in (latents, hyper_latents)]
             coded[0] *= coding.latent_step
@@ -149,19 +150,19 @@ class ExportedCodec(tf.Module):
         def as_floats(*arrays):
             return (tf.cast(array, tf.float32) for array in arrays)
 
-        @_traced(*coded)
+        @traced(*coded)
         def write(latents, hyper_latents):
             return {"payload": coding.compress(*as_floats(hyper_latents, latents))}
 
-        @_traced(*coded)
+        @traced(*coded)
         def explain(latents, hyper_latents):
             return coding.explain(*as_floats(hyper_latents, latents))
 
-        @_traced(*coded)
+        @traced(*coded)
         def estimate(latents, hyper_latents):
             return {"bits": coding.total_bits(explain(latents, hyper_latents))}
 
-        @_traced(PAYLOAD, size("height"), size("width"), tf.TensorSpec([], tf.bool, "strict"))
+        @traced(PAYLOAD, size("height"), size("width"), tf.TensorSpec([], tf.bool, "strict"))
         def judged(payload, height, width, strict):
             sound, hyper_latents, latents = coding.judged(payload, height, width, strict)
             return {
@@ -170,12 +171,12 @@ class ExportedCodec(tf.Module):
                 "hyper_latents": tf.cast(hyper_latents, LATENT_DTYPE),
             }
 
-        @_traced(PAYLOAD, size("height"), size("width"))
+        @traced(PAYLOAD, size("height"), size("width"))
         def read(payload, height, width):
             found = judged(payload, height, width, True)
             return {name: found[name] for name in ("latents", "hyper_latents")}
 
-        @_traced(*PACKED.values())
+        @traced(*PACKED.values())
         def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
             code = container.quality_code(quality)
             tiles = tile_height, tile_width, lengths
@@ -183,25 +184,28 @@ class ExportedCodec(tf.Module):
                 "file": container.pack(fingerprint, width, height, code, grayscale, payload, tiles)
             }
 
+        # it is most of what a start has to read, so there is one of it
+        parse = traced(DATA)(container.parse)
+
         def can_hold(found):
             positions = found["coded"][:, 2:] // (tiling.MULTIPLE // tiling.STRIDE)
             held = coding.can_hold(found["lengths"], positions[:, 0], positions[:, 1])
             return tf.reduce_all(held)
 
-        @_traced(DATA)
+        @traced(DATA)
         def possible(data):
-            return can_hold(opening.opened(data, fingerprint))
+            return can_hold(opening.opened(data, fingerprint, parse))
 
-        @_traced(DATA)
+        @traced(DATA)
         def open_(data):
-            found = opening.opened(data, fingerprint)
+            found = opening.opened(data, fingerprint, parse)
             # more than the strings can hold shows here, before anyone takes memory for it
             with tf.control_dependencies([tf.debugging.Assert(can_hold(found), [TOO_SHORT])]):
                 return tf.nest.map_structure(tf.identity, found)
 
-        plan = _traced(size("height"), size("width"), size("longest"))(tiling.plan)
+        plan = traced(size("height"), size("width"), size("longest"))(tiling.plan)
         named = {"write": write, "explain": explain, "estimate": estimate, "read": read}
-        named.update(judged=judged, possible=possible)
+        named.update(judged=judged, possible=possible, parse=parse)
         return {**named, "pack": pack, "open": open_, "plan": plan}
 
     def signatures(self):
@@ -217,7 +221,7 @@ class ExportedCodec(tf.Module):
         }
 
 
-def _traced(*specs, autograph=False):
+def traced(*specs, autograph=False):
     """Traces a function at once, for `specs`, so that whoever calls it calls the same trace.
 
     A tf.function would be traced once more inside of others, and every process that runs a part of

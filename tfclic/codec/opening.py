@@ -5,9 +5,12 @@ import tensorflow as tf
 from tfclic.codec import container, tiling
 
 
-def info(data):
-    """The header of a file (string) as a dict; the fingerprint is in hexadecimal digits."""
-    return fields(container.check(container.parse(data)))
+def info(data, parse=container.parse):
+    """The header of a file (string) as a dict; the fingerprint is in hexadecimal digits.
+
+    `parse` is `container.parse`, or a trace of it.
+    """
+    return fields(container.check(parse(data)))
 
 
 def fields(header):
@@ -20,9 +23,9 @@ def fields(header):
     return {**found, "fingerprint": container.hexadecimal(header.fingerprint)}
 
 
-def opened(data, fingerprint):
+def opened(data, fingerprint, parse=container.parse):
     """A file of this model: what its header says, the tiles' boxes, and where their strings are."""
-    header = container.check(container.parse(data), fingerprint)
+    header = container.check(parse(data), fingerprint)
     sides = header.tile_height, header.tile_width
     layout = tiling.layout(header.height, header.width, *sides)
     after_payload = tf.strings.length(data) - container.CHECKSUM_BYTES

@@ -7,8 +7,8 @@
 | `info` | `files` string | the fields of `tfclic.codec.opening.info` |
 | `heat_map` | `files` string | `maps_bytes` string, grayscale PNG; `scale` float32 |
 
-and `statuses`, string, all of shape `[N]`: "OK", or one sentence that says what is wrong with an element, whose
-other outputs are then empty or 0. It does not harm the others.
+and `statuses`, string, all of shape `[N]`: "OK", or one sentence that says what is wrong with an
+element, whose other outputs are then empty or 0. It does not harm the others.
 
 Images are what `tfclic.codec.encoded` reads; images and files have `encoded.MAX_PIXELS` at most, as
 their headers tell before anything is decoded. A pixel of a map stands for 16x16 of the image, and
@@ -36,8 +36,9 @@ def signatures(part, fingerprint):
     """The signatures of a codec, a dict of functions by name.
 
     Args:
-      part: see `tfclic.codec.whole`; and it has `possible`, a function of a file of this model:
-        whether its strings can hold what its header says, so that it is worth the memory.
+      part: see `tfclic.codec.whole`; and it has `parse`, a trace of `container.parse`, and
+        `possible`, a function of a file of this model: whether its strings can hold what its header
+        says, so that it is worth the memory.
       fingerprint: 4 bytes, the model's.
     """
 
@@ -77,17 +78,17 @@ def signatures(part, fingerprint):
 
     def info(files):
         def one(data):
-            header = container.parse(data)
+            header = part["parse"](data)
             status, found = _status(header), opening.fields(header)
             good = tf.equal(status, GOOD)
             return {k: tf.where(good, v, tf.zeros_like(v)) for k, v in found.items()}, status
 
-        example = opening.fields(container.parse(tf.constant(b"")))
+        example = opening.fields(part["parse"](tf.constant(b"")))
         dtypes = {name: value.dtype for name, value in example.items()}
         found, statuses = _each(one, files, (dtypes, tf.string))
         return {**found, "statuses": statuses}
 
-    of_files = functools.partial(_of_files, part["possible"], fingerprint)
+    of_files = functools.partial(_of_files, part, fingerprint)
     return {
         "compress": tf.function(compress, [IMAGES, QUALITIES]),
         "decompress": tf.function(decompress, [FILES]),
@@ -101,11 +102,11 @@ def _each(function, elements, dtypes):
     return tf.map_fn(function, elements, fn_output_signature=dtypes, parallel_iterations=1)
 
 
-def _of_files(possible, fingerprint, function, nothing, files):
+def _of_files(part, fingerprint, function, nothing, files):
     """Does something with every sound file of this model.
 
     Args:
-      possible, fingerprint: as for `signatures`.
+      part, fingerprint: as for `signatures`.
       function: of a file; gives a tuple of scalars, and whether the file was sound all the way.
       nothing: what takes their place for other files.
       files: string `[N]`.
@@ -116,9 +117,9 @@ def _of_files(possible, fingerprint, function, nothing, files):
     nothing = tuple(tf.constant(value) for value in nothing)
 
     def one(data):
-        status = _status(container.parse(data), fingerprint)
+        status = _status(part["parse"](data), fingerprint)
         good = tf.equal(status, GOOD)
-        sound = tf.cond(good, lambda: possible(data), lambda: False)
+        sound = tf.cond(good, lambda: part["possible"](data), lambda: False)
         results, sound = tf.cond(sound, lambda: function(data), lambda: (nothing, False))
         return results, tf.where(good & ~sound, container.SENTENCES[container.CORRUPTED], status)
 

@@ -55,6 +55,7 @@ class Server:
 
     Attributes:
       port, rest_port: int, where it listens, once it has started.
+      manager: the `manager.Manager` of its models.
 
     Args:
       repository: a `repository.Repository`.
@@ -65,8 +66,8 @@ class Server:
         self._options = options
         self._workers = limits.Workers(options.concurrency, options.queue)
         self._metrics = Metrics(self._workers.pending)
-        self._manager = Manager(repository, options.poll_seconds, self._told, self._metrics)
-        self._predictor = Predictor(self._manager, self._workers, self._metrics, options.max_pixels)
+        self.manager = Manager(repository, options.poll_seconds, self._told, self._metrics)
+        self._predictor = Predictor(self.manager, self._workers, self._metrics, options.max_pixels)
         self._loop = self._health = self._grpc = self._runner = None
         self.port = self.rest_port = None
 
@@ -85,7 +86,7 @@ class Server:
         await self._set_health(False)
         # a thread of its own: whatever loads must not hold up who asks
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            await self._loop.run_in_executor(pool, self._manager.start)
+            await self._loop.run_in_executor(pool, self.manager.start)
         await self._set_health(True)
 
     async def stop(self):
@@ -98,7 +99,7 @@ class Server:
         if self._runner is not None:
             ends.append(self._runner.cleanup())
         await asyncio.gather(*ends)
-        await self._loop.run_in_executor(None, self._manager.stop)
+        await self._loop.run_in_executor(None, self.manager.stop)
 
     async def _start_grpc(self):
         size = ("grpc.max_receive_message_length", self._options.max_bytes)
@@ -109,7 +110,7 @@ class Server:
         protos.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             prediction, server
         )
-        models = grpc_api.ModelService(self._manager)
+        models = grpc_api.ModelService(self.manager)
         protos.model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         address = f"{self._options.host}:{self._options.port}"

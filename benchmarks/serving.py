@@ -1,0 +1,296 @@
+"""`bin/serve` under load, every answer compared with what the codec gives in process.
+
+    python benchmarks/serving.py MODEL [--requests 1000] [--clients 1,4,16,64] [--kill]
+
+MODEL is the folder of an exported model's version. For each number of concurrent clients, the same
+requests (made images of several sizes, several qualities, half of them to compress and half to
+decompress) are sent to a server process and run in this one, by as many threads as there are
+clients, or cores if these are fewer. One request in twenty is malformed: garbage, a truncated
+image, a huge header, a wrong type; the first three travel beside a good element. The last row kills
+the server in the middle and starts it again; its clients retry what they are told is UNAVAILABLE.
+
+Columns: images per second at the server and in process and their ratio; the latencies that clients
+see; the server's memory before and after; answers that were wrong or missing; malformed requests
+that were refused.
+"""
+
+import argparse
+import concurrent.futures
+import io
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from typing import NamedTuple
+
+import grpc
+import numpy as np
+
+from tfclic.codec import images, runtime
+from tfclic.serving import protos, tensors
+from tfclic.serving.client import predict_request
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NAME = "measured"
+QUALITIES = (10, 35, 60, 85)
+SIZES = ((96, 128), (128, 192), (256, 256), (256, 384))
+MALFORMED_EVERY = 20
+CODES = (grpc.StatusCode.INVALID_ARGUMENT,)
+
+
+class Item(NamedTuple):
+    """An image and what the codec makes of it in process."""
+
+    png: bytes
+    quality: int
+    file: bytes
+    pixels: np.ndarray
+
+
+def made_items(codec):
+    """All pairs of a size and a quality."""
+    items = []
+    for number, (height, width) in enumerate(SIZES):
+        rows, columns = np.mgrid[:height, :width] / 30
+        waves = [np.sin(rows + number + c) + np.cos(columns * (1 + c / 3)) for c in range(3)]
+        noise = np.random.default_rng(number).normal(0, 8, [height, width, 3])
+        pixels = np.clip(128 + 45 * np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
+        for quality in QUALITIES:
+            file = codec.compress(pixels, quality)
+            png = images.encode(pixels, "x.png")
+            items.append(Item(png, quality, file, codec.decompress(file)))
+    return items
+
+
+class Server:
+    """bin/serve as a process, with one model under the name NAME."""
+
+    def __init__(self, model):
+        self._folder = tempfile.TemporaryDirectory()
+        parent = pathlib.Path(self._folder.name) / NAME
+        parent.mkdir()
+        (parent / "1").symlink_to(pathlib.Path(model).resolve())
+        self.port, self._rest_port = free_port(), free_port()
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-m", "tfclic.cli.serve", "--model_base_path", self._folder.name]
+        ports = ["--port", str(self.port), "--rest_api_port", str(self._rest_port)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            [*command, *ports], env=environment, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        if not self.process.stdout.readline().startswith("Serving at "):
+            raise RuntimeError("The server has not started.")
+
+    def memory(self):
+        """Resident memory, MiB."""
+        url = f"http://127.0.0.1:{self._rest_port}/monitoring/prometheus/metrics"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        name = "process_resident_memory_bytes "
+        return float(next(s for s in lines if s.startswith(name))[len(name) :]) / (1 << 20)
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        self._folder.cleanup()
+        return status
+
+
+def free_port():
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return made.getsockname()[1]
+
+
+class Load:
+    """Requests to a server, and what came of them.
+
+    Args:
+      items: list of `Item`.
+      port: int, of the server.
+      retries: whether UNAVAILABLE is tried again.
+    """
+
+    def __init__(self, items, port, retries=False):
+        self._items, self._retries = items, retries
+        size = [("grpc.max_receive_message_length", -1), ("grpc.max_reconnect_backoff_ms", 500)]
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", size)
+        self._stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self.seconds, self.wrong, self.refused, self.unavailable = [], 0, 0, 0
+        self._lock = threading.Lock()
+
+    def run(self, numbers, clients):
+        """Sends requests from so many threads; returns the seconds that all took."""
+        began = time.perf_counter()
+        with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+            list(pool.map(self._one, numbers))
+        return time.perf_counter() - began
+
+    def close(self):
+        self._channel.close()
+
+    def _one(self, number):
+        item = self._items[number % len(self._items)]
+        if is_malformed(number):
+            good, refused = self._malformed(number // MALFORMED_EVERY, item)
+        else:
+            good, refused = self._good(number, item), False
+        with self._lock:
+            self.wrong += not good
+            self.refused += refused
+
+    def _good(self, number, item):
+        began = time.perf_counter()
+        if is_compression(number):
+            answer = self._compress([item.png], [item.quality])
+            good = answer == ([item.file], [b"OK"])
+        else:
+            found, statuses = self._ask("decompress", {"files": [item.file]}, "images_bytes")
+            pixels = images.read(io.BytesIO(found[0])).pixels if found[0] else np.zeros(0)
+            good = statuses == [b"OK"] and np.array_equal(pixels, item.pixels)
+        with self._lock:
+            self.seconds.append(time.perf_counter() - began)
+        return good
+
+    def _malformed(self, kind, item):
+        """(whether the good neighbour, if any, was served, whether the bad one was refused)."""
+        huge = item.png[:16] + (1 << 20).to_bytes(4, "big") * 2 + item.png[24:]
+        bad = [b"garbage" * 100, item.png[: len(item.png) // 2], huge, None][kind % 4]
+        try:
+            if bad is None:
+                inputs = {"images": [item.png], "qualities": np.array([item.quality])}
+                self._ask("compress", inputs, "files_bytes")
+                return True, False
+            files, statuses = self._compress([bad, item.png], [item.quality] * 2)
+            return files[1] == item.file and statuses[1] == b"OK", statuses[0] != b"OK"
+        except grpc.RpcError as error:
+            return True, error.code() in CODES
+
+    def _compress(self, pngs, qualities):
+        inputs = {"images": pngs, "qualities": np.array(qualities, np.float32)}
+        return self._ask("compress", inputs, "files_bytes")
+
+    def _ask(self, signature, inputs, output):
+        request = predict_request(NAME, signature, inputs)
+        while True:
+            try:
+                answer = self._stub.Predict(request, timeout=600)
+                break
+            except grpc.RpcError as error:
+                again = self._retries and error.code() is grpc.StatusCode.UNAVAILABLE
+                if not again:
+                    raise
+            with self._lock:
+                self.unavailable += 1
+            time.sleep(0.1)
+        return tuple(tensors.to_array(answer.outputs[k]).tolist() for k in (output, "statuses"))
+
+
+def is_malformed(number):
+    return number % MALFORMED_EVERY == MALFORMED_EVERY - 1
+
+
+def is_compression(number):
+    # not every second one: sizes and qualities repeat evenly
+    return number // len(SIZES) // len(QUALITIES) % 2 == 0
+
+
+def in_process(codec, items, numbers, threads):
+    """Seconds that the good requests take here, PNG files in and out as there."""
+
+    def one(number):
+        item = items[number % len(items)]
+        if is_compression(number):
+            return codec.compress(images.read(io.BytesIO(item.png)).pixels, item.quality)
+        return images.encode(codec.decompress(item.file), "x.png")
+
+    began = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, [number for number in numbers if not is_malformed(number)]))
+    return time.perf_counter() - began
+
+
+def row(label, load, seconds, rate_here, memory, numbers):
+    """A line of the table."""
+    rate = len(load.seconds) / seconds
+    latencies = " | ".join(f"{value:.2f}" for value in np.percentile(load.seconds, [50, 95, 99]))
+    here = f"{rate_here:.2f} | {100 * rate / rate_here:.0f} %" if rate_here else "- | -"
+    bad = sum(map(is_malformed, numbers))
+    before, after = memory
+    return (
+        f"| {label} | {rate:.2f} | {here} | {latencies} | {before:.0f} -> {after:.0f} "
+        f"| {load.wrong} of {len(numbers)} | {load.refused} of {bad} |"
+    )
+
+
+def measured(codec, items, server, numbers, clients):
+    """Runs one row of the table and prints it; returns the number of its failures."""
+    threads = min(clients, os.cpu_count() or 1)
+    here = in_process(codec, items, numbers, threads)
+    good = sum(not is_malformed(number) for number in numbers)
+    load, before = Load(items, server.port), server.memory()
+    seconds = load.run(numbers, clients)
+    load.close()
+    print(row(clients, load, seconds, good / here, (before, server.memory()), numbers), flush=True)
+    return load.wrong + sum(map(is_malformed, numbers)) - load.refused
+
+
+def killed(items, server, numbers, clients):
+    """The row with a kill in the middle; returns the number of failures."""
+    load, before = Load(items, server.port, retries=True), server.memory()
+
+    def kill():
+        while len(load.seconds) < len(numbers) // 2:
+            time.sleep(0.01)
+        server.process.kill()
+        server.process.wait()
+        server.start()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    seconds = load.run(numbers, clients)
+    killer.join()
+    load.close()
+    label = f"{clients}, killed; {load.unavailable} times UNAVAILABLE"
+    print(row(label, load, seconds, None, (before, server.memory()), numbers), flush=True)
+    return load.wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="folder of an exported model's version")
+    parser.add_argument("--requests", type=int, default=1000, help="of each row")
+    parser.add_argument("--clients", default="1,4,16,64", help="numbers of clients")
+    parser.add_argument("--kill", action="store_true", help="the row with a kill as well")
+    args = parser.parse_args()
+    codec = runtime.load(args.model)
+    items, server = made_items(codec), Server(args.model)
+    numbers, failures = range(args.requests), 0
+    print(
+        "| clients | images/s | in process | ratio | p50 (s) | p95 | p99 | memory (MiB) "
+        "| wrong or lost | malformed, refused |\n|---|---|---|---|---|---|---|---|---|---|"
+    )
+    # both have seen every size then
+    in_process(codec, items, range(len(items)), 1)
+    Load(items, server.port).run(range(len(items)), 1)
+    for clients in map(int, args.clients.split(",")):
+        failures += measured(codec, items, server, numbers, clients)
+    if args.kill:
+        failures += killed(items, server, numbers, 4)
+    print(f"\nThe server ended with status {server.end()}.")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

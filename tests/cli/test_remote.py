@@ -1,0 +1,141 @@
+"""bin/compress and bin/decompress with --server: as without it, but for who does the work."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.serving.conftest import running
+from tfclic.cli import common, compress, decompress, remote
+
+
+@pytest.fixture(scope="module")
+def address(toy_model):
+    with running(toy_model.parents[1]) as started:
+        yield f"127.0.0.1:{started.server.port}"
+
+
+@pytest.fixture
+def run(toy_folder, address):
+    """Function that runs a program, at the server or (`server=False`) here; returns its status."""
+
+    def run(program, *words, server=True):
+        main = getattr(program, program.__name__.rpartition(".")[2])
+        words = [*words, f"--server={address}"] if server else words
+        args = program.make_parser().parse_intermixed_args([*map(str, words)])
+        return common.guarded(main, args, main.__name__)
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path, make_pixels):
+    """Paths of images of several kinds: turned by EXIF, grayscale, transparent, small."""
+    exif = Image.Exif()
+    exif[274] = 6
+    paths = [tmp_path / name for name in ("turned.jpg", "gray.png", "clear.png", "a.tif", "b.webp")]
+    Image.fromarray(make_pixels(30, 40)).save(paths[0], exif=exif)
+    Image.fromarray(make_pixels(20, 25, 1)[..., 0]).save(paths[1])
+    Image.new("RGBA", (9, 9), (10, 20, 30, 40)).save(paths[2])
+    for path in paths[3:]:
+        Image.fromarray(make_pixels(11, 13)).save(path)
+    return paths
+
+
+def without_seconds(text):
+    return [line.rpartition(", ")[0] for line in text.splitlines()]
+
+
+def test_files_images_and_lines_are_those_made_here(run, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = [path.name for path in photos]
+    told = {}
+    for server, folder in ((True, "there"), (False, "here")):
+        words = ["--model=toy", "--quality=70", "--background=white", *names, "-o", folder]
+        assert run(compress, *words, server=server) == 0
+        coded = [os.path.join(folder, os.path.splitext(name)[0] + ".tfclic") for name in names]
+        assert run(decompress, *coded, "-o", f"{folder}/decoded", server=server) == 0
+        told[folder] = [
+            line.replace(folder, "") for line in without_seconds(capsys.readouterr().out)
+        ]
+    assert told["there"] == told["here"] and len(told["here"]) == 10
+    for name in names:
+        name = os.path.splitext(name)[0]
+        for path in (f"{name}.tfclic", f"decoded/{name}.png"):
+            there, here = ((tmp_path / folder / path).read_bytes() for folder in ("there", "here"))
+            assert there == here, path
+
+
+def test_a_bad_file_does_not_stop_the_others(run, photos, tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"garbage")
+    assert run(compress, "--model=toy", photos[1], bad, photos[2], photos[4]) == 3
+    told = capsys.readouterr()
+    assert "bad.png is not an image" in told.err and "--background" in told.err
+    assert "2 of 4 files failed" in told.err and told.out.count("\n") == 2
+    damaged = photos[1].with_suffix(".tfclic")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert run(decompress, damaged, photos[4].with_suffix(".tfclic"), "-o", tmp_path / "out") == 4
+    told = capsys.readouterr()
+    assert f"{damaged}: It is truncated" in told.err and told.out.count("\n") == 1
+
+
+def test_existing_files_are_replaced_by_force_only(run, photos, capsys):
+    target = photos[1].with_suffix(".tfclic")
+    target.write_bytes(b"mine")
+    assert run(compress, "--model=toy", photos[1]) == 2
+    assert target.read_bytes() == b"mine"
+    assert run(compress, "--model=toy", photos[1], "--force") == 0
+    assert run(decompress, target) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "program, words, name",
+    [
+        (compress, ["a.png", "--bpp=1"], "bpp"),
+        (compress, ["a.png", "--psnr=30"], "psnr"),
+        (compress, ["a.png", "--bytes=100"], "bytes"),
+        (compress, ["a.png", "--tile=64"], "tile"),
+        (decompress, ["a.tfclic", "--region=0,0,1,1"], "region"),
+    ],
+)
+def test_what_a_server_cannot_do_is_refused(run, program, words, name, capsys):
+    assert run(program, *words) == 2
+    assert capsys.readouterr().err.endswith(f": --{name} works without --server only.\n")
+
+
+def test_a_model_that_is_not_there_is_told(run, photos, capsys):
+    assert run(compress, "--model=large", photos[1]) == 5
+    assert "There is no model large here." in capsys.readouterr().err
+    assert run(decompress, "--model=toy", "x.tfclic", server=False) == 2
+    assert run(compress, "--model=toy/1", photos[1]) == 0
+    assert run(compress, "--model=toy/7", photos[1], "--force") == 5
+
+
+def test_no_server_is_told(photos, monkeypatch, capsys):
+    from tfclic.serving import client
+
+    monkeypatch.setattr(client, "_OPTIONS", [])
+    args = compress.make_parser().parse_args(["--server=127.0.0.1:1", str(photos[1])])
+    assert common.guarded(compress.compress, args, "compress") == 1
+    assert "The server 127.0.0.1:1 cannot be reached." in capsys.readouterr().err
+
+
+def test_a_few_files_are_on_their_way_at_once_and_no_more():
+    import threading
+
+    begun, go_on = [], threading.Event()
+
+    def work(item):
+        begun.append(item)
+        if len(begun) == remote.AHEAD:
+            go_on.set()
+        assert go_on.wait(60), "they are not begun together"
+        return item**2
+
+    pipeline = remote.Pipeline(work, list(range(10)))
+    assert pipeline.result(0) == 0
+    assert max(begun) < remote.AHEAD
+    assert [pipeline.result(item) for item in range(1, 10)] == list(np.arange(1, 10) ** 2)

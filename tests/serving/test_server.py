@@ -1,0 +1,114 @@
+"""The server as a process and its end; clients that need nothing of TensorFlow."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tfclic.serving import protos
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def start(folder, *words):
+    """Starts bin/serve's program; returns it and its gRPC port once it serves."""
+    port = free_port()
+    command = [sys.executable, "-m", "tfclic.cli.serve", "--model_base_path", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--port", str(port), "--rest_api_port", "0", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline().startswith("Serving at ")
+    return process, port
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return made.getsockname()[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_status_0(scaling_folder, ask, number):
+    process, port = start(scaling_folder)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        (value,) = np.frombuffer(stub.Predict(ask([4])).outputs["y"].tensor_content, np.float32)
+        assert value == 8
+        process.send_signal(number)
+        assert process.wait(60) == 0
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Predict(ask([4]))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    process.communicate()
+
+
+def test_what_was_begun_is_answered_when_the_server_ends(serving, scaling_folder, ask, slow):
+    begun, go_on, _ = slow
+    with serving(scaling_folder) as started:
+        health = health_pb2_grpc.HealthStub(started.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        first = started.prediction.Predict.future(ask([1]))
+        assert begun.wait(60)
+        end = threading.Thread(target=started.stop)
+        end.start()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        with pytest.raises(grpc.RpcError) as caught:
+            # the port closes a moment after health has told
+            while True:
+                started.prediction.Predict(ask([2]), timeout=0.5)
+        go_on.set()
+        answer = first.result(60)
+        end.join(60)
+        assert np.frombuffer(answer.outputs["y"].tensor_content, np.float32)[0] == 2
+        assert caught.value.code() in (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+        )
+
+
+def test_a_port_in_use_is_told_in_a_sentence(scaling_folder):
+    process, port = start(scaling_folder)
+    command = [sys.executable, "-m", "tfclic.cli.serve", "--model_base_path", str(scaling_folder)]
+    command += ["--port", str(port), "--rest_api_port", "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"serve: 127.0.0.1:{port} cannot be listened at."
+
+
+def test_no_folder_is_told_in_a_sentence(tmp_path):
+    command = [sys.executable, "-m", "tfclic.cli.serve", "--model_base_path", str(tmp_path / "no")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 5
+    assert done.stderr == f"serve: {tmp_path / 'no'} is not a folder.\n"
+
+
+def test_messages_need_nothing_of_tensorflow_which_can_be_imported_later():
+    program = """if True:
+        import sys
+        from tfclic.serving import client, protos, tensors
+        assert "tensorflow" not in sys.modules
+        request = client.predict_request("toy/2", "info", {"files": [b"x"]})
+        assert request.model_spec.version.value == 2
+        import tensorflow as tf
+        assert tf.make_ndarray(request.inputs["files"]).tolist() == [b"x"]
+        assert tf.constant(1) + 1 == 2
+    """
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

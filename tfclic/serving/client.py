@@ -1,0 +1,130 @@
+"""A client of `bin/serve` or TensorFlow Serving, over gRPC."""
+
+import json
+
+import grpc
+import numpy as np
+
+from tfclic import errors
+from tfclic.serving import protos, tensors
+
+SECONDS = 600  # until an answer is given up
+GOOD = b"OK"
+_OTHER_MODEL = b"It was made by another model"
+_MEBIBYTE = 1 << 20
+# A server that restarts, or has its hands full, is asked again; for some 6 seconds in all.
+_RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{"service": "tensorflow.serving.PredictionService"}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.5s",
+                "maxBackoff": "4s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            },
+        }
+    ]
+}
+_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.service_config", json.dumps(_RETRIES)),
+    # what is larger than this would not be sent again
+    ("grpc.per_rpc_retry_buffer_size", 128 * _MEBIBYTE),
+]
+
+
+class Client:
+    """Compresses and decompresses at a server. May be called by several threads at once.
+
+    Args:
+      address: str, HOST:PORT.
+    """
+
+    def __init__(self, address):
+        self._address = address
+        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def close(self):
+        self._channel.close()
+
+    def compress(self, model, image, quality):
+        """Returns the `.tfclic` file, bytes, of an encoded image.
+
+        Args:
+          model: str, NAME or NAME/VERSION, as the server knows it.
+          image: bytes of a PNG file, or of another that the server reads.
+          quality: number, 0..100.
+
+        Raises:
+          errors.ImageError: the image is refused.
+          errors.ModelError: the server has no such model.
+          errors.TfclicError: the server cannot be reached, or does not answer.
+        """
+        inputs = {"images": [image], "qualities": np.array([quality], np.float32)}
+        return self._call(model, "compress", inputs, "files_bytes", errors.ImageError)
+
+    def decompress(self, model, data):
+        """Returns the PNG file, bytes, of the image in a `.tfclic` file.
+
+        Args:
+          model: as for `compress`.
+          data: bytes.
+
+        Raises:
+          errors.FileFormatError: it is not a sound file.
+          errors.ModelError: another model made it, or the server has no such model.
+          errors.TfclicError: the server cannot be reached, or does not answer.
+        """
+        inputs = {"files": [data]}
+        return self._call(model, "decompress", inputs, "images_bytes", errors.FileFormatError)
+
+    def _call(self, model, signature, inputs, output, refusal):
+        request = predict_request(model, signature, inputs)
+        try:
+            answer = self._stub.Predict(request, timeout=SECONDS)
+        except grpc.RpcError as error:
+            raise self._failure(error, refusal) from error
+        found = {key: tensors.to_array(each) for key, each in answer.outputs.items()}
+        status = found["statuses"][0]
+        if status.startswith(_OTHER_MODEL):
+            refusal = errors.ModelError
+        if status != GOOD:
+            raise refusal(status.decode())
+        return found[output][0]
+
+    def _failure(self, error, refusal):
+        code, sentence = error.code(), error.details()
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return errors.TfclicError(f"The server {self._address} cannot be reached.")
+        if code is grpc.StatusCode.NOT_FOUND:
+            return errors.ModelError(f"The server {self._address} says: {sentence}")
+        kind = refusal if code is grpc.StatusCode.INVALID_ARGUMENT else errors.TfclicError
+        return kind(f"The server {self._address} says: {sentence}")
+
+
+def predict_request(model, signature, inputs):
+    """The PredictRequest for a signature.
+
+    Args:
+      model: str, NAME or NAME/VERSION.
+      signature: str.
+      inputs: dict of arrays and of lists of bytes.
+    """
+    name, _, version = model.rpartition("/")
+    request = protos.predict_pb2.PredictRequest()
+    request.model_spec.signature_name = signature
+    if name and version.isdecimal():
+        request.model_spec.name, request.model_spec.version.value = name, int(version)
+    else:
+        request.model_spec.name = model
+    for key, value in inputs.items():
+        if isinstance(value, list):
+            batch = np.empty(len(value), np.object_)
+            batch[:] = value
+            value = batch
+        request.inputs[key].CopyFrom(tensors.to_proto(value))
+    return request
