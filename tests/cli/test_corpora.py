@@ -125,19 +125,41 @@ def test_other_runners_get_their_own_arguments():
     assert everything["direct_num_workers"] == 1 and threads == 1
 
 
-def test_an_error_of_a_worker_keeps_its_sentence_and_status(
-    photos, tmp_path, toy_folder, capsys, monkeypatch
+def test_an_output_that_cannot_be_written_ends_the_job_in_one_sentence(
+    photos, tmp_path, toy_folder, capfd
 ):
-    def run_(*_):
-        raise RuntimeError(
-            "Traceback (most recent call last):\n  File x\n"
-            "tfclic.errors.ModelError: The model is another. [while running 'work']\n\n"
-        )
+    coded = tmp_path / "coded"
+    (coded / "1.png.tfclic" / "in the way").mkdir(parents=True)
+    words = [f"--input={photos}/*", f"--output={coded}", "--model=toy", HERE]
+    assert run(compress_corpus, *words) == 2
+    told = capfd.readouterr()
+    sentence = f"{coded}/1.png.tfclic cannot be written: Is a directory."
+    assert (told.out, told.err) == ("", f"compress_corpus: {sentence}\n")
 
-    monkeypatch.setattr(pipeline, "run", run_)
+
+@pytest.mark.parametrize(
+    "told, status, sentence",
+    [
+        (
+            "Traceback:\n File x\ntfclic.errors.ModelError: It is another. [while running 'w']\n\n",
+            5,
+            "It is another.",
+        ),
+        ("Channel closed prematurely.", 1, "A worker was killed, perhaps for want of memory"),
+        ("File x\nKeyError: 'x'\n\n", 1, "The pipeline failed: KeyError: 'x'"),
+    ],
+)
+def test_errors_of_runners_become_sentences(
+    photos, tmp_path, toy_folder, capsys, monkeypatch, told, status, sentence
+):
+    def fail(*_):
+        raise RuntimeError(told)
+
+    monkeypatch.setattr(pipeline, "run", fail)
     given = [f"--input={photos}/*", f"--output={tmp_path / 'coded'}", "--model=toy", HERE]
-    assert run(compress_corpus, *given) == 5
-    assert capsys.readouterr().err == "compress_corpus: The model is another.\n"
+    assert run(compress_corpus, *given) == status
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"compress_corpus: {sentence}") and complaint.count("\n") == 1
 
 
 def start(photos, coded, *words):

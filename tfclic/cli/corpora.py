@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import pathlib
+import re
 import threading
 import time
 import warnings
@@ -153,26 +155,31 @@ def _unknown(options, words):
 
 
 def _run(pipeline, job, options):
+    # Of a failure Beam logs a traceback in each of its threads; the last word is enough.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    before, threading.excepthook = threading.excepthook, lambda _: None
     try:
         return pipeline.run(job, options)
-    except errors.TfclicError:
-        raise
     # Runners wrap what happened in a worker in errors and tracebacks of their own.
     except Exception as error:
-        raise _from_worker(error) from error
+        kind = type(error)
+        raise _from_worker(f"{kind.__module__}.{kind.__name__}: {error}") from error
+    finally:
+        threading.excepthook = before
 
 
-def _from_worker(error):
-    """The error of a worker, in one sentence and with its exit status."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    for line in reversed(lines):
-        for kind in (errors.ModelError, errors.UsageError):
-            found = line.partition(f"{kind.__module__}.{kind.__name__}: ")[2]
-            if found:
-                return kind(found.partition(" [while running")[0])
-    return errors.TfclicError(
-        f"The pipeline failed: {lines[-1] if lines else type(error).__name__}"
-    )
+def _from_worker(text):
+    """The error of a worker, in one sentence and with its exit status, from a runner's `text`."""
+    kinds = {"ModelError": errors.ModelError, "StorageError": errors.UsageError}
+    for kind, sentence in re.findall(r"\btfclic\.[\w.]*\.(\w+): (.*)", text):
+        if kind in kinds:
+            return kinds[kind](sentence.partition(" [while running")[0])
+    if "Channel closed" in text:
+        return errors.TfclicError(
+            "A worker was killed, perhaps for want of memory; the same command goes on from there."
+        )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return errors.TfclicError(f"The pipeline failed: {lines[-1]}")
 
 
 @contextlib.contextmanager

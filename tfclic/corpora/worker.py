@@ -1,4 +1,4 @@
-"""A worker process of the local runner: Beam's own, without its remarks.
+"""A worker process of the local runner: Beam's own, which keeps quiet.
 
 python -m tfclic.corpora.worker
 """
@@ -8,7 +8,8 @@ import signal
 import warnings
 
 if __name__ == "__main__":
-    logging.disable(logging.WARNING)
+    # what goes wrong is told to the program, which says it once
+    logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     # Who interrupts the program interrupts its workers too; they end when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
