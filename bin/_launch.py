@@ -18,6 +18,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 EXTRAS = {
     "compress": "",
     "decompress": "",
+    "compress_corpus": "corpus",
+    "decompress_corpus": "corpus",
     "train": "train",
     "export": "train",
     "evaluate": "eval",
@@ -41,12 +43,14 @@ MARKS = {
     "train": ("ml_collections", "tensorflow_serving"),
     "eval": EVALUATION,
     "portable": ("jax",),
+    "corpus": ("apache_beam",),
     "serve": SERVING,
     "dev": (
         *EVALUATION,
         *SERVING,
         "ml_collections",
         "jax",
+        "apache_beam",
         "pytest",
         "xdist",
         "ruff",

@@ -13,7 +13,18 @@ import time
 import pytest
 
 BIN = pathlib.Path(__file__).resolve().parents[1] / "bin"
-NAMES = ["compress", "decompress", "evaluate", "export", "inspect", "serve", "test", "train"]
+NAMES = [
+    "compress",
+    "compress_corpus",
+    "decompress",
+    "decompress_corpus",
+    "evaluate",
+    "export",
+    "inspect",
+    "serve",
+    "test",
+    "train",
+]
 
 PROGRAM = """
 import json, os, sys

@@ -260,3 +260,13 @@ def test_unknown_extensions_and_unfitting_images_are_refused(make_pixels):
         images.output_format("image.xyz")
     with pytest.raises(errors.UsageError, match="JPEG cannot hold this image .70000x1"):
         images.encode(np.zeros([1, 70000], np.uint8), "image.jpg")
+
+
+def test_a_file_in_memory_is_read_like_one_on_disk(save, make_pixels):
+    path = save(Image.fromarray(make_pixels(7, 9)))
+    assert np.array_equal(images.decode(path.read_bytes(), "it").pixels, images.read(path).pixels)
+    with pytest.raises(errors.ImageError, match="^it is not an image of a known kind.$"):
+        images.decode(b"junk", "it")
+    clear = io.BytesIO()
+    Image.new("RGBA", (1, 1)).save(clear, "PNG")
+    assert images.decode(clear.getvalue(), "it", WHITE).pixels.tolist() == [[[255] * 3]]

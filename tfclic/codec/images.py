@@ -69,23 +69,44 @@ def read(path, background=None):
     Raises:
       errors.ImageError: it cannot be read, or is of a kind that is not supported.
     """
+    return _read(path, path, background)
+
+
+def decode(data, name, background=None):
+    """Reads an image file that is in memory.
+
+    Args:
+      data: bytes of the file.
+      name: str, what to call it in errors.
+      background: as `read`.
+
+    Returns:
+      A `Photo`.
+
+    Raises:
+      errors.ImageError: as `read`.
+    """
+    return _read(io.BytesIO(data), name, background)
+
+
+def _read(file, name, background):
     try:
         with warnings.catch_warnings():
             # Pillow's remarks on metadata, and on sizes that it reads all the same.
             warnings.simplefilter("ignore")
-            with _large_images_allowed(), Image.open(path) as image:
+            with _large_images_allowed(), Image.open(file) as image:
                 return _convert(image, background)
     except errors.ImageError as error:
-        raise errors.ImageError(f"{path} {error}") from error
+        raise errors.ImageError(f"{name} {error}") from error
     except MemoryError as error:
-        raise errors.ImageError(f"{path} is too large for the memory of this machine.") from error
+        raise errors.ImageError(f"{name} is too large for the memory of this machine.") from error
     except Image.UnidentifiedImageError as error:
-        raise errors.ImageError(f"{path} is not an image of a known kind.") from error
+        raise errors.ImageError(f"{name} is not an image of a known kind.") from error
     # Damaged files raise whatever the decoder stumbles over: OSError, SyntaxError, ...
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = reason.rstrip(".")
-        raise errors.ImageError(f"{path} cannot be read as an image: {reason}.") from error
+        raise errors.ImageError(f"{name} cannot be read as an image: {reason}.") from error
 
 
 @contextlib.contextmanager

@@ -239,10 +239,7 @@ class Codec:
         return explained.Explanation(call, bytes(data), progress)
 
     def _encoder(self, pixels, tile, keeps, progress):
-        if tile not in range(64, 4097, 64):
-            raise errors.UsageError(
-                f"The side of a tile has to be a multiple of 64 from 64 to 4096, not {tile}."
-            )
+        check_tile(tile)
         call = self._refusing(errors.ImageError)
         return tiles.Encoder(call, pixels, tile, keeps, progress)
 
@@ -286,6 +283,14 @@ def _start(model):
     except (sessions.SessionError, KeyError, ValueError) as error:
         reason = "its card lists no functions" if isinstance(error, KeyError) else _cause(error)
         raise errors.ModelError(f"The model {model.path} cannot be loaded: {reason}.") from error
+
+
+def check_tile(tile):
+    """Raises errors.UsageError unless `tile` (int, pixels) can be the longest side of a tile."""
+    if tile not in range(64, 4097, 64):
+        raise errors.UsageError(
+            f"The side of a tile has to be a multiple of 64 from 64 to 4096, not {tile}."
+        )
 
 
 def _checked_image(image):

@@ -89,6 +89,11 @@ class Manager:
                 entry.in_use -= 1
                 self._changed.notify_all()
 
+    def available(self):
+        """The names of the models that answer, a sorted list."""
+        with self._changed:
+            return sorted(name for name in self._models if self._loaded(name))
+
     def statuses(self, name, version=None):
         """The state of one or all versions of a model: list of ModelVersionStatus, latest first.
 

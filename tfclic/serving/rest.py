@@ -9,6 +9,7 @@ from tfclic.serving import grpc_api, protos, rest_format
 from tfclic.serving.refusals import HTTP_STATUSES, Refusal, StatusCode
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
+MODELS_PATH = "/ui/models"  # what the page asks; TensorFlow Serving lists its models nowhere
 _MODEL = r"/v1/models/{name:[^/:]+}"
 _VERSION = r"/versions/{version:\d{1,18}}"
 
@@ -31,6 +32,7 @@ def application(predictor, metrics, max_bytes, page=None):
     app.router.add_get(METRICS_PATH, routes.metrics)
     if page is not None:
         app.router.add_get("/", routes.page)
+        app.router.add_get(MODELS_PATH, routes.models)
     return app
 
 
@@ -68,6 +70,9 @@ class _Routes:
     async def metrics(self, request):
         text, content_type = self._metrics.text()
         return web.Response(body=text, headers={"Content-Type": content_type})
+
+    async def models(self, request):
+        return _json({"models": self._predictor.manager.available()})
 
     async def page(self, request):
         return web.FileResponse(self._page, headers={"Cache-Control": "no-cache"})

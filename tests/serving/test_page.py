@@ -1,0 +1,230 @@
+"""The page to try it, in headless Chromium against the server and the toy model."""
+
+import asyncio
+import base64
+import io
+import re
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("aiohttp")
+pytest.importorskip("tensorflow_serving")
+
+from tfclic.serving import repository, server
+
+PAGE = server.PAGE.read_text()
+
+
+def test_nothing_comes_from_elsewhere():
+    assert not re.search(r"https?://|@import|<script src|<link(?! rel=\"icon\" href=\"data:)", PAGE)
+    assert "default-src 'none'" in PAGE
+
+
+@pytest.fixture(scope="module")
+def address(toy_model):
+    """Where a server with the toy model and the page listens."""
+    loop = asyncio.new_event_loop()
+    options = server.Options(port=None, rest_api_port=0, ui=True)
+    served = server.Server(repository.Repository(toy_model.parents[1]), options)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def wait_for(task):
+        return asyncio.run_coroutine_threadsafe(task, loop).result(120)
+
+    wait_for(served.start())
+    yield f"http://127.0.0.1:{served.rest_port}"
+    wait_for(served.stop())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, playwright's own or the system's."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch()
+        except sync_api.Error:
+            if not shutil.which("chromium"):
+                pytest.skip("There is no Chromium.")
+            started = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page, whose models have come; it fails on errors, and on requests to other places."""
+    context = browser.new_context(viewport={"width": 375, "height": 700})
+    page = context.new_page()
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: wrong.append(request.url))
+    page.goto(address)
+    page.wait_for_selector("#model option", state="attached")
+    yield page
+    context.close()
+    assert [each for each in wrong if not each.startswith((address, "blob:", "data:"))] == []
+
+
+@pytest.fixture
+def pixels(make_pixels):
+    return make_pixels(50, 70)
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def drop(page, name, data):
+    """Drops a file on the page, and waits until all has come of it."""
+    before = page.evaluate(
+        """([name, data]) => {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+            const given = new DataTransfer();
+            given.items.add(new File([bytes], name));
+            const event = new DragEvent("drop", {dataTransfer: given, cancelable: true});
+            document.dispatchEvent(event);
+            return document.getElementById("status").textContent;
+        }""",
+        [name, base64.b64encode(data).decode()],
+    )
+    assert before == f"Opening {name} ..."
+    settle(page)
+
+
+def settle(page):
+    page.wait_for_selector("#status:empty", state="attached")
+
+
+def download(page):
+    """The bytes that the button gives, and their name."""
+    with page.expect_download() as given:
+        page.click("#download")
+    with open(given.value.path(), "rb") as file:
+        return file.read(), given.value.suggested_filename
+
+
+def rows(page):
+    """The cells of the table, a dict of lists of str by format."""
+    texts = [row.inner_text().split("\t") for row in page.locator("#sizes tr").all()]
+    return {name: cells for name, *cells in texts}
+
+
+def test_a_dropped_photograph_is_compressed_and_compared(page, pixels, toy_codec):
+    drop(page, "a photo.png", png(pixels))
+    data, name = download(page)
+    assert name == "a photo.tfclic"
+    assert np.array_equal(toy_codec.decompress(data), pixels)
+    found = rows(page)
+    rate = f"{8 * len(data) / pixels[..., 0].size:.3f}"
+    assert found["tfclic"] == [f"{len(data):,}", rate, "equal"]
+    for peer in ("JPEG", "WebP"):
+        assert int(found[peer][0].replace(",", "")) <= len(data)
+        assert float(found[peer][2].replace("equal", "inf")) > 30
+    # at the width of a phone nothing is cut off
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_keys_move_the_divider(page, pixels):
+    drop(page, "photo.png", png(pixels))
+    clipped = "getComputedStyle(document.getElementById('left')).clipPath"
+    page.focus("#split")
+    page.keyboard.press("Home")
+    assert "100%" in page.evaluate(clipped)
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    assert page.input_value("#split") == "99.5"
+    assert "0.5%" in page.evaluate(clipped)
+    outline = "getComputedStyle(document.getElementById('view')).outlineStyle"
+    assert page.evaluate(outline) == "solid"
+
+
+def test_a_pointer_moves_the_divider(page, pixels):
+    drop(page, "photo.png", png(pixels))
+    page.locator("#view").scroll_into_view_if_needed()
+    box = page.locator("#view").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, middle, steps=3)
+    page.mouse.up()
+    assert float(page.input_value("#split")) == pytest.approx(25, abs=1.5)
+
+
+def test_another_quality_is_another_file(page, pixels, toy_codec):
+    drop(page, "photo.png", png(pixels))
+    first, _ = download(page)
+    page.focus("#quality")
+    page.keyboard.press("Home")
+    assert page.inner_text("#quality-value") == "0"
+    page.locator("#sizes tr:first-child", has_not_text=f"{len(first):,}").wait_for()
+    settle(page)
+    second, _ = download(page)
+    assert toy_codec.info(second)["quality"] == 0
+    found = rows(page)
+    assert found["tfclic"][0] == f"{len(second):,}" and float(found["tfclic"][2]) < 40
+
+
+@pytest.mark.parametrize("peer", ["jpeg", "webp"])
+def test_others_get_as_many_bytes_and_use_them(page, pixels, peer):
+    drop(page, "photo.png", png(pixels))
+    size = "async ([name, bytes]) => (await peer(photo.canvas, name, bytes)).blob.size"
+    for limit in (1000, 1400):
+        assert 0.8 * limit < page.evaluate(size, [peer, limit]) <= limit
+    why = "async (name) => (await peer(photo.canvas, name, 10)).why"
+    assert re.fullmatch(r"It cannot be this small: \d+ bytes at least.", page.evaluate(why, peer))
+    unknown = page.evaluate("async () => (await peer(photo.canvas, 'tiff', 3000)).why")
+    assert unknown == "This browser does not write it."
+
+
+def test_the_map_of_bits_has_a_legend(page, pixels):
+    drop(page, "photo.png", png(pixels))
+    assert not page.is_visible("#heat") and not page.is_visible("#legend")
+    page.check("#show-heat")
+    assert page.is_visible("#heat")
+    assert re.fullmatch(r"\d+\.\d\d bits per pixel", page.inner_text("#most"))
+    # a cell is 16x16 pixels of the image
+    view, heat = (page.locator(name).bounding_box() for name in ("#view", "#heat"))
+    assert page.evaluate("document.getElementById('heat').width") == 5
+    assert heat["width"] / view["width"] == pytest.approx(80 / 70, rel=0.01)
+    assert heat["height"] / view["height"] == pytest.approx(64 / 50, rel=0.01)
+
+
+def test_a_compressed_file_is_shown(page, pixels, toy_codec):
+    drop(page, "photo.tfclic", toy_codec.compress(pixels))
+    data, name = download(page)
+    assert name == "photo.png"
+    assert np.array_equal(np.array(Image.open(io.BytesIO(data)))[..., :3], pixels)
+    assert not page.is_visible("#against") and not page.is_visible("#split")
+    assert "70 x 50 pixels, by toy" in page.inner_text("#caption")
+
+
+@pytest.mark.parametrize(
+    "name, data, sentence",
+    [
+        ("junk.tfclic", b"junk", "not a tfclic file"),
+        ("junk.jpg", b"junk", "junk.jpg is not an image that this browser can read."),
+    ],
+)
+def test_errors_are_one_sentence_and_pass(page, pixels, name, data, sentence):
+    drop(page, name, data)
+    assert sentence in page.inner_text("#error")
+    assert not page.is_visible("#result")
+    drop(page, "photo.png", png(pixels))
+    assert not page.is_visible("#error") and page.is_visible("#result")
+
+
+def test_everything_has_a_name(page, pixels):
+    drop(page, "photo.png", png(pixels))
+    for control in page.locator("input, select").all():
+        assert control.evaluate("each => each.labels.length > 0 || each.ariaLabel"), control

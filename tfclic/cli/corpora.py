@@ -1,0 +1,220 @@
+"""What bin/compress_corpus and bin/decompress_corpus share."""
+
+import argparse
+import contextlib
+import logging
+import os
+import pathlib
+import re
+import threading
+import time
+import warnings
+
+from tfclic import errors
+from tfclic.cli import common
+
+DETAILS = """\
+In a GLOB, * is anything but a slash and ** anything: 'photos/**.jpg' is all JPEG files in photos
+and below. Inputs and outputs may be on any storage that Beam reads (gs://, s3://, hdfs://).
+
+DIR/manifest.jsonl tells of each image its size, bytes, bits per pixel, or the error. The same
+command again does what is not done yet: what was interrupted, what is new, what failed.
+
+All other arguments go to Apache Beam: without any, the work is done here, by one process for each
+core (--direct_num_workers=N for others). --runner FlinkRunner, SparkRunner or DataflowRunner, with
+their own arguments, do it elsewhere.
+"""
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def add_arguments(parser, what):
+    """Adds the arguments of both programs to a parser; `what` says what the inputs are."""
+    parser.add_argument("--input", metavar="GLOB", required=True, help=f"{what}, or TFRecord files")
+    parser.add_argument("--output", metavar="DIR", required=True, help="folder of the outputs")
+    parser.add_argument(
+        "--input_format", choices=("files", "tfrecord"),
+        help="default: tfrecord if the GLOB has .tfrecord in its last part",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output_format", choices=("files", "tfrecord"), default="files",
+        help="a file for each image, or TFRecord files with many; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shards", metavar="N", type=_count, default=16,
+        help="how many TFRecord files are made of image files; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--feature", metavar="NAME", default="image/encoded",
+        help="where tf.train.Examples of the input have the bytes; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threads", metavar="N", type=_count,
+        help="TensorFlow's threads in each process; default: the cores divided by the processes, "
+        "or 1 on other machines",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="do again what is done")
+
+
+def run(name, coding, args):
+    """Works through the corpus that the parsed arguments name.
+
+    Args:
+      name: str, of the program.
+      coding: one of `tfclic.corpora.coding`.
+      args: what the parser with `add_arguments` found; `args.rest` are Beam's arguments.
+
+    Returns:
+      The exit status: the highest of the inputs that failed.
+
+    Raises:
+      errors.TfclicError: nothing can be done, or the pipeline failed.
+    """
+    # for the workers, which are new processes
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    # what Beam's dependencies remark on forks and on this Python is not for the user
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    warnings.simplefilter("ignore", FutureWarning)
+    try:
+        from tfclic.corpora import pipeline, storage
+        from tfclic.corpora.job import Job
+    except ImportError as error:
+        raise errors.UsageError("apache-beam is not installed; install tfclic[corpus].") from error
+    options, threads = _beam_options(args)
+    job = Job(
+        coding=coding,
+        pattern=args.input,
+        output=args.output,
+        from_records=_from_records(args),
+        to_records=args.output_format == "tfrecord",
+        shards=args.shards,
+        feature=args.feature,
+        threads=threads,
+    )
+    try:
+        if not storage.matches(job.pattern):
+            raise errors.UsageError(f"No file matches {job.pattern}.")
+    except storage.StorageError as error:
+        raise errors.UsageError(str(error)) from error
+    job.prepare(args.force)
+    started = time.perf_counter()
+    with _progress(job):
+        totals = _run(pipeline, job, options)
+    print(_summary(job, totals, time.perf_counter() - started))
+    if totals["failed"]:
+        common.complain(name, f"{totals['failed']:,} failed; {job.manifest} tells why.")
+    return totals["exit_status"]
+
+
+def _count(text):
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
+def _from_records(args):
+    if args.input_format:
+        return args.input_format == "tfrecord"
+    return ".tfrecord" in args.input.rpartition("/")[2]
+
+
+def _beam_options(args):
+    """Returns Beam's PipelineOptions and how many threads TensorFlow gets in each process.
+
+    Raises:
+      errors.UsageError: an argument is known neither to us nor to Beam.
+    """
+    from apache_beam.options import pipeline_options
+
+    from tfclic.corpora import pipeline
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    local = [f"--direct_num_workers={cores}", "--direct_running_mode=multi_processing"]
+    options = pipeline_options.PipelineOptions([*local, *args.rest])
+    runner = options.view_as(pipeline_options.StandardOptions).runner
+    if runner not in pipeline.LOCAL_RUNNERS:
+        # other runners have arguments that only they know
+        return pipeline_options.PipelineOptions(args.rest), args.threads or 1
+    unknown = _unknown(pipeline_options.PipelineOptions, args.rest)
+    if unknown:
+        raise errors.UsageError(f"Neither this program nor Beam knows {' '.join(unknown)}.")
+    direct = options.view_as(pipeline_options.DirectOptions)
+    direct.direct_num_workers = direct.direct_num_workers or cores
+    if direct.direct_num_workers == 1:
+        direct.direct_running_mode = "in_memory"
+    return options, args.threads or max(1, cores // direct.direct_num_workers)
+
+
+def _unknown(options, words):
+    """The arguments of the list `words` that no class of Beam's options knows."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for known in options.__subclasses__():
+        with contextlib.suppress(argparse.ArgumentError):
+            known._add_argparse_args(parser)
+    return parser.parse_known_args(words)[1]
+
+
+def _run(pipeline, job, options):
+    # Of a failure Beam logs a traceback in each of its threads; the last word is enough.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    before, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        return pipeline.run(job, options)
+    # Runners wrap what happened in a worker in errors and tracebacks of their own.
+    except Exception as error:
+        kind = type(error)
+        raise _from_worker(f"{kind.__module__}.{kind.__name__}: {error}") from error
+    finally:
+        threading.excepthook = before
+
+
+def _from_worker(text):
+    """The error of a worker, in one sentence and with its exit status, from a runner's `text`."""
+    kinds = {"ModelError": errors.ModelError, "StorageError": errors.UsageError}
+    for kind, sentence in re.findall(r"\btfclic\.[\w.]*\.(\w+): (.*)", text):
+        if kind in kinds:
+            return kinds[kind](sentence.partition(" [while running")[0])
+    if "Channel closed" in text:
+        return errors.TfclicError(
+            "A worker was killed, perhaps for want of memory; the same command goes on from there."
+        )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return errors.TfclicError(f"The pipeline failed: {lines[-1]}")
+
+
+@contextlib.contextmanager
+def _progress(job):
+    """Shows how many images are done, if stderr is a terminal, from the journals of the workers."""
+    from tqdm import tqdm
+
+    from tfclic.corpora import storage
+
+    stop, seen = threading.Event(), set()
+
+    def watch():
+        while not stop.wait(2):
+            with contextlib.suppress(storage.StorageError):
+                for path in storage.match(storage.join(job.journals, "*")):
+                    if path not in seen:
+                        bar.update(storage.read(path).count(b"\n"))
+                        seen.add(path)
+
+    with tqdm(unit="image", leave=False, disable=None) as bar:
+        if bar.disable:
+            yield
+            return
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _summary(job, totals, seconds):
+    rate = f"{8 * totals['bytes'] / totals['pixels']:.3f} bpp" if totals["pixels"] else "nothing"
+    made = f"{totals['made']:,} made, {totals['kept']:,} kept, {totals['failed']:,} failed"
+    return (
+        f"{job.pattern} -> {job.output}: {made}, {totals['bytes']:,} bytes, {rate}, {seconds:.1f} s"
+    )

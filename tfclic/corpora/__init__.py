@@ -1,0 +1,1 @@
+"""Whole corpora of images, compressed and decompressed on Apache Beam."""

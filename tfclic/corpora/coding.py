@@ -1,0 +1,133 @@
+"""What becomes of one image or one file, in the process of a worker.
+
+A coding is small and can be pickled; what it needs for its work, such as the model, is loaded when
+it is called for the first time, once per process. Its errors of the class `fatal` concern all
+images. All take `(data, name)`, the bytes of an input
+and what to call it in errors, and return `(output, facts)`: the bytes of the output and a dict of
+what the manifest tells about it.
+"""
+
+import dataclasses
+import functools
+import math
+import os
+import threading
+from typing import Optional
+
+from tfclic import errors
+from tfclic.codec import catalog, images, runtime
+
+_LOCK = threading.Lock()
+
+
+def set_up_tensorflow(threads):
+    """Makes TensorFlow, not loaded yet, keep quiet and use `threads` (int) for an operation."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
+
+
+@functools.cache
+def _load(model, fingerprint):
+    found = catalog.find(model)
+    if found.fingerprint != fingerprint:
+        raise errors.ModelError(
+            f"The model {found} has the fingerprint {found.fingerprint} where the work is done, "
+            f"and {fingerprint} where it was asked for."
+        )
+    return runtime.Codec(found)
+
+
+@functools.cache
+def _library():
+    return runtime.Library()
+
+
+def _once(function, *arguments):
+    """`function(*arguments)`, in one thread of the process at a time."""
+    with _LOCK:
+        return function(*arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compression:
+    """Image files to `.tfclic` files.
+
+    Attributes:
+      model: str, name or path of the model, wherever the work is done.
+      fingerprint: str, 8 hex digits, which that model must have.
+      quality: float, 0..100.
+      tile: int, pixels, the longest side of a tile.
+      background: (red, green, blue), 0..255, for transparent images; None: they are refused.
+      psnr: bool, whether each file is decoded again to tell its PSNR.
+    """
+
+    model: str
+    fingerprint: str
+    quality: float = runtime.DEFAULT_QUALITY
+    tile: int = runtime.DEFAULT_TILE
+    background: Optional[tuple] = None
+    psnr: bool = False
+
+    suffix = ".tfclic"
+    fatal = errors.ModelError
+
+    def output_name(self, name):
+        """The name of the output of an input's `name`; no two inputs have the same."""
+        return name + self.suffix
+
+    def settings(self):
+        """What the outputs depend on, a dict for JSON; the name of the model is not among it."""
+        settings = {
+            **dataclasses.asdict(self),
+            "background": self.background and list(self.background),
+        }
+        del settings["model"]
+        return settings
+
+    def __call__(self, data, name):
+        """Returns `(output, facts)`; raises errors.TfclicError if the image is refused."""
+        photo = images.decode(data, name, self.background)
+        codec = _once(_load, self.model, self.fingerprint)
+        output = codec.compress(photo.pixels, self.quality, tile=self.tile)
+        facts = _facts(*photo.pixels.shape[:2], len(output))
+        if photo.notes:
+            facts["notes"] = list(photo.notes)
+        if self.psnr:
+            # imported only here: evaluation is more than a corpus needs
+            from tfclic.evaluation import metrics
+
+            psnr = metrics.psnr(photo.pixels, codec.decompress(output))
+            # JSON has no infinity
+            facts["psnr"] = round(psnr, 4) if math.isfinite(psnr) else None
+        return output, facts
+
+
+@dataclasses.dataclass(frozen=True)
+class Decompression:
+    """`.tfclic` files, of any models that are found, to PNG files."""
+
+    suffix = ".png"
+    fatal = ()
+
+    def output_name(self, name):
+        """The name of the output of an input's `name`; `.tfclic` at its end is replaced."""
+        stem = name[: -len(Compression.suffix)] if name.endswith(Compression.suffix) else name
+        return stem + self.suffix
+
+    def settings(self):
+        """What the outputs depend on, a dict for JSON."""
+        return {}
+
+    def __call__(self, data, name):
+        """Returns `(output, facts)`; raises errors.TfclicError if the file is refused."""
+        try:
+            codec = _once(lambda: _library().codec_of(data))
+            pixels = codec.decompress(data)
+        except errors.TfclicError as error:
+            raise type(error)(f"{name}: {error}") from error
+        return images.encode(pixels, self.suffix), _facts(*pixels.shape[:2], len(data))
+
+
+def _facts(height, width, coded_bytes):
+    bpp = round(8 * coded_bytes / (height * width), 5)
+    return {"width": width, "height": height, "bytes": coded_bytes, "bpp": bpp}

@@ -1,0 +1,163 @@
+"""What is to be done with a corpus, and where everything of it lies.
+
+The folder of the outputs has the outputs, in a tree like that of the inputs; `manifest.jsonl`, once
+all is done; and `.tfclic/` with what the next start of an interrupted job needs: the settings, the
+journals of what is done, and files that are not finished.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import zlib
+from typing import Any
+
+from tfclic import errors
+from tfclic.corpora import storage
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A corpus to work through.
+
+    Attributes:
+      coding: what is done with each image, one of `tfclic.corpora.coding`.
+      pattern: str, glob of the inputs: `*` is anything but a slash, `**` anything.
+      output: str, folder of the outputs.
+      from_records: bool, whether the inputs are TFRecord files, not files of one image each.
+      to_records: bool, whether the outputs are.
+      shards: int, how many TFRecord files there are, if image files go into them.
+      feature: str, where `tf.train.Example`s have the bytes.
+      threads: int, of TensorFlow in each process.
+    """
+
+    coding: Any
+    pattern: str
+    output: str
+    from_records: bool = False
+    to_records: bool = False
+    shards: int = 16
+    feature: str = "image/encoded"
+    threads: int = 1
+
+    @property
+    def manifest(self):
+        """Path of the manifest, JSON lines sorted by input."""
+        return storage.join(self.output, "manifest.jsonl")
+
+    @property
+    def state(self):
+        """Path of the folder with all that is neither output nor manifest."""
+        return storage.join(self.output, ".tfclic")
+
+    @property
+    def journals(self):
+        """Path of the folder with the records of what is done, while there is no manifest."""
+        return storage.join(self.state, "journals")
+
+    @property
+    def unfinished(self):
+        """Path of the folder with files that are being written."""
+        return storage.join(self.state, "unfinished")
+
+    @property
+    def settings_path(self):
+        """Path of the file that tells what the outputs in this folder were made from, and how."""
+        return storage.join(self.state, "settings.json")
+
+    def relative(self, path):
+        """The part of an input's path that differs among inputs: what follows the fixed folders."""
+        fixed = re.split(r"[*?\[]", self.pattern)[0]
+        return path[fixed.rfind("/") + 1 :]
+
+    def path(self, name):
+        """The input file of the input called `name`: a path, or PATH#INDEX of a TFRecord."""
+        return (self.from_records and name.rpartition("#")[0]) or name
+
+    def unit(self, name):
+        """The unit of work, one for each output file of image files or else for each input file.
+
+        Args:
+          name: str, of an input, as the manifest has it: a path, or PATH#INDEX of a TFRecord.
+
+        Returns:
+          str, the same in each start. Of TFRecord outputs it is the name of the file.
+        """
+        if self.from_records:
+            return re.sub(r"\.gz$", "", self.relative(self.path(name)))
+        if self.to_records:
+            shard = zlib.crc32(os.fsencode(self.relative(name))) % self.shards
+            return f"part-{shard:05d}-of-{self.shards:05d}.tfrecord"
+        return self.output_name(name)
+
+    def output_name(self, name):
+        """The output of the input called `name`, below the folder of outputs."""
+        if self.from_records:
+            path, _, index = name.rpartition("#")
+            return self.coding.output_name(f"{self.relative(path)}/{int(index):08d}")
+        return self.coding.output_name(self.relative(name))
+
+    def prepare(self, anew):
+        """Makes the folder of the outputs ready, or sees that it holds what this job left there.
+
+        Args:
+          anew: bool, whether to forget what is done, and do it again.
+
+        Raises:
+          errors.UsageError: other inputs or settings filled this folder, or it cannot be written.
+        """
+        settings = json.loads(json.dumps(self._settings()))
+        try:
+            if anew:
+                storage.remove(self.state)
+                storage.remove(self.manifest)
+            if storage.exists(self.settings_path):
+                self._compare(json.loads(storage.read(self.settings_path)), settings)
+            storage.remove(self.unfinished)
+            storage.make_folder(self.unfinished)
+            text = json.dumps(settings, indent=1) + "\n"
+            storage.write(self.settings_path, text.encode(), self.unfinished)
+        except (storage.StorageError, ValueError) as error:
+            raise errors.UsageError(str(error)) from error
+
+    def _settings(self):
+        settings = {"coding": type(self.coding).__name__, "input": self.pattern}
+        settings.update(self.coding.settings(), to_records=self.to_records)
+        if self.from_records:
+            settings["feature"] = self.feature
+        elif self.to_records:
+            settings["shards"] = self.shards
+        return settings
+
+    def _compare(self, there, wanted):
+        for key in {**wanted, **there}:
+            if there.get(key) != wanted.get(key):
+                raise errors.UsageError(
+                    f"{self.output} was filled with {key} {there.get(key)}, not "
+                    f"{wanted.get(key)}; take another folder, or --force to do it all again."
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """An image of the corpus, not read yet.
+
+    Attributes:
+      name: str, as the manifest has it.
+      load: function without arguments that returns `(data, key)`: its bytes, and what a TFRecord
+        calls it (str, or None). Raises errors.TfclicError or storage.StorageError.
+    """
+
+    name: str
+    load: Any
+
+
+def images(job, path):
+    """Yields the `Image`s of an input file, in order."""
+    if not job.from_records:
+        yield Image(path, lambda: (storage.read(path), None))
+        return
+    from tfclic.corpora import tfrecords
+
+    for index, record in enumerate(tfrecords.read(path)):
+        yield Image(f"{path}#{index}", lambda r=record: tfrecords.image(r, job.feature))

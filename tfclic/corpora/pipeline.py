@@ -1,0 +1,119 @@
+"""The Beam pipeline: finds the inputs and what is done, has the rest made, writes the manifest.
+
+Only names and records go through the runner; images are read, and outputs written, by the worker
+that does the work.
+"""
+
+import json
+import shlex
+import sys
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import fn_runner
+from apache_beam.transforms import environments
+
+from tfclic.corpora import storage, work
+
+# `DirectRunner` may also stand for a runner that is first downloaded; the options --direct_... are
+# those of this one.
+LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
+
+
+def run(job, options):
+    """Works through a corpus.
+
+    Args:
+      job: a `tfclic.corpora.job.Job`, prepared.
+      options: Beam's PipelineOptions.
+
+    Returns:
+      A dict of int: how many images were `made`, were there and `kept`, and `failed`; `bytes` and
+      `pixels` of those made or kept; `exit_status`, the highest of the failures.
+    """
+    pipeline = beam.Pipeline(_runner(options), options)
+    _build(pipeline, job)
+    result = pipeline.run()
+    result.wait_until_finish()
+    return _totals(result.metrics().query())
+
+
+def _build(pipeline, job):
+    sources = (
+        pipeline
+        | "inputs" >> beam.Create([job.pattern])
+        | "find inputs" >> beam.FlatMap(_match)
+        | "units of inputs" >> beam.Map(_keyed_source, job)
+    )
+    known = (
+        pipeline
+        | "records" >> beam.Create([job.manifest, storage.join(job.journals, "*")])
+        | "find records" >> beam.FlatMap(_match)
+        | "read records" >> beam.FlatMap(_read_records)
+        | "units of records" >> beam.Map(_keyed_record, job)
+    )
+    records = (
+        {"sources": sources, "known": known}
+        | "what is known of each" >> beam.CoGroupByKey()
+        | "work" >> beam.ParDo(work.Work(job))
+    )
+    _ = (
+        pipeline
+        | "manifest" >> beam.Create([job])
+        | "write manifest" >> beam.Map(_write_manifest, beam.pvalue.AsIter(records))
+    )
+
+
+def _match(pattern):
+    # as JSON, as all names that go through a runner; see `work.Work`
+    return map(json.dumps, storage.match(pattern))
+
+
+def _keyed_source(path, job):
+    return json.dumps(job.unit(json.loads(path))), path
+
+
+def _keyed_record(line, job):
+    return json.dumps(job.unit(json.loads(line)["input"])), line
+
+
+def _read_records(path):
+    return storage.read(json.loads(path)).decode().splitlines()
+
+
+def _write_manifest(job, lines):
+    ordered = sorted(lines, key=lambda line: _order(json.loads(line)["input"]))
+    data = "".join(line + "\n" for line in ordered).encode()
+    storage.write(job.manifest, data, job.unfinished)
+    storage.remove(job.journals)
+
+
+def _order(name):
+    """Sorts by path, and by number within a TFRecord."""
+    path, _, index = name.rpartition("#")
+    return (path, int(index)) if path and index.isdecimal() else (name, -1)
+
+
+def _runner(options):
+    if options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
+        return None
+    direct = options.view_as(DirectOptions)
+    if direct.direct_running_mode != "multi_processing":
+        return fn_runner.FnApiRunner()
+    # `exec`: the shell that starts it would not ignore an interrupt
+    command = f"exec {shlex.quote(sys.executable)} -m tfclic.corpora.worker"
+    # any other value would put Beam's own command in its place
+    direct.direct_running_mode = "in_memory"
+    environment = environments.SubprocessSDKEnvironment.from_command_string(command)
+    return fn_runner.FnApiRunner(default_environment=environment)
+
+
+def _totals(found):
+    totals = dict.fromkeys(("made", "kept", "failed", "bytes", "pixels", "exit_status"), 0)
+    for counter in found["counters"]:
+        if counter.key.metric.namespace == work.NAMESPACE:
+            totals[counter.key.metric.name] = counter.result
+    for distribution in found["distributions"]:
+        if distribution.key.metric.namespace == work.NAMESPACE:
+            totals[distribution.key.metric.name] = max(distribution.result.max or 0, 0)
+    return totals
