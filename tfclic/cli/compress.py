@@ -23,6 +23,26 @@ Models are looked for in saved_models/ and in the folders that TFCLIC_MODELS lis
 """
 
 
+def add_model_arguments(parser):
+    """Adds what every compression has to know, but for the quality, to an argparse parser."""
+    parser.add_argument(
+        "--model", metavar="NAME|PATH", default=runtime.DEFAULT_MODEL, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--background", metavar="COLOR",
+        help="put transparent images on this colour (white, '#ff8800', ...)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tile", metavar="PIXELS", type=int, default=runtime.DEFAULT_TILE,
+        help="longest side of a tile, a multiple of 64 up to 4096; default: %(default)s",
+    )  # fmt: skip
+
+
+def background_of(args):
+    """The colour of --background, or None; raises errors.UsageError if it is none."""
+    return images.parse_color(args.background) if args.background else None
+
+
 def make_parser():
     parser = common.parser("compress", "Compresses images to small .tfclic files.", DETAILS)
     parser.add_argument("photos", metavar="PHOTO", nargs="+", help="an image file (JPEG, PNG, ...)")
@@ -44,17 +64,7 @@ def make_parser():
     goal.add_argument(
         "--psnr", metavar="X", type=common.above_zero, help="a PSNR of at least X dB, instead"
     )
-    parser.add_argument(
-        "--model", metavar="NAME|PATH", default=runtime.DEFAULT_MODEL, help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--background", metavar="COLOR",
-        help="put transparent images on this colour (white, '#ff8800', ...)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tile", metavar="PIXELS", type=int, default=runtime.DEFAULT_TILE,
-        help="longest side of a tile, a multiple of 64 up to 4096; default: %(default)s",
-    )  # fmt: skip
+    add_model_arguments(parser)
     parser.add_argument("--force", action="store_true", help="replace existing files")
     remote.add_argument(parser)
     return parser
@@ -64,7 +74,7 @@ def compress(args):
     """Does what the parsed arguments say; returns the exit status."""
     if args.server:
         return compress_at_server(args)
-    background = _background(args)
+    background = background_of(args)
     model = catalog.find(args.model)
     pairs = outputs.plan(args.photos, args.output, ".tfclic")
 
@@ -101,7 +111,7 @@ def compress_at_server(args):
     remote.refuse(
         bpp=args.bpp, bytes=args.bytes, psnr=args.psnr, tile=args.tile != runtime.DEFAULT_TILE
     )
-    background = _background(args)
+    background = background_of(args)
     pairs = outputs.plan(args.photos, args.output, ".tfclic")
     coder = remote.Coder(args.server, args.model)
 
@@ -127,10 +137,6 @@ def compress_at_server(args):
         return common.result_line(source, target, photo.pixels, len(data), seconds)
 
     return common.each_file("compress", pairs, work, fatal=errors.ModelError)
-
-
-def _background(args):
-    return images.parse_color(args.background) if args.background else None
 
 
 def main(argv=None):

@@ -2,8 +2,8 @@
 
 import os
 
-from tfclic.cli import common, corpora
-from tfclic.codec import catalog, images, runtime
+from tfclic.cli import common, compress, corpora
+from tfclic.codec import catalog, runtime
 
 DETAILS = f"""\
 examples:
@@ -19,20 +19,10 @@ coded/train-0.tfrecord/00000007.tfclic, counted from 0.
 def make_parser():
     parser = common.parser("compress_corpus", "Compresses many images to .tfclic files.", DETAILS)
     corpora.add_arguments(parser, "image files")
-    parser.add_argument(
-        "--model", metavar="NAME|PATH", default=runtime.DEFAULT_MODEL, help="default: %(default)s"
-    )
+    compress.add_model_arguments(parser)
     parser.add_argument(
         "-q", "--quality", metavar="0..100", type=common.quality, default=runtime.DEFAULT_QUALITY,
         help="0 smallest, 100 best, fractions allowed; default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--background", metavar="COLOR",
-        help="put transparent images on this colour (white, '#ff8800', ...)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tile", metavar="PIXELS", type=int, default=runtime.DEFAULT_TILE,
-        help="longest side of a tile, a multiple of 64 up to 4096; default: %(default)s",
     )  # fmt: skip
     parser.add_argument(
         "--psnr", action="store_true", help="decode each file, and put its PSNR into the manifest"
@@ -52,7 +42,7 @@ def compress_corpus(args):
         fingerprint=model.fingerprint,
         quality=args.quality,
         tile=args.tile,
-        background=images.parse_color(args.background) if args.background else None,
+        background=compress.background_of(args),
         psnr=args.psnr,
     )
     return corpora.run("compress_corpus", compression, args)

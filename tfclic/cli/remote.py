@@ -1,7 +1,6 @@
 """What `bin/compress` and `bin/decompress` do with --server: the same files, made elsewhere."""
 
 import concurrent.futures
-import io
 
 from tfclic import errors
 from tfclic.codec import catalog, images, runtime
@@ -53,7 +52,7 @@ class Coder:
     def decompress(self, data):
         """The image, uint8 [H, W, 3] or [H, W], of a file; raises as `client.Client`."""
         png = self._client.decompress(self._model or _model_of(data), data)
-        return images.read(io.BytesIO(png)).pixels
+        return images.decode(png, "The server's image").pixels
 
 
 def _model_of(data):

@@ -57,34 +57,39 @@ class Explanation:
         self.lengths, self.boxes = self._header["lengths"], self._header["core"]
         self._read, self._only = {}, None
 
-    @functools.cached_property
+    @property
     def parts(self):
         """Dict of the `Part`s by name, such as "latents" and "hyper_latents"."""
+        return self._costs[0]
 
-        def work(found):
-            # hyper latents have no channels where the model has none of them
-            bits = {k: array for k, array in found.items() if k.endswith(BITS) and array.size}
-            return {
-                name[: -len(BITS)]: (array.sum(2), array.sum((0, 1), np.float64))
-                for name, array in bits.items()
-            }
-
-        sums = self.each(work)
-        parts = {}
-        for name in sums[0]:
-            positions, channels = zip(*(tile[name] for tile in sums))
-            strings = np.array([each.sum() for each in channels])
-            parts[name] = Part(self.assembled(positions), np.sum(channels, 0), strings)
-        return parts
-
-    @functools.cached_property
+    @property
     def slices(self):
         """How many channels of the latents each slice has, list of ints, in the order of coding.
 
         A model that codes all channels together has one.
         """
-        found = self._tile(0)
-        return [int(size) for size in found.get("slices", found[LATENTS].shape[2:3])]
+        return self._costs[1]
+
+    @functools.cached_property
+    def _costs(self):
+        """`parts` and `slices`, in one pass over the tiles."""
+
+        def work(found):
+            # hyper latents have no channels where the model has none of them
+            bits = {k: array for k, array in found.items() if k.endswith(BITS) and array.size}
+            slices = found.get("slices", found[LATENTS].shape[2:3])
+            return [int(size) for size in slices], {
+                name[: -len(BITS)]: (array.sum(2), array.sum((0, 1), np.float64))
+                for name, array in bits.items()
+            }
+
+        (slices, *_), sums = zip(*self.each(work))
+        parts = {}
+        for name in sums[0]:
+            positions, channels = zip(*(tile[name] for tile in sums))
+            strings = np.array([each.sum() for each in channels])
+            parts[name] = Part(self.assembled(positions), np.sum(channels, 0), strings)
+        return parts, slices
 
     def slice_bits(self):
         """What each slice takes, float64 `[slices]`."""

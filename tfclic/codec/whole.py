@@ -9,10 +9,10 @@ it is not.
 import tensorflow as tf
 
 from tfclic.codec import tiling
+from tfclic.codec.explained import BITS
+from tfclic.models.coding import HYPER_STRIDE
 
-HYPER_STRIDE = 4  # latents per hyper latent, each way
 _CODED = ("latents", "hyper_latents")
-BITS = "_bits"  # after the name of a part in what `explain` gives
 
 
 def compress(part, image, quality):
