@@ -6,12 +6,13 @@ MODEL is the folder of an exported model's version. For each number of concurren
 requests (made images of several sizes, several qualities, half of them to compress and half to
 decompress) are sent to a server process and run in this one, by as many threads as there are
 clients, or cores if these are fewer. One request in twenty is malformed: garbage, a truncated
-image, a huge header, a wrong type; the first three travel beside a good element. The last row kills
-the server in the middle and starts it again; its clients retry what they are told is UNAVAILABLE.
+image, a huge header, a wrong type; the first three travel beside a good element, which is run in
+process too. Answers are compared when the time has been taken. The last row kills the server in the
+middle and starts it again; its clients retry what they are told is UNAVAILABLE.
 
-Columns: images per second at the server and in process and their ratio; the latencies that clients
-see; the server's memory before and after; answers that were wrong or missing; malformed requests
-that were refused.
+Columns: good images per second at the server and in process and their ratio; the latencies that
+clients see; the server's memory before and after; answers that were wrong or missing; malformed
+requests that were refused.
 """
 
 import argparse
@@ -41,6 +42,7 @@ NAME = "measured"
 QUALITIES = (10, 35, 60, 85)
 SIZES = ((96, 128), (128, 192), (256, 256), (256, 384))
 MALFORMED_EVERY = 20
+KINDS = ("garbage", "truncated", "header", "type")
 CODES = (grpc.StatusCode.INVALID_ARGUMENT,)
 
 
@@ -126,6 +128,7 @@ class Load:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", size)
         self._stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self.seconds, self.wrong, self.refused, self.unavailable = [], 0, 0, 0
+        self._answers = {}
         self._lock = threading.Lock()
 
     def run(self, numbers, clients):
@@ -133,58 +136,39 @@ class Load:
         began = time.perf_counter()
         with concurrent.futures.ThreadPoolExecutor(clients) as pool:
             list(pool.map(self._one, numbers))
-        return time.perf_counter() - began
+        taken = time.perf_counter() - began
+        for number in numbers:
+            self._compare(number)
+        return taken
 
     def close(self):
         self._channel.close()
 
     def _one(self, number):
+        request, began = self._request(number), time.perf_counter()
+        try:
+            self._answers[number] = self._ask(request)
+        except grpc.RpcError as error:
+            self._answers[number] = error
+        if not is_malformed(number):
+            self.seconds.append(time.perf_counter() - began)
+
+    def _request(self, number):
         item = self._items[number % len(self._items)]
         if is_malformed(number):
-            good, refused = self._malformed(number // MALFORMED_EVERY, item)
-        else:
-            good, refused = self._good(number, item), False
-        with self._lock:
-            self.wrong += not good
-            self.refused += refused
-
-    def _good(self, number, item):
-        began = time.perf_counter()
-        if is_compression(number):
-            answer = self._compress([item.png], [item.quality])
-            good = answer == ([item.file], [b"OK"])
-        else:
-            found, statuses = self._ask("decompress", {"files": [item.file]}, "images_bytes")
-            pixels = images.read(io.BytesIO(found[0])).pixels if found[0] else np.zeros(0)
-            good = statuses == [b"OK"] and np.array_equal(pixels, item.pixels)
-        with self._lock:
-            self.seconds.append(time.perf_counter() - began)
-        return good
-
-    def _malformed(self, kind, item):
-        """(whether the good neighbour, if any, was served, whether the bad one was refused)."""
-        huge = item.png[:16] + (1 << 20).to_bytes(4, "big") * 2 + item.png[24:]
-        bad = [b"garbage" * 100, item.png[: len(item.png) // 2], huge, None][kind % 4]
-        try:
-            if bad is None:
+            kind = malformation(number)
+            if kind == "type":
                 inputs = {"images": [item.png], "qualities": np.array([item.quality])}
-                self._ask("compress", inputs, "files_bytes")
-                return True, False
-            files, statuses = self._compress([bad, item.png], [item.quality] * 2)
-            return files[1] == item.file and statuses[1] == b"OK", statuses[0] != b"OK"
-        except grpc.RpcError as error:
-            return True, error.code() in CODES
+                return predict_request(NAME, "compress", inputs)
+            return _compression([_spoilt(kind, item.png), item.png], item.quality)
+        if is_compression(number):
+            return _compression([item.png], item.quality)
+        return predict_request(NAME, "decompress", {"files": [item.file]})
 
-    def _compress(self, pngs, qualities):
-        inputs = {"images": pngs, "qualities": np.array(qualities, np.float32)}
-        return self._ask("compress", inputs, "files_bytes")
-
-    def _ask(self, signature, inputs, output):
-        request = predict_request(NAME, signature, inputs)
+    def _ask(self, request):
         while True:
             try:
-                answer = self._stub.Predict(request, timeout=600)
-                break
+                return self._stub.Predict(request, timeout=600)
             except grpc.RpcError as error:
                 again = self._retries and error.code() is grpc.StatusCode.UNAVAILABLE
                 if not again:
@@ -192,11 +176,51 @@ class Load:
             with self._lock:
                 self.unavailable += 1
             time.sleep(0.1)
-        return tuple(tensors.to_array(answer.outputs[k]).tolist() for k in (output, "statuses"))
+
+    def _compare(self, number):
+        item, answer = self._items[number % len(self._items)], self._answers.pop(number)
+        if isinstance(answer, grpc.RpcError):
+            known = is_malformed(number) and answer.code() in CODES
+            self.refused += known
+            self.wrong += not known
+            return
+        outputs = {name: tensors.to_array(value).tolist() for name, value in answer.outputs.items()}
+        statuses = outputs["statuses"]
+        if "files_bytes" in outputs:
+            good = outputs["files_bytes"][-1] == item.file
+        else:
+            found = outputs["images_bytes"][-1]
+            good = found and np.array_equal(images.read(io.BytesIO(found)).pixels, item.pixels)
+        if is_malformed(number):
+            self.refused += len(statuses) == 2 and statuses[0] != b"OK"
+        self.wrong += not (good and statuses[-1] == b"OK")
+
+
+def _compression(pngs, quality):
+    qualities = np.full(len(pngs), quality, np.float32)
+    return predict_request(NAME, "compress", {"images": pngs, "qualities": qualities})
+
+
+def _spoilt(kind, png):
+    if kind == "garbage":
+        return b"garbage" * 100
+    if kind == "truncated":
+        return png[: len(png) // 2]
+    return png[:16] + (1 << 20).to_bytes(4, "big") * 2 + png[24:]
 
 
 def is_malformed(number):
     return number % MALFORMED_EVERY == MALFORMED_EVERY - 1
+
+
+def malformation(number):
+    """What is wrong with a malformed request."""
+    return KINDS[number // MALFORMED_EVERY % len(KINDS)]
+
+
+def is_good(number):
+    """Whether a request has a good element."""
+    return not is_malformed(number) or malformation(number) != "type"
 
 
 def is_compression(number):
@@ -209,19 +233,19 @@ def in_process(codec, items, numbers, threads):
 
     def one(number):
         item = items[number % len(items)]
-        if is_compression(number):
+        if is_compression(number) or is_malformed(number):
             return codec.compress(images.read(io.BytesIO(item.png)).pixels, item.quality)
         return images.encode(codec.decompress(item.file), "x.png")
 
     began = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, [number for number in numbers if not is_malformed(number)]))
+        list(pool.map(one, filter(is_good, numbers)))
     return time.perf_counter() - began
 
 
 def row(label, load, seconds, rate_here, memory, numbers):
     """A line of the table."""
-    rate = len(load.seconds) / seconds
+    rate = sum(map(is_good, numbers)) / seconds
     latencies = " | ".join(f"{value:.2f}" for value in np.percentile(load.seconds, [50, 95, 99]))
     here = f"{rate_here:.2f} | {100 * rate / rate_here:.0f} %" if rate_here else "- | -"
     bad = sum(map(is_malformed, numbers))
@@ -236,7 +260,7 @@ def measured(codec, items, server, numbers, clients):
     """Runs one row of the table and prints it; returns the number of its failures."""
     threads = min(clients, os.cpu_count() or 1)
     here = in_process(codec, items, numbers, threads)
-    good = sum(not is_malformed(number) for number in numbers)
+    good = sum(map(is_good, numbers))
     load, before = Load(items, server.port), server.memory()
     seconds = load.run(numbers, clients)
     load.close()

@@ -4,6 +4,8 @@ TensorFlow's `decode_image` reads PNG, JPEG, GIF (the first frame) and BMP. It k
 orientation in EXIF nor colour profiles, which are ignored, and cuts 16 bits to the upper 8.
 """
 
+import functools
+
 import tensorflow as tf
 
 MAX_PIXELS = 1 << 26
@@ -27,22 +29,6 @@ def decoded(data):
       `(image, status)`: uint8 `[H, W, 3]` or, of a grayscale image, `[H, W, 1]`; and GOOD or one
       of the other sentences of this module, with an image of no pixels.
     """
-    # Graphs have no exceptions, but datasets leave out what failed.
-    found = tf.data.Dataset.from_tensors(data).map(_decoded).ignore_errors()
-    found = found.with_options(_as_it_is())
-    image, status = found.reduce((_nothing(), tf.constant(DAMAGED)), lambda _, new: new)
-    return tf.ensure_shape(image, [None, None, None]), status
-
-
-def _as_it_is():
-    """Options of a dataset of one element: there is nothing to tune or to rewrite."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = False
-    return options
-
-
-def _decoded(data):
     head = tf.io.decode_raw(
         tf.strings.join([tf.strings.substr(data, 0, _HEAD), b"\0" * _HEAD]), tf.uint8
     )
@@ -53,19 +39,43 @@ def _decoded(data):
     )
     sides = tf.where(is_png, _big(head, 16, 20), _little(head, 18, 22, 4))
     sides = tf.where(is_gif, _little(head, 6, 8, 2), sides)
-    sides = tf.cond(is_jpeg, lambda: _jpeg_sides(data), lambda: sides)
+    sides, whole = tf.cond(is_jpeg, lambda: _jpeg_sides(data), lambda: (sides, True))
     status = tf.where(_is_small(sides), GOOD, TOO_LARGE)
+    status = tf.where(whole, status, DAMAGED)
     status = tf.where(is_png | is_jpeg | is_gif | is_bmp, status, NOT_AN_IMAGE)
-    image = tf.cond(tf.equal(status, GOOD), lambda: _pixels(data), _nothing)
+    image, whole = tf.cond(
+        tf.equal(status, GOOD), lambda: _pixels(data), lambda: (_nothing(), True)
+    )
+    status = tf.where(whole, status, DAMAGED)
     # the fourth byte of a BMP's pixels is no alpha
     clear = tf.cond(is_png, lambda: _is_transparent(image), lambda: False)
     status = tf.where(clear, TRANSPARENT, status)
-    image = tf.cond(clear, _nothing, lambda: _colours(image))
-    return image, status
+    return tf.cond(clear, _nothing, lambda: _colours(image)), status
+
+
+def _attempt(function, data, otherwise):
+    """`(function(data), True)`, or `(otherwise, False)` where an operation of it fails.
+
+    Graphs have no exceptions, but datasets leave out what failed. The function is made ready for
+    every call anew, which takes the longer the more operations it has.
+    """
+    found = tf.data.Dataset.from_tensors(data).map(function).ignore_errors()
+    found = found.with_options(_as_it_is())
+    return found.reduce((otherwise, False), lambda _, new: (new, True))
+
+
+def _as_it_is():
+    """Options of a dataset of one element: there is nothing to tune or to rewrite."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    return options
 
 
 def _pixels(data):
-    return tf.ensure_shape(tf.io.decode_image(data, expand_animations=False), [None, None, None])
+    decode = functools.partial(tf.io.decode_image, expand_animations=False)
+    image, whole = _attempt(decode, data, _nothing())
+    return tf.ensure_shape(image, [None, None, None]), whole
 
 
 def _nothing():
@@ -90,7 +100,8 @@ def _is_small(sides):
 
 
 def _jpeg_sides(data):
-    return tf.cast(tf.image.extract_jpeg_shape(data)[1::-1], tf.int64)
+    shape, whole = _attempt(tf.image.extract_jpeg_shape, data, tf.zeros([3], tf.int32))
+    return tf.cast(shape[1::-1], tf.int64), whole
 
 
 def _big(head, *places):
