@@ -7,9 +7,9 @@ requests (made images of several sizes, several qualities, half of them to compr
 decompress) are sent to a server process and run in this one, by as many threads as there are
 clients, or cores if these are fewer. One request in twenty is malformed: garbage, a truncated
 image, a huge header, a wrong type; the first three travel beside a good element, which is run in
-process too. A quarter of the requests is run here, then there, and so on; answers are compared when
-the time has been taken. The last row kills the server in the middle and starts it again; its clients
-retry what they are told is UNAVAILABLE.
+process too. A quarter of the requests is run here, then there, and so on; answers are compared
+when the time has been taken. The last row kills the server in the middle and starts it again; its
+clients retry what they are told is UNAVAILABLE.
 
 Columns: good images per second at the server and in process and their ratio; the latencies that
 clients see; the server's memory before and after; answers that were wrong or missing; malformed
