@@ -20,10 +20,10 @@ def get_config():
         bottleneck_blocks=1,
         naf_blocks=1,
         hyper_channels=96,
-        hyper_width=128,
-        support_channels=96,
+        hyper_width=96,
+        support_channels=64,
         support_blocks=1,
-        slice_widths=(96, 64),
+        slice_widths=(64, 48),
         block_transform=True,
     )
     config.training = small.training
