@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfclic import errors
 from tfclic.codec import container, export, runtime
@@ -69,6 +70,15 @@ def test_fidelity_is_that_of_the_codec(codec, loaded):
     want = np.clip(want[0] * 255, 0, 255)
     got = loaded.decompress(loaded.compress(pixels, quality=100)).astype(float)
     assert np.abs(got - want).mean() < 1, "weights of half the bits change little"
+
+
+def test_graph_is_without_idle_notes(exported):
+    data = (pathlib.Path(exported) / export.GRAPH).read_bytes()
+    (proto,) = saved_model_pb2.SavedModel.FromString(data).meta_graphs
+    functions = proto.graph_def.library.function
+    noted = [part.attr for each in functions for part in (*each.node_def, *each.arg_attr.values())]
+    assert not any(name in attr for attr in noted for name in export.IDLE_NOTES)
+    assert any("_XlaCompile" in attr for attr in noted), "XLA has to leave loops alone"
 
 
 def test_size_rises_with_quality(loaded):

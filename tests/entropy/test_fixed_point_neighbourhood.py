@@ -41,7 +41,7 @@ def test_some_positions_get_what_all_positions_get():
 
 
 def test_too_many_channels_are_refused_by_name():
-    layer = NeighbourhoodNetwork((520, 2, 2), 2, tf.nn.relu)
+    layer = NeighbourhoodNetwork((1040, 2, 2), 2, tf.nn.relu)
     layer(tf.zeros([1, 4, 4, 1]))
     layer.kernels[1].assign(tf.ones_like(layer.kernels[1]))
     with pytest.raises(ValueError, match="layer net_1: sums up to .* are not exact"):

@@ -14,7 +14,7 @@ import tensorflow as tf
 EXACT_FLOAT32 = 1 << 24
 # of 53 bits, four are left for the slope's fraction and one for the rounding
 EXACT_FLOAT64 = 1 << 48
-KERNEL_LIMIT = 255
+KERNEL_LIMIT = 127
 BYTE = 256
 ACTIVATION_BITS = 6  # hidden activations are multiples of 1/64
 ACTIVATION_LIMIT = (1 << 15) - 1  # and have 16 bits
@@ -22,19 +22,19 @@ MAX_EXPONENT = 24
 
 
 def round_kernel(kernel):
-    """Rounds each column of a kernel to integers within +-255, times a power of two.
+    """Rounds each column of a kernel to integers of 8 bits, times a power of two.
 
     Args:
       kernel: float `[K, M]`.
 
     Returns:
-      A tuple (int16 integers `[K, M]`, int32 exponents `[M]`), the kernel being about
+      A tuple (int8 integers `[K, M]`, int32 exponents `[M]`), the kernel being about
       `integers / 2**exponents`.
     """
     largest = np.maximum(np.abs(kernel).max(0), 2.0**-MAX_EXPONENT)
     exponents = np.floor(np.log2((KERNEL_LIMIT + 0.49) / largest))
     exponents = np.minimum(exponents, MAX_EXPONENT)
-    return np.round(kernel * 2.0**exponents).astype(np.int16), exponents.astype(np.int32)
+    return np.round(kernel * 2.0**exponents).astype(np.int8), exponents.astype(np.int32)
 
 
 def row_groups(kernel, largest):
