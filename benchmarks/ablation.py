@@ -64,19 +64,12 @@ def train(name, data, folder, steps, everywhere):
 
 def print_table(workdir, steps):
     """Prints what is complete."""
-    rows = trainings.results(workdir, RUNGS, steps)
-    if not rows:
-        print("Nothing is complete yet.")
-        return
-    anchor = rows.get(ANCHOR, {}).get("validation")
-    print(f"| model | cost | BD-rate against {ANCHOR} | images seen | minutes |")
-    print("|---|---|---|---|---|")
-    for name, record in rows.items():
-        found = record["validation"]
-        against = _bd_rate(anchor, found) if anchor else "no anchor"
-        minutes = record["seconds"] / 60
-        seen = record["images_seen"]
-        print(f"| {name} | {found['mean_loss']:.4f} | {against} | {seen:,} | {minutes:.1f} |")
+    anchor = trainings.results(workdir, [ANCHOR], steps).get(ANCHOR)
+
+    def against(found):
+        return _bd_rate(anchor["validation"], found) if anchor else "no anchor"
+
+    trainings.print_costs(RUNGS, ANCHOR, workdir, steps, {"BD-rate": against})
 
 
 def _bd_rate(anchor, curve):
