@@ -58,10 +58,10 @@ def write_record(ablation, workdir, name, bpp, cost):
 def test_the_table_has_cost_and_bd_rate(ablation, tmp_path, capsys):
     write_record(ablation, tmp_path, "hyperprior", [0.24, 0.48, 0.72, 0.96], 1.2)
     ablation.print_table(tmp_path, 10)
-    assert "| hyperprior | 1.2000 | no anchor | 80 | 1.5 |" in capsys.readouterr().out
+    assert "| hyperprior | 1.2000 |  | no anchor | 80 | 1.5 |" in capsys.readouterr().out
     write_record(ablation, tmp_path, "joint", [0.2, 0.4, 0.6, 0.8], 1.0)
     ablation.print_table(tmp_path, 10)
     assert capsys.readouterr().out.splitlines()[2:] == [
-        "| hyperprior | 1.2000 | +20.0 % (30.00 to 36.00 dB) | 80 | 1.5 |",
-        "| joint | 1.0000 | +0.0 % (30.00 to 36.00 dB) | 80 | 1.5 |",
+        "| hyperprior | 1.2000 | +20.0 % | +20.0 % (30.00 to 36.00 dB) | 80 | 1.5 |",
+        "| joint | 1.0000 | +0.0 % | +0.0 % (30.00 to 36.00 dB) | 80 | 1.5 |",
     ]
