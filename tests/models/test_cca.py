@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic import configuration, errors, models
+from tfclic import configuration, errors
 from tfclic.models.slices import RESIDUAL_LIMIT, Slice, slice_sizes
 from tfclic.training import checkpoints, step
 
@@ -13,34 +13,14 @@ QUALITY = tf.constant([0.0, 80.0])
 SEED = tf.constant([1, 2])
 
 
-def tiny(**changes):
-    """A codec small enough for tests, with all its variables made."""
-    _, config = configuration.load("cca_small")
-    config.model.update(
-        latent_channels=12,
-        widths=(4, 4, 4),
-        hyper_channels=4,
-        hyper_width=6,
-        slices=3,
-        support_channels=8,
-        slice_widths=(8, 6),
-        lmbdas=(0.0016, 0.0075, 0.045),
-    )
-    config.model.update(changes)
-    tf.keras.utils.set_random_seed(0)
-    codec = models.build(config.model)
-    checkpoints.build_variables(codec)
-    return codec
-
-
 def total(terms):
     """Of all terms and images."""
     return tf.reduce_sum(list(terms.values()))
 
 
 @pytest.fixture(scope="module")
-def codec():
-    return tiny()
+def codec(make_cca):
+    return make_cca()
 
 
 def test_the_schedules_of_the_paper():
@@ -66,9 +46,9 @@ def test_a_schedule_that_cannot_be_is_refused(schedule, message):
         slice_sizes(*schedule)
 
 
-def test_a_configuration_whose_slices_do_not_add_up_is_refused():
+def test_a_configuration_whose_slices_do_not_add_up_is_refused(make_cca):
     with pytest.raises(errors.UsageError, match="make 11 channels, not 12"):
-        tiny(slice_sizes=(3, 8))
+        make_cca(slice_sizes=(3, 8))
 
 
 @pytest.mark.parametrize(
@@ -82,8 +62,8 @@ def test_a_configuration_whose_slices_do_not_add_up_is_refused():
     ],
     ids=str,
 )
-def test_every_ablation_has_finite_losses_and_gradients(changes):
-    codec = tiny(**changes)
+def test_every_ablation_has_finite_losses_and_gradients(make_cca, changes):
+    codec = make_cca(**changes)
     with tf.GradientTape() as tape:
         out = codec(IMAGES, QUALITY, seed=SEED, training=True)
         error = tf.reduce_sum(tf.square(out.reconstruction - IMAGES))
@@ -195,8 +175,8 @@ def test_latent_residuals_are_less_than_half_a_step():
     assert 0.4 < np.abs(added).max() <= RESIDUAL_LIMIT + 1e-3 < 0.5
 
 
-def test_a_few_steps_lessen_the_loss_and_the_help_is_told():
-    codec = tiny()
+def test_a_few_steps_lessen_the_loss_and_the_help_is_told(make_cca):
+    codec = make_cca()
     _, config = configuration.load("cca_small")
     config.training.update(steps=40, warmup_steps=1, learning_rate=2e-3, decay_share=0.0)
     state = step.State(codec, config.training)

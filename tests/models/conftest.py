@@ -1,0 +1,65 @@
+"""What the tests of models share."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import configuration, models
+from tfclic.codec import container
+from tfclic.training import checkpoints
+
+
+def tiny_cca(**changes):
+    """A cca small enough for tests, with all its variables made."""
+    _, config = configuration.load("cca_small")
+    config.model.update(
+        latent_channels=12,
+        widths=(4, 4, 4),
+        hyper_channels=4,
+        hyper_width=6,
+        slices=3,
+        support_channels=8,
+        slice_widths=(8, 6),
+        lmbdas=(0.0016, 0.0075, 0.045),
+    )
+    config.model.update(changes)
+    tf.keras.utils.set_random_seed(0)
+    codec = models.build(config.model)
+    checkpoints.build_variables(codec)
+    return codec
+
+
+@pytest.fixture(scope="session")
+def make_cca():
+    """`tiny_cca`."""
+    return tiny_cca
+
+
+def _soft(pixels):
+    return pixels // 4 + 96
+
+
+@pytest.fixture(scope="session")
+def soft():
+    """A function that takes contrast from pixels: no untrained codec expects large latents."""
+    return _soft
+
+
+def _agree(loaded, pixels, shape):
+    for quality in (0, 37.5, 100):
+        known = loaded.evaluate(pixels, quality)
+        assert known["latents"].shape == shape
+        assert np.abs(known["latents"]).max() > 0
+        np.testing.assert_array_equal(loaded.decode_latents(known["file"]), known["latents"])
+        np.testing.assert_array_equal(loaded.decompress(known["file"]), known["reconstruction"])
+        payload = len(container.parse(known["file"]).payload.numpy())
+        assert 8 * payload == pytest.approx(known["estimated_bits"], rel=0.005, abs=8 * 24)
+
+
+@pytest.fixture(scope="session")
+def assert_files_agree():
+    """A function of an exported codec, pixels and the shape of their latents, at three qualities.
+
+    Files hold the latents and decode to the pixels that the encoder knows, at the size it expects.
+    """
+    return _agree
