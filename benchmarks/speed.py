@@ -172,9 +172,9 @@ def make_parser():
     )
     parser.add_argument(
         "--families",
-        type=lambda text: text.split(","),
+        type=lambda text: list(filter(None, text.split(","))),
         default=["gmm_attention"],
-        help="with commas; there are: " + ", ".join(PEERS),
+        help="with commas, or none (''); there are: " + ", ".join(PEERS),
     )
     parser.add_argument(
         "--small",
