@@ -70,6 +70,8 @@ def slim(path):
         for noted in (*function.node_def, *function.arg_attr.values()):
             for name in IDLE_NOTES:
                 noted.attr.pop(name, None)
+        for number in [number for number, noted in function.arg_attr.items() if not noted.attr]:
+            del function.arg_attr[number]
     (path / GRAPH).write_bytes(proto.SerializeToString(deterministic=True))
 
 
