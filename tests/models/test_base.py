@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfclic.entropy import mixture
 from tfclic.models import base
 
 
@@ -13,3 +14,18 @@ def test_noise_is_that_of_tensorflow_also_where_xla_compiles_it(seed, compiled):
     expected = tf.random.stateless_uniform(shape, seed + tf.constant([2, 0]), -0.5, 0.5)
     np.testing.assert_array_equal(noise, expected)
     assert len(np.unique(noise)) == noise.shape.num_elements()
+
+
+def test_latents_stay_within_what_can_be_coded_and_are_led_back(make_codec):
+    codec = make_codec()
+    images = tf.constant(np.random.default_rng(0).random((1, 64, 64, 3)), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(images)
+        latents = codec.analyse(100 * images, tf.constant([100.0]))
+        too_large = tf.reduce_sum(latents[latents == mixture.LATENT_MAX])
+        larger = -too_large
+    assert latents.numpy().min() == mixture.LATENT_MIN
+    assert latents.numpy().max() == mixture.LATENT_MAX
+    # what lessens latents passes, what enlarges them does not
+    assert np.any(tape.gradient(too_large, images))
+    assert not np.any(tape.gradient(larger, images))

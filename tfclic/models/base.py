@@ -4,7 +4,9 @@ import collections
 import contextlib
 
 import tensorflow as tf
+import tensorflow_compression as tfc
 
+from tfclic.entropy import mixture
 from tfclic.layers import QualityGain, drawn_for_batch
 
 MULTIPLE = 64  # hyper latents have 1/64 of the image's height and width
@@ -138,8 +140,14 @@ class ImageCodec(tf.keras.Model):
         return 100.0 * level / (len(self.lmbdas) - 1) if len(self.lmbdas) > 1 else 100.0
 
     def analyse(self, images, quality):
-        """Latents before rounding, `[B, H/16, W/16, C]`, of images `[B, H, W, 3]` in 0..1."""
-        return self.gain(self.analysis(centred(images)), quality)
+        """Latents before rounding, `[B, H/16, W/16, C]`, of images `[B, H, W, 3]` in 0..1.
+
+        They are kept within what can be coded, so that training knows. Beyond it gradients still
+        lead back.
+        """
+        latents = self.gain(self.analysis(centred(images)), quality)
+        latents = tfc.lower_bound(latents, float(mixture.LATENT_MIN))
+        return tfc.upper_bound(latents, float(mixture.LATENT_MAX))
 
     def synthesise(self, latents, hyper_latents, quality):
         """Images `[B, H, W, 3]`, nominally 0..1, of what was coded.
