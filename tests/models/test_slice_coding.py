@@ -159,6 +159,7 @@ def test_exact_networks_are_close_to_the_trained_ones(codec, coding):
         rows = (log_scales - np.log(mixture.SCALE_MIN)) / mixture.SCALE_STEP
         assert np.abs(scales - rows).max() < 1
         quantised = means + tf.round(known[i] - means)
+        # kernels have 8 bits
         assert np.abs(part.decoded(quantised, support) - known[i]).max() < 0.1
         return state, None
 

@@ -59,7 +59,7 @@ def functions(path):
 
 
 def slim(path):
-    """Takes what no reader needs out of a SavedModel's graph, a third of its bytes.
+    """Takes what no reader needs out of a SavedModel's graph, a good part of its bytes.
 
     Args:
       path: folder of the SavedModel.
