@@ -1,11 +1,14 @@
 """The server as a process and its end; clients that need nothing of TensorFlow."""
 
+import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 
 import grpc
 import numpy as np
@@ -68,18 +71,32 @@ def test_what_was_begun_is_answered_when_the_server_ends(serving, scaling_folder
         end.start()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watch.cancel()
-        with pytest.raises(grpc.RpcError) as caught:
-            # the port closes a moment after health has told
-            while True:
-                started.prediction.Predict(ask([2]), timeout=0.5)
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError) as caught:
+                started.prediction.Predict(ask([2]))
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert caught.value.details() == "The server is ending; ask another one."
+        body = json.dumps({"inputs": {"x": [2.0]}}).encode()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{started.url}/v1/models/scaling:predict", body, 60)
+        assert refused.value.code == 503
         go_on.set()
         answer = first.result(60)
         end.join(60)
         assert np.frombuffer(answer.outputs["y"].tensor_content, np.float32)[0] == 2
-        assert caught.value.code() in (
-            grpc.StatusCode.UNAVAILABLE,
-            grpc.StatusCode.DEADLINE_EXCEEDED,
-        )
+
+
+def test_what_does_not_end_is_given_up_after_its_time(serving, scaling_folder, ask, slow):
+    begun, go_on, _ = slow
+    with serving(scaling_folder, drain_seconds=0.2) as started:
+        future = started.prediction.Predict.future(ask([1]))
+        assert begun.wait(60)
+        # the model itself is waited for
+        timer = threading.Timer(1.0, go_on.set)
+        timer.start()
+        started.stop()
+        with pytest.raises(grpc.RpcError):
+            future.result(60)
 
 
 def test_a_port_in_use_is_told_in_a_sentence(scaling_folder):

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import functools
 import io
 import threading
 import time
@@ -27,6 +28,7 @@ class Workers:
         self._pool = concurrent.futures.ThreadPoolExecutor(concurrency, "predict")
         self._most, self._queue = concurrency + queue, queue
         self._pending, self._lock = 0, threading.Lock()
+        self._ending = False
 
     def pending(self):
         """How much is worked on or waits."""
@@ -41,18 +43,15 @@ class Workers:
           done: called when `work` has ended, or will never begin.
 
         Raises:
-          Refusal: too many wait already, or the deadline has passed.
+          Refusal: too many wait already, the deadline has passed, or no more is taken.
           asyncio.CancelledError: the client is gone.
         """
         with self._lock:
-            full = self._pending >= self._most
-            self._pending += not full
-        if full:
+            refusal = self._refusal()
+            self._pending += refusal is None
+        if refusal is not None:
             done()
-            raise Refusal(
-                StatusCode.RESOURCE_EXHAUSTED,
-                f"The server is busy and {self._queue} requests wait already; try again later.",
-            )
+            raise refusal
         end = None if seconds is None else time.monotonic() + seconds
 
         def begin():
@@ -72,9 +71,21 @@ class Workers:
         except asyncio.TimeoutError:
             raise _too_late() from None
 
-    def stop(self):
-        """Waits for what was begun."""
-        self._pool.shutdown(wait=True)
+    async def end(self, seconds):
+        """Takes no more, and returns once what was taken has ended or `seconds` have passed."""
+        with self._lock:
+            self._ending = True
+        loop, pool = asyncio.get_running_loop(), self._pool
+        ended = loop.run_in_executor(None, functools.partial(pool.shutdown, wait=True))
+        await asyncio.wait([ended], timeout=seconds)
+
+    def _refusal(self):
+        if self._ending:
+            return Refusal(StatusCode.UNAVAILABLE, "The server is ending; ask another one.")
+        if self._pending >= self._most:
+            sentence = f"The server is busy and {self._queue} requests wait already"
+            return Refusal(StatusCode.RESOURCE_EXHAUSTED, f"{sentence}; try again later.")
+        return None
 
 
 def _too_late():

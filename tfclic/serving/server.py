@@ -90,12 +90,18 @@ class Server:
         await self._set_health(True)
 
     async def stop(self):
-        """Takes no more requests, answers those that have begun, and ends."""
+        """Takes no more requests, answers those that have begun, and ends.
+
+        A connection that ends while a request arrives tells its client CANCELLED, after which few
+        ask again; UNAVAILABLE, which retries are for, is told first for as long as there is work.
+        """
         logging.info("ending")
-        await self._health.enter_graceful_shutdown()
-        seconds, ends = self._options.drain_seconds, []
+        end = self._loop.time() + self._options.drain_seconds
+        working = self._workers.end(self._options.drain_seconds)
+        await asyncio.gather(working, self._health.enter_graceful_shutdown())
+        ends = []
         if self._grpc is not None:
-            ends.append(self._grpc.stop(seconds))
+            ends.append(self._grpc.stop(max(0, end - self._loop.time())))
         if self._runner is not None:
             ends.append(self._runner.cleanup())
         await asyncio.gather(*ends)
