@@ -181,6 +181,23 @@ def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
     assert float(rate[0]) == pytest.approx(exact, rel=0.005)
 
 
+def test_large_residuals_leave_the_float_count_as_it_is(make_cca):
+    codec = prepared(make_cca())
+    rng = np.random.default_rng(8)
+    for part in codec.slices:
+        means, scales, residual = (x.layers[-1].conv for x in (part.mean, part.scale, part.residual))
+        means.bias.assign(rng.uniform(-0.5, 0.5, means.bias.shape).astype(np.float32))
+        scales.bias.assign(np.full(scales.bias.shape, np.log(0.3), np.float32))
+        residual.bias.assign(rng.choice([-3.0, 3.0], residual.bias.shape).astype(np.float32))
+    coding = codec.coding()
+    latents = tf.constant(rng.normal(0, 0.3, (16, 24, 12)), tf.float32)
+    latents, hyper = coding.round(latents, tf.zeros([4, 6, 4]))
+    exact = float(coding.total_bits(coding.explain(hyper, latents)))
+    floor = im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS)
+    rate = float(codec.rate(latents[None], hyper[None], None, floor)[0])
+    assert rate == pytest.approx(exact, rel=0.01)
+
+
 def test_a_string_of_a_smaller_image_is_refused(coding):
     latents, hyper = coded(coding, 8, 12)
     string = coding.compress_(hyper, latents)

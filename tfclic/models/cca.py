@@ -185,12 +185,19 @@ class Cca(HyperCodec):
         return tf.add_n(bits)
 
     def rate(self, latents, hyper_latents, quality, floor):
-        """Bits `[B]` of what is coded; see `ImageCodec`. Latents are those of `SliceCoding`."""
+        """Bits `[B]` of what is coded; see `ImageCodec`. Latents are those of `SliceCoding`.
+
+        Its means and latent residuals are not quite these, so its symbols are not whole here. They
+        are not rounded, which would count other symbols than those that are coded: what counts is
+        the interval of width one that the coded symbol stands for.
+        """
         features, logarithms = self.features(hyper_latents), []
         known = tf.split(latents * SliceCoding.latent_step, self.sizes, -1)
         for i, part in enumerate(self.slices):
-            means, log_scales, _ = part.parameters(features, known[:i])
-            symbols = tf.round(known[i] - means)
+            means, log_scales, support = part.parameters(features, known[:i])
+            # the residual depends little on the latent that it is part of
+            guess = tf.round(known[i] - means) + means
+            symbols = known[i] - (part.decoded(guess, support) - guess) - means
             likelihood = self.gaussian.likelihood(symbols, mixture.completed(log_scales, 1))
             logarithms.append(tf.math.log(tf.maximum(likelihood, floor)))
         logarithms.append(self.hyper_prior.log_prob(hyper_latents))
