@@ -185,7 +185,9 @@ def test_large_residuals_leave_the_float_count_as_it_is(make_cca):
     codec = prepared(make_cca())
     rng = np.random.default_rng(8)
     for part in codec.slices:
-        means, scales, residual = (x.layers[-1].conv for x in (part.mean, part.scale, part.residual))
+        means, scales, residual = (
+            x.layers[-1].conv for x in (part.mean, part.scale, part.residual)
+        )
         means.bias.assign(rng.uniform(-0.5, 0.5, means.bias.shape).astype(np.float32))
         scales.bias.assign(np.full(scales.bias.shape, np.log(0.3), np.float32))
         residual.bias.assign(rng.choice([-3.0, 3.0], residual.bias.shape).astype(np.float32))
