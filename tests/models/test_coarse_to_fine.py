@@ -8,7 +8,7 @@ from tfclic import configuration, models
 from tfclic.codec import export, runtime
 from tfclic.entropy import mixture
 from tfclic.models import hierarchical_coding
-from tfclic.training import checkpoints
+from tfclic.training import checkpoints, step
 
 IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
 QUALITY = tf.constant([0.0, 80.0])
@@ -95,6 +95,8 @@ def test_without_a_stage_it_is_in_the_last():
 @pytest.mark.parametrize("changes", [{"coarse": False}, {"aggregation": False}])
 def test_ablations_train_and_cannot_be_exported(changes):
     codec = tiny(block_transform=False, **changes)
+    _, config = configuration.load("coarse_to_fine_small")
+    step.State(codec, config.training)  # needs all variables
     _, found = gradients(codec, 2)
     trained = {path.split("/")[0] for path, g in found.items() if g is not None and np.any(g)}
     assert ("aggregation" in trained) == codec.config.aggregation

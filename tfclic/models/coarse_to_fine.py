@@ -143,7 +143,7 @@ class CoarseToFine(transforms.TransformCodec):
             first = transforms.last_initializer(config)
             k = (config.kernel_size + 1) // 2
             self.head = SubpixelConv2D(3, k, kernel_initializer=first, name="head")
-            self.aggregation = Aggregation(config)
+            self.aggregation = Aggregation(config) if config.aggregation else None
         self.fine_analysis = HyperAnalysis(config.fine_widths, "fine_analysis")
         self.fine_synthesis = HyperSynthesis(config.fine_widths, n, "fine_synthesis")
         self.coarse_analysis = HyperAnalysis(config.coarse_widths, "coarse_analysis")
@@ -275,8 +275,9 @@ class CoarseToFine(transforms.TransformCodec):
     def transforms(self):
         """The parts that stay in floating point when exported."""
         levels = [self.fine_analysis, self.coarse_analysis]
-        levels += [self.fine_synthesis, self.coarse_synthesis, self.aggregation]
-        return [*super().transforms(), *levels]
+        levels += [self.fine_synthesis, self.coarse_synthesis]
+        aggregation = [self.aggregation] if self.config.aggregation else []
+        return [*super().transforms(), *levels, *aggregation]
 
     def coding(self):
         """The exact integer form of the entropy model, for export."""
