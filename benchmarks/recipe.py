@@ -13,7 +13,10 @@ import sys
 
 import trainings
 
-# name -> what is overridden, by field; "steps" is a factor
+from tfclic import configuration
+
+CONFIGURATION = "gmm_attention_small"
+# name -> what is overridden, by field; "steps" and "batch" are factors
 CHANGES = {
     "as configured": {},
     "again, with another seed": {"training.seed": 2},
@@ -26,10 +29,10 @@ CHANGES = {
     "gradients clipped at 0.3": {"training.clip_norm": 0.3},
     "noise into the synthesis": {"model.synthesis_input": "noise"},
     "no linear block transform": {"model.block_transform": False},
-    "crops of 256, a quarter as many": {"training.crop_size": 256, "training.batch_size": 2},
-    "crops of 64, four times as many": {"training.crop_size": 64, "training.batch_size": 32},
-    "batch of 4, twice the steps": {"training.batch_size": 4, "steps": 2},
-    "batch of 16, half the steps": {"training.batch_size": 16, "steps": 0.5},
+    "crops of 256, a quarter as many": {"training.crop_size": 256, "batch": 0.25},
+    "crops of 64, four times as many": {"training.crop_size": 64, "batch": 4},
+    "half the batch, twice the steps": {"batch": 0.5, "steps": 2},
+    "twice the batch, half the steps": {"batch": 2, "steps": 0.5},
     "widths 64, 64, 64": {"model.widths": (64, 64, 64)},
     "widths 48, 96, 128": {"model.widths": (48, 96, 128)},
     "hyper prior ten times as wide, as TFC's": {"model.hyper_prior_scale": 10.0},
@@ -40,9 +43,19 @@ CHANGES = {
 
 def train(name, data, folder, steps, everywhere):
     """Trains one change, as `trainings.train`; `everywhere` is changed in all trainings."""
+    changes, steps = overrides(name, everywhere), round(steps * CHANGES[name].get("steps", 1))
+    trainings.train(CONFIGURATION, changes, data, folder, steps)
+
+
+def overrides(name, everywhere):
+    """What a change overrides, by field, where `everywhere` is overridden in all trainings."""
     changes = {**everywhere, **CHANGES[name]}
-    steps = round(steps * changes.pop("steps", 1))
-    trainings.train("gmm_attention_small", changes, data, folder, steps)
+    changes.pop("steps", None)
+    if "batch" in changes:
+        _, config = configuration.load(CONFIGURATION)
+        usual = int(everywhere.get("training.batch_size", config.training.batch_size))
+        changes["training.batch_size"] = round(usual * changes.pop("batch"))
+    return changes
 
 
 def print_table(workdir, steps):

@@ -19,21 +19,23 @@ def recipe(monkeypatch):
 
 
 def test_changes_are_changes_of_fields_that_exist(recipe):
-    _, config = configuration.load("gmm_attention_small")
-    for name, changes in recipe.CHANGES.items():
-        for field, value in changes.items():
-            if field != "steps":
-                section, key = field.split(".")
-                assert config[section][key] != value, name
+    _, config = configuration.load(recipe.CONFIGURATION)
+    for name in recipe.CHANGES:
+        for field, value in recipe.overrides(name, {}).items():
+            section, key = field.split(".")
+            assert config[section][key] != value, name
 
 
-def test_every_change_sees_as_many_pixels(recipe):
-    _, config = configuration.load("gmm_attention_small")
-    usual = config.training.batch_size * config.training.crop_size**2
+@pytest.mark.parametrize("everywhere", [{}, {"training.batch_size": "4"}])
+def test_every_change_sees_as_many_pixels(recipe, everywhere):
+    _, config = configuration.load(recipe.CONFIGURATION)
+    usual = int(everywhere.get("training.batch_size", config.training.batch_size))
     for name, changes in recipe.CHANGES.items():
-        batch = changes.get("training.batch_size", config.training.batch_size)
-        crop = changes.get("training.crop_size", config.training.crop_size)
-        assert batch * crop**2 * changes.get("steps", 1) == usual, name
+        changed = recipe.overrides(name, everywhere)
+        batch = int(changed.get("training.batch_size", usual))
+        crop = changed.get("training.crop_size", config.training.crop_size)
+        pixels = batch * crop**2 * changes.get("steps", 1)
+        assert pixels == usual * config.training.crop_size**2, name
 
 
 def test_the_table_has_what_is_complete(recipe, tmp_path, capsys):
