@@ -2,12 +2,14 @@
 
     bin/train --model=cca --data=FOLDER --workdir=DIR
 
-Meant for a GPU. A single rate, as the paper trains it, in two phases: first one rate for all
-models, then each model's own from the weights of the first:
+Meant for a GPU. Trained in two phases, as in the paper: one rate first, then what is wanted. A
+single rate, as the paper has it, is `--config.model.lmbdas='(0.0067,)'`; a first phase that several
+of them share is a run of its own:
 
-    bin/train --model=cca --data=FOLDER --workdir=FIRST --config.model.lmbdas='(0.013,)'
-    bin/train --model=cca --data=FOLDER --workdir=DIR --start-from=FIRST \\
-        --config.model.lmbdas='(0.0067,)'
+    bin/train --model=cca --data=FOLDER --workdir=FIRST --config.model.lmbdas='(0.015,)' \\
+        --config.training.first_share=0
+    bin/train --model=cca --data=FOLDER --workdir=DIR --config.model.lmbdas='(0.0067,)' \\
+        --config.training.first_share=0 --start-from=FIRST
 """
 
 import ml_collections
@@ -39,4 +41,5 @@ def get_config():
     model.block_transform = False
     model.lmbdas = config.model.lmbdas
     config.model = model
+    config.training.first_share = 0.5
     return config

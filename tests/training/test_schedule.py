@@ -37,3 +37,9 @@ def test_stages_follow_each_other_at_their_shares():
     training = ml_collections.ConfigDict({"steps": 10, "stage_shares": (0.2, 0.0, 0.3)})
     stages = [int(schedule.stage(tf.constant(step), training)) for step in range(12)]
     assert stages == [0, 0, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3]
+
+
+def test_the_first_phase_ends_after_its_share():
+    training = ml_collections.ConfigDict({"steps": 10, "first_share": 0.3})
+    found = [bool(schedule.in_first_phase(tf.constant(step), training)) for step in range(10)]
+    assert found == [True] * 3 + [False] * 7

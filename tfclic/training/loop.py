@@ -77,6 +77,10 @@ def check(config):
             raise errors.UsageError(f"training.{field} must be at least 1.")
     if not 0 < training.downscale_min <= 1:
         raise errors.UsageError("training.downscale_min must be above 0 and at most 1.")
+    if not 0 <= training.get("first_share", 0) <= 1:
+        raise errors.UsageError("training.first_share must be from 0 to 1.")
+    if training.get("first_share") and training.first_lmbda <= 0:
+        raise errors.UsageError("training.first_lmbda must be above 0.")
 
 
 def _check_stages(codec, training):

@@ -147,6 +147,7 @@ class Progress:
 
 _SHOWN = (
     ("stage", ".0f", ""),
+    ("phase", ".0f", ""),
     ("loss", ".4f", ""),
     ("helping", ".4f", ""),
     ("bpp", ".3f", ""),

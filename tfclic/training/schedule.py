@@ -1,4 +1,4 @@
-"""What changes with the step: the learning rate, and the stage."""
+"""What changes with the step: the learning rate, the stage, and the lambdas."""
 
 import tensorflow as tf
 
@@ -42,3 +42,16 @@ def stage(step, training):
         done += share
         ends.append(round(done * training.steps))
     return tf.reduce_sum(tf.cast(step >= tf.constant(ends, step.dtype), tf.int32))
+
+
+def in_first_phase(step, training):
+    """Whether all images have one lambda yet, training's first_lmbda.
+
+    Args:
+      step: int tensor [], from 0.
+      training: configuration with steps and first_share, the share of all steps that are so.
+
+    Returns:
+      bool [].
+    """
+    return step < tf.constant(round(training.first_share * training.steps), step.dtype)

@@ -5,6 +5,7 @@ A step depends on the state, the images and the seed alone, so a repeated step r
 
 import contextlib
 
+import numpy as np
 import tensorflow as tf
 
 from tfclic.layers import drawn_for_batch
@@ -99,18 +100,25 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
 
     Args:
       codec, state, training: as `make_step`.
-      distortion, images, seed, levels: as `loss_and_gradients`.
+      distortion, images, seed: as `loss_and_gradients`.
+      levels: int32 [B], indices into the codec's lambdas, for `targets`; drawn if None.
       rate: float32 [], the learning rate.
       select: whether to leave the weights alone after a gradient that is not finite by choosing
         between old and new values, where an accelerator would have to wait for a branch.
 
     Returns:
-      Dict of scalars: those of `loss_and_gradients`, gradient_norm and skipped.
+      Dict of scalars: those of `loss_and_gradients`, gradient_norm and skipped; and phase, 1 or 2,
+      where training has two.
     """
     stage = stage_of(codec, state, training)
+    if levels is None:
+        levels = draw_levels(seed, len(codec.lmbdas), tf.shape(images)[:1])
+    wanted = targets(codec, state, training, levels)
     metrics, grads = loss_and_gradients(
-        codec, state.parameters, distortion, images, seed, levels, stage
+        codec, state.parameters, distortion, images, seed, wanted, stage
     )
+    if training.get("first_share"):
+        metrics["phase"] = 2.0 - tf.cast(schedule.in_first_phase(state.step, training), tf.float32)
     metrics, grads = mean_over_replicas((metrics, grads))
     norm = tf.linalg.global_norm(grads)
     usable = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
@@ -174,12 +182,35 @@ def draw_levels(seed, count, batch):
     return drawn_for_batch(draw, batch)
 
 
+def targets(codec, state, training, levels):
+    """The quality and the lambda of each image: those of its level, except in a first phase.
+
+    There all images have training's first_lmbda, and the quality whose lambda is nearest to it.
+
+    Args:
+      codec, state, training: as `make_step`.
+      levels: int32 [B], indices into the codec's lambdas.
+
+    Returns:
+      (qualities, lmbdas): float32 [B].
+    """
+    lmbdas = tf.constant(codec.lmbdas, tf.float32)
+    qualities = tf.constant([codec.quality_of(i) for i in range(len(codec.lmbdas))], tf.float32)
+    found = tf.gather(qualities, levels), tf.gather(lmbdas, levels)
+    if not training.get("first_share"):
+        return found
+    nearest = np.argmin(np.abs(np.log(codec.lmbdas) - np.log(training.first_lmbda)))
+    first = qualities[nearest], tf.constant(training.first_lmbda, tf.float32)
+    is_first = schedule.in_first_phase(state.step, training)
+    return tuple(tf.where(is_first, a, b) for a, b in zip(first, found))
+
+
 def stage_of(codec, state, training):
     """The stage that a codec is in, as an argument for it by name; none if it has one only."""
     return {"stage": schedule.stage(state.step, training)} if codec.stages > 1 else {}
 
 
-def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None, stage=None):
+def loss_and_gradients(codec, parameters, distortion, images, seed, targets, stage=None):
     """Measures a batch, each image at a lambda of its own, and differentiates the mean loss.
 
     Args:
@@ -188,7 +219,7 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None,
       distortion: one of the objectives.
       images: uint8 [B, H, W, 3].
       seed: int32 [2].
-      levels: int32 [B], indices into the codec's lambdas; drawn at random if None.
+      targets: as `targets` gives them.
       stage: as `stage_of` gives it.
 
     Returns:
@@ -198,18 +229,13 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, levels=None,
       `parameters`.
     """
     stage = stage or {}
-    lmbdas = tf.constant(codec.lmbdas, tf.float32)
-    qualities = tf.constant([codec.quality_of(i) for i in range(len(codec.lmbdas))], tf.float32)
+    qualities, lmbdas = targets
     _, noise_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    if levels is None:
-        levels = draw_levels(seed, len(codec.lmbdas), tf.shape(images)[:1])
     images = tf.cast(images, tf.float32) / 255.0
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(parameters)
-        out = codec(images, tf.gather(qualities, levels), seed=noise_seed, training=True, **stage)
-        losses, bpp, error = objectives.rate_distortion(
-            out, images, tf.gather(lmbdas, levels), distortion
-        )
+        out = codec(images, qualities, seed=noise_seed, training=True, **stage)
+        losses, bpp, error = objectives.rate_distortion(out, images, lmbdas, distortion)
         helping = tf.add_n(list(out.helping.values())) if out.helping else 0.0
         loss = tf.reduce_mean(losses + helping)
     unconnected = tf.UnconnectedGradients.ZERO
