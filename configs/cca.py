@@ -41,5 +41,6 @@ def get_config():
     model.block_transform = False
     model.lmbdas = config.model.lmbdas
     config.model = model
-    config.training.first_share = 0.5
+    config.training.first_share = 0.5  # of the steps, in which all images have one lambda:
+    config.training.first_lmbda = 0.015
     return config

@@ -36,8 +36,6 @@ def get_config():
     training.learning_rate = 1e-4
     training.final_learning_rate = 1e-5
     training.warmup_steps = 0
-    training.first_share = 0.0  # of the steps, in which all images have one lambda:
-    training.first_lmbda = 0.015
     training.decay_share = 0.08
     training.clip_norm = 1.0
     training.ema_decay = 0.9999
