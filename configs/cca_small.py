@@ -4,7 +4,8 @@
 
 Narrow where the feature maps are large, with a linear block transform beside the nonlinear path, so
 that a short training starts from a good codec. Its channels are in the order of their strength, so
-that the small first slices have the strongest. Otherwise the recipe of gmm_attention_small.
+that the small first slices have the strongest. Otherwise the recipe of gmm_attention_small, but with larger
+crops: channel attention learns averages from them that whole images have to have, too.
 """
 
 from tfclic import configuration
@@ -27,4 +28,5 @@ def get_config():
         block_transform=True,
     )
     config.training = small.training
+    config.training.update(crop_size=256, batch_size=2)
     return config
