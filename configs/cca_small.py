@@ -4,8 +4,8 @@
 
 Narrow where the feature maps are large, with a linear block transform beside the nonlinear path, so
 that a short training starts from a good codec. Its channels are in the order of their strength, so
-that the small first slices have the strongest. Otherwise the recipe of gmm_attention_small, but with
-larger crops: channel attention learns averages from them that whole images have to have, too.
+that the small first slices have the strongest. Otherwise the recipe of gmm_attention_small, with
+larger crops: channel attention learns averages from them, which whole images have to have, too.
 """
 
 from tfclic import configuration
