@@ -139,13 +139,13 @@ def test_ms_ssim_trains_from_a_random_start(fake, config):
 def test_in_the_first_phase_all_images_have_its_lambda(made, config):
     codec, state, _ = made
     levels = tf.constant([0, 1, 0])
-    wanted = step.targets(codec, state, config.training, levels)
+    wanted = step.targets_of(codec, state, config.training, levels)
     np.testing.assert_allclose(wanted, [[0, 100, 0], [0.001, 0.01, 0.001]])
     config.training.update(first_share=0.5, first_lmbda=0.008)
     # of six steps three
     for number, phase in [(0, 1), (2, 1), (3, 2)]:
         state.step.assign(number)
-        found = step.targets(codec, state, config.training, levels)
+        found = step.targets_of(codec, state, config.training, levels)
         expected = [[100] * 3, [0.008] * 3] if phase == 1 else wanted
         np.testing.assert_allclose(found, expected)
         train_step = step.make_step(codec, state, config.training)

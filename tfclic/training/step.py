@@ -101,7 +101,7 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
     Args:
       codec, state, training: as `make_step`.
       distortion, images, seed: as `loss_and_gradients`.
-      levels: int32 [B], indices into the codec's lambdas, for `targets`; drawn if None.
+      levels: int32 [B], indices into the codec's lambdas, for `targets_of`; drawn if None.
       rate: float32 [], the learning rate.
       select: whether to leave the weights alone after a gradient that is not finite by choosing
         between old and new values, where an accelerator would have to wait for a branch.
@@ -113,9 +113,9 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
     stage = stage_of(codec, state, training)
     if levels is None:
         levels = draw_levels(seed, len(codec.lmbdas), tf.shape(images)[:1])
-    wanted = targets(codec, state, training, levels)
+    targets = targets_of(codec, state, training, levels)
     metrics, grads = loss_and_gradients(
-        codec, state.parameters, distortion, images, seed, wanted, stage
+        codec, state.parameters, distortion, images, seed, targets, stage
     )
     if training.get("first_share"):
         metrics["phase"] = 2.0 - tf.cast(schedule.in_first_phase(state.step, training), tf.float32)
@@ -182,7 +182,13 @@ def draw_levels(seed, count, batch):
     return drawn_for_batch(draw, batch)
 
 
-def targets(codec, state, training, levels):
+def levels_of(codec):
+    """The quality and the lambda of each of a codec's levels: a pair of float32 [L]."""
+    qualities = [codec.quality_of(i) for i in range(len(codec.lmbdas))]
+    return tf.constant(qualities, tf.float32), tf.constant(codec.lmbdas, tf.float32)
+
+
+def targets_of(codec, state, training, levels):
     """The quality and the lambda of each image: those of its level, except in a first phase.
 
     There all images have training's first_lmbda, and the quality whose lambda is nearest to it.
@@ -194,8 +200,7 @@ def targets(codec, state, training, levels):
     Returns:
       (qualities, lmbdas): float32 [B].
     """
-    lmbdas = tf.constant(codec.lmbdas, tf.float32)
-    qualities = tf.constant([codec.quality_of(i) for i in range(len(codec.lmbdas))], tf.float32)
+    qualities, lmbdas = levels_of(codec)
     found = tf.gather(qualities, levels), tf.gather(lmbdas, levels)
     if not training.get("first_share"):
         return found
@@ -219,7 +224,7 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, targets, sta
       distortion: one of the objectives.
       images: uint8 [B, H, W, 3].
       seed: int32 [2].
-      targets: as `targets` gives them.
+      targets: as `targets_of` gives them.
       stage: as `stage_of` gives it.
 
     Returns:

@@ -36,8 +36,7 @@ def make_evaluate(codec, training, state=None):
     """
     distortion = objectives.get(training.objective)
     count = len(codec.lmbdas)
-    lmbdas = tf.constant(codec.lmbdas, tf.float32)
-    qualities = tf.constant([codec.quality_of(i) for i in range(count)], tf.float32)
+    qualities, lmbdas = step.levels_of(codec)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     def evaluate(image):
