@@ -103,7 +103,7 @@ def test_a_run_may_begin_with_the_weights_of_another(arguments, fake_models, tmp
     assert run(*arguments) == 0
     capsys.readouterr()
     assert run(model, data, new, "--start-from=nowhere") == 5
-    assert capsys.readouterr().err == "train: nowhere holds no checkpoint.\n"
+    assert "train: nowhere holds no checkpoint. There is no model" in capsys.readouterr().err
     assert not (tmp_path / "new" / "config.json").exists()
 
     start = f"--start-from={tmp_path}/run"

@@ -117,35 +117,6 @@ def test_restore_weights_refuses_another_model(tmp_path, state, fake):
         checkpoints.restore_weights(fake.FakeCodec(channels=5), tmp_path)
 
 
-def test_start_from_takes_what_fits(tmp_path, state, fake, config):
-    save_at(tmp_path, state, 10)
-    codec = fake.FakeCodec(config.model.lmbdas, channels=5)
-    record, kept = checkpoints.start_from(codec, tmp_path)
-    assert record == {"steps": 10}
-    # the bias of the synthesis alone does not know the number of channels
-    assert kept == ["analysis/bias", "analysis/kernel", "synthesis/kernel"]
-    np.testing.assert_array_equal(codec.synthesis.bias, [10.5] * 3)
-
-    codec = fake.FakeCodec(config.model.lmbdas)
-    _, kept = checkpoints.start_from(codec, tmp_path, fresh=("synthesis",))
-    assert kept == ["synthesis/bias", "synthesis/kernel"]
-    np.testing.assert_array_equal(codec.analysis.bias, [10.5] * 4)
-    np.testing.assert_array_equal(codec.synthesis.bias, [0] * 3)
-
-
-def test_start_from_refuses(tmp_path, state, codec):
-    with pytest.raises(errors.ModelError, match="holds no checkpoint"):
-        checkpoints.start_from(codec, tmp_path)
-    save_at(tmp_path, state, 10)
-    with pytest.raises(errors.UsageError, match="no part 'synth'; there are: analysis, synthesis"):
-        checkpoints.start_from(codec, tmp_path, fresh=("synth",))
-    with pytest.raises(errors.ModelError, match="Nothing in"):
-        checkpoints.start_from(codec, tmp_path, fresh=("analysis", "synthesis"))
-    (checkpoints.available(tmp_path)[-1][1] / "checkpoint.index").write_bytes(b"")
-    with pytest.raises(errors.ModelError, match="cannot be read"):
-        checkpoints.start_from(codec, tmp_path)
-
-
 def test_another_configuration_is_refused_field_by_field(tmp_path, config):
     checkpoints.check_config(tmp_path, "fake", config)
     checkpoints.write_config(tmp_path, "fake", config)

@@ -28,6 +28,8 @@ examples:
 
 A trained model for another purpose, such as a higher MS-SSIM, starts best from what is there:
   train --model=gmm_attention_small_ms_ssim --data=photos --workdir=new --start-from=run
+or, with nothing left of the run, with what an exported model has
+  train --model=gmm_attention_small --data=photos --workdir=new --start-from=gmm_attention_small
 Weights are taken where the models have the same, those of --fresh excepted; the schedule begins
 anew. Once the new workdir has a checkpoint, --start-from means nothing any more.
 
@@ -70,7 +72,9 @@ def make_parser():
         help="share the batch between devices or machines (default: %(default)s)",
     )
     parser.add_argument(
-        "--start-from", metavar="RUN", help="workdir of another run, whose weights to begin with"
+        "--start-from",
+        metavar="RUN|MODEL",
+        help="weights to begin with: workdir of another run, or name or folder of a model",
     )
     parser.add_argument(
         "--fresh",
@@ -127,7 +131,8 @@ def train(name, config, data, workdir, strategy="none", start=None, fresh=()):
     """Trains configuration `name` (`config`, a ConfigDict) on `data`, in `workdir`.
 
     strategy: one of `strategies.CHOICES`.
-    start: workdir of a run whose weights a new run begins with, except for the parts in `fresh`.
+    start: what a new run's weights begin with, except for the parts in `fresh`: workdir of a run,
+    or an exported model.
     """
     from tfclic.training import checkpoints, loop, precision, strategies
 
@@ -175,15 +180,15 @@ def _prepare(name, config, data, workdir, compute_dtype, replicas, begin):
 
 def _begin(codec, workdir, start, fresh):
     """Gives a new run its first weights; returns what its record has to say about them."""
-    from tfclic.training import checkpoints
+    from tfclic.training import checkpoints, starts
 
     if not start or checkpoints.available(workdir):
         return {}
-    record, kept = checkpoints.start_from(codec, start, fresh)
+    record, kept = starts.start_from(codec, start, fresh)
     count = len(checkpoints.variable_paths(codec))
     print(
         f"{count - len(kept)} of {count} variables begin as {start} has them at step "
-        f"{record['steps']}."
+        f"{record.get('steps', 'unknown')}."
     )
     return {"start": record}
 

@@ -1,18 +1,12 @@
 """The functions of an exported codec, as one graph."""
 
-import hashlib
-
-import numpy as np
 import tensorflow as tf
 
-from tfclic import errors
-from tfclic.codec import container, opening, served, tiling, whole
+from tfclic.codec import container, opening, served, stored, tiling, whole
 from tfclic.layers.substitution import substituted
 from tfclic.models import base
 from tfclic.models.coding import TOO_SHORT
 
-# Transforms need not repeat bit for bit, so their weights are stored with half the bits.
-STORED_DTYPE = tf.float16
 # Latents outside of the graph: 100 megapixels have 75 million of them.
 LATENT_DTYPE = tf.int16
 
@@ -47,7 +41,7 @@ def snapped(quality):
     return container.quality_of(container.quality_code(quality))
 
 
-class ExportedCodec(tf.Module):
+class ExportedCodec(stored.StoredCodec):
     """The functions of an exported codec.
 
     | function | takes | gives |
@@ -80,20 +74,9 @@ class ExportedCodec(tf.Module):
     """
 
     def __init__(self, codec):
-        super().__init__(name="tfclic")
-        try:
-            self.coding = codec.coding()
-        except ValueError as error:
-            raise errors.ModelError(f"The model cannot be exported: {error}.") from error
-        transforms = codec.transforms()
-        variables = {id(v): v for module in transforms for v in module.variables}
-        stored = {
-            key: tf.Variable(tf.cast(v, STORED_DTYPE), trainable=False, name="weight")
-            for key, v in variables.items()
-        }
-        self.weights = list(stored.values())
-        self.fingerprint = _fingerprint(self.variables)
-        self._parts = self._transforms(codec, lambda: substituted(transforms, stored))
+        super().__init__(codec)
+        self.fingerprint = self.digest()
+        self._parts = self._transforms(codec, self.stand_ins(codec))
         self._parts.update(self._coding(codec.is_local))
         self.compress = traced(IMAGE, QUALITY)(
             lambda image, quality: whole.compress(self._parts, image, quality)
@@ -102,8 +85,11 @@ class ExportedCodec(tf.Module):
         parse = self._parts["parse"]
         self.info = traced(DATA, autograph=True)(lambda data: opening.info(data, parse))
 
-    def _transforms(self, codec, weights):
+    def _transforms(self, codec, stand_ins):
         coding, channels = self.coding, codec.config.latent_channels
+
+        def weights():
+            return substituted(codec.transforms(), stand_ins)
 
         @traced(IMAGE)
         def analyse(image):
@@ -236,10 +222,3 @@ def traced(*specs, autograph=False):
         return made.get_concrete_function()
 
     return trace
-
-
-def _fingerprint(variables):
-    digest = hashlib.sha256()
-    for variable in variables:
-        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
-    return digest.digest()[:4]

@@ -8,6 +8,8 @@ product to bfloat16 or TF32 computes the same. Rounding to the next grid happens
 everything involved is a short binary fraction.
 """
 
+import collections
+
 import numpy as np
 import tensorflow as tf
 
@@ -56,17 +58,38 @@ def row_groups(kernel, largest):
     return [*groups, (first, len(kernel))]
 
 
+class Grids(collections.namedtuple("Grids", "unit lowest")):
+    """Where a layer's results y lie: at the integers `(y - lowest) * unit`.
+
+    unit, lowest: float `[M]`, or one for all.
+    """
+
+    __slots__ = ()
+
+    def on(self, kernel, bias):
+        """Kernel `[K, M]` and bias `[M]` that give results on the grids."""
+        return kernel * self.unit, (bias - self.lowest) * self.unit
+
+    def off(self, kernel, bias):
+        """What `on` was given."""
+        return kernel / self.unit, bias / self.unit + self.lowest
+
+
+PLAIN = Grids(1.0, 0.0)
+
+
 class FixedPointDense(tf.Module):
     """A dense layer from integers to integers: product, bias, leaky ReLU, rounding, clipping.
 
     Args:
-      kernel: float `[K, M]`, rounded here.
-      bias: float `[M]`.
+      kernel: float `[..., M]`, an array or a variable, rounded here; K is what it has in a column.
+      bias: float `[M]`, likewise.
       input_bits: inputs are multiples of `2**-input_bits`, given as integers.
       input_limit: largest magnitude of an integer input.
       output_bits: likewise, of the results.
       output_limit: results are clipped to this magnitude.
       slope: of the leaky ReLU, a binary fraction of at most 6 bits; 1 for none.
+      grids: the layer's `Grids`, whose integers results are then multiples of.
 
     Raises:
       ValueError: if weights are not finite, inputs do not fit two bytes, or sums with the bias do
@@ -82,9 +105,14 @@ class FixedPointDense(tf.Module):
         output_bits=ACTIVATION_BITS,
         output_limit=ACTIVATION_LIMIT,
         slope=1.0,
+        grids=PLAIN,
         name=None,
     ):
         super().__init__(name=name)
+        # in a function, out of TensorFlow's sight: they are no part of this module
+        self._origin = lambda made_of=(kernel, bias): (made_of, grids)
+        kernel, bias = np.asarray(kernel), np.asarray(bias)
+        kernel, bias = grids.on(kernel.reshape(-1, kernel.shape[-1]), bias)
         if not (np.all(np.isfinite(kernel)) and np.all(np.isfinite(bias))):
             raise ValueError(f"layer {self.name}: weights are not finite")
         integers, exponents = round_kernel(kernel)
@@ -96,6 +124,7 @@ class FixedPointDense(tf.Module):
         self.groups = row_groups(integers, BYTE // 2 if self.split else input_limit)
         self.slope, self.output_limit = slope, output_limit
         self.kernel = tf.Variable(integers, trainable=False, name="kernel")
+        self.input_bits, self.output_bits = input_bits, output_bits
         unit = exponents + input_bits
         bias = np.round(bias * 2.0**unit)
         largest = np.abs(integers.astype(np.float64)).sum(0) * input_limit + np.abs(bias)
@@ -105,6 +134,19 @@ class FixedPointDense(tf.Module):
         self.scale = tf.Variable(
             2.0 ** (output_bits - unit), trainable=False, dtype=tf.float64, name="scale"
         )
+
+    def restore(self):
+        """Gives the variables it was made of what its own stand for.
+
+        Returns:
+          Both, kernel and bias.
+        """
+        variables, grids = self._origin()
+        unit = 2.0**self.output_bits / self.scale.numpy()
+        kernel = self.kernel.numpy() * 2.0**self.input_bits / unit
+        for variable, value in zip(variables, grids.off(kernel, self.bias.numpy() / unit)):
+            variable.assign(np.reshape(value, variable.shape))
+        return variables
 
     def prepare(self):
         """What the products need: the kernel's row groups as float32, to be made outside of loops.
@@ -210,20 +252,14 @@ class FixedPointSubpixel(tf.Module):
 
     Args:
       layer: the `SubpixelConv2D` to convert.
-      convert: function of kernel `[K, M]` and bias `[M]` to those to take instead, in float.
       **kwargs: grids, limits and slope, as in `FixedPointDense`.
     """
 
-    def __init__(self, layer, convert=None, name=None, **kwargs):
+    def __init__(self, layer, name=None, **kwargs):
         super().__init__(name=name)
-        kernel = layer.conv.kernel.numpy()
-        size, _, channels, filters = kernel.shape
-        self.mask = np.ones((size, size), bool)
+        self.mask = np.ones(layer.conv.kernel.shape[:2], bool)
         self.factor = layer.factor
-        kernel, bias = kernel.reshape(size * size * channels, filters), layer.conv.bias.numpy()
-        if convert is not None:
-            kernel, bias = convert(kernel, bias)
-        self.dense = FixedPointDense(kernel, bias, name=self.name, **kwargs)
+        self.dense = FixedPointDense(layer.conv.kernel, layer.conv.bias, name=self.name, **kwargs)
 
     def __call__(self, x):
         """`[h, w, C]` to `[factor * h, factor * w, filters]`, integers in float32."""

@@ -20,26 +20,24 @@ class FixedPointNeighbourhood(tf.Module):
     Args:
       layer: the built `NeighbourhoodNetwork`.
       slope: of its leaky ReLU, as in `fixed_point.FixedPointDense`.
-      convert: function of the last layer's kernel and bias to those to take instead, in float.
+      grids: the last layer's `fixed_point.Grids`.
 
     Raises:
       ValueError: if a layer's sums could leave the exact integers; names the layer.
     """
 
-    def __init__(self, layer, slope, convert, name=None):
+    def __init__(self, layer, slope, grids, name=None):
         super().__init__(name=name)
         self.layers = []
         for i, (kernel, bias) in enumerate(zip(layer.kernels, layer.biases)):
-            kernel, bias = kernel.numpy().reshape(-1, kernel.shape[-1]), bias.numpy()
             last = i == len(layer.kernels) - 1
-            if last:
-                kernel, bias = convert(kernel, bias)
             self.layers.append(
                 fixed_point.FixedPointDense(
                     kernel,
                     bias,
                     output_bits=0 if last else fixed_point.ACTIVATION_BITS,
                     slope=1.0 if last else slope,
+                    grids=grids if last else fixed_point.PLAIN,
                     name=f"{self.name}_{i}",
                 )
             )

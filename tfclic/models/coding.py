@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from tfclic.entropy import coders, compilation, mixture, wavefront
+from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
 
 HYPER_LIMIT = 127
 HYPER_STRIDE = 4  # latents per hyper latent, each way
@@ -36,6 +36,18 @@ class Coding(tf.Module):
     distortion_weight = 16.0
     together = 1  # steps to take at once where latents are known
     latent_step = 1.0  # what latents as coded, integers, are multiples of
+
+    def restore(self, codec):
+        """Gives a codec the entropy networks that this stands for, as far as these are known.
+
+        Args:
+          codec: the one of which this was made; since then, variables may have been read into this.
+
+        Returns:
+          A list of the codec's variables that were given values.
+        """
+        layers = (m for m in self.submodules if isinstance(m, fixed_point.FixedPointDense))
+        return [variable for layer in layers for variable in layer.restore()]
 
     def least_of_latents(self):
         """The least that the latents of one position of the hyper latents take, 2**-16 bits."""

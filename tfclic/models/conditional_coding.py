@@ -33,7 +33,7 @@ class ConditionalCoding(HyperCoding):
         self.kinds = codec.kinds
         self.mask = self.context = None
         self.network = self._parameter_network(codec, slope)
-        last_of_all = None if self.network else dict(convert=self._to_grids, output_bits=0)
+        last_of_all = None if self.network else self._grids()
         self.features = exact_hyper_synthesis(codec.hyper_synthesis, slope, last_grids=last_of_all)
         if codec.context is not None:
             self.mask, self.context = codec.context.mask, self._context(codec.context)
@@ -41,10 +41,9 @@ class ConditionalCoding(HyperCoding):
 
     @staticmethod
     def _context(context):
-        visible, channels, filters = context.taps.shape
         return fixed_point.FixedPointDense(
-            context.taps.numpy().reshape(visible * channels, filters),
-            context.bias.numpy(),
+            context.taps,
+            context.bias,
             input_bits=0,
             input_limit=LATENT_LIMIT,
             name="context",
@@ -55,29 +54,25 @@ class ConditionalCoding(HyperCoding):
             return []
         layers, result = codec.parameter_network.layers, []
         for i, layer in enumerate(layers):
-            kernel, bias = layer.kernel.numpy(), layer.bias.numpy()
             last = i == len(layers) - 1
-            if last:
-                kernel, bias = self._to_grids(kernel, bias)
             result.append(
                 fixed_point.FixedPointDense(
-                    kernel,
-                    bias,
+                    layer.kernel,
+                    layer.bias,
                     output_bits=0 if last else fixed_point.ACTIVATION_BITS,
                     slope=1.0 if last else slope,
+                    grids=self._grids() if last else fixed_point.PLAIN,
                     name=f"parameter_network_{i}",
                 )
             )
         return result
 
-    def _to_grids(self, kernel, bias):
-        """Makes the last layer give the integers of `IntegerParameters`."""
+    def _grids(self):
+        """Those on which the last layer gives the integers of `IntegerParameters`."""
         units = [2.0**im.LOGIT_BITS, 2.0**im.MEAN_BITS, 1 / mixture.SCALE_STEP]
         lowest = [0, 0, np.log(mixture.SCALE_MIN)]
-        unit, lowest = (
-            np.repeat(x[-self.kinds :], self.mixtures * self.channels) for x in (units, lowest)
-        )
-        return kernel * unit, (bias - lowest) * unit
+        count = self.mixtures * self.channels
+        return fixed_point.Grids(*(np.repeat(x[-self.kinds :], count) for x in (units, lowest)))
 
     def parameters(self, features, known, neighbours, kernels=None):
         """The parameters of the distributions at some positions.

@@ -27,17 +27,12 @@ class ExactConv(fixed_point.FixedPointDense):
 
     Args:
       layer: `SubpixelConv2D` of factor 1 and size 1 or 3.
-      convert: function of kernel `[K, M]` and bias `[M]` to those to take instead, in float.
       **kwargs: as `FixedPointDense`.
     """
 
-    def __init__(self, layer, convert=None, **kwargs):
-        kernel, bias = layer.conv.kernel.numpy(), layer.conv.bias.numpy()
-        self.size = len(kernel)
-        kernel = kernel.reshape(-1, kernel.shape[-1])
-        if convert is not None:
-            kernel, bias = convert(kernel, bias)
-        super().__init__(kernel, bias, **kwargs)
+    def __init__(self, layer, **kwargs):
+        self.size = layer.conv.kernel.shape[0]
+        super().__init__(layer.conv.kernel, layer.conv.bias, **kwargs)
 
     def __call__(self, x, around):
         """`[P, C]` to `[P, filters]`; `around` is `fixed_point.neighbour_indices` of 3x3."""
@@ -122,7 +117,8 @@ class ExactSlice(tf.Module):
         self.scale_support = ExactSupport(part.scale_support, slope, f"{name}_scale_support")
         grid = dict(output_bits=im.MEAN_BITS, output_limit=MEAN_LIMIT << im.MEAN_BITS)
         self.mean = ExactStack(part.mean.layers, slope, f"{name}_mean", **grid)
-        grid = dict(output_bits=0, convert=self._to_rows)
+        rows = fixed_point.Grids(1 / mixture.SCALE_STEP, np.log(mixture.SCALE_MIN))
+        grid = dict(output_bits=0, grids=rows)
         self.scale = ExactStack(part.scale.layers, slope, f"{name}_scale", **grid)
         grid = dict(output_limit=TANH_RANGE * STEP)
         self.residual = ExactStack(part.residual.layers, slope, f"{name}_residual", **grid)
@@ -130,11 +126,6 @@ class ExactSlice(tf.Module):
         sizes = part.features, part.features, channels - part.features
         self.parameters = _traced(self._parameters, *sizes)
         self.decoded = _traced(self._decoded, size, size, channels)
-
-    @staticmethod
-    def _to_rows(kernel, bias):
-        """Makes the last layer give rows of the scale table."""
-        return kernel / mixture.SCALE_STEP, (bias - np.log(mixture.SCALE_MIN)) / mixture.SCALE_STEP
 
     def _parameters(self, mean_features, scale_features, known, around):
         support = self.mean_support(tf.concat([mean_features, known], -1), around)

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import coders, compilation, mixture, wavefront
+from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
 from tfclic.models.coding import HYPER_LIMIT, HYPER_STRIDE, Coding
@@ -53,8 +53,11 @@ class HierarchicalCoding(Coding):
             )
         )
         self.fine_prediction, self.prediction = (
-            FixedPointNeighbourhood(network, slope, _to_grids, name=network.name)
-            for network in (codec.fine_prediction, codec.prediction)
+            FixedPointNeighbourhood(network, slope, _grids(channels), name=network.name)
+            for network, channels in (
+                (codec.fine_prediction, self.fine_channels),
+                (codec.prediction, self.channels),
+            )
         )
         values = tf.range(-HYPER_LIMIT, HYPER_LIMIT + 1, dtype=tf.float32)
         shape = [values.shape[0], self.coarse_channels]
@@ -63,6 +66,13 @@ class HierarchicalCoding(Coding):
         table = table_of(masses)
         self.coarse_table = tf.Variable(table, trainable=False, name="coarse_table")
         self.least_bits = self._least_bits(table)
+
+    def restore(self, codec):
+        """As `Coding.restore`; the coarse prior follows from how likely its table has zeros."""
+        zeros = np.diff(self.coarse_table.numpy()[:, 1:])[:, HYPER_LIMIT] / 2**coders.PRECISION
+        inverses = 2 * tf.math.ndtri((1 + zeros) / 2)
+        codec.coarse_prior.assign(-tf.math.log(tf.cast(inverses, tf.float32)))
+        return [*super().restore(codec), *codec.coarse_prior.variables]
 
     @property
     def table(self):
@@ -199,9 +209,7 @@ class HierarchicalCoding(Coding):
         }
 
 
-def _to_grids(kernel, bias):
-    """Makes the last layer of a prediction give the integers of `IntegerParameters`."""
-    channels = len(bias) // 2
-    unit = np.repeat([2.0**im.MEAN_BITS, 1 / mixture.SCALE_STEP], channels)
-    lowest = np.repeat([0, np.log(mixture.SCALE_MIN)], channels)
-    return kernel * unit, (bias - lowest) * unit
+def _grids(channels):
+    """Those on which the last layer of a prediction gives the integers of `IntegerParameters`."""
+    units, lowest = [2.0**im.MEAN_BITS, 1 / mixture.SCALE_STEP], [0, np.log(mixture.SCALE_MIN)]
+    return fixed_point.Grids(*(np.repeat(x, channels) for x in (units, lowest)))

@@ -4,12 +4,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfclic.entropy import coders, fixed_point
+from tfclic.entropy import coders, fixed_point, mixture
 from tfclic.models.coding import HYPER_LIMIT, Coding
 
 # Hidden activations of the hyper synthesis are some hundredths in size: on the grid of 1/64 that
 # suits the other layers they would lose 0.2 % of the rate.
 HYPER_ACTIVATION_BITS = 8
+# of a prior to its table
+FIT_STEPS = 1000
+FIT_RATE = 0.01
 
 
 def table_of(masses):
@@ -31,8 +34,8 @@ def exact_hyper_synthesis(network, slope, rectified=None, input_limit=HYPER_LIMI
       slope: of the leaky ReLU, as in `fixed_point.FixedPointDense`.
       rectified: which layers have a leaky ReLU, list of bools; if missing, all but the last.
       input_limit: largest magnitude of hyper latents.
-      last_grids: `convert` and `output_bits` of the last layer, for `fixed_point`; if missing, its
-        results are on the grid of activations.
+      last_grids: the last layer's `fixed_point.Grids`; if missing, its results are on the grid of
+        activations.
 
     Returns:
       A list of `fixed_point.FixedPointSubpixel`.
@@ -48,10 +51,29 @@ def exact_hyper_synthesis(network, slope, rectified=None, input_limit=HYPER_LIMI
         if i == 0:
             grids.update(input_bits=0, input_limit=input_limit)
         if i == last:
-            grids.update(last_grids or dict(output_bits=fixed_point.ACTIVATION_BITS))
+            grids["output_bits"] = 0 if last_grids else fixed_point.ACTIVATION_BITS
+            grids["grids"] = last_grids or fixed_point.PLAIN
         grids.update(name=f"{network.name}_{i}", slope=slope if rectified[i] else 1.0)
         result.append(fixed_point.FixedPointSubpixel(layer, **grids))
     return result
+
+
+def _fit(prior, bits):
+    """Fits a prior to what its values cost, `[n, channels]`; returns its variables."""
+    shares, variables = 2.0**-bits, list(prior.trainable_variables)
+    values = tf.range(-HYPER_LIMIT, HYPER_LIMIT + 1, dtype=tf.float32)[:, None]
+    optimizer = tf.keras.optimizers.Adam(FIT_RATE)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            found = tfc.lower_bound(prior.prob(values), mixture.LIKELIHOOD_FLOOR)
+            cost = -tf.reduce_sum(shares * tf.math.log(found))
+        optimizer.apply_gradients(zip(tape.gradient(cost, variables), variables))
+
+    for _ in range(FIT_STEPS):
+        step()
+    return variables
 
 
 class HyperCoding(Coding):
@@ -71,6 +93,10 @@ class HyperCoding(Coding):
         bits = -codec.hyper_prior.log_prob(values[:, None]) / tf.math.log(2.0)
         self.hyper_bits = tf.Variable(bits, trainable=False, name="hyper_bits")
         self.least_bits = self._least_bits(table)
+
+    def restore(self, codec):
+        """As `Coding.restore`; the prior is fitted to its table."""
+        return [*super().restore(codec), *_fit(codec.hyper_prior, self.hyper_bits)]
 
     @property
     def table(self):

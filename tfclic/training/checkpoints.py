@@ -27,7 +27,7 @@ from tfclic import errors
 KEPT = 3
 FREE_FIELDS = ("steps", "log_every", "checkpoint_every", "validate_every")
 # TensorFlow's readers raise any of these for files that are damaged or hold other variables.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     ValueError,
     AssertionError,
@@ -236,7 +236,7 @@ def restore(workdir, state):
             checkpoint = tf.train.Checkpoint(state=state)
             checkpoint.read(str(folder / "checkpoint")).assert_consumed()
             return record
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             logging.warning("%s cannot be read (%s).", folder, reason)
     if checkpoints:
@@ -277,59 +277,17 @@ def restore_weights(codec, workdir, ema=True):
             setattr(holder, kind, variables)
         status = tf.train.Checkpoint(state=holder).read(prefix)
         status.assert_existing_objects_matched().expect_partial()
-    except _UNREADABLE:
+    except UNREADABLE:
         raise errors.ModelError(f"{folder} does not fit this model, or is damaged.") from None
     return step
 
 
-def start_from(codec, workdir, fresh=()):
-    """Gives a codec the weights of another run, as far as paths and shapes are the same.
+def filed(kind, path):
+    """The name under which TensorFlow files an entry of a dict of variables.
 
     Args:
-      codec: its variables are made here if they are not yet.
-      workdir: path of the other run's folder; its moving averages are taken where it has them.
-      fresh: names of parts that keep their own weights, such as "hyper_analysis".
-
-    Returns:
-      The record filed with the checkpoint, and the paths of the variables that keep their own.
-
-    Raises:
-      errors.UsageError: the codec has no part of such a name.
-      errors.ModelError: no checkpoint, none that can be read, or not one variable fits.
+      kind: "weights", "ema", "first_moment" or "second_moment".
+      path: as `variable_paths` has it.
     """
-    checkpoints = available(workdir)
-    if not checkpoints:
-        raise errors.ModelError(f"{workdir} holds no checkpoint.")
-    _, folder = checkpoints[-1]
-    build_variables(codec)
-    variables = variable_paths(codec)
-    for part in fresh:
-        if not any(_is_in(path, part) for path in variables):
-            known = ", ".join(sorted({path.split("/")[0] for path in variables}))
-            raise errors.UsageError(f"The model has no part {part!r}; there are: {known}.")
-    try:
-        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        reader = tf.train.load_checkpoint(str(folder / "checkpoint"))
-        shapes, kept = reader.get_variable_to_shape_map(), []
-        for path, variable in variables.items():
-            names = [_filed(kind, path) for kind in ("ema", "weights")]
-            fitting = [name for name in names if shapes.get(name) == variable.shape.as_list()]
-            if not fitting or any(_is_in(path, part) for part in fresh):
-                kept.append(path)
-            else:
-                variable.assign(reader.get_tensor(fitting[0]))
-    except _UNREADABLE:
-        raise errors.ModelError(f"{folder} cannot be read.") from None
-    if len(kept) == len(variables):
-        raise errors.ModelError(f"Nothing in {folder} fits this model.")
-    return record, kept
-
-
-def _is_in(path, part):
-    return path == part or path.startswith(f"{part}/")
-
-
-def _filed(kind, path):
-    """The name under which TensorFlow files an entry of a dict of variables."""
     escaped = path.replace(".", "..").replace("/", ".S")
     return f"state/{kind}/{escaped}/.ATTRIBUTES/VARIABLE_VALUE"

@@ -1,0 +1,89 @@
+"""New runs begin with the weights of other runs, or of exported models."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import configuration, errors, models
+from tfclic.codec import export, stored
+from tfclic.training import checkpoints, starts, step
+
+
+@pytest.fixture
+def codec(fake, config):
+    return fake.FakeCodec(config.model.lmbdas)
+
+
+@pytest.fixture
+def run(codec, config, tmp_path):
+    """The folder of a run whose weights are 10 and whose averages are 10.5."""
+    state = step.State(codec, config.training)
+    state.step.assign(10)
+    for name, variable in state.weights.items():
+        variable.assign(tf.fill(variable.shape, 10.0))
+        state.ema[name].assign(tf.fill(variable.shape, 10.5))
+    checkpoints.save(tmp_path / "run", state, {"steps": 10})
+    return tmp_path / "run"
+
+
+def test_what_fits_is_taken(run, fake, config):
+    codec = fake.FakeCodec(config.model.lmbdas, channels=5)
+    record, kept = starts.start_from(codec, run)
+    assert record == {"steps": 10}
+    # the bias of the synthesis alone does not know the number of channels
+    assert kept == ["analysis/bias", "analysis/kernel", "synthesis/kernel"]
+    np.testing.assert_array_equal(codec.synthesis.bias, [10.5] * 3)
+
+    codec = fake.FakeCodec(config.model.lmbdas)
+    _, kept = starts.start_from(codec, run, fresh=("synthesis",))
+    assert kept == ["synthesis/bias", "synthesis/kernel"]
+    np.testing.assert_array_equal(codec.analysis.bias, [10.5] * 4)
+    np.testing.assert_array_equal(codec.synthesis.bias, [0] * 3)
+
+
+def test_what_is_no_start_is_refused(run, codec, tmp_path):
+    with pytest.raises(errors.ModelError, match="nowhere holds no checkpoint. There is no model"):
+        starts.start_from(codec, "nowhere")
+    with pytest.raises(errors.ModelError, match="not the folder of an exported model"):
+        starts.start_from(codec, tmp_path)
+    with pytest.raises(errors.UsageError, match="no part 'synth'; there are: analysis, synthesis"):
+        starts.start_from(codec, run, fresh=("synth",))
+    with pytest.raises(errors.ModelError, match="Nothing in"):
+        starts.start_from(codec, run, fresh=("analysis", "synthesis"))
+    (checkpoints.available(run)[-1][1] / "checkpoint.index").write_bytes(b"")
+    with pytest.raises(errors.ModelError, match="cannot be read"):
+        starts.start_from(codec, run)
+
+
+def tiny(**changes):
+    _, config = configuration.load("mean_scale")
+    config.model.update(latent_channels=6, widths=(4, 4, 4), hyper_channels=4)
+    config.model.update(changes)
+    tf.keras.utils.set_random_seed(5)
+    codec = models.build(config.model)
+    checkpoints.build_variables(codec)
+    return codec, config
+
+
+def test_an_exported_model_is_a_start(tmp_path, monkeypatch):
+    codec, config = tiny()
+    for variable in codec.trainable_variables:
+        variable.assign(tf.random.normal(variable.shape, stddev=0.1))
+    plain = checkpoints.as_plain(config)
+    path = export.save(codec, tmp_path, "tiny", plain, {"steps": 7})
+    monkeypatch.setenv("TFCLIC_MODELS", str(tmp_path))
+    for source in (path, "tiny"):
+        found, _ = tiny()
+        record, kept = starts.start_from(found, source)
+        assert (record, kept) == ({"steps": 7}, [])
+        again = stored.StoredCodec(found)
+        for layer, other in zip(stored.StoredCodec(codec).weights, again.weights):
+            np.testing.assert_array_equal(layer, other)
+    wider, _ = tiny(hyper_channels=5)
+    _, kept = starts.start_from(wider, "tiny", fresh=("gain",))
+    parts = {path.split("/")[0] for path in kept}
+    assert parts == {"gain", "hyper_analysis", "hyper_prior", "hyper_synthesis"}
+    for index in path.glob("variables/*.index"):
+        index.write_bytes(b"")
+    with pytest.raises(errors.ModelError, match="cannot be read"):
+        starts.start_from(tiny()[0], "tiny")

@@ -1,0 +1,98 @@
+"""What an exported codec stores of its weights, and the way back."""
+
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+from tfclic import errors, models
+
+# Transforms need not repeat bit for bit, so their weights are stored with half the bits.
+DTYPE = tf.float16
+
+
+class StoredCodec(tf.Module):
+    """The variables of an exported codec.
+
+    coding: its exact entropy model, in integers.
+    weights: those of its transforms, a list.
+
+    Args:
+      codec: a `tfclic.models.base.ImageCodec` with all its variables made.
+
+    Raises:
+      errors.ModelError: an entropy network cannot be made exact; names the layer.
+    """
+
+    def __init__(self, codec):
+        super().__init__(name="tfclic")
+        try:
+            self.coding = codec.coding()
+        except ValueError as error:
+            raise errors.ModelError(f"The model cannot be exported: {error}.") from error
+        self.weights = [
+            tf.Variable(tf.cast(v, DTYPE), trainable=False, name="weight")
+            for v in _in_transforms(codec)
+        ]
+
+    def stand_ins(self, codec):
+        """The weights by the ids of the variables of which they were made."""
+        return {id(v): weight for v, weight in zip(_in_transforms(codec), self.weights)}
+
+    def digest(self):
+        """The fingerprint of a model with these variables, 4 bytes."""
+        digest = hashlib.sha256()
+        for variable in self.variables:
+            digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+        return digest.digest()[:4]
+
+    def restore(self, codec):
+        """Gives the codec of which this was made the weights that are stored here.
+
+        Returns:
+          A list of the variables that were given values; the others matter in training alone.
+        """
+        given = self.coding.restore(codec)
+        for variable, weight in zip(_in_transforms(codec), self.weights):
+            variable.assign(tf.cast(weight, variable.dtype))
+            given.append(variable)
+        return list({id(v): v for v in given}.values())
+
+
+def _in_transforms(codec):
+    """The variables of the parts that stay in floating point, each once."""
+    found = (v for module in codec.transforms() for v in module.variables)
+    return list({id(v): v for v in found}.values())
+
+
+def read(model, build):
+    """Makes a codec of an exported model, as near to the one that was exported as it can be.
+
+    Weights have come back from half precision, those of the entropy networks from integers of 8
+    bits; what was exported again at once would have the same fingerprint, were it not for priors
+    that are kept as tables, to which densities are fitted.
+
+    Args:
+      model: a `catalog.Model`.
+      build: function that makes the variables of a codec.
+
+    Returns:
+      The codec, and a list of those of its variables that were given values.
+
+    Raises:
+      errors.ModelError: the model is damaged, or of a version that stored other things.
+    """
+    from ml_collections import ConfigDict
+
+    try:
+        codec = models.build(ConfigDict(model.card["config"]["model"]))
+        build(codec)
+        stored = StoredCodec(codec)
+        holder = tf.train.Checkpoint(coding=stored.coding, weights=stored.weights)
+        status = holder.read(str(model.path / "variables" / "variables"))
+        status.assert_existing_objects_matched().expect_partial()
+    except (KeyError, AttributeError, ValueError, AssertionError, tf.errors.OpError):
+        raise errors.ModelError(f"The weights of {model.path} cannot be read.") from None
+    if stored.digest().hex() != model.fingerprint:
+        raise errors.ModelError(f"The weights of {model.path} are not those of its card.")
+    return codec, stored.restore(codec)
