@@ -1,0 +1,132 @@
+"""Files that were made on some machine once, and that every machine has to decode alike.
+
+    python benchmarks/vectors.py            # decodes all of them, with the shipped models
+    python benchmarks/vectors.py --write    # adds this machine's
+
+tests/vectors/ holds them, with the digests of their encoders' latents in vectors.json. Images are
+made here: a smooth one with some texture, as a whole and in tiles. The table says for each machine
+and model how many files have the latents that their encoder had.
+
+Exit status: 0 if all do, 1 otherwise.
+"""
+
+import argparse
+import collections
+import hashlib
+import json
+import pathlib
+import platform
+import re
+import sys
+
+import numpy as np
+
+import tfclic
+from tfclic import errors
+from tfclic.codec import catalog, runtime
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "tests" / "vectors"
+LIST = "vectors.json"
+# flags of Linux' list, the widest first
+VECTORS = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2", "sse4_1": "SSE4.1"}
+CASES = {"whole": dict(quality=80), "tiles": dict(quality=25, tile=64)}
+
+
+def image():
+    """uint8 `[119, 173, 3]`, the same on every machine: from integers alone."""
+    rows, columns = np.mgrid[:119, :173].astype(np.int64)
+    wave = (rows * rows // 29 + columns * rows // 17 + columns * columns // 41) % 512
+    wave = np.where(wave < 256, wave, 511 - wave)
+    smooth = [wave, 255 - wave // 2, (rows + 2 * columns) % 256]
+    texture = (rows * 7919 + columns * 104729 + rows * columns * 31) % 37
+    return np.clip(np.stack(smooth, -1) * 3 // 4 + texture[..., None], 0, 255).astype(np.uint8)
+
+
+def digest(latents):
+    """Of int16 `[h, w, C]`."""
+    shaped = f"{latents.shape} ".encode() + latents.astype("<i2").tobytes()
+    return hashlib.sha256(shaped).hexdigest()
+
+
+def machine():
+    """The processor, the widest vectors that it has, and the library."""
+    import tensorflow as tf
+
+    info = pathlib.Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    name = found[1] if found else platform.processor() or platform.machine()
+    widest = [words for flag, words in VECTORS.items() if re.search(rf"\b{flag}\b", text)]
+    return ", ".join([name, *widest[:1], f"TensorFlow {tf.__version__}"])
+
+
+def known(folder=FOLDER):
+    """The list: dicts of name, fingerprint, case, machine, file and latents' digest."""
+    path = folder / LIST
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def write(models, folder=FOLDER):
+    """Adds this machine's files of `models`, a list of `catalog.Model`.
+
+    What it made before of a model of these names is replaced, and so is what belongs to no model.
+    """
+    here, folder = machine(), pathlib.Path(folder)
+    shipped, names = ({getattr(m, key) for m in models} for key in ("fingerprint", "name"))
+    folder.mkdir(exist_ok=True)
+    kept = [
+        entry
+        for entry in known(folder)
+        if entry["fingerprint"] in shipped
+        and not (entry["machine"] == here and entry["name"] in names)
+    ]
+    label = hashlib.sha256(here.encode()).hexdigest()[:6]
+    for model in models:
+        codec = tfclic.load(model.path)
+        for case, arguments in CASES.items():
+            found, file = (
+                codec.evaluate(image(), **arguments),
+                f"{model.name}-{case}-{label}.tfclic",
+            )
+            (folder / file).write_bytes(found["file"])
+            entry = dict(name=model.name, fingerprint=model.fingerprint, machine=here, file=file)
+            kept.append({**entry, "latents": digest(found["latents"])})
+    for path in set(folder.glob("*.tfclic")) - {folder / entry["file"] for entry in kept}:
+        path.unlink()
+    (folder / LIST).write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def check(folder=FOLDER):
+    """Decodes everything: a list of pairs, the entry and whether it has its encoder's latents."""
+    library, found = runtime.Library(), []
+    for entry in known(folder):
+        data = (folder / entry["file"]).read_bytes()
+        try:
+            latents = library.codec_of(data).decode_latents(data)
+        except errors.TfclicError as error:
+            print(f"{entry['file']}: {error}", file=sys.stderr)
+            latents = None
+        found.append((entry, latents is not None and digest(latents) == entry["latents"]))
+    return found
+
+
+def main(argv=None):
+    """Runs the program; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="add this machine's files")
+    if parser.parse_args(argv).write:
+        write([model for model in catalog.models() if catalog.SAVED_MODELS in model.path.parents])
+    counts = collections.defaultdict(list)
+    for entry, agrees in check():
+        counts[entry["name"], entry["machine"]].append(agrees)
+    print(f"Here: {machine()}\n\n| model | encoded on | same latents here |\n|---|---|---|")
+    for (name, maker), agreeing in counts.items():
+        print(f"| {name} | {maker} | {sum(agreeing)} of {len(agreeing)} |")
+    return 0 if counts and all(map(all, counts.values())) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
