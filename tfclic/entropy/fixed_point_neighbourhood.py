@@ -41,10 +41,11 @@ class FixedPointNeighbourhood(tf.Module):
                     name=f"{self.name}_{i}",
                 )
             )
-        for dense in self.layers[1:3]:
-            # three taps side by side are summed at once
+        for dense, at_once in zip(self.layers[:3], (1, 3, 3)):
+            # the taps that are summed in one product, side by side
             kernel = np.abs(dense.kernel.numpy().astype(np.int64))
-            largest = kernel.reshape(3, -1, kernel.shape[1]).sum(1).max() * fixed_point.BYTE // 2
+            kernel = kernel.reshape(9 // at_once, -1, kernel.shape[1])
+            largest = kernel.sum(1).max() * fixed_point.BYTE // 2
             if largest >= fixed_point.EXACT_FLOAT32:
                 raise ValueError(f"layer {dense.name}: sums up to {largest:.3g} are not exact")
 
@@ -58,21 +59,16 @@ class FixedPointNeighbourhood(tf.Module):
           The bytes, a pair of float32 `[(h + 4) * (w + 4) * 9, c]`, of nine kinds for each
           position, by which taps are cut off.
         """
-        layer, margin = self.layers[0], neighbourhood.WINDOW // 2
+        layer, margin = self.layers[0], neighbourhood.WINDOW // 2 + 1
         x = tf.pad(x, [[margin] * 2, [margin] * 2, [0, 0]])
-        seen = [
-            fixed_point.neighbours(byte, np.ones((3, 3), bool)) for byte in fixed_point.to_bytes(x)
-        ]
-        inside = [neighbourhood.inside_taps(kind) for kind in SIDE]
-        masks = np.stack([np.outer(inside[u], inside[v]).reshape(-1) for u, v in CELLS])
-        # [9 * C, 1, 9] makes nine kernels of one
-        masks = tf.constant(np.repeat(masks.T, x.shape[2], 0)[:, :, None], tf.float32)
-        kernels = [
-            tf.reshape(kernel[:, None] * masks[first:end], [end - first, -1])
-            for kernel, (first, end) in zip(layer.prepare(), layer.groups)
-        ]
-        total = fixed_point.of_bytes(layer.product(tf.concat(seen, 0), kernels))
-        total = tf.reshape(total, [-1, layer.kernel.shape[1]])
+        kernel = tf.reshape(tf.cast(layer.kernel, tf.float32), [3, 3, x.shape[2], -1])
+        products = tf.stack(fixed_point.to_bytes(x)) @ neighbourhood.taps_side_by_side(kernel)
+        # what is exact for all taps together is exact for some of them
+        if len(layer.groups) > 1:
+            products = tf.cast(products, tf.float64)
+        sums = neighbourhood.sums_inside(products)
+        sums = tf.cast(tf.stack([each for row in sums for each in row], -2), tf.float64)
+        total = fixed_point.of_bytes(tf.reshape(sums, [-1, layer.kernel.shape[1]]))
         return fixed_point.to_bytes(layer.rounded(total))
 
     def rows(self, maps, height, width, chosen):

@@ -4,8 +4,6 @@ import tensorflow as tf
 
 WINDOW = 5  # positions, each way
 HALF = 3  # of them are left by the layer with stride 2
-# taps of a 3x3 convolution that stay inside of the window, by the row (or column) of the window
-_INSIDE = {0: (1, 2), WINDOW - 1: (0, 1)}
 
 
 def edge(i):
@@ -13,10 +11,9 @@ def edge(i):
     return (i > 0) + (i == WINDOW - 1)
 
 
-def inside_taps(kind):
-    """Which of 3 taps are inside of the window, by what `edge` says, a list of bools."""
-    taps = _INSIDE.get({0: 0, 1: None, 2: WINDOW - 1}[kind], (0, 1, 2))
-    return [tap in taps for tap in range(3)]
+def _kept(kind):
+    """Which of 3 taps are inside of the window, by what `edge` says."""
+    return ((1, 2), (0, 1, 2), (0, 1))[kind]
 
 
 def halving_taps(a):
@@ -29,6 +26,33 @@ def last_taps(a):
     return [(tap, a + tap - 1) for tap in range(3) if 0 <= a + tap - 1 < HALF]
 
 
+def taps_side_by_side(kernel):
+    """A kernel `[3, 3, C, c]` as `[C, 9 * c]`, whose product with a position has one part a tap."""
+    return tf.reshape(tf.transpose(kernel, [2, 0, 1, 3]), [kernel.shape[2], -1])
+
+
+def sums_inside(products):
+    """3x3 convolutions of the taps that stay inside of a window, for all ways to be cut off.
+
+    Args:
+      products: `[B, h + 2, w + 2, 9 * c]`, of positions and `taps_side_by_side`.
+
+    Returns:
+      What `edge` says of row and column to `[B, h, w, c]`, a list of lists.
+    """
+    height, width = tf.shape(products)[1] - 2, tf.shape(products)[2] - 2
+    taps = tf.split(products, 9, -1)
+
+    def summed(u, v):
+        return tf.add_n([by_rows[u][j][:, :, j : j + width] for j in _kept(v)])
+
+    by_rows = [
+        [tf.add_n([taps[3 * i + j][:, i : i + height] for i in _kept(u)]) for j in range(3)]
+        for u in range(3)
+    ]
+    return [[summed(u, v) for v in range(3)] for u in range(3)]
+
+
 class NeighbourhoodNetwork(tf.keras.layers.Layer):
     """Three 3x3 convolutions and a dense layer on the 5x5 neighbourhood of each position.
 
@@ -39,8 +63,7 @@ class NeighbourhoodNetwork(tf.keras.layers.Layer):
 
     `windowed` computes just that, from windows that are 25 times the input. `call` gives the same
     without windows: the first layer at a position depends on the window alone through which of its
-    taps are cut off, so that nine convolutions, of the kernel with some taps left out, serve all
-    windows.
+    taps are cut off, so that nine sums of each position's products with the taps serve all windows.
 
     Args:
       widths: channels of the three convolutions.
@@ -95,17 +118,10 @@ class NeighbourhoodNetwork(tf.keras.layers.Layer):
 
     def _first(self, x, kernel):
         """The first layer where windows reach, by what `edge` says of row and column."""
-        masks = [
-            tf.constant([[float(r and c) for c in inside_taps(v)] for r in inside_taps(u)])
-            for u in range(3)
-            for v in range(3)
-        ]
-        kernels = tf.concat([kernel * mask[:, :, None, None] for mask in masks], -1)
         margin = WINDOW // 2 + 1
         x = tf.pad(x, [[0, 0], [margin] * 2, [margin] * 2, [0, 0]])
-        y = tf.nn.conv2d(x, kernels, 1, "VALID") + tf.tile(self.biases[0], [len(masks)])
-        maps = tf.split(self.activation(y), len(masks), -1)
-        return [maps[0:3], maps[3:6], maps[6:9]]
+        sums = sums_inside(x @ taps_side_by_side(kernel))
+        return [[self.activation(y + self.biases[0]) for y in row] for row in sums]
 
     def _cell(self, kernel, bias, rows, columns, source):
         taps = [(r, c, i, j) for r, i in rows for c, j in columns]
