@@ -5,7 +5,7 @@
 All programs take turns, one encoding and one decoding each, arrays in and out; medians count, after
 one round to warm up. Weights are random, but latents and their probabilities are like those of
 trained models, so that every model but gmm_attention_small comes to about 0.5 bpp. Last, the parts
-of tfclic's seconds. CompressAI gets an environment of its own on the first run, which needs the
+of tfclic's seconds. A small model may be compared with several widths. CompressAI gets an environment of its own on the first run, which needs the
 network.
 """
 
@@ -34,8 +34,8 @@ CONFIGURATIONS = {
     "coarse_to_fine": "coarse_to_fine_n192",
     "cca": "cca",
 }
-# and the trained small models with, where the peer's N of 192 is far wider
-NARROW = {"coarse_to_fine": ("mbt2018-mean", 64)}
+# widths of the peer for the trained small models, where its N of 192 is far wider
+NARROW = {"coarse_to_fine": (64, 128)}
 PARTS = {
     "analysis": "analyse",
     "hyper analysis, rounding": "quantise",
@@ -99,8 +99,8 @@ def start(args, folder):
             sides[family, width, OURS] = ours(CONFIGURATIONS[family], width)
             for name in PEERS[family] if python else ():
                 sides[name, width, "CompressAI"] = theirs(name, width)
-        if family in NARROW and python:
-            name, width = NARROW[family]
+        for width in NARROW.get(family, ()) if python else ():
+            name = PEERS[family][0]
             sides[name, width, "CompressAI"] = theirs(name, width)
     for name in args.small:
         sides[name, "", OURS] = Side(sys.executable, "speed_ours.py", args.verbose, model=name)
@@ -130,11 +130,11 @@ def medians(results, name):
     return [statistics.median(result[name][i] for result in results) for i in (0, 1)]
 
 
-def _peer(model, width):
-    """The key of what a model is compared with."""
+def _peers(model, width):
+    """The keys of what a model is compared with."""
     family = next((f for f in PEERS if model.startswith(f) or model in PEERS[f]), None)
-    narrow = NARROW.get(family, (None, 192))[1]
-    return next(iter(PEERS.get(family, ())), None), width or narrow, "CompressAI"
+    widths = [width] if width else NARROW.get(family, (192,))
+    return [(name, n, "CompressAI") for name in PEERS.get(family, ())[:1] for n in widths]
 
 
 def show(found):
@@ -144,11 +144,12 @@ def show(found):
     for (model, width, program), results in found.items():
         encode, decode = medians(results, "encode"), medians(results, "decode")
         figures = f"{encode[0]:.2f} | {decode[0]:.2f} | {encode[1]:.2f}, {decode[1]:.2f}"
-        peer = found.get(_peer(model, width))
-        ratio = ""
-        if peer:
-            times = zip((medians(peer, name) for name in ("encode", "decode")), (encode, decode))
-            ratio = ", ".join(f"{theirs[0] / own[0]:.1f}" for theirs, own in times)
+        ratios = []
+        for peer in filter(found.get, _peers(model, width)):
+            times = [medians(found[peer], name) for name in ("encode", "decode")]
+            times = zip(times, (encode, decode))
+            ratios.append(", ".join(f"{theirs[0] / own[0]:.1f}" for theirs, own in times))
+        ratio = "; ".join(ratios)
         bpp = results[0]["bpp"]
         print(f"| {model} | {width} | {program} | {bpp:.2f} | {figures} | {ratio} |")
     ours = {key: results for key, results in found.items() if key[2] == OURS}
