@@ -5,8 +5,8 @@
 All programs take turns, one encoding and one decoding each, arrays in and out; medians count, after
 one round to warm up. Weights are random, but latents and their probabilities are like those of
 trained models, so that every model but gmm_attention_small comes to about 0.5 bpp. Last, the parts
-of tfclic's seconds. A small model may be compared with several widths. CompressAI gets an environment of its own on the first run, which needs the
-network.
+of tfclic's seconds. A small model may be compared with several widths. CompressAI gets an
+environment of its own on the first run, which needs the network.
 """
 
 import argparse
