@@ -1,5 +1,7 @@
 """A small network over the 5x5 neighbourhood of every position."""
 
+import functools
+
 import tensorflow as tf
 
 WINDOW = 5  # positions, each way
@@ -31,6 +33,14 @@ def taps_side_by_side(kernel):
     return tf.reshape(tf.transpose(kernel, [2, 0, 1, 3]), [kernel.shape[2], -1])
 
 
+def _moved(x, row, column, height, width):
+    """`[B, height, width, c]` of `x`, from a row and a column on.
+
+    Not as a strided slice, whose gradient is slow.
+    """
+    return tf.slice(x, [0, row, column, 0], [-1, height, width, -1])
+
+
 def sums_inside(products):
     """3x3 convolutions of the taps that stay inside of a window, for all ways to be cut off.
 
@@ -44,12 +54,10 @@ def sums_inside(products):
     taps = tf.split(products, 9, -1)
 
     def summed(u, v):
-        return tf.add_n([by_rows[u][j][:, :, j : j + width] for j in _kept(v)])
+        return tf.add_n([by_rows[u][j] for j in _kept(v)])
 
-    by_rows = [
-        [tf.add_n([taps[3 * i + j][:, i : i + height] for i in _kept(u)]) for j in range(3)]
-        for u in range(3)
-    ]
+    moved = [[_moved(taps[3 * i + j], i, j, height, width) for j in range(3)] for i in range(3)]
+    by_rows = [[tf.add_n([moved[i][j] for i in _kept(u)]) for j in range(3)] for u in range(3)]
     return [[summed(u, v) for v in range(3)] for u in range(3)]
 
 
@@ -104,9 +112,11 @@ class NeighbourhoodNetwork(tf.keras.layers.Layer):
         height, width = tf.shape(x)[1], tf.shape(x)[2]
         maps = self._first(x, first)
 
+        @functools.cache
         def seen(i, j):
             # what row i and column j of each window holds
-            return maps[edge(i)][edge(j)][:, i : i + height, j : j + width]
+            found = _moved(maps[edge(i)][edge(j)], i, j, height, width)
+            return tf.reshape(found, [-1, self.widths[0]])
 
         def grid(kernel, bias, taps, source):
             return {(a, b): self._cell(kernel, bias, taps(a), taps(b), source)
@@ -114,16 +124,20 @@ class NeighbourhoodNetwork(tf.keras.layers.Layer):
 
         halved = grid(second, self.biases[1], halving_taps, seen)
         last = grid(third, self.biases[2], last_taps, lambda a, b: halved[a, b])
-        return tf.concat(list(last.values()), -1) @ dense + self.biases[-1]
+        found = tf.concat(list(last.values()), -1) @ dense + self.biases[-1]
+        return tf.reshape(found, tf.concat([tf.shape(x)[:3], [self.outputs]], 0))
 
     def _first(self, x, kernel):
         """The first layer where windows reach, by what `edge` says of row and column."""
         margin = WINDOW // 2 + 1
         x = tf.pad(x, [[0, 0], [margin] * 2, [margin] * 2, [0, 0]])
-        sums = sums_inside(x @ taps_side_by_side(kernel))
+        products = tf.reshape(x, [-1, x.shape[-1]]) @ taps_side_by_side(kernel)
+        shape = tf.concat([tf.shape(x)[:3], [products.shape[-1]]], 0)
+        sums = sums_inside(tf.reshape(products, shape))
         return [[self.activation(y + self.biases[0]) for y in row] for row in sums]
 
     def _cell(self, kernel, bias, rows, columns, source):
-        taps = [(r, c, i, j) for r, i in rows for c, j in columns]
-        x = tf.concat([source(i, j) for _, _, i, j in taps], -1)
-        return self.activation(x @ tf.concat([kernel[r, c] for r, c, _, _ in taps], 0) + bias)
+        x = tf.concat([source(i, j) for _, i in rows for _, j in columns], -1)
+        first, size = (rows[0][0], columns[0][0], 0, 0), (len(rows), len(columns), -1, -1)
+        taps = tf.reshape(tf.slice(kernel, first, size), [-1, kernel.shape[-1]])
+        return self.activation(x @ taps + bias)
