@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import pathlib
 import sys
 import types
@@ -185,3 +186,12 @@ def test_override_keeps_types():
     assert changed.name == "x"
     with pytest.raises(errors.UsageError, match="no field b"):
         train.override(config, ["--config.b", "3"])
+
+
+@pytest.mark.parametrize("given, expected", [(None, "1"), ("0", "0")])
+def test_onednn_is_on_unless_told_otherwise(monkeypatch, capsys, given, expected):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given or "")
+    if given is None:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    assert run("--help") == 0
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == expected

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import os
 import pathlib
 
 from absl import flags, logging
@@ -321,6 +322,9 @@ def _need(args, *names):
 
 def main(argv=None):
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
+    # TensorFlow leaves oneDNN off where a processor lacks AVX512-VNNI; its convolutions are faster
+    # there too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     common.run(_run, make_parser(), argv, known_only=True, tensorflow=True)
 
 
