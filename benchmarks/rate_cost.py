@@ -27,7 +27,7 @@ from tfclic.models import base  # noqa: E402
 from tfclic.training import checkpoints  # noqa: E402
 
 # of the exact count: training's, 33 times higher, hides improbable latents
-FLOOR = integer_mixture.FLOOR / 2.0 ** (integer_mixture.WEIGHT_BITS + integer_mixture.CDF_BITS)
+FLOOR = integer_mixture.FLOOR / 2.0**integer_mixture.MASS_BITS
 GOAL_COST = 0.3  # percent, exact over float
 GOAL_FILE = 0.5, 24  # a file may miss its estimate by so many percent, and so many bytes
 COLUMNS = "quality|bpp, float|bpp, exact|cost %|worst image %|files %|worst file %|outside"

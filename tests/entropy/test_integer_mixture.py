@@ -69,6 +69,29 @@ def test_close_to_the_float_mixture():
     assert divergence.max() < 2e-3, "bits lost per symbol"
 
 
+def test_a_single_gaussian_is_exact_far_into_its_tails():
+    scales = tf.constant([[0.0], [12.0], [30.0], [63.0]])
+    parameters = im.clip(tf.zeros([4, 1]), tf.constant([[3.0], [-24.0], [5.0], [0.0]]), scales)
+    mass = masses(parameters)
+    assert mass.min() >= im.FLOOR and np.all(im.distribution(parameters).total < 2**31 - 1)
+    share = mass / mass.sum(1, keepdims=True)
+    y = tf.range(mixture.LATENT_MIN, mixture.LATENT_MAX + 1, dtype=tf.float32)
+    _, means, log_scales = (x[:, None, :] for x in im.to_floats(parameters))
+    floats = tf.zeros_like(means), means, log_scales
+    want = mixture.likelihood(tf.tile(y[None], [4, 1]), *floats).numpy()
+    seen = want > 1e-6
+    assert seen.sum(1).min() >= 2
+    lost = np.log2(want / share)
+    assert np.abs(lost[want > 1e-4]).max() < 0.03, "bits"
+    assert np.abs(lost[seen]).max() < 0.2, "bits"
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_a_single_gaussian_is_strictly_monotone_at_extremes(name):
+    rows = [tf.constant([x[1:2]], tf.float32) for x in EXTREMES[name]]
+    assert masses(im.clip(*rows)).min() >= im.FLOOR
+
+
 def test_grids_round_trip():
     parameters = im.clip(tf.constant([[3.0]]), tf.constant([[-37.0]]), tf.constant([[12.0]]))
     again = im.to_integers(*im.to_floats(parameters))

@@ -111,7 +111,7 @@ def test_mixtures_sum_to_1_and_are_those_of_training(mean, scale):
 
 
 def test_no_latent_takes_more_than_the_coder_gives_it():
-    unit = 2.0 ** (integer_mixture.WEIGHT_BITS + integer_mixture.CDF_BITS)
+    unit = 2.0**integer_mixture.MASS_BITS
     assert inspection.LEAST_PROBABILITY == integer_mixture.FLOOR / unit
     assert inspection.bits(0.125) == 3 and inspection.bits(0.0) == 25
 

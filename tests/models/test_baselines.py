@@ -82,7 +82,7 @@ def test_exact_probabilities_are_close_to_the_trained_ones(codec):
         latents = rng.normal(0, 5, (32, 48, 6))
     hyper_latents = rng.normal(0, 3, (8, 12, coding.hyper_channels))
     given = coding.round(*(tf.cast(x, tf.float32) for x in (latents, hyper_latents)))
-    floor = im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS)
+    floor = im.FLOOR / 2.0**im.MASS_BITS
     want = float(codec.rate(*(x[None] for x in given), tf.constant([100.0]), floor)[0])
     assert float(coding.estimate(*reversed(given))) == pytest.approx(want, rel=0.005)
 

@@ -176,7 +176,7 @@ def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
     exact = float(coding.total_bits(coding.explain_(hyper, latents)))
     assert bits == pytest.approx(exact, rel=0.01, abs=64)
     assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.02, abs=64)
-    floor = im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS)
+    floor = im.FLOOR / 2.0**im.MASS_BITS
     rate = codec.rate(latents[None], hyper[None], quality, floor)
     assert float(rate[0]) == pytest.approx(exact, rel=0.005)
 
@@ -195,7 +195,7 @@ def test_large_residuals_leave_the_float_count_as_it_is(make_cca):
     latents = tf.constant(rng.normal(0, 0.3, (16, 24, 12)), tf.float32)
     latents, hyper = coding.round(latents, tf.zeros([4, 6, 4]))
     exact = float(coding.total_bits(coding.explain(hyper, latents)))
-    floor = im.FLOOR / 2.0 ** (im.WEIGHT_BITS + im.CDF_BITS)
+    floor = im.FLOOR / 2.0**im.MASS_BITS
     rate = float(codec.rate(latents[None], hyper[None], None, floor)[0])
     assert rate == pytest.approx(exact, rel=0.01)
 

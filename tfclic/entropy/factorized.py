@@ -10,7 +10,7 @@ import tensorflow_compression as tfc
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy import mixture
 
-TOTAL_BITS = im.WEIGHT_BITS + im.CDF_BITS  # like the mass of a single Gaussian
+TOTAL_BITS = im.MASS_BITS
 ROW = im.SYMBOLS + 1  # boundaries of all symbols
 
 

@@ -17,13 +17,29 @@ MEAN_BITS = 4  # means are multiples of 1/16
 MEAN_LIMIT = 300 << MEAN_BITS
 LOGIT_BITS = 4  # logits are multiples of 1/16
 WEIGHT_BITS = 12  # the largest weight is 2**12, the others exp(logit difference) of it
-CDF_BITS = 16
-CDF_RANGE = 5  # standard deviations; the table is flat beyond
+MASS_BITS = 28  # of a Gaussian of the largest weight
 CDF_STEPS = 64  # table entries per standard deviation
 FRACTION_BITS = 6  # between table entries, linear interpolation
 RECIPROCAL_BITS = 6
-FLOOR = 8  # every symbol's mass, in units of 2**-(WEIGHT_BITS + CDF_BITS), on top of the mixture's
+FLOOR = 8  # every symbol's mass, in units of 2**-MASS_BITS, on top of the mixture's
 MAX_MIXTURES = 7  # more would overflow 31 bits
+
+Resolution = collections.namedtuple("Resolution", "cdf_bits cdf_range")
+Resolution.__doc__ = """How fine the normal CDF is.
+
+cdf_bits: it reaches 2**cdf_bits; what `MASS_BITS` leaves is the weight's.
+cdf_range: standard deviations; it is flat beyond.
+"""
+MIXTURE = Resolution(MASS_BITS - WEIGHT_BITS, 5)
+# A single Gaussian has a weight of 1, and needs its tails, where a mixture has a wide Gaussian.
+SINGLE = Resolution(24, 6)
+SINGLE_REVISION = 1  # of codings; before, a single Gaussian was as coarse as a mixture
+
+
+def resolution_of(mixtures):
+    """The `Resolution` for so many Gaussians."""
+    return SINGLE if mixtures == 1 else MIXTURE
+
 
 IntegerParameters = collections.namedtuple("IntegerParameters", "logits means scales")
 IntegerParameters.__doc__ = """Mixture parameters on their grids, int32 `[..., K]` each.
@@ -40,19 +56,24 @@ def scale_table():
     return mixture.SCALE_MIN * np.exp(rows * mixture.SCALE_STEP)
 
 
-def _tables():
-    ends = np.arange(-CDF_RANGE * CDF_STEPS, CDF_RANGE * CDF_STEPS + 1) / CDF_STEPS
+def _normal_cdf(resolution):
+    limit = resolution.cdf_range * CDF_STEPS
+    ends = np.arange(-limit, limit + 1) / CDF_STEPS
     cdf = np.array([0.5 * (1 + math.erf(x / 2**0.5)) for x in ends])
-    cdf = np.round((cdf - cdf[0]) / (cdf[-1] - cdf[0]) * 2**CDF_BITS).astype(np.int32)
+    cdf = np.round((cdf - cdf[0]) / (cdf[-1] - cdf[0]) * 2**resolution.cdf_bits)
+    return cdf.astype(np.int32)
+
+
+def _tables():
     unit = CDF_STEPS << FRACTION_BITS  # of the table's argument, per standard deviation
     reciprocal = unit / (scale_table() * 2**MEAN_BITS) * 2**RECIPROCAL_BITS
     differences = np.arange(int(9 * 2**LOGIT_BITS)) / 2**LOGIT_BITS
     weight = np.round(np.exp(-differences) * 2**WEIGHT_BITS).astype(np.int32)
     spread = np.maximum(np.round(scale_table()), 1).astype(np.int32)
-    return cdf, np.round(reciprocal).astype(np.int32), weight, spread
+    return np.round(reciprocal).astype(np.int32), weight, spread
 
 
-_CDF, _RECIPROCAL, _WEIGHT, _SPREAD = _tables()
+_RECIPROCAL, _WEIGHT, _SPREAD = _tables()
 # of logits, means and scales
 _LOWEST = (-(2.0**20), -MEAN_LIMIT, 0)
 _HIGHEST = (2.0**20, MEAN_LIMIT, mixture.SCALE_LEVELS - 1)
@@ -112,13 +133,13 @@ _FIELDS = ("weights", "means", "reciprocals", "centre", "spread", "total", "tabl
 class Distribution(collections.namedtuple("Distribution", _FIELDS)):
     """What the integer CDF of E elements needs, int32.
 
-    weights: `[K, E]`, the largest 2**12.
+    weights: `[K, E]`, the largest 2**12, or 2**4 if there is only one.
     means: `[K, E]`, multiples of 1/16, counted from the first symbol's lower boundary.
     reciprocals: `[K, E]`, inverse scales.
     centre: `[E]`, symbol at the mean of the heaviest Gaussian.
     spread: `[E]`, that Gaussian's standard deviation in symbols, at least 1.
     total: `[E]`, the mass of all symbols.
-    table: the normal CDF, `normal_table()`.
+    table: the normal CDF, `normal_table(K)`.
     """
 
     __slots__ = ()
@@ -138,14 +159,14 @@ class Distribution(collections.namedtuple("Distribution", _FIELDS)):
         return inner_mass(*columns, self.table, boundary)
 
 
-def normal_table():
-    """The normal CDF at all arguments that occur, int32 `[2 * 5 * 64 * 64]`.
+def normal_table(mixtures):
+    """The normal CDF at all arguments that occur, int32 `[2 * range * 64 * 64]`, for K `mixtures`.
 
     Interpolated from the table that a model stores; whoever builds many distributions computes it
     once.
     """
-    steps = 1 << FRACTION_BITS
-    below, above = _CDF[:-1, None], _CDF[1:, None]
+    steps, cdf = 1 << FRACTION_BITS, _normal_cdf(resolution_of(mixtures))
+    below, above = cdf[:-1, None], cdf[1:, None]
     between = tf.bitwise.right_shift((above - below) * tf.range(steps), FRACTION_BITS)
     return tf.reshape(below + between, [-1])
 
@@ -155,7 +176,7 @@ def distribution(parameters, table=None):
 
     Args:
       parameters: the `IntegerParameters`.
-      table: `normal_table()`, to share it.
+      table: `normal_table(K)`, to share it.
     """
     return _distribution(*(tf.transpose(x) for x in parameters), table)
 
@@ -170,7 +191,9 @@ def _distribution(logits, means, scales, table):
     weights = tf.gather(_WEIGHT, tf.minimum(difference, len(_WEIGHT) - 1))
     # at symbol boundary 0 the latent is LATENT_MIN - 1/2
     means -= (mixture.LATENT_MIN << MEAN_BITS) - (1 << (MEAN_BITS - 1))
-    count = tf.shape(means)[1]
+    mixtures, count = means.shape[0], tf.shape(means)[1]
+    resolution = resolution_of(mixtures)
+    weights = tf.bitwise.right_shift(weights, resolution.cdf_bits - MIXTURE.cdf_bits)
     heaviest = tf.argmax(weights, 0, output_type=tf.int32) * count + tf.range(count)
     mean, scale = (tf.gather(tf.reshape(x, [-1]), heaviest) for x in (means, scales))
     centre = tf.clip_by_value(tf.bitwise.right_shift(mean, MEAN_BITS), 0, SYMBOLS - 1)
@@ -180,14 +203,14 @@ def _distribution(logits, means, scales, table):
         reciprocals=tf.gather(_RECIPROCAL, scales),
         centre=centre,
         spread=tf.gather(_SPREAD, scale),
-        total=tf.reduce_sum(weights, 0) * (1 << CDF_BITS) + SYMBOLS * FLOOR,
-        table=normal_table() if table is None else table,
+        total=tf.reduce_sum(weights, 0) * (1 << resolution.cdf_bits) + SYMBOLS * FLOOR,
+        table=normal_table(mixtures) if table is None else table,
     )
 
 
 def inner_mass(weights, means, reciprocals, table, boundary):
     """Mass below symbol boundaries 1 to 511; arguments as in `Distribution` and `cumulative`."""
-    limit = CDF_RANGE * CDF_STEPS << FRACTION_BITS
+    limit = table.shape[0] // 2
     difference = boundary * (1 << MEAN_BITS) - means
     z = tf.bitwise.right_shift(difference * reciprocals, RECIPROCAL_BITS)
     cdf = tf.gather(table, tf.maximum(tf.minimum(z, limit - 1), -limit) + limit)

@@ -36,6 +36,8 @@ class Coding(tf.Module):
     distortion_weight = 16.0
     together = 1  # steps to take at once where latents are known
     latent_step = 1.0  # what latents as coded, integers, are multiples of
+    # Raised when the same weights begin to give other strings: models must not be taken for others.
+    revision = 0
 
     def restore(self, codec):
         """Gives a codec the entropy networks that this stands for, as far as these are known.

@@ -29,6 +29,7 @@ class ConditionalCoding(HyperCoding):
     def __init__(self, codec, slope, name="coding"):
         super().__init__(codec, name)
         self.mixtures = codec.mixture.mixtures
+        self.revision = im.SINGLE_REVISION if self.mixtures == 1 else 0
         # logits, means and scales, or what the networks give of them; the others are 0
         self.kinds = codec.kinds
         self.mask = self.context = None
@@ -121,7 +122,7 @@ class ConditionalCoding(HyperCoding):
     def distributions(self, side, latents, order, known):
         """The mixtures of all latents; where these are known, from one pass of the networks."""
         features = self.arranged_features(side, order)
-        kernels, table = self.prepare(), im.normal_table()
+        kernels, table = self.prepare(), im.normal_table(self.mixtures)
         at_once = known and self.context is not None
         if at_once:
             arranged = wavefront.arrange(latents, order)

@@ -40,6 +40,8 @@ class HierarchicalCoding(Coding):
       ValueError: if a layer's sums could leave the exact integers; names the layer.
     """
 
+    revision = im.SINGLE_REVISION
+
     def __init__(self, codec, slope, name="coding"):
         super().__init__(name=name)
         self.channels = codec.config.latent_channels
@@ -92,7 +94,7 @@ class HierarchicalCoding(Coding):
     def _distributions(self, prediction, features):
         """The `distribution_at` of `wavefront.traverse` that a prediction gives."""
         height, width = tf.shape(features)[0], tf.shape(features)[1]
-        maps, table = prediction.maps(features), im.normal_table()
+        maps, table = prediction.maps(features), im.normal_table(1)
 
         def distribution_at(_, chosen):
             found = prediction.rows(maps, height, width, chosen)

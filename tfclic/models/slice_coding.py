@@ -39,6 +39,7 @@ class SliceCoding(HyperCoding):
     """
 
     latent_step = 1 / STEP
+    revision = im.SINGLE_REVISION
 
     def __init__(self, codec, slope, name="coding"):
         super().__init__(codec, name)
@@ -98,7 +99,7 @@ class SliceCoding(HyperCoding):
         state, side = self.code_side(coder, coder.start(), hyper_latents, latents, known)
         with tf.control_dependencies([self.possible(coder, state)]):
             side = tf.identity(side)
-        count, table = tf.shape(latents)[0] * tf.shape(latents)[1], im.normal_table()
+        count, table = tf.shape(latents)[0] * tf.shape(latents)[1], im.normal_table(1)
         order = wavefront.raster_order(1, count)
 
         def choose(state, number, means, scales):
