@@ -62,9 +62,14 @@ def machine():
 
 
 def known(folder=FOLDER):
-    """The list: dicts of name, fingerprint, case, machine, file and latents' digest."""
+    """The list: dicts of name and fingerprint of the model, machine, file and latents' digest."""
     path = folder / LIST
     return json.loads(path.read_text()) if path.exists() else []
+
+
+def shipped():
+    """The models in saved_models/, a list of `catalog.Model`."""
+    return [model for model in catalog.models() if catalog.SAVED_MODELS in model.path.parents]
 
 
 def write(models, folder=FOLDER):
@@ -73,22 +78,20 @@ def write(models, folder=FOLDER):
     What it made before of a model of these names is replaced, and so is what belongs to no model.
     """
     here, folder = machine(), pathlib.Path(folder)
-    shipped, names = ({getattr(m, key) for m in models} for key in ("fingerprint", "name"))
+    fingerprints, names = ({getattr(m, key) for m in models} for key in ("fingerprint", "name"))
     folder.mkdir(exist_ok=True)
     kept = [
         entry
         for entry in known(folder)
-        if entry["fingerprint"] in shipped
+        if entry["fingerprint"] in fingerprints
         and not (entry["machine"] == here and entry["name"] in names)
     ]
     label = hashlib.sha256(here.encode()).hexdigest()[:6]
     for model in models:
         codec = tfclic.load(model.path)
         for case, arguments in CASES.items():
-            found, file = (
-                codec.evaluate(image(), **arguments),
-                f"{model.name}-{case}-{label}.tfclic",
-            )
+            found = codec.evaluate(image(), **arguments)
+            file = f"{model.name}-{case}-{label}.tfclic"
             (folder / file).write_bytes(found["file"])
             entry = dict(name=model.name, fingerprint=model.fingerprint, machine=here, file=file)
             kept.append({**entry, "latents": digest(found["latents"])})
@@ -118,7 +121,7 @@ def main(argv=None):
     )
     parser.add_argument("--write", action="store_true", help="add this machine's files")
     if parser.parse_args(argv).write:
-        write([model for model in catalog.models() if catalog.SAVED_MODELS in model.path.parents])
+        write(shipped())
     counts = collections.defaultdict(list)
     for entry, agrees in check():
         counts[entry["name"], entry["machine"]].append(agrees)

@@ -1,7 +1,9 @@
 """What the tests share: a toy model that is exported like a real one, and small made images."""
 
+import importlib.util
 import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 # jax would choose a louder one for this process and all that tests start
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 TOY_FINGERPRINT = "00ff10ab"
 
 
@@ -217,6 +220,19 @@ def make_codec():
 def codec():
     """One tiny codec for all tests that only read it."""
     return tiny_codec()
+
+
+@pytest.fixture(scope="session")
+def load_benchmark():
+    """A function that imports a program in benchmarks/ by its name, as a module of its own."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,14 @@
 """Files decode in other environments than their encoder's; a small part of the benchmark."""
 
-import importlib.util
-import pathlib
-
 import pytest
 from PIL import Image
 
 from tfclic.codec import export
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "portability.py"
-
 
 @pytest.fixture(scope="module")
-def portability():
-    spec = importlib.util.spec_from_file_location("portability", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def portability(load_benchmark):
+    return load_benchmark("portability")
 
 
 @pytest.fixture(scope="module")

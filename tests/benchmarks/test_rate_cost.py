@@ -1,20 +1,12 @@
 """The benchmark of what exactness costs counts the same latents three ways."""
 
-import importlib.util
-import pathlib
-
 import pytest
 from PIL import Image
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "rate_cost.py"
-
 
 @pytest.fixture(scope="module")
-def rate_cost():
-    spec = importlib.util.spec_from_file_location("rate_cost", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def rate_cost(load_benchmark):
+    return load_benchmark("rate_cost")
 
 
 def test_three_counts_agree(rate_cost, codec, make_pixels, tmp_path):
