@@ -41,6 +41,11 @@ def _moved(x, row, column, height, width):
     return tf.slice(x, [0, row, column, 0], [-1, height, width, -1])
 
 
+def _at_positions(rows, x):
+    """Rows `[B * h * w, c]`, one for each position of `x` `[B, h, w, *]`, as `[B, h, w, c]`."""
+    return tf.reshape(rows, tf.concat([tf.shape(x)[:3], [rows.shape[-1]]], 0))
+
+
 def sums_inside(products):
     """3x3 convolutions of the taps that stay inside of a window, for all ways to be cut off.
 
@@ -105,7 +110,7 @@ class NeighbourhoodNetwork(tf.keras.layers.Layer):
         for kernel, bias, stride in zip(self.kernels, self.biases, (1, 2, 1)):
             y = self.activation(tf.nn.conv2d(y, kernel, stride, "SAME") + bias)
         y = tf.reshape(y, [-1, self.kernels[-1].shape[0]]) @ self.kernels[-1] + self.biases[-1]
-        return tf.reshape(y, tf.concat([tf.shape(x)[:3], [self.outputs]], 0))
+        return _at_positions(y, x)
 
     def call(self, x):
         first, second, third, dense = self.kernels
@@ -124,16 +129,14 @@ class NeighbourhoodNetwork(tf.keras.layers.Layer):
 
         halved = grid(second, self.biases[1], halving_taps, seen)
         last = grid(third, self.biases[2], last_taps, lambda a, b: halved[a, b])
-        found = tf.concat(list(last.values()), -1) @ dense + self.biases[-1]
-        return tf.reshape(found, tf.concat([tf.shape(x)[:3], [self.outputs]], 0))
+        return _at_positions(tf.concat(list(last.values()), -1) @ dense + self.biases[-1], x)
 
     def _first(self, x, kernel):
         """The first layer where windows reach, by what `edge` says of row and column."""
         margin = WINDOW // 2 + 1
         x = tf.pad(x, [[0, 0], [margin] * 2, [margin] * 2, [0, 0]])
         products = tf.reshape(x, [-1, x.shape[-1]]) @ taps_side_by_side(kernel)
-        shape = tf.concat([tf.shape(x)[:3], [products.shape[-1]]], 0)
-        sums = sums_inside(tf.reshape(products, shape))
+        sums = sums_inside(_at_positions(products, x))
         return [[self.activation(y + self.biases[0]) for y in row] for row in sums]
 
     def _cell(self, kernel, bias, rows, columns, source):
