@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +16,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 TOY_FINGERPRINT = "00ff10ab"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Each test, its fixtures included, begins with the same random numbers."""
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].keras.utils.set_random_seed(0)
 
 
 def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT):
