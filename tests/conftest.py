@@ -206,9 +206,12 @@ def tiny_config(**changes):
 
 def tiny_codec(**changes):
     """A codec of `tiny_config` with all its variables made."""
+    import tensorflow as tf
+
     from tfclic import models
     from tfclic.training import checkpoints
 
+    tf.keras.utils.set_random_seed(0)
     codec = models.build(tiny_config(**changes))
     checkpoints.build_variables(codec)
     # an untrained entropy model expects smaller latents than the block transform gives
@@ -245,8 +248,28 @@ def load_benchmark():
 
 @pytest.fixture(scope="session")
 def tiny_model(codec, tmp_path_factory):
-    """The folder of the exported tiny codec; an export takes seconds."""
+    """The folder of the exported tiny codec, beside an earlier version; an export takes seconds."""
     from tfclic.codec import export
 
     folder = tmp_path_factory.mktemp("exported")
+    (folder / "tiny" / "9").mkdir(parents=True)
     return export.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
+
+
+@pytest.fixture(scope="session")
+def export_for_reading():
+    """`export.save` without warm-up requests, which take as long as any other part of it."""
+    from tfclic.codec import export, warm_up
+
+    def save(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(warm_up, "is_possible", lambda: False)
+            return export.save(*arguments)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def soft():
+    """A function that takes contrast from pixels: no untrained codec expects large latents."""
+    return lambda pixels: pixels // 4 + 96

@@ -3,8 +3,6 @@
 import pytest
 from PIL import Image
 
-from tfclic.codec import export
-
 
 @pytest.fixture(scope="module")
 def portability(load_benchmark):
@@ -19,11 +17,10 @@ def images(tmp_path_factory, make_pixels):
     return folder
 
 
-def test_three_environments_agree(portability, codec, images, tmp_path):
-    model = export.save(codec, tmp_path, "tiny")
+def test_three_environments_agree(portability, tiny_model, images):
     chosen = portability.chosen_images(images, 1)
     assert [path.stem for path in chosen] == ["landscape", "portrait"]
-    found = portability.measure(model, chosen, (10, 90), portability.QUICK, {})
+    found = portability.measure(tiny_model, chosen, (10, 90), portability.QUICK, {})
     assert found["files"] == 4
     assert found["other_files"]["default"] == found["other_pixels"]["default"] == 0
     zeros = dict.fromkeys(portability.QUICK, 0)

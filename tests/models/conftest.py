@@ -35,16 +35,6 @@ def make_cca():
     return tiny_cca
 
 
-def _soft(pixels):
-    return pixels // 4 + 96
-
-
-@pytest.fixture(scope="session")
-def soft():
-    """A function that takes contrast from pixels: no untrained codec expects large latents."""
-    return _soft
-
-
 def _agree(loaded, pixels, shape):
     for quality in (0, 37.5, 100):
         known = loaded.evaluate(pixels, quality)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import configuration, models
-from tfclic.codec import export, runtime
+from tfclic.codec import runtime
 from tfclic.entropy import integer_mixture as im
 from tfclic.training import checkpoints
 
@@ -50,8 +50,9 @@ def codec(request):
 
 
 @pytest.fixture(scope="module")
-def loaded(codec, tmp_path_factory):
-    return runtime.load(export.save(codec, tmp_path_factory.mktemp("exported"), codec.name))
+def loaded(codec, export_for_reading, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    return runtime.load(export_for_reading(codec, folder, codec.name))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import configuration, models
-from tfclic.codec import export, runtime
+from tfclic.codec import runtime
 from tfclic.entropy import mixture
 from tfclic.models import hierarchical_coding
 from tfclic.training import checkpoints, step
@@ -55,8 +55,9 @@ def codec():
 
 
 @pytest.fixture(scope="module")
-def loaded(codec, tmp_path_factory):
-    return runtime.load(export.save(codec, tmp_path_factory.mktemp("exported"), codec.name))
+def loaded(codec, export_for_reading, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    return runtime.load(export_for_reading(codec, folder, codec.name))
 
 
 def gradients(codec, stage):

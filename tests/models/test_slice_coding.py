@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.codec import export, runtime
+from tfclic.codec import runtime
 from tfclic.entropy import fixed_point, mixture
 from tfclic.entropy import integer_mixture as im
 from tfclic.evaluation import inspection
@@ -228,8 +228,8 @@ def test_the_least_bits_are_fewer_than_any_string_takes(make_cca):
 
 
 @pytest.fixture(scope="module")
-def folder(codec, tmp_path_factory):
-    return export.save(codec, tmp_path_factory.mktemp("exported"), "cca")
+def folder(codec, export_for_reading, tmp_path_factory):
+    return export_for_reading(codec, tmp_path_factory.mktemp("exported"), "cca")
 
 
 @pytest.fixture(scope="module")

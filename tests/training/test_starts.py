@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import configuration, errors, models
-from tfclic.codec import export, stored
+from tfclic.codec import stored
 from tfclic.training import checkpoints, starts, step
 
 
@@ -65,12 +65,12 @@ def tiny(**changes):
     return codec, config
 
 
-def test_an_exported_model_is_a_start(tmp_path, monkeypatch):
+def test_an_exported_model_is_a_start(tmp_path, monkeypatch, export_for_reading):
     codec, config = tiny()
     for variable in codec.trainable_variables:
         variable.assign(tf.random.normal(variable.shape, stddev=0.1))
     plain = checkpoints.as_plain(config)
-    path = export.save(codec, tmp_path, "tiny", plain, {"steps": 7})
+    path = export_for_reading(codec, tmp_path, "tiny", plain, {"steps": 7})
     monkeypatch.setenv("TFCLIC_MODELS", str(tmp_path))
     for source in (path, "tiny"):
         found, _ = tiny()

@@ -90,10 +90,10 @@ def signatures(part, fingerprint):
 
     of_files = functools.partial(_of_files, part, fingerprint)
     return {
-        "compress": tf.function(compress, [IMAGES, QUALITIES]),
-        "decompress": tf.function(decompress, [FILES]),
-        "info": tf.function(info, [FILES]),
-        "heat_map": tf.function(heat_map, [FILES]),
+        "compress": tf.function(compress, [IMAGES, QUALITIES], autograph=False),
+        "decompress": tf.function(decompress, [FILES], autograph=False),
+        "info": tf.function(info, [FILES], autograph=False),
+        "heat_map": tf.function(heat_map, [FILES], autograph=False),
     }
 
 

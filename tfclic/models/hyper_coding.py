@@ -64,7 +64,7 @@ def _fit(prior, bits):
     values = tf.range(-HYPER_LIMIT, HYPER_LIMIT + 1, dtype=tf.float32)[:, None]
     optimizer = tf.keras.optimizers.Adam(FIT_RATE)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
             found = tfc.lower_bound(prior.prob(values), mixture.LIKELIHOOD_FLOOR)

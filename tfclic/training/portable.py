@@ -46,7 +46,7 @@ def make_step(codec, state, training):
         tf.TensorSpec([], tf.float32),
     ]
 
-    @tf.function(jit_compile=True, input_signature=signature)
+    @tf.function(jit_compile=True, input_signature=signature, autograph=False)
     def train_step(images, seed, levels, rate):
         return step.advance(
             codec, state, distortion, training, images, seed, rate, levels, select=True

@@ -87,7 +87,7 @@ def make_step(codec, state, training):
         metrics = advance(codec, state, distortion, training, images, seed, rate)
         return {**metrics, "learning_rate": rate}
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_step(images, seed):
         metrics = strategy.run(replica_step, (images, seed))
         return {k: strategy.experimental_local_results(v)[0] for k, v in metrics.items()}

@@ -38,7 +38,7 @@ def make_evaluate(codec, training, state=None):
     count = len(codec.lmbdas)
     qualities, lmbdas = step.levels_of(codec)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
     def evaluate(image):
         images = tf.repeat(tf.cast(image, tf.float32)[None] / 255.0, count, axis=0)
         stage = step.stage_of(codec, state, training) if state else {}
