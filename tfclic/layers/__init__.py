@@ -10,6 +10,7 @@ from tfclic.layers.neighbourhood import NeighbourhoodNetwork
 from tfclic.layers.noise import drawn_for_batch
 from tfclic.layers.pointwise import PointwiseConv2D
 from tfclic.layers.residual import ResidualBlock, ResidualDown, ResidualUnit, ResidualUp
+from tfclic.layers.sequential import Sequential
 from tfclic.layers.subpixel import SubpixelConv2D
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ResidualDown",
     "ResidualUnit",
     "ResidualUp",
+    "Sequential",
     "SubpixelConv2D",
     "drawn_for_batch",
 ]

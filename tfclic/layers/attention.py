@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfclic.layers.residual import ResidualUnit, conv
+from tfclic.layers.sequential import Sequential
 
 
 class Attention(tf.keras.layers.Layer):
@@ -20,8 +21,8 @@ class Attention(tf.keras.layers.Layer):
         super().__init__(name=name)
         units = [ResidualUnit(filters) for _ in range(3)]
         head = [NonLocal(filters)] if non_local else []
-        self.trunk = tf.keras.Sequential([ResidualUnit(filters) for _ in range(3)])
-        self.mask = tf.keras.Sequential([*head, *units, conv(filters, 1)])
+        self.trunk = Sequential([ResidualUnit(filters) for _ in range(3)])
+        self.mask = Sequential([*head, *units, conv(filters, 1)])
 
     def call(self, x):
         return x + self.trunk(x) * tf.sigmoid(self.mask(x))

@@ -7,6 +7,7 @@ codecs: Han et al., "Causal Context Adjustment Loss for Learned Image Compressio
 import tensorflow as tf
 
 from tfclic.layers.pointwise import PointwiseConv2D
+from tfclic.layers.sequential import in_turn
 
 EPSILON = 1e-6
 
@@ -52,13 +53,6 @@ def simple_gate(x):
     return first * second
 
 
-def in_turn(layers, x):
-    """What a list of layers makes of `x`, one after the other."""
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
 class NAFBlock(tf.keras.layers.Layer):
     """Normalisation, convolutions, gate and channel attention; then a gated pointwise network.
 
@@ -73,7 +67,7 @@ class NAFBlock(tf.keras.layers.Layer):
 
     def __init__(self, filters, name=None):
         super().__init__(name=name)
-        # lists, since a Sequential in each of many blocks takes its time to build
+        # lists, as which they stand in the checkpoints that there are
         self.mixing = [
             ChannelNorm(),
             PointwiseConv2D(2 * filters),

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfclic.layers.gdn import GDN
 from tfclic.layers.pointwise import PointwiseConv2D
+from tfclic.layers.sequential import Sequential
 from tfclic.layers.subpixel import SubpixelConv2D
 
 
@@ -19,7 +20,7 @@ class ResidualUnit(tf.keras.layers.Layer):
 
     def __init__(self, filters, name=None):
         super().__init__(name=name)
-        self.body = tf.keras.Sequential(
+        self.body = Sequential(
             [
                 conv(filters // 2, 1, activation="relu"),
                 conv(filters // 2, 3, activation="relu"),

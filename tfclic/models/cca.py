@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfclic.entropy import mixture
 from tfclic.entropy.gaussian_mixture import GaussianMixture
-from tfclic.layers import NAFBlock, ResidualUnit, SubpixelConv2D
+from tfclic.layers import NAFBlock, ResidualUnit, Sequential, SubpixelConv2D
 from tfclic.layers.substitution import held
 from tfclic.models import base, transforms
 from tfclic.models.hyper import ENTROPY_SLOPE, HyperCodec, leaky_relu
@@ -20,7 +20,7 @@ from tfclic.models.slices import Slice, slice_sizes
 PIXELS_PER_LATENT = 256  # of a channel
 
 
-class Analysis(tf.keras.Sequential):
+class Analysis(Sequential):
     """Images to latents y, `[B, H, W, 3] -> [B, H/16, W/16, M]`."""
 
     def __init__(self, config):
@@ -35,7 +35,7 @@ class Analysis(tf.keras.Sequential):
         super().__init__(layers, name="analysis")
 
 
-class Synthesis(tf.keras.Sequential):
+class Synthesis(Sequential):
     """Latents to images, `[B, H/16, W/16, M] -> [B, H, W, 3]`: the mirror of `Analysis`.
 
     Sub-pixel convolutions of 3 see what the paper's transposed ones of 5 do.
@@ -52,7 +52,7 @@ class Synthesis(tf.keras.Sequential):
         super().__init__(layers, name="synthesis")
 
 
-class HyperAnalysis(tf.keras.Sequential):
+class HyperAnalysis(Sequential):
     """Latents to hyper latents z: `[B, h, w, M] -> [B, h/4, w/4, hyper_channels]`."""
 
     def __init__(self, config):
@@ -65,7 +65,7 @@ class HyperAnalysis(tf.keras.Sequential):
         super().__init__(layers, name="hyper_analysis")
 
 
-class HyperSynthesis(tf.keras.Sequential):
+class HyperSynthesis(Sequential):
     """Hyper latents to features, of means or of scales: `[B, h/4, w/4, Z] -> [B, h, w, M]`."""
 
     def __init__(self, config, name):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfclic.entropy import mixture
 from tfclic.entropy.channel_gaussian import ChannelGaussian
 from tfclic.entropy.gaussian_mixture import GaussianMixture
-from tfclic.layers import NeighbourhoodNetwork, SubpixelConv2D
+from tfclic.layers import NeighbourhoodNetwork, Sequential, SubpixelConv2D
 from tfclic.models import base, transforms
 from tfclic.models.hierarchical_coding import HierarchicalCoding, join, split
 from tfclic.models.hyper import ENTROPY_SLOPE, leaky_relu
@@ -23,7 +23,7 @@ ALL_LEVELS, AGGREGATED, UNAIDED = 1, 2, 3
 LOUD = tf.keras.initializers.VarianceScaling(16.0, "fan_avg", "uniform", seed=0)
 
 
-class Synthesis(tf.keras.Sequential):
+class Synthesis(Sequential):
     """Latents to features at half of the image's size: `[B, H/16, W/16, N] -> [B, H/2, W/2, w]`."""
 
     def __init__(self, config):
@@ -31,7 +31,7 @@ class Synthesis(tf.keras.Sequential):
         super().__init__(layers[:-1], name="synthesis")
 
 
-class HyperAnalysis(tf.keras.Sequential):
+class HyperAnalysis(Sequential):
     """Signal-preserving: `[B, h, w, C] -> [B, h/2, w/2, c]`, `widths` being a, b and c.
 
     No large kernel meets a ReLU, and where there is one, channels are many.
@@ -49,7 +49,7 @@ class HyperAnalysis(tf.keras.Sequential):
         super().__init__(layers, name=name)
 
 
-class HyperSynthesis(tf.keras.Sequential):
+class HyperSynthesis(Sequential):
     """The mirror of `HyperAnalysis`: `[B, h/2, w/2, c] -> [B, h, w, outputs]`."""
 
     is_rectified = (False, True, True, False)
@@ -80,20 +80,20 @@ class Aggregation(tf.keras.Model):
         super().__init__(name="aggregation")
         w1, w2, w3 = config.widths
         k = (config.kernel_size + 1) // 2
-        self.up = tf.keras.Sequential(
+        self.up = Sequential(
             [SubpixelConv2D(n, k, activation=leaky_relu) for n in (w3, w2, w1)], name="up"
         )
         conv = tf.keras.layers.Conv2D
         same = dict(padding="same", activation=leaky_relu)
         residual = [conv(w1, 3, **same), conv(w1, 3, **same), conv(2 * w1, 3, padding="same")]
-        self.residual = tf.keras.Sequential(residual, name="residual")
+        self.residual = Sequential(residual, name="residual")
         first = transforms.last_initializer(config)
         last = [
             SubpixelConv2D(max(w1 // 3, 8), k, activation=leaky_relu),
             conv(max(w1 // 12, 4), 3, **same),
             conv(3, 1, kernel_initializer=first),
         ]
-        self.last = tf.keras.Sequential(last, name="last")
+        self.last = Sequential(last, name="last")
 
     def call(self, fine_features, coarse_features, features):
         hyper = [fine_features, tf.nn.depth_to_space(coarse_features, 2)]

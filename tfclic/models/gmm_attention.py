@@ -13,6 +13,7 @@ from tfclic.layers import (
     ResidualBlock,
     ResidualDown,
     ResidualUp,
+    Sequential,
     SubpixelConv2D,
 )
 from tfclic.models import transforms
@@ -36,7 +37,7 @@ def attention_of(config):
     return attention
 
 
-class Analysis(tf.keras.Sequential):
+class Analysis(Sequential):
     """Images to latents y: `[B, H, W, 3] -> [B, H/16, W/16, N]`."""
 
     def __init__(self, config):
@@ -61,7 +62,7 @@ class Analysis(tf.keras.Sequential):
         super().__init__(layers, name="analysis")
 
 
-class Synthesis(tf.keras.Sequential):
+class Synthesis(Sequential):
     """Latents to images: `[B, H/16, W/16, N] -> [B, H, W, 3]`."""
 
     def __init__(self, config):
@@ -85,7 +86,7 @@ class Synthesis(tf.keras.Sequential):
         super().__init__(layers, name="synthesis")
 
 
-class HyperAnalysis(tf.keras.Sequential):
+class HyperAnalysis(Sequential):
     """Latents to hyper latents z: `[B, h, w, N] -> [B, h/4, w/4, hyper_channels]`."""
 
     def __init__(self, config):
@@ -99,7 +100,7 @@ class HyperAnalysis(tf.keras.Sequential):
         super().__init__(layers, name="hyper_analysis")
 
 
-class HyperSynthesis(tf.keras.Sequential):
+class HyperSynthesis(Sequential):
     """Hyper latents to hyper features: `[B, h/4, w/4, hyper_channels] -> [B, h, w, 2N]`."""
 
     def __init__(self, config):
@@ -112,7 +113,7 @@ class HyperSynthesis(tf.keras.Sequential):
         super().__init__(layers, name="hyper_synthesis")
 
 
-class ParameterNetwork(tf.keras.Sequential):
+class ParameterNetwork(Sequential):
     """[Hyper features, context] to logits, means and log scales of K mixtures: `-> [..., 3KN]`."""
 
     def __init__(self, config):

@@ -6,11 +6,11 @@ Hyperprior", ICLR 2018, figure 4. Unlike there, one model serves all rates.
 
 import tensorflow as tf
 
-from tfclic.layers import SubpixelConv2D
+from tfclic.layers import Sequential, SubpixelConv2D
 from tfclic.models.conditional import ConditionalCodec
 
 
-class HyperAnalysis(tf.keras.Sequential):
+class HyperAnalysis(Sequential):
     """Latents to hyper latents z: `[B, h, w, M] -> [B, h/4, w/4, hyper_channels]`, of |y|."""
 
     def __init__(self, config):
@@ -24,7 +24,7 @@ class HyperAnalysis(tf.keras.Sequential):
         super().__init__(layers, name="hyper_analysis")
 
 
-class HyperSynthesis(tf.keras.Sequential):
+class HyperSynthesis(Sequential):
     """Hyper latents to the logarithms of scales: `[B, h/4, w/4, hyper_channels] -> [B, h, w, M]`.
 
     Sub-pixel convolutions of 3 see what the paper's transposed ones of 5 do.

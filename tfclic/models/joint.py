@@ -6,14 +6,14 @@ Compression", NeurIPS 2018; table 1 is the network. Unlike there, one model serv
 
 import tensorflow as tf
 
-from tfclic.layers import MaskedConv2D
+from tfclic.layers import MaskedConv2D, Sequential
 from tfclic.models.conditional import leaky_relu
 from tfclic.models.mean_scale import MeanScale
 
 CONTEXT_SIZE = 5
 
 
-class ParameterNetwork(tf.keras.Sequential):
+class ParameterNetwork(Sequential):
     """[Hyper features, context] to means and logarithms of scales: `[..., 4M] -> [..., 2M]`."""
 
     def __init__(self, config):

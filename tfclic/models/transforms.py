@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfclic.layers import GDN, BlockAnalysis, BlockSynthesis, SubpixelConv2D
+from tfclic.layers import GDN, BlockAnalysis, BlockSynthesis, Sequential, SubpixelConv2D
 from tfclic.models import base
 
 
@@ -53,7 +53,7 @@ def plain_synthesis(config, kernel_size, attention=no_attention):
     ]
 
 
-class PlainAnalysis(tf.keras.Sequential):
+class PlainAnalysis(Sequential):
     """Images to latents y, `[B, H, W, 3] -> [B, H/16, W/16, N]`: 5x5 convolutions and GDN.
 
     Source: Ballé, Minnen, Singh, Hwang, Johnston, "Variational Image Compression with a Scale
@@ -64,7 +64,7 @@ class PlainAnalysis(tf.keras.Sequential):
         super().__init__(plain_analysis(config), name="analysis")
 
 
-class PlainSynthesis(tf.keras.Sequential):
+class PlainSynthesis(Sequential):
     """Latents to images, `[B, H/16, W/16, N] -> [B, H, W, 3]`: the mirror of `PlainAnalysis`."""
 
     def __init__(self, config):
