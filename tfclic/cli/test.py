@@ -11,15 +11,17 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Each process holds a TensorFlow of about 1 GB.
+# Each holds a TensorFlow of about 1 GB, and often waits for programs that a test has started.
 MOST_PROCESSES = 4
 
 
 def commands(arguments):
     """The modules to run, with their arguments; `arguments` are the user's for pytest."""
-    processes = min(MOST_PROCESSES, os.cpu_count() or 1)
+    processes = min(MOST_PROCESSES, (os.cpu_count() or 1) + 1)
     pytest = ["pytest", f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}"]
-    pytest += [f"--numprocesses={processes}", "--dist=loadfile", *arguments]
+    pytest += [f"--numprocesses={processes}", "--dist=loadfile"]
+    # by themselves, files with one long test would come last, one process waiting for the other
+    pytest += ["--no-loadscope-reorder", *arguments]
     if not any(os.path.exists(argument.partition("::")[0]) for argument in arguments):
         pytest.append(str(ROOT / "tests"))
     return [["ruff", "check", str(ROOT)], ["ruff", "format", "--check", str(ROOT)], pytest]
