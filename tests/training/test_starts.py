@@ -71,6 +71,7 @@ def test_an_exported_model_is_a_start(tmp_path, monkeypatch, export_for_reading)
         variable.assign(tf.random.normal(variable.shape, stddev=0.1))
     plain = checkpoints.as_plain(config)
     path = export_for_reading(codec, tmp_path, "tiny", plain, {"steps": 7})
+    assert path.name == "1"
     monkeypatch.setenv("TFCLIC_MODELS", str(tmp_path))
     for source in (path, "tiny"):
         found, _ = tiny()
