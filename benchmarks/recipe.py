@@ -16,7 +16,8 @@ import trainings
 from tfclic import configuration
 
 CONFIGURATION = "gmm_attention_small"
-# name -> what is overridden, by field; "steps" and "batch" are factors
+# name -> what is overridden, by field; "steps" and "batch" are factors; "first" is the change of a
+# training that goes before, and whose weights this one begins with
 CHANGES = {
     "as configured": {},
     "again, with another seed": {"training.seed": 2},
@@ -31,6 +32,15 @@ CHANGES = {
     "no linear block transform": {"model.block_transform": False},
     "crops of 256, a quarter as many": {"training.crop_size": 256, "batch": 0.25},
     "crops of 64, four times as many": {"training.crop_size": 64, "batch": 4},
+    "crops of 128, then of 256": {
+        "first": {"steps": 0.5, "training.decay_share": 0.0},
+        "steps": 0.5,
+        "batch": 0.25,
+        "training.crop_size": 256,
+        "training.warmup_steps": 0,
+        "training.decay_share": 0.8,
+    },
+    "levels stratified over a batch": {"training.level_sampling": "stratified"},
     "half the batch, twice the steps": {"batch": 0.5, "steps": 2},
     "twice the batch, half the steps": {"batch": 2, "steps": 0.5},
     "widths 64, 64, 64": {"model.widths": (64, 64, 64)},
@@ -43,18 +53,26 @@ CHANGES = {
 
 def train(name, data, folder, steps, everywhere):
     """Trains one change, as `trainings.train`; `everywhere` is changed in all trainings."""
-    changes, steps = overrides(name, everywhere), round(steps * CHANGES[name].get("steps", 1))
-    trainings.train(CONFIGURATION, changes, data, folder, steps)
+    change, source = CHANGES[name], None
+    if "first" in change:
+        source = folder.with_name(f"{folder.name}-first")
+        if not trainings.result_of(source):
+            _train(change["first"], data, source, steps, everywhere)
+    _train(change, data, folder, steps, everywhere, source)
 
 
-def overrides(name, everywhere):
+def _train(change, data, folder, steps, everywhere, source=None):
+    steps = round(steps * change.get("steps", 1))
+    trainings.train(CONFIGURATION, overrides(change, everywhere), data, folder, steps, source)
+
+
+def overrides(change, everywhere):
     """What a change overrides, by field, where `everywhere` is overridden in all trainings."""
-    changes = {**everywhere, **CHANGES[name]}
-    changes.pop("steps", None)
-    if "batch" in changes:
+    changes = {**everywhere, **{k: v for k, v in change.items() if "." in k}}
+    if "batch" in change:
         _, config = configuration.load(CONFIGURATION)
         usual = int(everywhere.get("training.batch_size", config.training.batch_size))
-        changes["training.batch_size"] = round(usual * changes.pop("batch"))
+        changes["training.batch_size"] = round(usual * change["batch"])
     return changes
 
 

@@ -54,11 +54,17 @@ def print_costs(names, anchor, workdir, steps, columns=None):
         cost = found["mean_loss"]
         cells = [name, f"{cost:.4f}", f"{100 * (cost / usual - 1):+.1f} %" if usual else ""]
         cells += [cell(found) for cell in columns.values()]
-        cells += [f"{record['images_seen']:,}", f"{record['seconds'] / 60:.1f}"]
+        seen, seconds = (total(record, field) for field in ("images_seen", "seconds"))
+        cells += [f"{seen:,}", f"{seconds / 60:.1f}"]
         print("| " + " | ".join(cells) + " |")
 
 
-def train(config, changes, data, folder, steps):
+def total(record, field):
+    """The sum of a field over a training and the one it began with, if there is one."""
+    return record[field] + (total(record["start"], field) if record.get("start") else 0)
+
+
+def train(config, changes, data, folder, steps, source=None):
     """Trains in a process of its own; its live line is shown.
 
     Args:
@@ -67,6 +73,7 @@ def train(config, changes, data, folder, steps):
       data: folder of images.
       folder: the training's own.
       steps: number of steps.
+      source: what it begins with, another training's folder; new weights if None.
 
     Raises:
       subprocess.CalledProcessError: it failed, or diverged.
@@ -75,7 +82,8 @@ def train(config, changes, data, folder, steps):
     every = [f"--config.training.{kind}_every={steps}" for kind in ("validate", "checkpoint")]
     command = [sys.executable, "-m", "tfclic.cli.train", f"--model={config}"]
     where = [f"--data={data}", f"--workdir={folder}", f"--config.training.steps={steps}"]
-    subprocess.run([*command, *where, *every, *words], check=True)
+    start = [f"--start-from={source}"] if source else []
+    subprocess.run([*command, *where, *start, *every, *words], check=True)
 
 
 def run(description, names, train_one, print_table):

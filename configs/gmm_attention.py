@@ -40,6 +40,7 @@ def get_config():
     training.clip_norm = 1.0
     training.ema_decay = 0.9999
     training.downscale_min = 0.5
+    training.level_sampling = "independent"
     training.seed = 1
     training.validation_images = 32
     training.checkpoint_every = 1000

@@ -198,6 +198,7 @@ def test_images_that_vanish_end_the_run_with_a_sentence(tmp_path, start, store):
         ({"objective": "mae"}, "mse, ms_ssim"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"downscale_min": 0.0}, "downscale_min"),
+        ({"level_sampling": "even"}, "independent, stratified"),
         ({"first_share": 1.5}, "first_share"),
         ({"first_share": 0.5, "first_lmbda": 0.0}, "first_lmbda"),
     ],

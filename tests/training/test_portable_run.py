@@ -207,6 +207,14 @@ def test_every_step_has_its_own_crops_flips_and_levels(make_pixels):
         np.testing.assert_array_equal(one, two)
 
 
+def test_levels_are_stratified_where_configured(make_pixels):
+    training = {"seed": 5, "level_sampling": "stratified"}
+    meta = {"batch": 3, "crop": 64, "levels": 6, "config": {"training": training}}
+    batches = portable_inputs.Batches([make_pixels(96, 96)], meta, seed=5)
+    for _, _, levels in map(batches.step, range(50)):
+        assert levels.dtype == np.int32 and (levels // 2).tolist() == [0, 1, 2]
+
+
 def test_the_runner_files_that_travel_are_all_that_it_imports():
     here = pathlib.Path(portable_run.__file__).parent
     for part in portable.RUNNER:

@@ -70,6 +70,30 @@ def test_another_seed_gives_other_noise_and_levels(made):
     assert len(set(losses)) == 8
 
 
+@pytest.mark.parametrize("batch", [1, 2, 4, 6, 9])
+def test_stratified_levels_are_spread_over_each_batch(batch):
+    drawn = [
+        step.draw_levels(step.seed_of(1, i), 6, tf.constant([batch]), "stratified").numpy()
+        for i in range(300)
+    ]
+    for place, levels in enumerate(np.transpose(drawn)):
+        part = {n for n in range(6) if place * 6 < (n + 1) * batch and n * batch < (place + 1) * 6}
+        assert set(levels.tolist()) == part
+    shares = np.bincount(np.concatenate(drawn), minlength=6) / (300 * batch)
+    np.testing.assert_allclose(shares, 1 / 6, atol=0.06)
+
+
+def test_levels_are_sampled_as_configured(fake, config):
+    losses = {}
+    for sampling in step.LEVEL_SAMPLINGS:
+        tf.keras.utils.set_random_seed(1)
+        codec = fake.FakeCodec(config.model.lmbdas)
+        config.training.level_sampling = sampling
+        train_step = step.make_step(codec, step.State(codec, config.training), config.training)
+        losses[sampling] = [float(train_step(make_images(), step.seed_of(3, 0))["loss"])]
+    assert losses["independent"] != losses["stratified"]
+
+
 def test_adam_equals_keras(made, config):
     codec, state, train_step = made
     config.training.clip_norm = 0.0

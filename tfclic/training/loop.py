@@ -75,6 +75,9 @@ def check(config):
     for field in ("steps", "batch_size", "log_every", "checkpoint_every", "validate_every"):
         if training[field] < 1:
             raise errors.UsageError(f"training.{field} must be at least 1.")
+    if training.get("level_sampling", "independent") not in step.LEVEL_SAMPLINGS:
+        known = ", ".join(step.LEVEL_SAMPLINGS)
+        raise errors.UsageError(f"training.level_sampling must be one of {known}.")
     if not 0 < training.downscale_min <= 1:
         raise errors.UsageError("training.downscale_min must be above 0 and at most 1.")
     if not 0 <= training.get("first_share", 0) <= 1:

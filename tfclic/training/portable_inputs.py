@@ -32,7 +32,9 @@ class Batches:
         """images: list of uint8 [H, W, 3]; meta: portable.json's content; seed: of the images."""
         self._images, self._seed = images, seed
         self._batch, self._crop, self._levels = meta["batch"], meta["crop"], meta["levels"]
-        self._run_seed = meta["config"]["training"]["seed"]
+        training = meta["config"]["training"]
+        self._run_seed = training["seed"]
+        self._stratified = training.get("level_sampling") == "stratified"
         areas = np.cumsum([image.shape[0] * image.shape[1] for image in images])
         self._shares = areas / areas[-1]
 
@@ -46,8 +48,16 @@ class Batches:
             top, left = (random.integers(s - self._crop + 1) for s in image.shape[:2])
             crop = image[top : top + self._crop, left : left + self._crop]
             crops[number] = crop[:, ::-1] if random.random() < 0.5 else crop
-        levels = random.integers(self._levels, size=self._batch, dtype=np.int32)
-        return crops, np.array([self._run_seed, step], np.int32), levels
+        seed = np.array([self._run_seed, step], np.int32)
+        return crops, seed, self._draw_levels(random)
+
+    def _draw_levels(self, random):
+        """As `step.draw_levels`, with other random numbers: int32 [B]."""
+        if not self._stratified:
+            return random.integers(self._levels, size=self._batch, dtype=np.int32)
+        places = np.arange(self._batch) + random.random(self._batch)
+        drawn = np.int32(places * (self._levels / self._batch))
+        return np.minimum(drawn, np.int32(self._levels - 1))
 
     def calls(self, first, last, per_call):
         """Yields (steps, inputs) call by call, `steps` a range and `inputs` stacked over it."""

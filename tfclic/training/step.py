@@ -12,6 +12,7 @@ from tfclic.layers import drawn_for_batch
 from tfclic.training import checkpoints, objectives, schedule
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+LEVEL_SAMPLINGS = ("independent", "stratified")
 KINDS = ("weights", "ema", "first_moment", "second_moment")
 
 
@@ -112,7 +113,8 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
     """
     stage = stage_of(codec, state, training)
     if levels is None:
-        levels = draw_levels(seed, len(codec.lmbdas), tf.shape(images)[:1])
+        batch, sampling = tf.shape(images)[:1], training.get("level_sampling", "independent")
+        levels = draw_levels(seed, len(codec.lmbdas), batch, sampling)
     targets = targets_of(codec, state, training, levels)
     metrics, grads = loss_and_gradients(
         codec, state.parameters, distortion, images, seed, targets, stage
@@ -163,13 +165,18 @@ def add_to_copy(variable, value):
     return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
-def draw_levels(seed, count, batch):
+def draw_levels(seed, count, batch, sampling="independent"):
     """Draws the quality level of each image of a step.
+
+    In the mean over a batch every level is as likely as any other. "independent" draws for each
+    image alone; "stratified" draws each image's from its own B-th part of the levels, in order,
+    which lets the mean gradient of a small batch vary less.
 
     Args:
       seed: int32 [2], the step's.
       count: number of lambdas.
       batch: int32 [1], images in the batch.
+      sampling: one of LEVEL_SAMPLINGS.
 
     Returns:
       int32 [B], indices into the codec's lambdas.
@@ -177,6 +184,11 @@ def draw_levels(seed, count, batch):
     level_seed, _ = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
 
     def draw(batch):
+        if sampling == "stratified":
+            places = tf.cast(tf.range(batch[0]), tf.float32)
+            places += tf.random.stateless_uniform(batch, level_seed)
+            drawn = places * (count / tf.cast(batch[0], tf.float32))
+            return tf.minimum(tf.cast(drawn, tf.int32), count - 1)  # rounding may reach `count`
         return tf.random.stateless_uniform(batch, level_seed, 0, count, tf.int32)
 
     return drawn_for_batch(draw, batch)
