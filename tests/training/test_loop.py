@@ -208,3 +208,15 @@ def test_impossible_configurations_are_refused(config, changes, message):
     config.training.update(changes)
     with pytest.raises(errors.UsageError, match=message):
         loop.check(config)
+
+
+def test_crops_with_a_single_hyper_latent_are_warned_of(config, caplog):
+    loop.check(config)
+    assert not caplog.records
+    config.model.hyper_channels = 4
+    loop.check(config)
+    assert "single hyper latent" in caplog.text
+    caplog.clear()
+    config.training.crop_size = 128
+    loop.check(config)
+    assert not caplog.records

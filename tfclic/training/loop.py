@@ -9,6 +9,7 @@ import signal
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tfclic import errors
 from tfclic.training import checkpoints, data, objectives, progress, step, strategies, validation
@@ -65,7 +66,10 @@ def _readable(batches):
 
 
 def check(config):
-    """Raises errors.UsageError for a training configuration that cannot work."""
+    """Raises errors.UsageError for a training configuration that cannot work.
+
+    Warns of crops that teach the hyper networks nothing of neighbours.
+    """
     training = config.training
     objectives.get(training.objective)
     if training.crop_size % 64 or training.crop_size <= 0:
@@ -84,6 +88,13 @@ def check(config):
         raise errors.UsageError("training.first_share must be from 0 to 1.")
     if training.get("first_share") and training.first_lmbda <= 0:
         raise errors.UsageError("training.first_lmbda must be above 0.")
+    deep = config.model.get("hyper_channels") or config.model.get("coarse")
+    if training.crop_size < 128 and deep:
+        logging.warning(
+            "Crops of %d pixels have a single hyper latent each; models so trained fail on larger "
+            "images. training.crop_size should be 128 or more.",
+            training.crop_size,
+        )
 
 
 def _check_stages(codec, training):
