@@ -10,7 +10,7 @@ from tfclic.layers.neighbourhood import NeighbourhoodNetwork
 from tfclic.layers.noise import drawn_for_batch
 from tfclic.layers.pointwise import PointwiseConv2D
 from tfclic.layers.residual import ResidualBlock, ResidualDown, ResidualUnit, ResidualUp
-from tfclic.layers.sequential import Sequential
+from tfclic.layers.sequential import Sequential, in_turn
 from tfclic.layers.subpixel import SubpixelConv2D
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "Sequential",
     "SubpixelConv2D",
     "drawn_for_batch",
+    "in_turn",
 ]

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfclic.entropy import compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
+from tfclic.layers import in_turn
 from tfclic.models.hyper_coding import HyperCoding, exact_hyper_synthesis
 
 LATENT_LIMIT = 256
@@ -103,9 +104,7 @@ class ConditionalCoding(HyperCoding):
 
     def hyper_features(self, hyper_latents):
         """float32 `[h, w, F]`, integers, of hyper latents `[h/4, w/4, hyper_channels]`."""
-        for layer in self.features:
-            hyper_latents = layer(hyper_latents)
-        return hyper_latents
+        return in_turn(self.features, hyper_latents)
 
     def arranged_features(self, hyper_latents, order):
         """`hyper_features` in the coding order, `[P, F]`."""

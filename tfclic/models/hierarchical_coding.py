@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
+from tfclic.layers import in_turn
 from tfclic.models.coding import HYPER_LIMIT, HYPER_STRIDE, Coding
 from tfclic.models.hyper_coding import exact_hyper_synthesis, table_of
 
@@ -124,15 +125,11 @@ class HierarchicalCoding(Coding):
 
     def coarse_features(self, coarse):
         """What the fine level is predicted from, float32 `[2h, 2w, *]`, of coarse `[h, w, G]`."""
-        for layer in self.coarse_synthesis:
-            coarse = layer(coarse)
-        return coarse
+        return in_turn(self.coarse_synthesis, coarse)
 
     def features(self, fine):
         """What latents are predicted from, float32 `[2h, 2w, *]`, of fine `[h, w, F]`."""
-        for layer in self.fine_synthesis:
-            fine = layer(fine)
-        return fine
+        return in_turn(self.fine_synthesis, fine)
 
     def _levels(self, hyper_latents):
         return [level[0] for level in split(hyper_latents[None], self.coarse_channels)]

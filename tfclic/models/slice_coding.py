@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfclic.entropy import compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
+from tfclic.layers import in_turn
 from tfclic.models.coding import HYPER_LIMIT, HYPER_STRIDE
 from tfclic.models.exact_slices import MEAN_STEP, STEP, ExactSlice
 from tfclic.models.hyper_coding import HyperCoding, exact_hyper_synthesis
@@ -52,10 +53,8 @@ class SliceCoding(HyperCoding):
         """Those of means and of scales, a pair of float32 `[P, M]`, integers."""
         results = []
         for network in (self.mean_synthesis, self.scale_synthesis):
-            x = hyper_latents
-            for layer in network:
-                x = layer(x)
-            results.append(tf.reshape(x, [-1, self.channels]))
+            features = in_turn(network, hyper_latents)
+            results.append(tf.reshape(features, [-1, self.channels]))
         return results
 
     def walk(self, state, hyper_latents, choose, latents=None):

@@ -4,8 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.layers import NAFBlock, SubpixelConv2D
-from tfclic.layers.nafblock import in_turn
+from tfclic.layers import NAFBlock, SubpixelConv2D, in_turn
 from tfclic.models.hyper import leaky_relu
 
 # the paper's 1/2, less the smallest step of exact latents: what is added to a latent never reaches
