@@ -85,6 +85,13 @@ def test_it_trains_resumes_and_says_when_all_is_done(arguments, fake_models, tmp
     assert capsys.readouterr().out.startswith("All 3 steps are done")
 
 
+def test_warnings_are_shown(arguments, fake_models, tmp_path, caplog):
+    tiny = tmp_path / "tiny.py"
+    tiny.write_text(tiny.read_text().replace("channels=4", "channels=4, hyper_channels=4"))
+    assert run(*arguments) == 0
+    assert caplog.text.count("single hyper latent") == 1
+
+
 def test_another_configuration_is_refused(arguments, fake_models, capsys):
     run(*arguments)
     assert run(*arguments, "--config.model.channels=5") == 2

@@ -138,6 +138,7 @@ def train(name, config, data, workdir, strategy="none", start=None, fresh=()):
     from tfclic.training import checkpoints, loop, precision, strategies
 
     loop.check(config)
+    loop.warn_of_crops(config)
     workdir = pathlib.Path(workdir)
     compute_dtype = precision.resolve(config.training.precision)
     replicas = strategies.open_replicas(strategy)
@@ -210,6 +211,7 @@ def export_portable(name, config, args):
     from tfclic.training import loop, portable, portable_data, precision, sources
 
     loop.check(config)
+    loop.warn_of_crops(config)
     # The device is not known here; bfloat16 is a choice that changes results.
     wanted = config.training.precision
     compute_dtype = "float32" if wanted == "auto" else precision.resolve(wanted)
@@ -293,6 +295,7 @@ def _has(node, path):
 
 
 def _run(args):
+    logging.set_verbosity(logging.WARNING)  # of images, crops and checkpoints
     if args.adopt:
         _need(args, "workdir")
         if args.portable or args.model or args.data or args.rest:

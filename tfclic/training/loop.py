@@ -66,10 +66,7 @@ def _readable(batches):
 
 
 def check(config):
-    """Raises errors.UsageError for a training configuration that cannot work.
-
-    Warns of crops that teach the hyper networks nothing of neighbours.
-    """
+    """Raises errors.UsageError for a training configuration that cannot work."""
     training = config.training
     objectives.get(training.objective)
     if training.crop_size % 64 or training.crop_size <= 0:
@@ -88,6 +85,11 @@ def check(config):
         raise errors.UsageError("training.first_share must be from 0 to 1.")
     if training.get("first_share") and training.first_lmbda <= 0:
         raise errors.UsageError("training.first_lmbda must be above 0.")
+
+
+def warn_of_crops(config):
+    """Warns of crops that teach the hyper networks nothing of neighbours."""
+    training = config.training
     deep = config.model.get("hyper_channels") or config.model.get("coarse")
     if training.crop_size < 128 and deep:
         logging.warning(
