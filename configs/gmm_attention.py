@@ -22,10 +22,12 @@ def get_config():
     model.parameter_channels = 640
     model.mixtures = 3
     model.attention = "simplified"
+    model.latent_attention = True
     model.residual = True
     model.kernel_size = 5
     model.block_transform = False
     model.synthesis_input = "noise"
+    model.context_input = "noise"
     model.lmbdas = (0.0016, 0.0032, 0.0075, 0.015, 0.03, 0.045)
 
     training = ml_collections.ConfigDict()

@@ -26,6 +26,8 @@ class ConditionalCodec(HyperCodec):
     Args:
       config: as `HyperCodec`, and
         synthesis_input: "noise" (papers) or "round": what the synthesis transform sees in training.
+        context_input: likewise, what the context sees of the latents; "noise" if it is missing. A
+          decoder gives it integers: of a channel that is silent zeros, where there is noise else.
       mixtures: K, number of Gaussians.
       slope: of the leaky ReLU in the networks that give parameters.
       kinds: 3 if the networks give logits, means and log scales, `[..., 3KN]`; 2 if they give means
@@ -49,10 +51,13 @@ class ConditionalCodec(HyperCodec):
             noisy = tf.round(latents)
         if self.config.synthesis_input == "noise":
             seen = hyper
-        parameters = self.parameters(noisy, self.hyper_synthesis(seen))
+        rounded = base.round_straight_through(latents)
+        rounds_context = self.config.get("context_input", "noise") == "round"
+        before = rounded if training and rounds_context else noisy
+        parameters = self.parameters(before, self.hyper_synthesis(seen))
         quantised, bits = self.mixture(noisy, parameters, training=training)
         if training and self.config.synthesis_input == "round":
-            quantised = base.round_straight_through(latents)
+            quantised = rounded
         parts = {"latents": tf.reduce_sum(bits, [1, 2, 3]), "hyper_latents": hyper_bits}
         return base.Coded(quantised, seen, parts)
 
@@ -71,6 +76,18 @@ class ConditionalCodec(HyperCodec):
         if self.parameter_network is not None:
             found = self.parameter_network(found)
         return mixture.completed(found, self.kinds)
+
+    def axes(self):
+        """How weights are put together (see `tfclic.training.growing`)."""
+        network = self.parameter_network
+        last = network.layers[-1] if network else self.hyper_synthesis.layers[-1].conv
+        kinds = self.kinds * self.mixture.mixtures
+        for variable in last.weights:
+            last_axis = len(variable.shape) - 1
+            yield variable, {last_axis: (variable.shape[-1] // kinds,) * kinds}
+        if network and self.context is not None:
+            first, seen = network.layers[0].kernel, self.context.filters
+            yield first, {0: (first.shape[0] - seen, seen)}
 
     def coding(self):
         """The exact integer form of the entropy model, for export."""

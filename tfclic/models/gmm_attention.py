@@ -37,11 +37,22 @@ def attention_of(config):
     return attention
 
 
+def latent_attention_of(config):
+    """As `attention_of`, of the module at the latents.
+
+    Where it is left out a layer without effect has its place, so that the names of the weights
+    beside it are the same.
+    """
+    if config.get("latent_attention", True):
+        return attention_of(config)
+    return lambda filters: [tf.keras.layers.Activation("linear")]
+
+
 class Analysis(Sequential):
     """Images to latents y: `[B, H, W, 3] -> [B, H/16, W/16, N]`."""
 
     def __init__(self, config):
-        attention = attention_of(config)
+        attention, at_latents = attention_of(config), latent_attention_of(config)
         (w1, w2, w3), n = config.widths, config.latent_channels
         initializer = transforms.last_initializer(config)
         last = dict(padding="same", use_bias=False, kernel_initializer=initializer)
@@ -55,7 +66,7 @@ class Analysis(Sequential):
                 ResidualDown(w3),
                 ResidualBlock(w3),
                 tf.keras.layers.Conv2D(n, 3, 2, **last),
-                *attention(n),
+                *at_latents(n),
             ]
         else:
             layers = transforms.plain_analysis(config, attention)
@@ -66,11 +77,11 @@ class Synthesis(Sequential):
     """Latents to images: `[B, H/16, W/16, N] -> [B, H, W, 3]`."""
 
     def __init__(self, config):
-        attention = attention_of(config)
+        attention, at_latents = attention_of(config), latent_attention_of(config)
         (w1, w2, w3), n = config.widths, config.latent_channels
         if config.residual:
             layers = [
-                *attention(n),
+                *at_latents(n),
                 ResidualBlock(w3),
                 ResidualUp(w3),
                 ResidualBlock(w3),
@@ -139,10 +150,13 @@ class GmmAttention(ConditionalCodec):
         parameter_channels: of the parameter network's hidden layers; 640 in the paper.
         mixtures: K.
         attention: "none", "simplified" or "non_local".
+        latent_attention: whether there is one at the latents too (true if it is missing); with
+          residual blocks alone.
         residual: residual blocks (true) or one plain convolution per stage (false).
         kernel_size: of the plain convolutions, 5 or 9.
         block_transform: whether a linear 16x16 block transform runs beside the nonlinear path.
-        synthesis_input: "noise" (paper) or "round": what the synthesis transform sees in training.
+        synthesis_input, context_input: "noise" (paper) or "round": what the synthesis transform and
+          the context see of the latents in training.
         lmbdas: trained lambdas, ascending.
     """
 
