@@ -26,16 +26,14 @@ def run(codec, config, tmp_path):
     return tmp_path / "run"
 
 
-def test_what_fits_is_taken(run, fake, config):
-    codec = fake.FakeCodec(config.model.lmbdas, channels=5)
-    record, kept = starts.start_from(codec, run)
-    assert record == {"steps": 10}
-    # the bias of the synthesis alone does not know the number of channels
-    assert kept == ["analysis/bias", "analysis/kernel", "synthesis/kernel"]
+def test_averages_are_taken(run, fake, config):
+    codec = fake.FakeCodec(config.model.lmbdas)
+    record, kept, larger = starts.start_from(codec, run)
+    assert (record, kept, larger) == ({"steps": 10}, [], [])
     np.testing.assert_array_equal(codec.synthesis.bias, [10.5] * 3)
 
     codec = fake.FakeCodec(config.model.lmbdas)
-    _, kept = starts.start_from(codec, run, fresh=("synthesis",))
+    _, kept, _ = starts.start_from(codec, run, fresh=("synthesis",))
     assert kept == ["synthesis/bias", "synthesis/kernel"]
     np.testing.assert_array_equal(codec.analysis.bias, [10.5] * 4)
     np.testing.assert_array_equal(codec.synthesis.bias, [0] * 3)
@@ -75,15 +73,20 @@ def test_an_exported_model_is_a_start(tmp_path, monkeypatch, export_for_reading)
     monkeypatch.setenv("TFCLIC_MODELS", str(tmp_path))
     for source in (path, "tiny"):
         found, _ = tiny()
-        record, kept = starts.start_from(found, source)
+        record, kept, _ = starts.start_from(found, source)
         assert (record, kept) == ({"steps": 7}, [])
         again = stored.StoredCodec(found)
         for layer, other in zip(stored.StoredCodec(codec).weights, again.weights):
             np.testing.assert_array_equal(layer, other)
     wider, _ = tiny(hyper_channels=5)
-    _, kept = starts.start_from(wider, "tiny", fresh=("gain",))
-    parts = {path.split("/")[0] for path in kept}
-    assert parts == {"gain", "hyper_analysis", "hyper_prior", "hyper_synthesis"}
+    _, kept, larger = starts.start_from(wider, "tiny", fresh=("gain",))
+    assert {path.split("/")[0] for path in kept} == {"gain"}
+    parts = {path.split("/")[0] for path in larger}
+    assert parts == {"hyper_analysis", "hyper_prior", "hyper_synthesis"}
+    narrower, _ = tiny(hyper_channels=3)
+    _, kept, larger = starts.start_from(narrower, "tiny")
+    assert {path.split("/")[0] for path in kept} == parts
+    assert not larger
     for index in path.glob("variables/*.index"):
         index.write_bytes(b"")
     with pytest.raises(errors.ModelError, match="cannot be read"):

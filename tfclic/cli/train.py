@@ -186,11 +186,12 @@ def _begin(codec, workdir, start, fresh):
 
     if not start or checkpoints.available(workdir):
         return {}
-    record, kept = starts.start_from(codec, start, fresh)
+    record, kept, larger = starts.start_from(codec, start, fresh)
     count = len(checkpoints.variable_paths(codec))
+    grown = f", {len(larger)} of them grown" if larger else ""
     print(
         f"{count - len(kept)} of {count} variables begin as {start} has them at step "
-        f"{record.get('steps', 'unknown')}."
+        f"{record.get('steps', 'unknown')}{grown}."
     )
     return {"start": record}
 

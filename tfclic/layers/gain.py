@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+LEAST_RISE = 1e-6  # of the logarithm of a gain from level to level, where one is given
+
 
 def step_size(lmbda):
     """The uniform quantiser step, on the 0..255 scale, that suits `lmbda` at high resolution.
@@ -30,6 +32,7 @@ class QualityGain(tf.keras.layers.Layer):
     def __init__(self, channels, lmbdas, reference, name=None):
         super().__init__(name=name)
         self.channels = channels
+        self.lmbdas = np.asarray(lmbdas, np.float64)
         self.levels = len(lmbdas)
         self.start = np.log(reference / step_size(lmbdas)).astype(np.float32)
 
@@ -47,6 +50,31 @@ class QualityGain(tf.keras.layers.Layer):
         self.correction = self.add_weight(
             name="correction", shape=(self.levels, self.channels), initializer="zeros"
         )
+
+    def weights_at(self, lmbdas):
+        """The weights of a layer for other lambdas with this one's gains.
+
+        Between this one's lambdas they are interpolated, exponentially as in `call`; beyond them
+        they go on as those of a new layer do.
+
+        Args:
+          lmbdas: ascending, L' of them.
+
+        Returns:
+          Dict of float32 arrays by name: base `[1, C]`, rises `[L' - 1, C]`, correction `[L', C]`.
+        """
+        own, wanted = np.log(self.lmbdas), np.log(np.asarray(lmbdas, np.float64))
+        inside = np.clip(wanted, own[0], own[-1])
+
+        def interpolated(table):
+            columns = [np.interp(inside, own, column) for column in np.asarray(table).T]
+            return np.stack(columns, -1)
+
+        beyond = np.log(step_size(np.exp(inside)) / step_size(np.exp(wanted)))
+        logs = interpolated(self.log_gains()) + beyond[:, None]
+        rises = np.log(np.expm1(np.maximum(np.diff(logs, axis=0), LEAST_RISE)))
+        found = {"base": logs[:1], "rises": rises, "correction": interpolated(self.correction)}
+        return {name: values.astype(np.float32) for name, values in found.items()}
 
     def log_gains(self):
         """float32 `[L, C]`, the natural logarithm of the gains of each level."""

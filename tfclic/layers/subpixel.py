@@ -29,6 +29,12 @@ class SubpixelConv2D(tf.keras.layers.Layer):
         else:
             self.conv = tf.keras.layers.Conv2D(channels, kernel_size, padding="same", **kwargs)
 
+    def axes(self):
+        """How its weights are put together (see `tfclic.training.growing`): a part a phase."""
+        filters = self.conv.filters // self.factor**2
+        for variable in self.conv.weights:
+            yield variable, {len(variable.shape) - 1: (filters,) * self.factor**2}
+
     def call(self, x):
         x = self.conv(x)
         return tf.nn.depth_to_space(x, self.factor) if self.factor > 1 else x

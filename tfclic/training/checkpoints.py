@@ -291,3 +291,20 @@ def filed(kind, path):
     """
     escaped = path.replace(".", "..").replace("/", ".S")
     return f"state/{kind}/{escaped}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def filed_paths(kind, reader):
+    """Where a checkpoint has the entries of a dict of variables.
+
+    Args:
+      kind: as for `filed`.
+      reader: of the checkpoint, from `tf.train.load_checkpoint`.
+
+    Returns:
+      A list of (path, name under which TensorFlow files it).
+    """
+    prefix, suffix = f"state/{kind}/", "/.ATTRIBUTES/VARIABLE_VALUE"
+    names = [n for n in reader.get_variable_to_shape_map() if n.startswith(prefix)]
+    escaped = (name[len(prefix) : -len(suffix)] for name in names)
+    paths = (re.sub(r"\.([.S])", lambda m: "/" if m[1] == "S" else ".", each) for each in escaped)
+    return list(zip(paths, names))

@@ -2,15 +2,19 @@
 
 import json
 
+import ml_collections
+import numpy as np
 import tensorflow as tf
 
-from tfclic import errors
+from tfclic import errors, models
 from tfclic.codec import catalog, stored
-from tfclic.training import checkpoints
+from tfclic.training import checkpoints, growing
 
 
 def start_from(codec, source, fresh=()):
-    """Gives a codec the weights of `source`, as far as paths and shapes are the same.
+    """Gives a codec the weights of `source`, as far as paths are the same.
+
+    Where its weights are larger, they grow (see `tfclic.training.growing`).
 
     Args:
       codec: its variables are made here if they are not yet.
@@ -19,7 +23,8 @@ def start_from(codec, source, fresh=()):
       fresh: names of parts that keep their own weights, such as "hyper_analysis".
 
     Returns:
-      The record of the source's training, and the paths of the variables that keep their own.
+      The record of the source's training; the paths of the variables that keep their own; and the
+      paths of those that grew.
 
     Raises:
       errors.UsageError: the codec has no part of such a name.
@@ -32,18 +37,24 @@ def start_from(codec, source, fresh=()):
         if not any(_is_in(path, part) for path in variables):
             known = ", ".join(sorted({path.split("/")[0] for path in variables}))
             raise errors.UsageError(f"The model has no part {part!r}; there are: {known}.")
-    fitting, kept = _Run(source) if checkpoints.available(source) else _Export(source), []
-    for path, variable in variables.items():
-        value = None
-        if not any(_is_in(path, part) for part in fresh):
-            value = fitting.value(path, variable.shape.as_list())
-        if value is None:
-            kept.append(path)
-        else:
-            variable.assign(value)
-    if len(kept) == len(variables):
+    found = _Run(source) if checkpoints.available(source) else _Export(source)
+    wanted = {
+        path: variable
+        for path, variable in variables.items()
+        if path in found.values and not any(_is_in(path, part) for part in fresh)
+    }
+    same = [p for p, v in wanted.items() if v.shape == found.values[p].shape]
+    larger = set(wanted) - set(same)
+    growth = growing.Growth(found.codec(), codec) if larger else None
+    begun = {path: found.values[path] for path in same}
+    begun.update({path: growth.value(path, wanted[path]) for path in larger})
+    begun = {path: value for path, value in begun.items() if value is not None}
+    if not begun:
         raise errors.ModelError(f"Nothing in {source} fits this model.")
-    return fitting.record, kept
+    for path, value in begun.items():
+        variables[path].assign(value)
+    kept = [path for path in variables if path not in begun]
+    return found.record, kept, sorted(larger & set(begun))
 
 
 def _is_in(path, part):
@@ -51,43 +62,49 @@ def _is_in(path, part):
 
 
 class _Run:
-    """The newest checkpoint of a run."""
+    """The newest checkpoint of a run.
+
+    record: that of its training; values: arrays by path, averages where it has them.
+    """
 
     def __init__(self, workdir):
-        _, folder = checkpoints.available(workdir)[-1]
+        _, self._folder = checkpoints.available(workdir)[-1]
+        self._workdir = workdir
         try:
-            self.record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-            self._reader = tf.train.load_checkpoint(str(folder / "checkpoint"))
-            self._shapes = self._reader.get_variable_to_shape_map()
-        except checkpoints.UNREADABLE:
-            raise errors.ModelError(f"{folder} cannot be read.") from None
-        self._folder = folder
-
-    def value(self, path, shape):
-        """What a variable of that path and shape had; None if there was none."""
-        names = [checkpoints.filed(kind, path) for kind in ("ema", "weights")]
-        fitting = [name for name in names if self._shapes.get(name) == shape]
-        try:
-            return self._reader.get_tensor(fitting[0]) if fitting else None
+            self.record = json.loads((self._folder / "record.json").read_text(encoding="utf-8"))
+            reader = tf.train.load_checkpoint(str(self._folder / "checkpoint"))
+            self.values = {}
+            for kind in ("weights", "ema"):
+                for path, name in checkpoints.filed_paths(kind, reader):
+                    self.values[path] = reader.get_tensor(name)
         except checkpoints.UNREADABLE:
             raise errors.ModelError(f"{self._folder} cannot be read.") from None
 
+    def codec(self):
+        """The run's codec, with these weights."""
+        config = checkpoints.read_config(self._workdir)
+        codec = models.build(ml_collections.ConfigDict(config["model"]))
+        checkpoints.build_variables(codec)
+        for path, variable in checkpoints.variable_paths(codec).items():
+            if variable.shape == np.shape(self.values.get(path)):
+                variable.assign(self.values[path])
+        return codec
+
 
 class _Export:
-    """An exported model."""
+    """An exported model; as `_Run`."""
 
     def __init__(self, name):
         try:
             model = catalog.find(name)
         except errors.ModelError as error:
             raise errors.ModelError(f"{name} holds no checkpoint. {error}") from None
-        codec, given = stored.read(model, checkpoints.build_variables)
+        self._codec, given = stored.read(model, checkpoints.build_variables)
         given = {id(v) for v in given}
-        paths = checkpoints.variable_paths(codec).items()
-        self._values = {path: v.numpy() for path, v in paths if id(v) in given}
+        paths = checkpoints.variable_paths(self._codec).items()
+        self.values = {path: v.numpy() for path, v in paths if id(v) in given}
         self.record = model.card.get("training") or {}
 
-    def value(self, path, shape):
-        """What a variable of that path and shape has; None if there is none."""
-        found = self._values.get(path)
-        return found if found is not None and list(found.shape) == shape else None
+    def codec(self):
+        """The exported codec."""
+        return self._codec

@@ -1,0 +1,106 @@
+"""Weights of a smaller model in a larger one of the same system: more latents, levels or widths.
+
+The larger model begins by computing what the smaller one does, as nearly as it can: weights keep
+the places that they had, kernels are zero where they would meet inputs that are new, and everything
+else is as in a new model. So what is new hears from the rest, and nothing listens to it yet.
+The linear block transform and the gains have their own beginning, which is a codec already: there,
+what is new takes part at once.
+
+Where an axis of a weight is put together from several (the four phases of a sub-pixel convolution,
+the parameters of mixtures, slices), each part grows by itself. Layers and models tell of such axes
+by a method `axes()`, which yields `(variable, {axis: sizes})`.
+
+A similar way to grow, in which the new part listens at once: Chen, Goodfellow, Shlens, "Net2Net:
+Accelerating Learning via Knowledge Transfer", ICLR 2016.
+"""
+
+import numpy as np
+
+from tfclic.layers import BlockSynthesis
+from tfclic.training import checkpoints
+
+
+def axes_of(codec):
+    """How the axes of a codec's variables are put together.
+
+    Returns:
+      Dict from the path of a variable to a list, for each axis the sizes of its parts.
+    """
+    found = {id(v): [(size,) for size in v.shape] for v in codec.variables}
+    # models last: they know more than the layers in them
+    for module in (*reversed(codec.submodules), codec):
+        for variable, sizes in getattr(module, "axes", tuple)():
+            for axis, parts in sizes.items():
+                if sum(parts) != variable.shape[axis]:
+                    raise ValueError(f"{variable.name}: {parts} do not make {variable.shape}.")
+                found[id(variable)][axis] = tuple(parts)
+    return {p: found[id(v)] for p, v in checkpoints.variable_paths(codec).items()}
+
+
+def grown(value, beginning, old_axes, new_axes, takes_inputs):
+    """A weight of a smaller model, in the place of a larger one's.
+
+    Args:
+      value: array, the smaller model's.
+      beginning: array, that of the larger model when it is new.
+      old_axes, new_axes: for each axis the sizes of its parts.
+      takes_inputs: whether the axis before the last is that of inputs, new ones to be met by zeros.
+
+    Returns:
+      An array like `beginning`; None if it has no place for `value`.
+    """
+    if len(old_axes) != len(new_axes):
+        return None
+    index = [_places(old, new) for old, new in zip(old_axes, new_axes)]
+    if any(each is None for each in index):
+        return None
+    result = np.array(beginning)
+    if takes_inputs:
+        is_new = np.ones(result.shape[-2], bool)
+        is_new[index[-2]] = False
+        result[..., is_new, :] = 0
+    result[np.ix_(*index)] = value
+    return result
+
+
+def _places(old, new):
+    """Where the entries of an axis go, int array; None if a part has become smaller."""
+    if len(old) != len(new) or any(a > b for a, b in zip(old, new)):
+        return None
+    starts = np.cumsum([0, *new[:-1]])
+    return np.concatenate([start + np.arange(size) for start, size in zip(starts, old)])
+
+
+class Growth:
+    """What the variables of a larger codec take from a smaller one.
+
+    Args:
+      small: a codec with the weights to begin with.
+      large: a new codec, all its variables made.
+    """
+
+    def __init__(self, small, large):
+        self._old, self._new = axes_of(small), axes_of(large)
+        self._values = {p: v.numpy() for p, v in checkpoints.variable_paths(small).items()}
+        # the linear path is a codec by itself: there, new inputs count from the beginning
+        linear = (m for m in large.submodules if isinstance(m, BlockSynthesis))
+        self._linear = {id(layer.kernel) for layer in linear}
+        if len(small.lmbdas) != len(large.lmbdas):
+            for name, value in small.gain.weights_at(large.lmbdas).items():
+                path = f"gain/{name}"
+                self._values[path] = value
+                self._old[path] = [(len(value),), *self._old[path][1:]]
+
+    def value(self, path, variable):
+        """What `variable`, at `path` of the larger codec, begins with; None: as it is."""
+        if path not in self._values:
+            return None
+        takes_inputs = _is_kernel(path, variable) and id(variable) not in self._linear
+        axes = self._old[path], self._new[path]
+        return grown(self._values[path], variable.numpy(), *axes, takes_inputs)
+
+
+def _is_kernel(path, variable):
+    name = path.rsplit("/", 1)[-1]
+    is_named_so = name in ("kernel", "taps") or "/kernels/" in path
+    return is_named_so and len(variable.shape) > 1
