@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import wavefront
+from tfclic.entropy import active, wavefront
 from tfclic.models import conditional_coding
 from tfclic.models.coding import HYPER_LIMIT
 
@@ -184,7 +184,33 @@ def test_latents_are_rounded_to_what_is_best_by_rate_and_distortion(coding):
 def test_bits_of_known_latents_are_those_explained(coding):
     latents, hyper = random_latents(8, 12)
     (found,) = coding.bits(hyper, latents, [latents])
-    np.testing.assert_array_equal(found, coding.explain(hyper, latents)["latents_bits"])
+    explained = coding.explain(hyper, latents)["latents_bits"]
+    # what says which channels are in use is shared by all latents
+    share = active.bits(6, tf.range(6)) / 576
+    np.testing.assert_allclose(found + share, explained, rtol=1e-6)
+
+
+@pytest.mark.parametrize("used", [[1, 4], [0, 1, 2, 3, 4, 5]])
+def test_what_silent_channels_leave_is_coded_alike(coding, used):
+    latents, hyper = random_latents(8, 12)
+    latents *= np.isin(np.arange(6), used).astype(np.float32)
+    known = tf.gather(latents, used, axis=-1)
+    every = coding.bits(hyper, latents, [latents])[0]
+    (found,) = coding.bits(hyper, known, [known], tf.constant(used))
+    np.testing.assert_array_equal(found, tf.gather(every, used, axis=-1))
+
+
+def test_silent_channels_are_not_in_the_string(coding):
+    latents, hyper = random_latents(32, 32)
+    latents *= tf.constant([0.0, 1, 0, 1, 1, 0])
+    string = coding.compress_(hyper, latents)
+    np.testing.assert_array_equal(coding.decompress_(string, 32, 32), latents)
+    bits = coding.explain(hyper, latents)["latents_bits"].numpy()
+    share = float(active.bits(6, tf.constant([1, 3, 4]))) / (32 * 32 * 6)
+    np.testing.assert_allclose(bits[..., [0, 2, 5]], share)
+    assert 8 * len(string.numpy()) == pytest.approx(
+        float(coding.estimate(hyper, latents)), rel=0.01, abs=64
+    )
 
 
 def test_without_a_weight_rounding_is_plain(coding, monkeypatch):

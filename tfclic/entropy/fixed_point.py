@@ -78,6 +78,22 @@ class Grids(collections.namedtuple("Grids", "unit lowest")):
 PLAIN = Grids(1.0, 0.0)
 
 
+class Prepared(collections.namedtuple("Prepared", "kernels ranges bias scale")):
+    """What a `FixedPointDense` needs of its weights for some rows and columns.
+
+    kernels: list of float32 `[rows, M]`, one for each group of rows.
+    ranges: list of (first, end), which of the inputs meet them.
+    bias, scale: float64 `[M]`.
+    """
+
+    __slots__ = ()
+
+    def product(self, x):
+        """Exact sums of products with the kernel, float64 `[n, M]`, of operands within a byte."""
+        groups = [x[:, first:end] if len(self.ranges) > 1 else x for first, end in self.ranges]
+        return exact_sum(tf.matmul(part, kernel) for part, kernel in zip(groups, self.kernels))
+
+
 class FixedPointDense(tf.Module):
     """A dense layer from integers to integers: product, bias, leaky ReLU, rounding, clipping.
 
@@ -148,39 +164,47 @@ class FixedPointDense(tf.Module):
             variable.assign(np.reshape(value, variable.shape))
         return variables
 
-    def prepare(self):
-        """What the products need: the kernel's row groups as float32, to be made outside of loops.
+    def prepare(self, rows=None, columns=None):
+        """What the products need, to be made outside of loops.
+
+        Args:
+          rows: int32 `[k]`, ascending, those of the kernel that inputs will be for; None: all.
+          columns: int32 `[m]`, those of the results that are wanted; None: all.
 
         Returns:
-          A list of float32 `[rows, M]`.
+          A `Prepared`.
         """
-        kernel = tf.cast(self.kernel, tf.float32)
-        return [kernel[first:end] for first, end in self.groups]
+        kernel, bias, scale = self.kernel, self.bias, self.scale
+        ends = [end for _, end in self.groups]
+        if columns is not None:
+            kernel = tf.gather(kernel, columns, axis=1)
+            bias, scale = tf.gather(bias, columns), tf.gather(scale, columns)
+        if rows is not None:
+            # what is exact for all rows of a group is exact for some of them
+            kernel, ends = tf.gather(kernel, rows), tf.unstack(tf.searchsorted(rows, ends))
+        kernel, ranges = tf.cast(kernel, tf.float32), list(zip([0, *ends], ends))
+        return Prepared([kernel[first:end] for first, end in ranges], ranges, bias, scale)
 
-    def __call__(self, x, kernels=None):
+    def __call__(self, x, prepared=None):
         """Applies the layer.
 
         Args:
           x: float32 `[n, K]`, integers within the input limit.
-          kernels: `prepare()`.
+          prepared: from `prepare`; None: for all rows and columns.
 
         Returns:
           float32 `[n, M]`, integers within the output limit.
         """
+        prepared = self.prepare() if prepared is None else prepared
         if not self.split:
-            return self.rounded(self.product(x, kernels))
+            return self.rounded(prepared.product(x), prepared)
         # both bytes meet the kernel at once, so that it is read once
-        return self.rounded(of_bytes(self.product(tf.concat(to_bytes(x), 0), kernels)))
+        return self.rounded(of_bytes(prepared.product(tf.concat(to_bytes(x), 0))), prepared)
 
-    def product(self, x, kernels=None):
-        """Exact sums of products with the kernel, float64 `[n, M]`, of operands within a byte."""
-        kernels = self.prepare() if kernels is None else kernels
-        groups = [x[:, first:end] if len(kernels) > 1 else x for first, end in self.groups]
-        return exact_sum(tf.matmul(part, kernel) for part, kernel in zip(groups, kernels))
-
-    def rounded(self, total):
+    def rounded(self, total, prepared=None):
         """The layer's results, float32 `[n, M]`, of all sums of products `[n, M]`."""
-        total = (total + self.bias) * self.scale
+        weights = self if prepared is None else prepared
+        total = (total + weights.bias) * weights.scale
         if self.slope != 1:
             total = tf.maximum(total, total * self.slope)
         limit = float(self.output_limit)

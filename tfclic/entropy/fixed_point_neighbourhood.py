@@ -71,13 +71,18 @@ class FixedPointNeighbourhood(tf.Module):
         total = fixed_point.of_bytes(tf.reshape(sums, [-1, layer.kernel.shape[1]]))
         return fixed_point.to_bytes(layer.rounded(total))
 
-    def rows(self, maps, height, width, chosen):
+    def prepare(self, columns):
+        """What `rows` needs for some of the outputs, int32 `[m]`: a `fixed_point.Prepared`."""
+        return self.layers[-1].prepare(columns=columns)
+
+    def rows(self, maps, height, width, chosen, last=None):
         """The results at some positions.
 
         Args:
           maps: of an input `[height, width, C]`.
           height, width: int32.
           chosen: int32 `[n]`, raster indices.
+          last: `prepare(columns)`; None: all outputs.
 
         Returns:
           float32 `[n, outputs]`, integers.
@@ -97,7 +102,7 @@ class FixedPointNeighbourhood(tf.Module):
             return [byte[len(SIDE) * a + b] for byte in bytes_]
 
         found = self._cells(self.layers[2], neighbourhood.last_taps, cell)
-        return self.layers[3](tf.concat(tf.split(found, KINDS), 1))
+        return self.layers[3](tf.concat(tf.split(found, KINDS), 1), last)
 
     @staticmethod
     def _cells(layer, taps, source):

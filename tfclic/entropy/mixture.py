@@ -32,9 +32,12 @@ def completed(parameters, kinds):
     Returns:
       `[..., 3 * n]`.
     """
-    missing = (KINDS - kinds) * (parameters.shape[-1] // kinds)
+    if kinds == KINDS:
+        return parameters
+    count = parameters.shape[-1] or tf.shape(parameters)[-1]
+    missing = (KINDS - kinds) * (count // kinds)
     margins = [[0, 0]] * (len(parameters.shape) - 1) + [[missing, 0]]
-    return tf.pad(parameters, margins) if missing else parameters
+    return tf.pad(parameters, margins)
 
 
 # stands for infinity in a bound whose difference from a mean is multiplied by 0 later

@@ -76,8 +76,9 @@ def raster_order(height, width):
 
 def arrange(latents, order):
     """Latents `[h, w, C]` in coding order, `[P + 1, C]`; the last row is the zeros outside."""
-    flat = tf.gather(tf.reshape(latents, [-1, latents.shape[2]]), order.raster)
-    return tf.pad(flat, [[0, 1], [0, 0]])
+    shape = tf.shape(latents)
+    flat = tf.reshape(latents, [shape[0] * shape[1], latents.shape[2] or shape[2]])
+    return tf.pad(tf.gather(flat, order.raster), [[0, 1], [0, 0]])
 
 
 def traverse(coder, state, latents, distribution_at, order, together=1):
@@ -97,7 +98,8 @@ def traverse(coder, state, latents, distribution_at, order, together=1):
     Returns:
       `(state, latents)`, the latents as coded; where the coder is exhausted, it stops early.
     """
-    shape, channels = tf.shape(latents), latents.shape[2]
+    shape = tf.shape(latents)
+    channels = shape[2]
 
     @compilation.uncompiled
     def body(step, state, known):
@@ -111,7 +113,8 @@ def traverse(coder, state, latents, distribution_at, order, together=1):
             kept, _ = decisions.code(postponed, postponed.start(), dist, symbols)
             return following, postponed.encode(coder, state, kept), known
         state, symbols = decisions.code(coder, state, dist, symbols)
-        values = tf.cast(tf.reshape(symbols, [-1, channels]) + mixture.LATENT_MIN, tf.float32)
+        rows = tf.reshape(symbols, [tf.size(chosen), channels])
+        values = tf.cast(rows + mixture.LATENT_MIN, tf.float32)
         known = tf.tensor_scatter_nd_update(known, chosen[:, None], values)
         return following, state, known
 
@@ -127,7 +130,7 @@ def traverse(coder, state, latents, distribution_at, order, together=1):
         shape_invariants=[
             tf.TensorShape([]),
             tf.nest.map_structure(lambda x: x.shape, state),
-            tf.TensorShape([None, channels]),
+            tf.TensorShape([None, latents.shape[2]]),
         ],
     )
     return state, tf.reshape(tf.gather(known, order.rank), shape)

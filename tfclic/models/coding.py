@@ -4,12 +4,13 @@ import functools
 
 import tensorflow as tf
 
-from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
+from tfclic.entropy import active, coders, compilation, fixed_point, mixture, wavefront
 
 HYPER_LIMIT = 127
 HYPER_STRIDE = 4  # latents per hyper latent, each way
 TOO_SHORT = "The image is too large for so few bytes."
 NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
+ACTIVE_REVISION = 2  # of codings whose strings say which channels are in use
 
 
 class Coding(tf.Module):
@@ -23,10 +24,11 @@ class Coding(tf.Module):
     - `code_side(coder, state, hyper_latents, latents, known) -> (state, side)`: codes what comes
       before the latents, the hyper latents or else an array of its own;
     - `order(height, width)`: the `wavefront.Order` of latents;
-    - `distributions(side, latents, order, known)`: the `distribution_at` that `wavefront.traverse`
-      takes;
-    - `bits(hyper_latents, known, candidates)`: what each latent of each of the candidates, arrays
-      like `known`, would cost among latents `known`: a list of float32 `[h, w, C]`;
+    - `distributions(side, latents, order, known, used)`: the `distribution_at` that
+      `wavefront.traverse` takes, of latents that have the channels `used` alone;
+    - `bits(hyper_latents, known, candidates, used)`: what each latent of each of the candidates,
+      arrays like `known`, would cost among latents `known` `[h, w, n]`, which have the channels
+      `used` alone, all of them if it is None: a list of float32 `[h, w, n]`;
     - `explain(hyper_latents, latents)`: a dict of float32 arrays: what each latent costs,
       `latents_bits` `[h, w, C]`, each hyper latent, `hyper_latents_bits` `[h/4, w/4, Z]`, and
       whatever tells why.
@@ -69,15 +71,27 @@ class Coding(tf.Module):
         Returns:
           `(coder.finish(), side, latents)`.
         """
-        state, side = self.code_side(coder, coder.start(), hyper_latents, latents, known)
+        state, used = self.code_used(coder, coder.start(), latents)
+        state, side = self.code_side(coder, state, hyper_latents, latents, known)
         # more than the string can hold shows here, before the networks take time and memory
         with tf.control_dependencies([self.possible(coder, state)]):
             side = tf.identity(side)
         order = self.order(tf.shape(latents)[0], tf.shape(latents)[1])
-        distribution_at = self.distributions(side, latents, order, known)
+        latents = latents if used is None else tf.gather(latents, used, axis=-1)
+        distribution_at = self.distributions(side, latents, order, known, used)
         together = self.together if known else 1
         state, latents = wavefront.traverse(coder, state, latents, distribution_at, order, together)
+        if used is not None:
+            latents = active.everywhere(latents, used, self.channels)
         return coder.finish(state), side, latents
+
+    def code_used(self, coder, state, latents):
+        """Codes which channels of latents `[h, w, C]` are in use, int32; the others are not coded.
+
+        Returns:
+          `(state, used)`; None for the latter: all are coded, and nothing is said of it.
+        """
+        return active.code(coder, state, self.channels, active.worth_saying(latents))
 
     @staticmethod
     def possible(coder, state):
@@ -147,6 +161,21 @@ class Coding(tf.Module):
         bits = (array for name, array in explained.items() if name.endswith("_bits"))
         return tf.add_n([tf.reduce_sum(array) for array in bits])
 
+    @staticmethod
+    def as_coded(bits, latents):
+        """What each latent costs where silent channels are not coded.
+
+        Args:
+          bits: float32 `[..., C]`, what it would cost.
+          latents: `[..., C]`.
+
+        Returns:
+          float32 `[..., C]`; what it takes to say which channels are coded is shared by all.
+        """
+        channels, used = latents.shape[-1], active.worth_saying(latents)
+        share = active.bits(channels, used) / tf.cast(tf.size(latents), tf.float32)
+        return active.everywhere(tf.gather(bits, used, axis=-1), used, channels) + share
+
     @compilation.uncompiled
     def round(self, latents, hyper_latents):
         """Makes of float latents and hyper latents what is coded, within the range that can be."""
@@ -159,23 +188,27 @@ class Coding(tf.Module):
         """Rounds latents to what is best by rate and distortion.
 
         Of the two integers beside a latent it is that with fewer bits + weight * error ** 2, by the
-        probabilities that the nearest integers give each other. A decoder does not notice.
+        probabilities that the nearest integers give each other. A decoder does not notice. Channels
+        whose nearest integers are all zero stay as they are.
 
         Args:
-          latents: float32 `[h, w, C]`, or whatever is coded as integers.
+          latents: float32 `[..., C]`, or whatever is coded as integers.
           bits: as `Coding.bits`, without its hyper latents.
         """
 
         def clipped(x):
             return tf.clip_by_value(x, mixture.LATENT_MIN, mixture.LATENT_MAX)
 
-        nearest = clipped(tf.round(latents))
+        nearest, channels = clipped(tf.round(latents)), latents.shape[-1]
         if self.distortion_weight is None:
             return nearest
+        used = active.of(nearest)
+        latents, nearest = (tf.gather(x, used, axis=-1) for x in (latents, nearest))
         second = clipped(nearest + tf.where(latents >= nearest, 1.0, -1.0))
         both = nearest, second
         costs = [
             cost + self.distortion_weight * tf.math.squared_difference(latents, each)
-            for each, cost in zip(both, bits(nearest, both))
+            for each, cost in zip(both, bits(nearest, both, used))
         ]
-        return tf.where(costs[1] < costs[0], second, nearest)
+        better = tf.where(costs[1] < costs[0], second, nearest)
+        return active.everywhere(better, used, channels)

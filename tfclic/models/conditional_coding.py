@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfclic.entropy import compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.layers import in_turn
+from tfclic.models.coding import ACTIVE_REVISION
 from tfclic.models.hyper_coding import HyperCoding, exact_hyper_synthesis
 
 LATENT_LIMIT = 256
@@ -27,10 +28,11 @@ class ConditionalCoding(HyperCoding):
       ValueError: if a layer's sums could leave the exact integers; names the layer.
     """
 
+    revision = ACTIVE_REVISION
+
     def __init__(self, codec, slope, name="coding"):
         super().__init__(codec, name)
         self.mixtures = codec.mixture.mixtures
-        self.revision = im.SINGLE_REVISION if self.mixtures == 1 else 0
         # logits, means and scales, or what the networks give of them; the others are 0
         self.kinds = codec.kinds
         self.mask = self.context = None
@@ -76,40 +78,61 @@ class ConditionalCoding(HyperCoding):
         count = self.mixtures * self.channels
         return fixed_point.Grids(*(np.repeat(x[-self.kinds :], count) for x in (units, lowest)))
 
-    def parameters(self, features, known, neighbours, kernels=None):
+    def parameters(self, features, known, neighbours, prepared=None):
         """The parameters of the distributions at some positions.
 
         Args:
           features: float32 `[n, F]`, integers, the hyper synthesis' results at these positions.
-          known: float32 `[P + 1, C]`, integers, latents as `wavefront.arrange` gives them.
+          known: float32 `[P + 1, C]`, integers, latents as `wavefront.arrange` gives them; all
+            channels, or those for which the layers are prepared.
           neighbours: int32 `[n, V]`, rows of `known` in the context of each position.
-          kernels: `prepare()`, to keep the conversion out of loops.
+          prepared: `prepare(used)`, to keep the conversion out of loops.
 
         Returns:
           float32 `[n, 3 * K * C]`, integers: logits, means and scales on their grids.
         """
-        x, kernels = features, list(kernels or self.prepare())
+        x, prepared = features, list(self.prepare() if prepared is None else prepared)
         if self.context is not None:
-            visible = neighbours.shape[1] * self.channels
-            context = tf.reshape(tf.gather(known, neighbours), [-1, visible])
-            x = tf.concat([x, self.context(context, kernels.pop(0))], -1)
-        for layer, kernel in zip(self.network, kernels):
-            x = layer(x, kernel)
+            shape = tf.shape(neighbours)
+            visible = shape[1] * tf.shape(known)[1]
+            context = tf.reshape(tf.gather(known, neighbours), [shape[0], visible])
+            x = tf.concat([x, self.context(context, prepared.pop(0))], -1)
+        for layer, weights in zip(self.network, prepared):
+            x = layer(x, weights)
         return mixture.completed(x, self.kinds)
 
-    def prepare(self):
-        """The kernels that `parameters` needs, as float32."""
+    def prepare(self, used=None):
+        """What the layers of `parameters` need, for latents of the channels `used` alone."""
         context = [] if self.context is None else [self.context]
-        return [layer.prepare() for layer in (*context, *self.network)]
+        if used is None:
+            return [layer.prepare() for layer in (*context, *self.network)]
+        found = [layer.prepare(rows=self._places(used, layer.kernel, 0)) for layer in context]
+        for layer in self.network:
+            is_last = layer is self.network[-1]
+            columns = self._places(used, layer.kernel, 1) if is_last else None
+            found.append(layer.prepare(columns=columns))
+        return found
+
+    def _places(self, used, kernel, axis):
+        """Where the channels `used` are on an axis that has all of them several times."""
+        starts = tf.range(0, kernel.shape[axis], self.channels)
+        return tf.reshape(starts[:, None] + used, [tf.size(starts) * tf.size(used)])
 
     def hyper_features(self, hyper_latents):
         """float32 `[h, w, F]`, integers, of hyper latents `[h/4, w/4, hyper_channels]`."""
         return in_turn(self.features, hyper_latents)
 
-    def arranged_features(self, hyper_latents, order):
-        """`hyper_features` in the coding order, `[P, F]`."""
+    def arranged_features(self, hyper_latents, order, used=None):
+        """`hyper_features` in the coding order, `[P, F]`.
+
+        Where these are the parameters themselves, of the channels `used`.
+        """
         features = self.hyper_features(hyper_latents)
-        flat = tf.reshape(features, [-1, features.shape[2]])
+        if not self.network and used is not None:
+            columns = self._places(used, features, 2)
+            features = tf.gather(features, columns, axis=2)
+        shape = tf.shape(features)
+        flat = tf.reshape(features, [shape[0] * shape[1], features.shape[2] or shape[2]])
         return tf.gather(flat, order.raster)
 
     def order(self, height, width):
@@ -118,36 +141,38 @@ class ConditionalCoding(HyperCoding):
             return wavefront.raster_order(height, width)
         return wavefront.order(height, width, self.mask)
 
-    def distributions(self, side, latents, order, known):
+    def distributions(self, side, latents, order, known, used=None):
         """The mixtures of all latents; where these are known, from one pass of the networks."""
-        features = self.arranged_features(side, order)
-        kernels, table = self.prepare(), im.normal_table(self.mixtures)
+        features = self.arranged_features(side, order, used)
+        prepared, table = self.prepare(used), im.normal_table(self.mixtures)
         at_once = known and self.context is not None
         if at_once:
             arranged = wavefront.arrange(latents, order)
-            rows = self.parameters(features, arranged, order.neighbours, kernels)
+            rows = self.parameters(features, arranged, order.neighbours, prepared)
 
         def distribution_at(latents, chosen):
             if at_once:
                 found = tf.gather(rows, chosen)
             else:
                 neighbours = tf.gather(order.neighbours, chosen)
-                found = self.parameters(tf.gather(features, chosen), latents, neighbours, kernels)
+                found = self.parameters(tf.gather(features, chosen), latents, neighbours, prepared)
             return im.distribution_of_rows(found, self.mixtures, table)
 
         return distribution_at
 
-    def _rows(self, hyper_latents, latents):
+    def _rows(self, hyper_latents, latents, used=None):
         """The coding order, and all parameters in it, of known latents."""
         order = self.order(tf.shape(latents)[0], tf.shape(latents)[1])
         known = wavefront.arrange(latents, order)
-        features = self.arranged_features(hyper_latents, order)
-        return order, self.parameters(features, known, order.neighbours)
+        features = self.arranged_features(hyper_latents, order, used)
+        return order, self.parameters(features, known, order.neighbours, self.prepare(used))
 
-    def _in_place(self, x, order, latents):
+    @staticmethod
+    def _in_place(x, order, latents):
         """Elements `[P * C, ...]` in the coding order, as `latents` `[h, w, C]` have them."""
-        found = tf.gather(tf.reshape(x, [-1, self.channels, *x.shape[1:]]), order.rank)
-        return tf.reshape(found, tf.concat([tf.shape(latents), x.shape[1:]], 0))
+        shape = tf.shape(latents)
+        found = tf.reshape(x, [shape[0] * shape[1], shape[2], *x.shape[1:]])
+        return tf.reshape(tf.gather(found, order.rank), tf.concat([shape, x.shape[1:]], 0))
 
     def _bits(self, rows, order, candidates):
         """Bits of each element of `candidates`, by parameters in the coding order."""
@@ -158,9 +183,9 @@ class ConditionalCoding(HyperCoding):
             found.append(self._in_place(bits, order, latents))
         return found
 
-    def bits(self, hyper_latents, known, candidates):
+    def bits(self, hyper_latents, known, candidates, used=None):
         """As `Coding` has it."""
-        order, rows = self._rows(hyper_latents, known)
+        order, rows = self._rows(hyper_latents, known, used)
         return self._bits(rows, order, candidates)
 
     @compilation.uncompiled
@@ -179,7 +204,7 @@ class ConditionalCoding(HyperCoding):
             return self._in_place(x, order, latents)
 
         return {
-            "latents_bits": self._bits(rows, order, [latents])[0],
+            "latents_bits": self.as_coded(self._bits(rows, order, [latents])[0], latents),
             "hyper_latents_bits": self.bits_of_hyper_latents(hyper_latents),
             "weights": in_place(tf.nn.softmax(logits)),
             "means": in_place(means),

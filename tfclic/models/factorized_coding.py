@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import coders, compilation, factorized, mixture, wavefront
+from tfclic.entropy import active, coders, compilation, factorized, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.models.coding import HYPER_STRIDE, Coding
 
@@ -73,7 +73,14 @@ class FactorizedCoding(Coding):
         row = tf.zeros([1], tf.int32)
         return coder.symbols(state, row, self.best_level(latents) if known else row)
 
-    def distributions(self, side, latents, order, known):
+    def code_used(self, coder, state, latents):
+        """As `Coding.code_used`; all channels are coded, since nothing else would bound an image.
+
+        There are no hyper latents that a string would have to hold.
+        """
+        return state, None
+
+    def distributions(self, side, latents, order, known, used=None):
         """The channels' distributions at the level `side`."""
 
         def distribution_at(_, chosen):
@@ -88,9 +95,15 @@ class FactorizedCoding(Coding):
         sound, _, latents = super().judged(string, height, width, strict)
         return sound, tf.zeros([height // HYPER_STRIDE, width // HYPER_STRIDE, 0]), latents
 
-    def bits(self, hyper_latents, known, candidates):
+    def bits(self, hyper_latents, known, candidates, used=None):
         """As `Coding` has it."""
         shape, table = tf.shape(known), tf.reshape(self._bits(), [-1, im.SYMBOLS])
+        if used is not None:
+            candidates = [active.everywhere(each, used, self.channels) for each in candidates]
+            all_bits = self.bits(
+                hyper_latents, active.everywhere(known, used, self.channels), candidates
+            )
+            return [tf.gather(bits, used, axis=-1) for bits in all_bits]
         rows, found = self._rows(self.best_level(known), shape[0] * shape[1]), []
         for latents in candidates:
             symbols = tf.reshape(tf.cast(latents, tf.int32), [-1]) - mixture.LATENT_MIN

@@ -9,7 +9,7 @@ from tfclic.entropy import coders, compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
 from tfclic.layers import in_turn
-from tfclic.models.coding import HYPER_LIMIT, HYPER_STRIDE, Coding
+from tfclic.models.coding import ACTIVE_REVISION, HYPER_LIMIT, HYPER_STRIDE, Coding
 from tfclic.models.hyper_coding import exact_hyper_synthesis, table_of
 
 LATENT_LIMIT = 256
@@ -41,7 +41,7 @@ class HierarchicalCoding(Coding):
       ValueError: if a layer's sums could leave the exact integers; names the layer.
     """
 
-    revision = im.SINGLE_REVISION
+    revision = ACTIVE_REVISION
 
     def __init__(self, codec, slope, name="coding"):
         super().__init__(name=name)
@@ -84,21 +84,21 @@ class HierarchicalCoding(Coding):
 
     def _least_bits(self, table):
         coarse = coders.least_cost(np.diff(table[:, 1:]).max(1)).numpy().sum()
-        # four fine positions for sixteen of latents, with a decision for each element too
+        # four fine positions for sixteen of latents, which may be silent in all of their channels
         fine = self.least_of_latents() / HYPER_STRIDE * self.fine_channels / self.channels
-        return float(coarse + fine + self.least_of_latents()) / 2**coders.COST_BITS
+        return float(coarse + fine) / 2**coders.COST_BITS
 
     def order(self, height, width):
         """By rows."""
         return wavefront.raster_order(height, width)
 
-    def _distributions(self, prediction, features):
+    def _distributions(self, prediction, features, last=None):
         """The `distribution_at` of `wavefront.traverse` that a prediction gives."""
         height, width = tf.shape(features)[0], tf.shape(features)[1]
         maps, table = prediction.maps(features), im.normal_table(1)
 
         def distribution_at(_, chosen):
-            found = prediction.rows(maps, height, width, chosen)
+            found = prediction.rows(maps, height, width, chosen, last)
             return im.distribution_of_rows(mixture.completed(found, 2), 1, table)
 
         return distribution_at
@@ -119,9 +119,16 @@ class HierarchicalCoding(Coding):
         state, fine = wavefront.traverse(coder, state, fine, distribution_at, order)
         return state, join(fine[None], coarse[None])[0]
 
-    def distributions(self, side, latents, order, known):
+    def distributions(self, side, latents, order, known, used=None):
         """The Gaussians of all latents, by the fine level in `side`."""
-        return self._distributions(self.prediction, self.features(self._levels(side)[0]))
+        features = self.features(self._levels(side)[0])
+        return self._distributions(self.prediction, features, self._prepared(used))
+
+    def _prepared(self, used):
+        """What the last layer of the prediction needs for the channels `used` alone."""
+        if used is None:
+            return None
+        return self.prediction.prepare(tf.concat([used, self.channels + used], 0))
 
     def coarse_features(self, coarse):
         """What the fine level is predicted from, float32 `[2h, 2w, *]`, of coarse `[h, w, G]`."""
@@ -134,10 +141,10 @@ class HierarchicalCoding(Coding):
     def _levels(self, hyper_latents):
         return [level[0] for level in split(hyper_latents[None], self.coarse_channels)]
 
-    def bits(self, hyper_latents, known, candidates):
+    def bits(self, hyper_latents, known, candidates, used=None):
         """As `Coding` has it."""
-        shape = tf.shape(known)
-        rows = self._rows(self.prediction, self.features(self._levels(hyper_latents)[0]), shape)
+        shape, features = tf.shape(known), self.features(self._levels(hyper_latents)[0])
+        rows = self._rows(self.prediction, features, shape, self._prepared(used))
         dist = im.distribution_of_rows(rows, 1)
         flat = (tf.cast(tf.reshape(latents, [-1]), tf.int32) for latents in candidates)
         return [tf.reshape(im.bits(dist, latents), shape) for latents in flat]
@@ -176,7 +183,7 @@ class HierarchicalCoding(Coding):
         share = tf.cast(above - below, tf.float32) / 2.0**coders.PRECISION
         means, scales = found["latents"]["means"][..., None], found["latents"]["scales"][..., None]
         return {
-            "latents_bits": found["latents"]["bits"],
+            "latents_bits": self.as_coded(found["latents"]["bits"], latents),
             "fine_bits": found["fine"]["bits"],
             "coarse_bits": -tf.math.log(share) / tf.math.log(2.0),
             "weights": tf.ones_like(means),
@@ -189,11 +196,10 @@ class HierarchicalCoding(Coding):
         }
 
     @staticmethod
-    def _rows(prediction, features, shape):
+    def _rows(prediction, features, shape, last=None):
         """The parameters of all latents of `shape`, `[h * w, 3C]`."""
-        positions = tf.range(shape[0] * shape[1])
-        maps = prediction.maps(features)
-        return mixture.completed(prediction.rows(maps, shape[0], shape[1], positions), 2)
+        positions, maps = tf.range(shape[0] * shape[1]), prediction.maps(features)
+        return mixture.completed(prediction.rows(maps, shape[0], shape[1], positions, last), 2)
 
     def _explained(self, prediction, features, latents):
         """Bits, means and scales of all latents `[h, w, C]`, a dict."""

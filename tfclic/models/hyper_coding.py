@@ -104,8 +104,9 @@ class HyperCoding(Coding):
         return self.hyper_table
 
     def _least_bits(self, table):
+        # latents may be silent in all of their channels
         hyper = coders.least_cost(np.diff(table[:, 1:]).max(1)).numpy().sum()
-        return float(hyper + self.least_of_latents()) / 2**coders.COST_BITS
+        return float(hyper) / 2**coders.COST_BITS
 
     def code_side(self, coder, state, hyper_latents, latents, known):
         """Codes the hyper latents, all channels of a position together."""

@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import compilation, fixed_point, mixture, wavefront
+from tfclic.entropy import active, compilation, fixed_point, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.layers import in_turn
-from tfclic.models.coding import HYPER_LIMIT, HYPER_STRIDE
+from tfclic.models.coding import ACTIVE_REVISION, HYPER_LIMIT, HYPER_STRIDE
 from tfclic.models.exact_slices import MEAN_STEP, STEP, ExactSlice
 from tfclic.models.hyper_coding import HyperCoding, exact_hyper_synthesis
 
@@ -40,7 +40,7 @@ class SliceCoding(HyperCoding):
     """
 
     latent_step = 1 / STEP
-    revision = im.SINGLE_REVISION
+    revision = ACTIVE_REVISION
 
     def __init__(self, codec, slope, name="coding"):
         super().__init__(codec, name)
@@ -102,12 +102,15 @@ class SliceCoding(HyperCoding):
         order = wavefront.raster_order(1, count)
 
         def choose(state, number, means, scales):
-            symbols = self.symbols(latents, number, means)[None]
+            size, symbols = self.sizes[number], self.symbols(latents, number, means)[None]
+            state, used = active.code(coder, state, size, active.worth_saying(symbols))
+            symbols, rows = (tf.gather(x, used, axis=-1) for x in (symbols, scales))
 
             def distribution_at(_, chosen):
-                return _distribution(tf.gather(scales, chosen), table)
+                return _distribution(tf.gather(rows, chosen), table)
 
             state, symbols = wavefront.traverse(coder, state, symbols, distribution_at, order)
+            symbols = active.everywhere(symbols, used, size)
             # the next slice's networks take time, too
             with tf.control_dependencies([self.possible(coder, state)]):
                 return state, tf.identity(symbols[0])
@@ -127,11 +130,11 @@ class SliceCoding(HyperCoding):
 
         def choose(state, number, means, scales):
             difference = self.part(latents, number) - means / (1 << im.MEAN_BITS)
-            dist = _distribution(scales)
 
-            def bits(_, candidates):
+            def bits(known, candidates, used):
+                dist = _distribution(tf.gather(scales, used, axis=-1))
                 flat = (tf.cast(tf.reshape(each, [-1]), tf.int32) for each in candidates)
-                return [tf.reshape(im.bits(dist, each), tf.shape(means)) for each in flat]
+                return [tf.reshape(im.bits(dist, each), tf.shape(known)) for each in flat]
 
             return state, self.chosen(difference, bits)
 
@@ -152,6 +155,7 @@ class SliceCoding(HyperCoding):
         def choose(state, number, means, scales):
             symbols, means = self.symbols(latents, number, means), means / (1 << im.MEAN_BITS)
             bits = im.bits(_distribution(scales), tf.cast(tf.reshape(symbols, [-1]), tf.int32))
+            bits = self.as_coded(tf.reshape(bits, tf.shape(symbols)), symbols)
             _, _, log_scales = im.to_floats(im.parameters_of_rows(mixture.completed(scales, 1), 1))
             arrays = symbols + means, bits, means, tf.exp(log_scales)
             for kept, array in zip(found.values(), arrays):
