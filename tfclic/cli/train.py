@@ -18,7 +18,8 @@ DETAILS = """\
 configs/ shows what there is.
 
 Started again with the same arguments, it goes on from the last checkpoint in the workdir. Ctrl-C
-saves first.
+saves first. Fields of training may have other values then (more steps, another learning rate), but
+for objective, seed and validation_images; the record keeps what was changed at which step.
 
 --strategy=mirrored uses all GPUs of this machine; --strategy=multiworker also other machines, each
 started with the same command and a TF_CONFIG of its own. docs/training.md tells how.
@@ -153,10 +154,9 @@ def train(name, config, data, workdir, strategy="none", start=None, fresh=()):
 
 def _prepare(name, config, data, workdir, compute_dtype, replicas, begin):
     """Returns the `loop.Run`, and says what it is going to do."""
-    from tfclic.training import checkpoints, loop, sources
+    from tfclic.training import changes, checkpoints, loop, sources
 
-    if replicas.is_chief:
-        checkpoints.check_config(workdir, name, config)
+    changed = changes.check_config(workdir, name, config) if replicas.is_chief else []
     store = sources.open_source(data, config.training.crop_size)
     replicas.check_same(
         configuration=checkpoints.as_plain(config),
@@ -166,9 +166,12 @@ def _prepare(name, config, data, workdir, compute_dtype, replicas, begin):
     with replicas.strategy.scope():
         codec = _new_codec(config, compute_dtype)
         extra = begin(codec) if replicas.is_chief else {}
+    extra = {"precision": compute_dtype, **extra}
+    run = loop.Run(codec, config, store, workdir, extra, replicas, changed)
     if replicas.is_chief:
         checkpoints.write_config(workdir, name, config)
-    run = loop.Run(codec, config, store, workdir, {"precision": compute_dtype, **extra}, replicas)
+    if run.step and changed:
+        print(changes.in_words(changes.dated(changed, run.step)), flush=True)
     if run.data_changed:
         logging.warning("%s was trained on other images so far.", workdir)
     steps = config.training.steps

@@ -12,7 +12,16 @@ import tensorflow as tf
 from absl import logging
 
 from tfclic import errors
-from tfclic.training import checkpoints, data, objectives, progress, step, strategies, validation
+from tfclic.training import (
+    changes,
+    checkpoints,
+    data,
+    objectives,
+    progress,
+    step,
+    strategies,
+    validation,
+)
 
 MOST_SKIPPED_IN_A_ROW = 100
 
@@ -113,7 +122,7 @@ def _check_stages(codec, training):
 class Run:
     """A run in its workdir: made new, or resumed at its last checkpoint."""
 
-    def __init__(self, codec, config, store, workdir, extra=None, replicas=None):
+    def __init__(self, codec, config, store, workdir, extra=None, replicas=None, changed=()):
         """Prepares the run.
 
         Args:
@@ -123,6 +132,7 @@ class Run:
           workdir: folder for everything that the run writes.
           extra: JSON content to add to the training record.
           replicas: `strategies.Replicas` who share the work; a single one if None.
+          changed: what is new in the configuration of a resumed run, from `changes.check_config`.
         """
         check(config)
         _check_stages(codec, config.training)
@@ -132,15 +142,22 @@ class Run:
         self._rows = self._replicas.rows(self._training.batch_size)
         with self._replicas.strategy.scope():
             self.state = step.State(codec, self._training)
-        self._old = self._restored() if self._replicas.is_chief else {}
+        self._old = self._restored(changed) if self._replicas.is_chief else {}
         self._replicas.share(self.state.variables)
         self._saved_step = self.step if self._old else None
         self._validation = self._old.get("validation")
         self.data_changed = self._old.get("data_fingerprint") not in (None, store.fingerprint())
 
-    def _restored(self):
+    def _restored(self, changed):
         checkpoints.clean(self._workdir)
-        return checkpoints.restore(self._workdir, self.state) or {}
+        record = checkpoints.restore(self._workdir, self.state) or {}
+        # What is new is kept at once: a run that is killed before its next checkpoint had it too.
+        new = changes.dated(changed, self.step) if record else []
+        new = [change for change in new if change not in record.get("changes", [])]
+        if new:
+            record["changes"] = [*record.get("changes", []), *new]
+            checkpoints.write_record(self._workdir, self.step, record)
+        return record
 
     @property
     def step(self):
@@ -162,7 +179,12 @@ class Run:
             return
         chosen, held_out = data.split_validation(self._store, training.validation_images)
         crops = data.RandomCrops(
-            self._store, chosen, training.crop_size, training.downscale_min, training.seed
+            self._store,
+            chosen,
+            training.crop_size,
+            training.downscale_min,
+            training.seed,
+            self._crops_ahead(),
         )
         self._prepare(held_out, stream)
         batches = crops.dataset(training.batch_size, self.step, training.steps, self._rows)
@@ -171,6 +193,12 @@ class Run:
                 self._loop(batches, caught)
         finally:
             self._progress.close()
+
+    def _crops_ahead(self):
+        """How many more crops were seen than steps of this batch size would have taken."""
+        by_steps = self._old.get("steps", 0) * int(self._training.batch_size)
+        ahead = self._old.get("images_seen", by_steps) - by_steps
+        return int(self._replicas.gather([ahead])[0][0])  # the chief has the record
 
     def _prepare(self, held_out, stream):
         training = self._training
@@ -263,7 +291,7 @@ class Run:
             "tensorflow": tf.__version__,
             "date": datetime.date.today().isoformat(),
             "validation": self._validation,
-            **{k: v for k, v in self._old.items() if k in ("portable", "start")},
+            **{k: v for k, v in self._old.items() if k in ("portable", "start", "changes")},
         }
 
 
