@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.training import checkpoints, data, loop, sources, step
+from tfclic.training import checkpoints, data, history, loop, sources, step
 
 
 @pytest.fixture
@@ -204,6 +204,22 @@ def test_another_batch_size_goes_on_where_the_stream_of_crops_was(
         run.train(io.StringIO())
     assert sorted(seen) == list(range(2 * 4 + 2 * 2 + 2 * 3))
     assert run.record()["images_seen"] == 18
+
+
+def test_validations_are_drawn_against_the_start(tmp_path, start, monkeypatch):
+    monkeypatch.setattr(history, "against", lambda anchor, result: anchor["step"] - 100.0)
+    start(tmp_path / "old").train(io.StringIO())
+    old = json.loads((tmp_path / "old" / "record.json").read_text())
+    assert old["validation_images"] == 2
+    for steps in (3, 6):
+        stream = io.StringIO()
+        start(tmp_path / "new", steps=steps, start=old).train(stream)
+        assert f"step {steps}  validation loss" in stream.getvalue()
+        assert "-94.0 % against its start" in stream.getvalue()
+    lines = (tmp_path / "new" / "validation.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [3, 6]
+    assert json.loads(lines[-1]) == start(tmp_path / "new").record()["validation"]
+    assert (tmp_path / "new" / "curve.png").exists()
 
 
 def test_other_images_are_noticed(tmp_path, start, store, photos, fake, config):

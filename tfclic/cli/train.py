@@ -21,6 +21,9 @@ Started again with the same arguments, it goes on from the last checkpoint in th
 saves first. Fields of training may have other values then (more steps, another learning rate), but
 for objective, seed and validation_images; the record keeps what was changed at which step.
 
+Every validation is a line in the workdir's validation.jsonl and draws its curve.png anew: the BD-rate
+against the model that the run started from, and the rate-distortion curves of both.
+
 --strategy=mirrored uses all GPUs of this machine; --strategy=multiworker also other machines, each
 started with the same command and a TF_CONFIG of its own. docs/training.md tells how.
 

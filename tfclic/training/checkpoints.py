@@ -4,6 +4,7 @@
     WORKDIR/record.json                  what the newest checkpoint was trained on, for how long
     WORKDIR/checkpoints/step-00001000/   checkpoint.index, checkpoint.data-*, record.json
     WORKDIR/tensorboard/                 scalars and images
+    WORKDIR/validation.jsonl, curve.png  every validation; see `tfclic.training.history`
 
 A checkpoint appears under its name only when all of it is on the disk, so a run killed at any
 moment leaves whole checkpoints behind. Variables are filed by their path in the codec, once per

@@ -16,6 +16,7 @@ from tfclic.training import (
     changes,
     checkpoints,
     data,
+    history,
     objectives,
     progress,
     step,
@@ -206,6 +207,10 @@ class Run:
             self._progress = progress.Silent(stream)
             return
         self._images = data.validation_images(self._store, held_out)
+        anchor = history.reference(
+            self.record(), self._store.fingerprint(), int(training.validation_images)
+        )
+        self._history = history.History(self._workdir, self._old, anchor)
         self._evaluate = validation.make_evaluate(self._codec, training, self.state)
         self._progress = progress.Progress(
             training.steps,
@@ -266,7 +271,8 @@ class Run:
         if outcome:
             result, pictures = outcome
             self._validation = {"step": done, **result}
-            self._progress.validated(done, result, pictures)
+            change = self._history.add(self._validation, int(self._training.steps))
+            self._progress.validated(done, result, pictures, change)
 
     def save(self):
         """Writes a checkpoint, unless this step has one or this is not the chief."""
@@ -287,6 +293,7 @@ class Run:
             "skipped_steps": self._old.get("skipped_steps", 0) + (shown.skipped if shown else 0),
             "data": self._store.description,
             "data_fingerprint": self._store.fingerprint(),
+            "validation_images": int(self._training.validation_images),
             "hardware": hardware(),
             "tensorflow": tf.__version__,
             "date": datetime.date.today().isoformat(),
