@@ -13,6 +13,7 @@ from PIL import Image
 import tfclic
 from tfclic import errors
 from tfclic.cli import train
+from tfclic.training import precision
 
 CONFIG = """
 import ml_collections
@@ -84,6 +85,24 @@ def test_it_trains_resumes_and_says_when_all_is_done(arguments, fake_models, tmp
 
     assert run(*arguments, "--config.training.steps=3") == 0
     assert capsys.readouterr().out.startswith("All 3 steps are done")
+
+
+def test_a_run_keeps_its_number_format_unless_another_is_given(
+    arguments, fake_models, monkeypatch, capsys
+):
+    fast = {"float32": 2.0, "bfloat16": 1.0}
+    monkeypatch.setattr(precision, "race", lambda: fast)
+    auto = "--config.training.precision=auto"
+    assert run(*arguments, auto) == 0
+    assert "tiny starts, 2 steps, bfloat16" in capsys.readouterr().out
+    fast.update(bfloat16=9.0)
+    assert run(*arguments, auto, "--config.training.steps=3") == 0
+    assert "step 2, 3 steps, bfloat16" in capsys.readouterr().out
+    given = "--config.training.precision=float32"
+    assert run(*arguments, given, "--config.training.steps=4") == 0
+    assert "step 3, 4 steps, float32" in capsys.readouterr().out
+    assert run(*arguments, auto, "--config.training.steps=5") == 0
+    assert "step 4, 5 steps, float32" in capsys.readouterr().out
 
 
 def test_warnings_are_shown(arguments, fake_models, tmp_path, caplog):

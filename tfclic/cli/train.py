@@ -21,8 +21,11 @@ Started again with the same arguments, it goes on from the last checkpoint in th
 saves first. Fields of training may have other values then (more steps, another learning rate), but
 for objective, seed and validation_images; the record keeps what was changed at which step.
 
-Every validation is a line in the workdir's validation.jsonl and draws its curve.png anew: the BD-rate
+Every validation is a line in the workdir's validation.jsonl and draws its curve.png anew: BD-rate
 against the model that the run started from, and the rate-distortion curves of both.
+
+--config.training.precision=auto, the default, times a few layers and takes bfloat16 where that is
+faster; a run that goes on keeps the format that it had, unless float32 or bfloat16 is given.
 
 --strategy=mirrored uses all GPUs of this machine; --strategy=multiworker also other machines, each
 started with the same command and a TF_CONFIG of its own. docs/training.md tells how.
@@ -144,15 +147,28 @@ def train(name, config, data, workdir, strategy="none", start=None, fresh=()):
     loop.check(config)
     loop.warn_of_crops(config)
     workdir = pathlib.Path(workdir)
-    compute_dtype = precision.resolve(config.training.precision)
+    precision.check(config.training.precision)
     replicas = strategies.open_replicas(strategy)
     lock = checkpoints.locked(workdir) if replicas.is_chief else contextlib.nullcontext()
     with replicas.guarded(), lock:
+        compute_dtype = _precision(config, workdir, replicas)
         begin = functools.partial(_begin, workdir=workdir, start=start, fresh=fresh)
         run = _prepare(name, config, data, workdir, compute_dtype, replicas, begin)
         run.train()
         ready = f"; {workdir} is ready for bin/export" if replicas.is_chief else ""
         print(f"All {config.training.steps} steps are done{ready}.")
+
+
+def _precision(config, workdir, replicas):
+    """The number format of a run, which the chief finds for all of its processes."""
+    from tfclic.training import checkpoints, precision
+
+    found = 0
+    if replicas.is_chief:
+        recorded = checkpoints.newest_record(workdir).get("precision")
+        resolved = precision.resolve(config.training.precision, recorded)
+        found = precision.FORMATS.index(resolved)
+    return precision.FORMATS[replicas.gather([found])[0][0]]
 
 
 def _prepare(name, config, data, workdir, compute_dtype, replicas, begin):
@@ -161,11 +177,7 @@ def _prepare(name, config, data, workdir, compute_dtype, replicas, begin):
 
     changed = changes.check_config(workdir, name, config) if replicas.is_chief else []
     store = sources.open_source(data, config.training.crop_size)
-    replicas.check_same(
-        configuration=checkpoints.as_plain(config),
-        images=store.fingerprint(),
-        precision=compute_dtype,
-    )
+    replicas.check_same(configuration=checkpoints.as_plain(config), images=store.fingerprint())
     with replicas.strategy.scope():
         codec = _new_codec(config, compute_dtype)
         extra = begin(codec) if replicas.is_chief else {}

@@ -194,6 +194,14 @@ def _remove(checkpoint):
     shutil.rmtree(doomed)
 
 
+def newest_record(workdir):
+    """Returns the record of the newest checkpoint that has one to read; {} without any."""
+    for _, folder in reversed(available(workdir)):
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    return {}
+
+
 def restore(workdir, state):
     """Loads the newest checkpoint that can be read into a new `state`.
 
