@@ -5,7 +5,6 @@ import datetime
 import os
 import pathlib
 import platform
-import signal
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +18,7 @@ from tfclic.training import (
     history,
     objectives,
     progress,
+    signals,
     step,
     strategies,
     validation,
@@ -37,29 +37,6 @@ class Interrupted(errors.TfclicError):
 
 class Diverged(errors.TfclicError):
     """The loss is no longer a number."""
-
-
-@contextlib.contextmanager
-def signals_caught(notice):
-    """Yields a list that receives the number of the first SIGINT or SIGTERM.
-
-    A second one acts at once. notice: called with a sentence when the first one comes.
-    """
-    caught, previous = [], {}
-
-    def handle(number, _):
-        caught.append(number)
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-        notice("Stopping: the step is finished and saved first.")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, handle)
-    try:
-        yield caught
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
 
 
 def _readable(batches):
@@ -190,7 +167,7 @@ class Run:
         self._prepare(held_out, stream)
         batches = crops.dataset(training.batch_size, self.step, training.steps, self._rows)
         try:
-            with signals_caught(self._progress.say) as caught:
+            with signals.caught(self._progress.say) as caught:
                 self._loop(batches, caught)
         finally:
             self._progress.close()
