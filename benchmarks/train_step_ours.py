@@ -13,7 +13,7 @@ import turns
 from ml_collections import config_dict
 
 from tfclic import configuration, models
-from tfclic.training import loop, precision, step
+from tfclic.training import loop, step
 
 PROFILED_STEPS = 3
 COUNTED = "Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter", "MatMul", "BatchMatMulV2"
@@ -106,7 +106,8 @@ def main():
     options = json.loads(sys.argv[1])
     keys = "name", "width", "variant", "batch", "size"
     run, flops = make_step(*(options[key] for key in keys))
-    amx = precision.resolve("auto") == "bfloat16"
+    info = pathlib.Path("/proc/cpuinfo")
+    amx = info.exists() and "amx_bf16" in info.read_text()
     print(json.dumps({"flops": flops, "hardware": loop.hardware(), "amx": amx}), flush=True)
     if options["profile"]:
         print(json.dumps(profile(run)), flush=True)

@@ -78,6 +78,8 @@ def train(config, changes, data, folder, steps, source=None):
     Raises:
       subprocess.CalledProcessError: it failed, or diverged.
     """
+    # One format for all that is compared: what "auto" finds may differ from one to the next.
+    changes = {"training.precision": "float32", **changes}
     words = [f"--config.{field}={value}" for field, value in changes.items()]
     every = [f"--config.training.{kind}_every={steps}" for kind in ("validate", "checkpoint")]
     command = [sys.executable, "-m", "tfclic.cli.train", f"--model={config}"]

@@ -40,7 +40,7 @@ SERVING = ("aiohttp", "grpc_health", "prometheus_client", "tensorflow_serving")
 # One module each is enough to tell whether an extra of setup.cfg was installed.
 MARKS = {
     "": ("tfclic", "tensorflow", "tensorflow_compression"),
-    "train": ("ml_collections", "tensorflow_serving"),
+    "train": ("bjontegaard", "matplotlib", "ml_collections", "tensorflow_serving"),
     "eval": EVALUATION,
     "portable": ("jax",),
     "corpus": ("apache_beam",),

@@ -13,6 +13,7 @@ from PIL import Image
 import tfclic
 from tfclic import errors
 from tfclic.cli import train
+from tfclic.training import precision
 
 CONFIG = """
 import ml_collections
@@ -76,13 +77,32 @@ def test_it_trains_resumes_and_says_when_all_is_done(arguments, fake_models, tmp
     assert "compute_dtype" not in config["model"]
 
     assert run(*arguments, "--config.training.steps=3") == 0
-    assert "tiny goes on at step 2, 3 steps" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "training.steps is 3 from step 2 on, it was 2.\ntiny goes on at step 2, 3 steps" in out
     assert json.loads((tmp_path / "run" / "record.json").read_text())["steps"] == 3
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["training"]["steps"] == 3
 
     assert run(*arguments, "--config.training.steps=3") == 0
     assert capsys.readouterr().out.startswith("All 3 steps are done")
+
+
+def test_a_run_keeps_its_number_format_unless_another_is_given(
+    arguments, fake_models, monkeypatch, capsys
+):
+    fast = {"float32": 2.0, "bfloat16": 1.0}
+    monkeypatch.setattr(precision, "race", lambda: fast)
+    auto = "--config.training.precision=auto"
+    assert run(*arguments, auto) == 0
+    assert "tiny starts, 2 steps, bfloat16" in capsys.readouterr().out
+    fast.update(bfloat16=9.0)
+    assert run(*arguments, auto, "--config.training.steps=3") == 0
+    assert "step 2, 3 steps, bfloat16" in capsys.readouterr().out
+    given = "--config.training.precision=float32"
+    assert run(*arguments, given, "--config.training.steps=4") == 0
+    assert "step 3, 4 steps, float32" in capsys.readouterr().out
+    assert run(*arguments, auto, "--config.training.steps=5") == 0
+    assert "step 4, 5 steps, float32" in capsys.readouterr().out
 
 
 def test_warnings_are_shown(arguments, fake_models, tmp_path, caplog):
@@ -96,6 +116,33 @@ def test_another_configuration_is_refused(arguments, fake_models, capsys):
     run(*arguments)
     assert run(*arguments, "--config.model.channels=5") == 2
     assert "model.channels was 4, is 5" in capsys.readouterr().err
+
+
+def test_a_run_takes_another_recipe_and_a_configuration_with_more_fields(
+    arguments, fake_models, tmp_path, capsys
+):
+    assert run(*arguments) == 0
+    tiny = tmp_path / "tiny.py"
+    tiny.write_text(tiny.read_text().replace("channels=4", "channels=4, extra='x'"))
+    recipe = ["--config.training.learning_rate=1e-4", "--config.training.batch_size=1"]
+    assert run(*arguments, *recipe, "--config.training.steps=4") == 0
+    said = (
+        'model.extra is "x" from step 2 on, it was absent; '
+        "training.batch_size is 1 from step 2 on, it was 2; "
+        "training.learning_rate is 0.0001 from step 2 on, it was 0.001; "
+        "training.steps is 4 from step 2 on, it was 2.\n"
+    )
+    assert said in capsys.readouterr().out
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert [change["field"] for change in record["changes"]] == [
+        "model.extra",
+        "training.batch_size",
+        "training.learning_rate",
+        "training.steps",
+    ]
+    assert record["images_seen"] == 2 * 2 + 2 * 1
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["training"]["learning_rate"] == 1e-4
 
 
 def test_a_wrong_folder_leaves_the_workdir_unclaimed(arguments, fake_models, tmp_path, capsys):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tfclic.evaluation import curves, report
+from tfclic import bd_rate
+from tfclic.evaluation import report
 
 
 def curve(name, rates, **meta):
@@ -27,11 +28,11 @@ def test_rows_are_sorted_and_leave_out_the_anchor():
     "difference, text",
     [
         (None, "-"),
-        (curves.Difference(-12.34, 0.56, 26, 32), "-12.3 %, +0.56 dB (26.0 to 32.0 dB)"),
-        (curves.Difference(-60.0, None, 26, 32), "-60.0 % (26.0 to 32.0 dB)"),
-        (curves.Difference(None, None, 26, 27), "too little overlap (26.0 to 27.0 dB)"),
-        (curves.Difference(None, None, 28, 27), "no overlap"),
-        (curves.Difference(None, None, None, None), "no two points"),
+        (bd_rate.Difference(-12.34, 0.56, 26, 32), "-12.3 %, +0.56 dB (26.0 to 32.0 dB)"),
+        (bd_rate.Difference(-60.0, None, 26, 32), "-60.0 % (26.0 to 32.0 dB)"),
+        (bd_rate.Difference(None, None, 26, 27), "too little overlap (26.0 to 27.0 dB)"),
+        (bd_rate.Difference(None, None, 28, 27), "no overlap"),
+        (bd_rate.Difference(None, None, None, None), "no two points"),
     ],
 )
 def test_a_difference_in_words(difference, text):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.training import checkpoints, step
+from tfclic.training import checkpoints, filed, step
 
 
 @pytest.fixture
@@ -115,35 +115,77 @@ def test_restore_weights_refuses_another_model(tmp_path, state, fake):
     save_at(tmp_path, state, 10)
     with pytest.raises(errors.ModelError, match="does not fit this model"):
         checkpoints.restore_weights(fake.FakeCodec(channels=5), tmp_path)
+    with pytest.raises(errors.ModelError, match="does not fit this model"):
+        checkpoints.restore_weights(make_gained(fake), tmp_path)
 
 
-def test_another_configuration_is_refused_field_by_field(tmp_path, config):
-    checkpoints.check_config(tmp_path, "fake", config)
-    checkpoints.write_config(tmp_path, "fake", config)
-    checkpoints.check_config(tmp_path, "fake", config)
-    with config.unlocked():
-        config.model.channels = 8
-        config.model.extra = "new"
-        config.training.learning_rate = 0.5
-    with pytest.raises(errors.UsageError) as raised:
-        checkpoints.check_config(tmp_path, "fake", config)
-    message = str(raised.value)
-    assert "model.channels was 4, is 8" in message
-    assert 'model.extra was absent, is "new"' in message
-    assert "training.learning_rate was 0.001, is 0.5" in message
-    assert "seed" not in message
+def make_gained(fake):
+    """The fake codec as newer code may have it: with a variable more in each of two places."""
+    codec = fake.FakeCodec()
+    codec.analysis.scale = tf.Variable([2.0, 3.0])
+    codec.shift = tf.Variable(4.0, trainable=False)
+    return codec
 
 
-def test_fields_of_the_schedule_may_change(tmp_path, config):
-    checkpoints.write_config(tmp_path, "fake", config)
-    for field in checkpoints.FREE_FIELDS:
-        config.training[field] += 1
-    checkpoints.check_config(tmp_path, "fake", config)
-    checkpoints.write_config(tmp_path, "fake", config)
-    kept = json.loads((tmp_path / "config.json").read_text())
-    assert kept["name"] == "fake"
-    assert kept["training"]["steps"] == 7
-    assert kept["model"]["lmbdas"] == [0.001, 0.01]
+def test_variables_that_are_new_begin_as_in_a_new_model(tmp_path, state, fake, config, caplog):
+    state.first_moment["analysis/bias"].assign(tf.ones([4]))
+    save_at(tmp_path, state, 10)
+    newer = step.State(make_gained(fake), config.training)
+    assert checkpoints.restore(tmp_path, newer) == {"steps": 10}
+    assert "new variables: 2 (first analysis/scale), which begin" in caplog.text
+    assert "no longer used" not in caplog.text
+    assert len([r for r in caplog.records if "saved by other code" in r.message]) == 1
+    for kind in ("weights", "ema"):
+        np.testing.assert_array_equal(getattr(newer, kind)["analysis/scale"], [2.0, 3.0])
+    for kind in ("first_moment", "second_moment"):
+        np.testing.assert_array_equal(getattr(newer, kind)["analysis/scale"], [0.0, 0.0])
+    assert newer.weights["shift"] == 4.0
+    np.testing.assert_array_equal(newer.weights["analysis/bias"], [10.0] * 4)
+    np.testing.assert_array_equal(newer.ema["analysis/bias"], [10.5] * 4)
+    np.testing.assert_array_equal(newer.first_moment["analysis/bias"], [1.0] * 4)
+
+
+def test_variables_that_are_gone_are_left(tmp_path, state, fake, config, caplog):
+    older = step.State(make_gained(fake), config.training)
+    older.step.assign(10)
+    checkpoints.save(tmp_path, older, {"steps": 10})
+    checkpoints.restore(tmp_path, state)
+    assert "variables no longer used: 2 (first analysis/scale)." in caplog.text
+    assert_same_values(state, older)
+    codec = fake.FakeCodec()
+    assert checkpoints.restore_weights(codec, tmp_path) == 10
+    np.testing.assert_array_equal(codec.analysis.kernel, older.ema["analysis/kernel"])
+
+
+def assert_same_values(one, other):
+    """Asserts that all variables of `one` are those of `other`."""
+    for name, variable in one.named().items():
+        np.testing.assert_array_equal(variable, other.named()[name])
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, state, fake, config):
+    save_at(tmp_path, state, 10)
+    wider = step.State(fake.FakeCodec(channels=5), config.training)
+    with pytest.raises(errors.ModelError, match=r"fit this model: analysis/bias .*\(4,\)"):
+        checkpoints.restore(tmp_path, wider)
+    with pytest.raises(errors.ModelError, match="does not fit this model: none of its variables"):
+        filed.check_fit("step-00000010", {"encode/kernel": np.zeros(3)}, {"analysis/bias": 0.0})
+
+
+def test_averages_begin_at_the_weights_and_may_end(tmp_path, state, fake, config):
+    save_at(tmp_path, state, 10)
+    config.training.ema_decay = 0.0
+    without = step.State(fake.FakeCodec(), config.training)
+    checkpoints.restore(tmp_path, without)
+    assert not without.ema
+    np.testing.assert_array_equal(without.weights["analysis/bias"], [10.0] * 4)
+    without.step.assign(20)
+    checkpoints.save(tmp_path, without, {"steps": 20})
+    config.training.ema_decay = 0.9
+    again = step.State(fake.FakeCodec(), config.training)
+    assert checkpoints.restore(tmp_path, again) == {"steps": 20}
+    for average in again.ema.values():
+        np.testing.assert_array_equal(average, np.full(average.shape, 10.0))
 
 
 def test_a_workdir_serves_one_run_at_a_time(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.training import checkpoints, loop, sources, step
+from tfclic.training import checkpoints, data, history, loop, sources, step
 
 
 @pytest.fixture
@@ -20,11 +20,11 @@ def store(photos):
 def start(fake, config, store):
     """Makes a Run in a workdir, of a new codec, as a new process would."""
 
-    def make(workdir, steps=None, codec=None, **extra):
+    def make(workdir, steps=None, codec=None, changed=(), **extra):
         config.training.steps = steps or config.training.steps
         tf.keras.utils.set_random_seed(config.training.seed)
         codec = codec or fake.FakeCodec(config.model.lmbdas)
-        return loop.Run(codec, config, store, workdir, extra)
+        return loop.Run(codec, config, store, workdir, extra, changed=changed)
 
     return make
 
@@ -173,6 +173,53 @@ def test_the_record_says_what_a_model_card_needs(tmp_path, start):
     assert "core" in record["hardware"]
     assert record["validation"]["step"] == 6
     assert len(record["validation"]["psnr"]) == 2
+
+
+def test_changes_are_kept_from_the_step_on_at_which_they_came(tmp_path, start):
+    rate = {"field": "training.learning_rate", "before": 5e-4, "after": 1e-4}
+    start(tmp_path, steps=2, changed=[rate]).train(io.StringIO())
+    assert "changes" not in json.loads((tmp_path / "record.json").read_text())
+    # killed before its first step, and started again
+    start(tmp_path, steps=4, changed=[rate])
+    start(tmp_path, steps=4, changed=[rate])
+    expected = [{"step": 2, **rate}]
+    assert json.loads((tmp_path / "record.json").read_text())["changes"] == expected
+    start(tmp_path, steps=4).train(io.StringIO())
+    back = {"field": "training.learning_rate", "before": 1e-4, "after": 5e-4}
+    start(tmp_path, steps=6, changed=[back]).train(io.StringIO())
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["changes"] == [*expected, {"step": 4, **back}]
+
+
+def test_another_batch_size_goes_on_where_the_stream_of_crops_was(
+    tmp_path, start, config, monkeypatch
+):
+    seen, crop = [], data.RandomCrops.crop
+    monkeypatch.setattr(
+        data.RandomCrops, "crop", lambda self, number: (seen.append(number), crop(self, number))[1]
+    )
+    for steps, size in ((2, 4), (4, 2), (6, 3)):
+        config.training.batch_size = size
+        run = start(tmp_path, steps=steps)
+        run.train(io.StringIO())
+    assert sorted(seen) == list(range(2 * 4 + 2 * 2 + 2 * 3))
+    assert run.record()["images_seen"] == 18
+
+
+def test_validations_are_drawn_against_the_start(tmp_path, start, monkeypatch):
+    monkeypatch.setattr(history, "against", lambda anchor, result: anchor["step"] - 100.0)
+    start(tmp_path / "old").train(io.StringIO())
+    old = json.loads((tmp_path / "old" / "record.json").read_text())
+    assert old["validation_images"] == 2
+    for steps in (3, 6):
+        stream = io.StringIO()
+        start(tmp_path / "new", steps=steps, start=old).train(stream)
+        assert f"step {steps}  validation loss" in stream.getvalue()
+        assert "-94.0 % against its start" in stream.getvalue()
+    lines = (tmp_path / "new" / "validation.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [3, 6]
+    assert json.loads(lines[-1]) == start(tmp_path / "new").record()["validation"]
+    assert (tmp_path / "new" / "curve.png").exists()
 
 
 def test_other_images_are_noticed(tmp_path, start, store, photos, fake, config):

@@ -61,8 +61,10 @@ def test_tensorboard_gets_scalars_and_pictures(tmp_path):
     columns = {"lmbda": [0.01], "loss": [1.5], "bpp": [0.5], "psnr": [31.0]}
     picture = tf.zeros([8, 24, 3], tf.uint8).numpy()
     shown.validated(2, {"mean_loss": 1.5, **columns}, [picture])
-    shown.close()
     assert "validation loss 1.5000  0.500 bpp 31.00 dB" in stream.getvalue()
+    shown.validated(4, {"mean_loss": 1.5, **columns}, [], -3.21)
+    shown.close()
+    assert "loss 1.5000  -3.2 % against its start  0.500 bpp" in stream.getvalue()
     tags = {"train": set(), "validation": set()}
     for kind, found in tags.items():
         (file,) = (tmp_path / kind).glob("events*")
@@ -71,6 +73,7 @@ def test_tensorboard_gets_scalars_and_pictures(tmp_path):
     assert {"loss", "bpp", "psnr", "images_per_second"} <= tags["train"]
     assert tags["validation"] == {
         "loss",
+        "bd_rate",
         "loss/lambda_0.01",
         "bpp/lambda_0.01",
         "psnr/lambda_0.01",

@@ -11,14 +11,21 @@ from ml_collections import config_dict
 from ml_collections.config_flags import config_flags
 
 from tfclic import configuration, errors
-from tfclic.cli import common
+from tfclic.cli import common, train_portable
 
 DETAILS = """\
 --config.FIELD=VALUE replaces any field of the configuration, such as --config.training.steps=1000;
 configs/ shows what there is.
 
 Started again with the same arguments, it goes on from the last checkpoint in the workdir. Ctrl-C
-saves first.
+saves first. Fields of training may have other values then (more steps, another learning rate), but
+for objective, seed and validation_images; the record keeps what was changed at which step.
+
+Every validation is a line in the workdir's validation.jsonl and draws its curve.png anew: BD-rate
+against the model that the run started from, and the rate-distortion curves of both.
+
+--config.training.precision=auto, the default, times a few layers and takes bfloat16 where that is
+faster; a run that goes on keeps the format that it had, unless float32 or bfloat16 is given.
 
 --strategy=mirrored uses all GPUs of this machine; --strategy=multiworker also other machines, each
 started with the same command and a TF_CONFIG of its own. docs/training.md tells how.
@@ -140,10 +147,11 @@ def train(name, config, data, workdir, strategy="none", start=None, fresh=()):
     loop.check(config)
     loop.warn_of_crops(config)
     workdir = pathlib.Path(workdir)
-    compute_dtype = precision.resolve(config.training.precision)
+    precision.check(config.training.precision)
     replicas = strategies.open_replicas(strategy)
     lock = checkpoints.locked(workdir) if replicas.is_chief else contextlib.nullcontext()
     with replicas.guarded(), lock:
+        compute_dtype = _precision(config, workdir, replicas)
         begin = functools.partial(_begin, workdir=workdir, start=start, fresh=fresh)
         run = _prepare(name, config, data, workdir, compute_dtype, replicas, begin)
         run.train()
@@ -151,24 +159,34 @@ def train(name, config, data, workdir, strategy="none", start=None, fresh=()):
         print(f"All {config.training.steps} steps are done{ready}.")
 
 
+def _precision(config, workdir, replicas):
+    """The number format of a run, which the chief finds for all of its processes."""
+    from tfclic.training import checkpoints, precision
+
+    found = 0
+    if replicas.is_chief:
+        recorded = checkpoints.newest_record(workdir).get("precision")
+        resolved = precision.resolve(config.training.precision, recorded)
+        found = precision.FORMATS.index(resolved)
+    return precision.FORMATS[replicas.gather([found])[0][0]]
+
+
 def _prepare(name, config, data, workdir, compute_dtype, replicas, begin):
     """Returns the `loop.Run`, and says what it is going to do."""
-    from tfclic.training import checkpoints, loop, sources
+    from tfclic.training import changes, checkpoints, loop, sources
 
-    if replicas.is_chief:
-        checkpoints.check_config(workdir, name, config)
+    changed = changes.check_config(workdir, name, config) if replicas.is_chief else []
     store = sources.open_source(data, config.training.crop_size)
-    replicas.check_same(
-        configuration=checkpoints.as_plain(config),
-        images=store.fingerprint(),
-        precision=compute_dtype,
-    )
+    replicas.check_same(configuration=checkpoints.as_plain(config), images=store.fingerprint())
     with replicas.strategy.scope():
         codec = _new_codec(config, compute_dtype)
         extra = begin(codec) if replicas.is_chief else {}
+    extra = {"precision": compute_dtype, **extra}
+    run = loop.Run(codec, config, store, workdir, extra, replicas, changed)
     if replicas.is_chief:
         checkpoints.write_config(workdir, name, config)
-    run = loop.Run(codec, config, store, workdir, {"precision": compute_dtype, **extra}, replicas)
+    if run.step and changed:
+        print(changes.in_words(changes.dated(changed, run.step)), flush=True)
     if run.data_changed:
         logging.warning("%s was trained on other images so far.", workdir)
     steps = config.training.steps
@@ -205,58 +223,6 @@ def _new_codec(config, compute_dtype):
     model_config = config_dict.ConfigDict(config.model.to_dict())
     model_config.compute_dtype = compute_dtype
     return models.build(model_config)
-
-
-def export_portable(name, config, args):
-    """Writes the portable folder `args.portable` of configuration `name` (`config`)."""
-    from tfclic.training import loop, portable, portable_data, precision, sources
-
-    loop.check(config)
-    loop.warn_of_crops(config)
-    # The device is not known here; bfloat16 is a choice that changes results.
-    wanted = config.training.precision
-    compute_dtype = "float32" if wanted == "auto" else precision.resolve(wanted)
-    side = args.pack_crop or max(256, config.training.crop_size)
-    if side < config.training.crop_size:
-        raise errors.UsageError("--pack-crop must be at least training.crop_size.")
-    if args.steps_per_call < 1 or args.pack_first < 0:
-        raise errors.UsageError("--steps-per-call must be at least 1, --pack-first at least 0.")
-    options = portable_data.Options(
-        side=side,
-        first=args.pack_first,
-        image_format=args.pack_format,
-        pack_bytes=int(args.pack_size * 2**20),
-        file_bytes=int(args.file_size * 2**20),
-        steps_per_call=args.steps_per_call,
-        compact_state=args.compact_state,
-    )
-    store = sources.open_source(args.data, config.training.crop_size)
-    codec = _new_codec(config, compute_dtype)
-    start, images = portable.export_folder(
-        args.portable, name, config, codec, compute_dtype, store, options, args.workdir
-    )
-    files = sorted(pathlib.Path(args.portable).iterdir())
-    size, largest = (f(p.stat().st_size for p in files) / 2**20 for f in (sum, max))
-    print(
-        f"{args.portable}: step {start} of {config.training.steps}, {compute_dtype}, {images} crops"
-        f" of {side}x{side}; {len(files)} files, {size:.1f} MiB, the largest {largest:.1f} MiB.\n"
-        f"Next: python {pathlib.Path(args.portable) / 'portable_run.py'} --minutes 9\n"
-        f"A next set of crops would be made with --pack-first={args.pack_first + images}."
-    )
-
-
-def adopt(folder, workdir):
-    """Makes `workdir` of what a portable run brought back in `folder`."""
-    from tfclic.training import checkpoints, portable
-
-    workdir = pathlib.Path(workdir)
-    with checkpoints.locked(workdir):
-        record = portable.adopt(folder, workdir, lambda config: _new_codec(config, "float32"))
-    print(
-        f"{workdir}: step {record['steps']} of {record['planned_steps']}, "
-        f"{record['seconds']:.0f} seconds on {record['hardware']}; ready for bin/train and "
-        "bin/export."
-    )
 
 
 def override(config, arguments):
@@ -301,7 +267,7 @@ def _run(args):
         _need(args, "workdir")
         if args.portable or args.model or args.data or args.rest:
             raise errors.UsageError("--adopt takes --workdir and nothing else.")
-        adopt(args.adopt, args.workdir)
+        train_portable.adopt(args.adopt, args.workdir, _new_codec)
         return 0
     _need(args, "model", "data", *(() if args.portable else ("workdir",)))
     name, config = configuration.load(args.model)
@@ -311,7 +277,7 @@ def _run(args):
     if args.fresh and not args.start_from:
         raise errors.UsageError("--fresh belongs to --start-from.")
     if args.portable:
-        export_portable(name, config, args)
+        train_portable.export(name, config, args, _new_codec)
     else:
         fresh = tuple(filter(None, (args.fresh or "").split(",")))
         train(name, config, args.data, args.workdir, args.strategy, args.start_from, fresh)

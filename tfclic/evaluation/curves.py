@@ -4,9 +4,8 @@ import json
 import math
 import os
 import pathlib
-from typing import NamedTuple, Optional
 
-from tfclic import errors
+from tfclic import bd_rate, errors
 from tfclic.evaluation import evaluate, metrics
 
 # Folders of curves, by the images that they were measured on.
@@ -14,8 +13,6 @@ STORED = pathlib.Path(__file__).with_name("curves")
 # Names of the fields of a `Measurement` in JSON files, which are those of published curves.
 JSON_NAMES = ("bpp", "psnr-rgb", "ms-ssim-rgb", "flip", "encoding_time", "decoding_time")
 METRICS = {"psnr": "psnr-rgb", "ms-ssim": "ms-ssim-db"}
-# Of the narrower curve's range; below, a mean over the overlap says little of the curves.
-LEAST_OVERLAP = 0.5
 
 
 def from_measurements(codec, dataset, by_image, threads):
@@ -94,27 +91,8 @@ def read(name_or_path):
     return {**content, "name": path.stem, "title": title, "meta": meta}
 
 
-class Difference(NamedTuple):
-    """One curve against another.
-
-    Attributes:
-      rate: float, Bjontegaard delta rate in percent: the mean difference of the rate at equal
-        quality, negative if fewer bits are needed; None if there is too little overlap.
-      decibels: float, Bjontegaard delta quality, dB at equal rate; None likewise.
-      lowest: float, dB, where the overlap begins; None if a curve has no two points.
-      highest: float, dB, where it ends; below `lowest` if there is none.
-    """
-
-    rate: Optional[float]
-    decibels: Optional[float]
-    lowest: Optional[float]
-    highest: Optional[float]
-
-
 def difference(anchor, curve, metric="psnr"):
-    """Compares two curves over the quality that both reach (Bjontegaard 2001).
-
-    Piecewise cubic interpolation (pchip) of the logarithm of the rate over the quality.
+    """Compares two curves over the quality that both reach.
 
     Args:
       anchor: dict whose `results` has the lists `bpp` and the metric's, one entry per point.
@@ -122,43 +100,19 @@ def difference(anchor, curve, metric="psnr"):
       metric: one of `METRICS`.
 
     Returns:
-      A `Difference`.
+      A `bd_rate.Difference`.
     """
-    import bjontegaard
-
-    points, others = (_increasing(each["results"], metric) for each in (anchor, curve))
-    if min(len(points), len(others)) < 2:
-        return Difference(None, None, None, None)
-    (rates, qualities), (other_rates, other_qualities) = zip(*points), zip(*others)
-    lowest, highest = max(qualities[0], other_qualities[0]), min(qualities[-1], other_qualities[-1])
-    narrower = min(qualities[-1] - qualities[0], other_qualities[-1] - other_qualities[0])
-    if highest - lowest < LEAST_OVERLAP * narrower:
-        return Difference(None, None, lowest, highest)
-    arguments = rates, qualities, other_rates, other_qualities
-    how = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
-    percent = bjontegaard.bd_rate(*arguments, **how)
-    if rates[-1] <= other_rates[0] or other_rates[-1] <= rates[0]:
-        return Difference(float(percent), None, lowest, highest)
-    return Difference(
-        float(percent), float(bjontegaard.bd_psnr(*arguments, **how)), lowest, highest
-    )
+    return bd_rate.difference(_points(anchor, metric), _points(curve, metric))
 
 
 def has(curve, metric):
     """Whether a curve has two points or more of a metric, one of `METRICS`."""
-    return len(_increasing(curve["results"], metric)) > 1
+    return len(bd_rate.increasing(_points(curve, metric))) > 1
 
 
-def _increasing(results, metric):
-    """(rate, quality) with both rising: a point that costs more for less is left out."""
-    values = results.get(METRICS[metric]) or []
-    kept = []
-    for rate, quality in sorted(zip(results["bpp"], values), key=lambda point: point[0]):
-        if quality is None or not math.isfinite(quality) or not math.isfinite(rate):
-            continue
-        if not kept or quality > kept[-1][1]:
-            kept.append((float(rate), float(quality)))
-    return kept
+def _points(curve, metric):
+    results = curve["results"]
+    return list(zip(results["bpp"], results.get(METRICS[metric]) or []))
 
 
 def write(curve, path):

@@ -176,7 +176,7 @@ def differences(anchors, judged):
 
     Returns:
       A list of dicts: `anchor`, its title, and `rows`, each with a curve's `title`, what it was
-      `optimized` for, and for each of `curves.METRICS` a `curves.Difference`, or None where the
+      `optimized` for, and for each of `curves.METRICS` a `bd_rate.Difference`, or None where the
       metric is not known of both.
     """
     tables = []
@@ -203,7 +203,7 @@ def differences(anchors, judged):
 
 
 def in_words(difference):
-    """A `curves.Difference` as text; None as a dash."""
+    """A `bd_rate.Difference` as text; None as a dash."""
     if difference is None:
         return "-"
     if difference.lowest is None:

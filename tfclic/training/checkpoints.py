@@ -4,6 +4,7 @@
     WORKDIR/record.json                  what the newest checkpoint was trained on, for how long
     WORKDIR/checkpoints/step-00001000/   checkpoint.index, checkpoint.data-*, record.json
     WORKDIR/tensorboard/                 scalars and images
+    WORKDIR/validation.jsonl, curve.png  every validation; see `tfclic.training.history`
 
 A checkpoint appears under its name only when all of it is on the disk, so a run killed at any
 moment leaves whole checkpoints behind. Variables are filed by their path in the codec, once per
@@ -23,19 +24,9 @@ import tensorflow as tf
 from absl import logging
 
 from tfclic import errors
+from tfclic.training import filed
 
 KEPT = 3
-FREE_FIELDS = ("steps", "log_every", "checkpoint_every", "validate_every")
-# TensorFlow's readers raise any of these for files that are damaged or hold other variables.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    AssertionError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    tf.errors.OpError,
-)
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -105,26 +96,6 @@ def locked(workdir):
         os.close(descriptor)
 
 
-def check_config(workdir, name, config):
-    """Checks that a workdir, if it was used before, was made by this configuration.
-
-    The fields in FREE_FIELDS may differ: they change how long or how visibly a run goes on, not
-    what it is.
-
-    Raises:
-      errors.UsageError: another configuration made the workdir; the differing fields are listed. Or
-        its config.json cannot be read.
-    """
-    if not (workdir / "config.json").exists():
-        return
-    old = read_config(workdir)
-    differing = list(_differences(old, {"name": name, **as_plain(config)}))
-    if differing:
-        raise errors.UsageError(
-            f"{workdir} was made by another configuration: {'; '.join(differing)}."
-        )
-
-
 def read_config(workdir):
     """Returns the configuration filed in the workdir, a dict of name, model and training.
 
@@ -141,17 +112,6 @@ def read_config(workdir):
 def write_config(workdir, name, config):
     """Files the configuration in the workdir."""
     write_json(workdir / "config.json", {"name": name, **as_plain(config)})
-
-
-def _differences(old, new, prefix=""):
-    missing = object()
-    for key in sorted(set(old) | set(new)):
-        before, after, path = old.get(key, missing), new.get(key, missing), prefix + key
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, path + ".")
-        elif before != after and path not in [f"training.{field}" for field in FREE_FIELDS]:
-            shown = ["absent" if v is missing else json.dumps(v) for v in (before, after)]
-            yield f"{path} was {shown[0]}, is {shown[1]}"
 
 
 def available(workdir):
@@ -199,6 +159,20 @@ def save(workdir, state, record):
     return target
 
 
+def write_record(workdir, step, record):
+    """Files another record with the checkpoint of a step, and as the workdir's.
+
+    Raises:
+      errors.TfclicError: the disk refuses it.
+    """
+    folder = dict(available(workdir))[step]
+    try:
+        for each in (folder, workdir):
+            write_json(each / "record.json", record)
+    except OSError as error:
+        raise errors.TfclicError(f"{folder} cannot be written: {error}") from None
+
+
 def clean(workdir):
     """Removes what a killed run left of an unfinished checkpoint."""
     for path in (workdir / "checkpoints").glob(".*-step-*"):
@@ -220,25 +194,41 @@ def _remove(checkpoint):
     shutil.rmtree(doomed)
 
 
+def newest_record(workdir):
+    """Returns the record of the newest checkpoint that has one to read; {} without any."""
+    for _, folder in reversed(available(workdir)):
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    return {}
+
+
 def restore(workdir, state):
-    """Loads the newest checkpoint that can be read into `state`.
+    """Loads the newest checkpoint that can be read into a new `state`.
+
+    One by code whose model had other variables is taken as far as it goes, with a warning; see
+    `filed.assign`.
 
     Returns:
       The record filed with it, or None if the workdir has no checkpoint.
 
     Raises:
       errors.TfclicError: there are checkpoints, and none of them can be read.
+      errors.ModelError: the newest that can be read is not one of this model.
     """
     checkpoints = available(workdir)
     for _, folder in reversed(checkpoints):
         try:
             record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-            checkpoint = tf.train.Checkpoint(state=state)
-            checkpoint.read(str(folder / "checkpoint")).assert_consumed()
-            return record
-        except UNREADABLE as error:
+            values = filed.read(folder)
+        except filed.UNREADABLE as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             logging.warning("%s cannot be read (%s).", folder, reason)
+            continue
+        filed.check_fit(folder, state.weights, values["weights"])
+        different = filed.in_words(*filed.assign(state, values))
+        if different:
+            logging.warning("%s was saved by other code; %s.", folder, different)
+        return record
     if checkpoints:
         raise errors.TfclicError(f"None of the checkpoints in {workdir} can be read.")
     return None
@@ -256,55 +246,25 @@ def restore_weights(codec, workdir, ema=True):
       The step of the checkpoint.
 
     Raises:
-      errors.ModelError: no checkpoint, or not one of this codec.
+      errors.ModelError: no checkpoint, or not one that has all variables of this codec.
     """
     checkpoints = available(workdir)
     if not checkpoints:
         raise errors.ModelError(f"{workdir} holds no checkpoint.")
     step, folder = checkpoints[-1]
     build_variables(codec)
-    by_kind = {"weights": variable_paths(codec)}
-    prefix = str(folder / "checkpoint")
+    weights = variable_paths(codec)
+    trained = {id(v) for v in codec.trainable_variables}
     try:
-        kept = [name for name, _ in tf.train.list_variables(prefix)]
-        if ema and any(name.startswith("state/ema/") for name in kept):
-            trainable = {id(v) for v in codec.trainable_variables}
-            paths = by_kind["weights"].items()
-            by_kind["ema"] = {p: v for p, v in paths if id(v) in trainable}
-            by_kind["weights"] = {p: v for p, v in paths if id(v) not in trainable}
-        holder = tf.Module()
-        for kind, variables in by_kind.items():
-            setattr(holder, kind, variables)
-        status = tf.train.Checkpoint(state=holder).read(prefix)
-        status.assert_existing_objects_matched().expect_partial()
-    except UNREADABLE:
+        values = filed.read(folder, ("weights", "ema") if ema else ("weights",))
+        filed.check_fit(folder, weights, values["weights"])
+        averages = {**values["weights"], **values.get("ema", {})}
+        found = {
+            path: (averages if id(variable) in trained else values["weights"])[path]
+            for path, variable in weights.items()
+        }
+    except (errors.ModelError, *filed.UNREADABLE):
         raise errors.ModelError(f"{folder} does not fit this model, or is damaged.") from None
+    for path, value in found.items():
+        weights[path].assign(value)
     return step
-
-
-def filed(kind, path):
-    """The name under which TensorFlow files an entry of a dict of variables.
-
-    Args:
-      kind: "weights", "ema", "first_moment" or "second_moment".
-      path: as `variable_paths` has it.
-    """
-    escaped = path.replace(".", "..").replace("/", ".S")
-    return f"state/{kind}/{escaped}/.ATTRIBUTES/VARIABLE_VALUE"
-
-
-def filed_paths(kind, reader):
-    """Where a checkpoint has the entries of a dict of variables.
-
-    Args:
-      kind: as for `filed`.
-      reader: of the checkpoint, from `tf.train.load_checkpoint`.
-
-    Returns:
-      A list of (path, name under which TensorFlow files it).
-    """
-    prefix, suffix = f"state/{kind}/", "/.ATTRIBUTES/VARIABLE_VALUE"
-    names = [n for n in reader.get_variable_to_shape_map() if n.startswith(prefix)]
-    escaped = (name[len(prefix) : -len(suffix)] for name in names)
-    paths = (re.sub(r"\.([.S])", lambda m: "/" if m[1] == "S" else ".", each) for each in escaped)
-    return list(zip(paths, names))

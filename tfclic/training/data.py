@@ -51,7 +51,7 @@ class RandomCrops:
     crop is flipped left to right at random and first scaled down, antialiased, by a random factor.
     """
 
-    def __init__(self, store, indices, crop_size, downscale_min=1.0, seed=0):
+    def __init__(self, store, indices, crop_size, downscale_min=1.0, seed=0, ahead=0):
         """Makes the stream.
 
         Args:
@@ -61,12 +61,14 @@ class RandomCrops:
           downscale_min: the factor is uniform between this and 1, and never so small that the
             image's shorter side would become less than the crop's; 1 scales nothing.
           seed: int.
+          ahead: int, added to the numbers of the crops of all batches: a run whose batches had
+            another size before goes on in the stream where it was.
         """
         self._store = store
         self._indices = np.asarray(indices)
         self._crop = crop_size
         self._downscale_min = downscale_min
-        self._seed = seed
+        self._seed, self._ahead = seed, ahead
         areas = np.cumsum(np.prod(store.sizes[self._indices], axis=1))
         self._shares = areas / areas[-1]
 
@@ -95,11 +97,13 @@ class RandomCrops:
         return crop[:, ::-1] if flip else crop
 
     def batch(self, step, batch_size, rows=None):
-        """Returns crops step * batch_size onwards: uint8 [batch_size, crop_size, crop_size, 3].
+        """Returns crops ahead + step * batch_size onwards, a batch of them.
+
+        That is uint8 [batch_size, crop_size, crop_size, 3].
 
         rows: range; only these of the batch are made and returned.
         """
-        first = int(step) * batch_size
+        first = self._ahead + int(step) * batch_size
         return np.stack([self.crop(first + i) for i in rows or range(batch_size)])
 
     def dataset(self, batch_size, first_step, last_step, rows=None):

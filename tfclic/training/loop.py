@@ -5,14 +5,24 @@ import datetime
 import os
 import pathlib
 import platform
-import signal
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from tfclic import errors
-from tfclic.training import checkpoints, data, objectives, progress, step, strategies, validation
+from tfclic.training import (
+    changes,
+    checkpoints,
+    data,
+    history,
+    objectives,
+    progress,
+    signals,
+    step,
+    strategies,
+    validation,
+)
 
 MOST_SKIPPED_IN_A_ROW = 100
 
@@ -27,29 +37,6 @@ class Interrupted(errors.TfclicError):
 
 class Diverged(errors.TfclicError):
     """The loss is no longer a number."""
-
-
-@contextlib.contextmanager
-def signals_caught(notice):
-    """Yields a list that receives the number of the first SIGINT or SIGTERM.
-
-    A second one acts at once. notice: called with a sentence when the first one comes.
-    """
-    caught, previous = [], {}
-
-    def handle(number, _):
-        caught.append(number)
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-        notice("Stopping: the step is finished and saved first.")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, handle)
-    try:
-        yield caught
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
 
 
 def _readable(batches):
@@ -113,7 +100,7 @@ def _check_stages(codec, training):
 class Run:
     """A run in its workdir: made new, or resumed at its last checkpoint."""
 
-    def __init__(self, codec, config, store, workdir, extra=None, replicas=None):
+    def __init__(self, codec, config, store, workdir, extra=None, replicas=None, changed=()):
         """Prepares the run.
 
         Args:
@@ -123,6 +110,7 @@ class Run:
           workdir: folder for everything that the run writes.
           extra: JSON content to add to the training record.
           replicas: `strategies.Replicas` who share the work; a single one if None.
+          changed: what is new in the configuration of a resumed run, from `changes.check_config`.
         """
         check(config)
         _check_stages(codec, config.training)
@@ -132,15 +120,22 @@ class Run:
         self._rows = self._replicas.rows(self._training.batch_size)
         with self._replicas.strategy.scope():
             self.state = step.State(codec, self._training)
-        self._old = self._restored() if self._replicas.is_chief else {}
+        self._old = self._restored(changed) if self._replicas.is_chief else {}
         self._replicas.share(self.state.variables)
         self._saved_step = self.step if self._old else None
         self._validation = self._old.get("validation")
         self.data_changed = self._old.get("data_fingerprint") not in (None, store.fingerprint())
 
-    def _restored(self):
+    def _restored(self, changed):
         checkpoints.clean(self._workdir)
-        return checkpoints.restore(self._workdir, self.state) or {}
+        record = checkpoints.restore(self._workdir, self.state) or {}
+        # What is new is kept at once: a run that is killed before its next checkpoint had it too.
+        new = changes.dated(changed, self.step) if record else []
+        new = [change for change in new if change not in record.get("changes", [])]
+        if new:
+            record["changes"] = [*record.get("changes", []), *new]
+            checkpoints.write_record(self._workdir, self.step, record)
+        return record
 
     @property
     def step(self):
@@ -162,15 +157,26 @@ class Run:
             return
         chosen, held_out = data.split_validation(self._store, training.validation_images)
         crops = data.RandomCrops(
-            self._store, chosen, training.crop_size, training.downscale_min, training.seed
+            self._store,
+            chosen,
+            training.crop_size,
+            training.downscale_min,
+            training.seed,
+            self._crops_ahead(),
         )
         self._prepare(held_out, stream)
         batches = crops.dataset(training.batch_size, self.step, training.steps, self._rows)
         try:
-            with signals_caught(self._progress.say) as caught:
+            with signals.caught(self._progress.say) as caught:
                 self._loop(batches, caught)
         finally:
             self._progress.close()
+
+    def _crops_ahead(self):
+        """How many more crops were seen than steps of this batch size would have taken."""
+        by_steps = self._old.get("steps", 0) * int(self._training.batch_size)
+        ahead = self._old.get("images_seen", by_steps) - by_steps
+        return int(self._replicas.gather([ahead])[0][0])  # the chief has the record
 
     def _prepare(self, held_out, stream):
         training = self._training
@@ -178,6 +184,10 @@ class Run:
             self._progress = progress.Silent(stream)
             return
         self._images = data.validation_images(self._store, held_out)
+        anchor = history.reference(
+            self.record(), self._store.fingerprint(), int(training.validation_images)
+        )
+        self._history = history.History(self._workdir, self._old, anchor)
         self._evaluate = validation.make_evaluate(self._codec, training, self.state)
         self._progress = progress.Progress(
             training.steps,
@@ -238,7 +248,8 @@ class Run:
         if outcome:
             result, pictures = outcome
             self._validation = {"step": done, **result}
-            self._progress.validated(done, result, pictures)
+            change = self._history.add(self._validation, int(self._training.steps))
+            self._progress.validated(done, result, pictures, change)
 
     def save(self):
         """Writes a checkpoint, unless this step has one or this is not the chief."""
@@ -259,11 +270,12 @@ class Run:
             "skipped_steps": self._old.get("skipped_steps", 0) + (shown.skipped if shown else 0),
             "data": self._store.description,
             "data_fingerprint": self._store.fingerprint(),
+            "validation_images": int(self._training.validation_images),
             "hardware": hardware(),
             "tensorflow": tf.__version__,
             "date": datetime.date.today().isoformat(),
             "validation": self._validation,
-            **{k: v for k, v in self._old.items() if k in ("portable", "start")},
+            **{k: v for k, v in self._old.items() if k in ("portable", "start", "changes")},
         }
 
 

@@ -19,7 +19,15 @@ import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
 from tfclic import errors
-from tfclic.training import checkpoints, loop, objectives, portable_data, portable_files, step
+from tfclic.training import (
+    changes,
+    checkpoints,
+    loop,
+    objectives,
+    portable_data,
+    portable_files,
+    step,
+)
 
 REFUSED = "This configuration has no portable step:"
 INPUTS = ("images", "seed", "levels", "rate")
@@ -199,8 +207,7 @@ def export_folder(folder, name, config, codec, precision, store, options, workdi
 
 def _start_from(workdir, config, state):
     """Loads the newest checkpoint of a workdir of the same model into `state`; its record."""
-    old = checkpoints.read_config(workdir)
-    if old.get("model") != checkpoints.as_plain(config)["model"]:
+    if not changes.is_same_model(checkpoints.read_config(workdir), checkpoints.as_plain(config)):
         raise errors.UsageError(f"{workdir} was made by another configuration of the model.")
     record = checkpoints.restore(workdir, state)
     if record is None:

@@ -124,11 +124,19 @@ class Progress:
         self._writers["train"].flush()
         self._sums, self._count, self._busy = {}, 0, 0.0
 
-    def validated(self, step, result, pictures):
-        """Shows the result of a validation (see `validation.validate`)."""
-        self.say(f"step {step}  validation loss {result['mean_loss']:.4f}  " + _per_lambda(result))
+    def validated(self, step, result, pictures, change=None):
+        """Shows the result of a validation (see `validation.validate`).
+
+        change: BD-rate against the model that the run started from, in percent, if there is one.
+        """
+        parts = [f"step {step}", f"validation loss {result['mean_loss']:.4f}"]
+        if change is not None:
+            parts.append(f"{change:+.1f} % against its start")
+        self.say("  ".join([*parts, _per_lambda(result)]))
         with self._writers["validation"].as_default(step=step):
             tf.summary.scalar("loss", result["mean_loss"])
+            if change is not None:
+                tf.summary.scalar("bd_rate", change)
             for name in ("loss", "bpp", "psnr"):
                 for lmbda, value in zip(result["lmbda"], result[name]):
                     tf.summary.scalar(f"{name}/lambda_{lmbda:g}", value)

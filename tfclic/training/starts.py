@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfclic import errors, models
 from tfclic.codec import catalog, stored
-from tfclic.training import checkpoints, growing
+from tfclic.training import checkpoints, filed, growing
 
 
 def start_from(codec, source, fresh=()):
@@ -75,9 +75,9 @@ class _Run:
             reader = tf.train.load_checkpoint(str(self._folder / "checkpoint"))
             self.values = {}
             for kind in ("weights", "ema"):
-                for path, name in checkpoints.filed_paths(kind, reader):
+                for path, name in filed.paths(kind, reader):
                     self.values[path] = reader.get_tensor(name)
-        except checkpoints.UNREADABLE:
+        except filed.UNREADABLE:
             raise errors.ModelError(f"{self._folder} cannot be read.") from None
 
     def codec(self):

@@ -1,0 +1,131 @@
+"""A run's validations so far: a file of them, a picture, and what they are against the start.
+
+WORKDIR/validation.jsonl   {"step", "mean_loss", "lmbda": [...], ...} of each, a line
+WORKDIR/curve.png          drawn anew after each
+"""
+
+import json
+import os
+
+from absl import logging
+
+from tfclic import bd_rate
+
+# Held-out images in every configuration, from when records did not say yet.
+UNRECORDED_IMAGES = 32
+
+
+def reference(record, fingerprint, images):
+    """The validation that a run is to be compared with: that of the model that it started from.
+
+    Args:
+      record: the run's, a dict.
+      fingerprint: of the images that the run uses.
+      images: int, how many of them it holds out.
+
+    Returns:
+      A result as `validation.validate` gives it, or None: the run began from nothing, or its start
+      was not measured on the same images.
+    """
+    start = record.get("start") or {}
+    measured = start.get("data_fingerprint"), start.get("validation_images", UNRECORDED_IMAGES)
+    return start.get("validation") if measured == (fingerprint, images) else None
+
+
+def points(result):
+    """The rate-distortion points of a validation: list of (bits per pixel, PSNR in dB)."""
+    return list(zip(result["bpp"], result["psnr"]))
+
+
+def against(anchor, result):
+    """BD-rate of a validation against another in percent; None if they overlap too little."""
+    return bd_rate.difference(points(anchor), points(result)).rate
+
+
+class History:
+    """The validations of a run in its folder, for the chief of the run alone.
+
+    Nothing here ends a run: what goes wrong is one warning.
+    """
+
+    def __init__(self, workdir, record, anchor=None):
+        """Goes on from the run's checkpoint: validations of later steps are dropped.
+
+        Args:
+          workdir: pathlib.Path, the run's folder.
+          record: of the checkpoint that the run goes on from; {} for a new run.
+          anchor: from `reference`.
+        """
+        self._workdir, self._anchor, self._entries = workdir, anchor, []
+        self._warned = False
+        self._file = workdir / "validation.jsonl"
+        self._guarded(self._begin, record)
+
+    def add(self, result, planned):
+        """Files a validation, `result` with its "step", and draws the picture.
+
+        planned: int, steps of the whole run.
+
+        Returns:
+          Its BD-rate against the start, in percent, or None.
+        """
+        self._entries.append(result)
+        self._guarded(self._append, result)
+        change = self._guarded(against, self._anchor, result) if self._anchor else None
+        self._guarded(self._draw, planned)
+        return change
+
+    def _guarded(self, function, *arguments):
+        try:
+            return function(*arguments)
+        except Exception as error:  # of any library that draws: the training matters more
+            if not self._warned:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                logging.warning("The run's curve is incomplete (%s).", reason)
+            self._warned = True
+            return None
+
+    def _begin(self, record):
+        step, last = record.get("steps", 0), record.get("validation")
+        read = list(_entries(self._file))
+        self._entries = [entry for entry in read if entry["step"] <= step]
+        if last and all(entry["step"] != last["step"] for entry in self._entries):
+            self._entries.append(last)
+        if not self._entries and not self._file.exists():
+            return
+        temporary = self._file.with_name(f"{self._file.name}.new")
+        temporary.write_text("".join(map(_line, self._entries)), encoding="utf-8")
+        os.replace(temporary, self._file)
+
+    def _append(self, result):
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(_line(result))
+
+    def _draw(self, planned):
+        from tfclic.training import curve
+
+        changes = []
+        if self._anchor:
+            found = ((entry["step"], against(self._anchor, entry)) for entry in self._entries)
+            changes = [(step, change) for step, change in found if change is not None]
+        figure = curve.draw(self._workdir.name, self._entries, planned, self._anchor, changes)
+        temporary = self._workdir / ".curve.new.png"
+        figure.savefig(temporary)
+        os.replace(temporary, self._workdir / "curve.png")
+
+
+def _line(entry):
+    return json.dumps(entry) + "\n"
+
+
+def _entries(file):
+    """Yields the entries of a file, without a last line that was cut short."""
+    if not file.exists():
+        return
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and "step" in entry:
+            yield entry
