@@ -82,6 +82,13 @@ def test_each_stage_trains_its_parts(stage):
     assert trained == ALWAYS | STAGES[stage]
 
 
+def test_training_has_the_variables_of_all_stages():
+    _, config = configuration.load("coarse_to_fine_small")
+    trained = step.State(tiny(), config.training).trained
+    parts = ALWAYS.union(*STAGES) | {"block_analysis", "block_synthesis"}
+    assert {path.split("/")[0] for path in trained} == parts
+
+
 def test_without_a_stage_it_is_in_the_last():
     codec = tiny()
     seed = tf.constant([1, 2])

@@ -31,7 +31,7 @@ def start_from(codec, source, fresh=()):
       errors.ModelError: no checkpoint and no model, none that can be read, or not one variable
         fits.
     """
-    checkpoints.build_variables(codec)
+    checkpoints.build_for_training(codec)
     variables = checkpoints.variable_paths(codec)
     for part in fresh:
         if not any(_is_in(path, part) for path in variables):
@@ -84,7 +84,7 @@ class _Run:
         """The run's codec, with these weights."""
         config = checkpoints.read_config(self._workdir)
         codec = models.build(ml_collections.ConfigDict(config["model"]))
-        checkpoints.build_variables(codec)
+        checkpoints.build_for_training(codec)
         for path, variable in checkpoints.variable_paths(codec).items():
             if variable.shape == np.shape(self.values.get(path)):
                 variable.assign(self.values[path])
