@@ -154,6 +154,16 @@ def test_exact_probabilities_are_close_to_the_trained_ones(codec):
     assert float(coding.estimate(hyper, latents)) == pytest.approx(want, rel=0.005)
 
 
+def test_both_levels_are_known_within_what_can_be_coded():
+    codec = tiny()
+    for analysis in (codec.fine_analysis, codec.coarse_analysis):
+        last = analysis.layers[-1]
+        last.bias.assign(tf.fill(last.bias.shape, -1e6))
+    hyper = codec.hyper_latents(tf.zeros([1, 8, 8, 6]))
+    fine, coarse = hierarchical_coding.split(hyper, 4)
+    assert np.all(fine == mixture.LATENT_MIN) and np.all(coarse == -127)
+
+
 def test_rounding_clips_each_level_to_its_range(codec):
     coding = codec.coding()
     far = tf.fill([8, 8, 6], 1e6), tf.fill([2, 2, 24], -1e6)

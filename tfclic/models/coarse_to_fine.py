@@ -12,6 +12,7 @@ from tfclic.entropy.channel_gaussian import ChannelGaussian
 from tfclic.entropy.gaussian_mixture import GaussianMixture
 from tfclic.layers import NeighbourhoodNetwork, Sequential, SubpixelConv2D
 from tfclic.models import base, transforms
+from tfclic.models.coding import HYPER_LIMIT
 from tfclic.models.hierarchical_coding import HierarchicalCoding, join, split
 from tfclic.models.hyper import ENTROPY_SLOPE, leaky_relu
 
@@ -190,9 +191,13 @@ class CoarseToFine(transforms.TransformCodec):
         )
 
     def hyper_latents(self, latents):
-        """Both levels, not rounded, of latents `[B, h, w, N]`; the coarse one of the fine one."""
+        """Both levels, not rounded, of latents `[B, h, w, N]`; the coarse one of the fine one.
+
+        They are kept within what can be coded, as latents are.
+        """
         fine = self.fine_analysis(compressed(latents))
-        return join(fine, self.coarse_analysis(fine))
+        fine = base.bounded(fine, mixture.LATENT_MIN, mixture.LATENT_MAX)
+        return join(fine, base.bounded(self.coarse_analysis(fine), -HYPER_LIMIT, HYPER_LIMIT))
 
     def entropy(self, latents, quality, seed, training, stage=None):
         """`base.Coded` of latents `[B, h, w, N]`: quantised, with the bits of all levels."""
