@@ -29,6 +29,7 @@ SHARED = (
     "hyper_prior_scale",
     "block_transform",
     "synthesis_input",
+    "context_input",
 )
 # `trainings.train` sets these
 LENGTHS = ("steps", "checkpoint_every", "validate_every")

@@ -29,6 +29,8 @@ CHANGES = {
     "gradients not clipped": {"training.clip_norm": 0.0},
     "gradients clipped at 0.3": {"training.clip_norm": 0.3},
     "noise into the synthesis": {"model.synthesis_input": "noise"},
+    "noise into the context": {"model.context_input": "noise"},
+    "noise into both": {"model.synthesis_input": "noise", "model.context_input": "noise"},
     "no linear block transform": {"model.block_transform": False},
     "crops of 256, a quarter as many": {"training.crop_size": 256, "batch": 0.25},
     "crops of 64, four times as many": {"training.crop_size": 64, "batch": 4},

@@ -19,6 +19,7 @@ def get_config():
         parameter_channels=384,
         block_transform=True,
         synthesis_input="round",
+        context_input="round",
     )
     config.training.update(
         steps=12_000,

@@ -14,4 +14,5 @@ def get_config():
     _, config = configuration.load("mean_scale")
     config.model.name = "joint"
     config.model.parameter_channels = (640, 512)
+    config.model.context_input = "noise"
     return config

@@ -71,6 +71,18 @@ def test_fidelity_is_that_of_the_codec(codec, loaded):
     assert np.abs(got - want).mean() < 1, "weights of half the bits change little"
 
 
+def test_hyper_latents_follow_from_what_can_be_coded(codec, exported):
+    quantise = tf.saved_model.load(str(exported)).signatures["quantise"]
+    latents = 1000 * tf.random.stateless_normal([8, 8, 6], [1, 2])
+    box, quality = tf.constant([0, 0, 8, 8]), tf.constant(100.0)
+    found = quantise(latents=latents, quality=quality, box=box)["hyper_latents"].numpy()
+    within = codec.hyper_latents(codec.gained(latents[None], quality[None]))[0]
+    beyond = codec.hyper_latents(codec.gain(latents[None], quality[None]))[0]
+    # weights of half the bits
+    np.testing.assert_allclose(found, within, atol=0.6 + 0.01 * np.abs(within).max())
+    assert np.abs(found - beyond).max() > 5
+
+
 def test_graph_is_without_idle_notes(exported):
     data = (pathlib.Path(exported) / export.GRAPH).read_bytes()
     (proto,) = saved_model_pb2.SavedModel.FromString(data).meta_graphs

@@ -29,3 +29,19 @@ def test_latents_stay_within_what_can_be_coded_and_are_led_back(make_codec):
     # what lessens latents passes, what enlarges them does not
     assert np.any(tape.gradient(too_large, images))
     assert not np.any(tape.gradient(larger, images))
+
+
+def test_hyper_latents_do_so_too(make_codec):
+    codec = make_codec()
+    latents = tf.random.stateless_normal([1, 8, 8, 6], [1, 2])
+    bias = codec.hyper_analysis.layers[-1].bias
+    bias.assign([-1e3, 0.0, 1e3, 0.0])
+    with tf.GradientTape(persistent=True) as tape:
+        noisy, rounded, _ = codec.coded_hyper_latents(latents, tf.constant([1, 2]), training=True)
+        found = codec.hyper_latents(latents)
+        smaller, larger = tf.reduce_sum(found[..., 2]), -tf.reduce_sum(found[..., 2])
+    for hyper_latents in (found, rounded):
+        np.testing.assert_array_equal(hyper_latents[0, ..., 0], np.full((2, 2), -127))
+        np.testing.assert_array_equal(hyper_latents[0, ..., 2], np.full((2, 2), 127))
+    assert 126.5 <= noisy[..., 2].numpy().min() <= noisy[..., 2].numpy().max() < 127.5
+    assert tape.gradient(smaller, bias)[2] > 0 and tape.gradient(larger, bias)[2] == 0

@@ -82,6 +82,13 @@ def test_each_stage_trains_its_parts(stage):
     assert trained == ALWAYS | STAGES[stage]
 
 
+def test_training_has_the_variables_of_all_stages():
+    _, config = configuration.load("coarse_to_fine_small")
+    trained = step.State(tiny(), config.training).trained
+    parts = ALWAYS.union(*STAGES) | {"block_analysis", "block_synthesis"}
+    assert {path.split("/")[0] for path in trained} == parts
+
+
 def test_without_a_stage_it_is_in_the_last():
     codec = tiny()
     seed = tf.constant([1, 2])
@@ -145,6 +152,16 @@ def test_exact_probabilities_are_close_to_the_trained_ones(codec):
     latents, hyper = coding.round(latents, hyper)
     want = float(codec.rate(latents[None], hyper[None], None, 1e-9)[0])
     assert float(coding.estimate(hyper, latents)) == pytest.approx(want, rel=0.005)
+
+
+def test_both_levels_are_known_within_what_can_be_coded():
+    codec = tiny()
+    for analysis in (codec.fine_analysis, codec.coarse_analysis):
+        last = analysis.layers[-1]
+        last.bias.assign(tf.fill(last.bias.shape, -1e6))
+    hyper = codec.hyper_latents(tf.zeros([1, 8, 8, 6]))
+    fine, coarse = hierarchical_coding.split(hyper, 4)
+    assert np.all(fine == mixture.LATENT_MIN) and np.all(coarse == -127)
 
 
 def test_rounding_clips_each_level_to_its_range(codec):

@@ -6,14 +6,32 @@ import tensorflow as tf
 
 from tfclic import configuration, models
 from tfclic.layers import QualityGain
+from tfclic.layers.nafblock import ChannelNorm
 from tfclic.training import checkpoints, growing
 
 LMBDAS = (0.01, 0.04)
 # of each system, its configuration made small
 SMALL = {
+    "factorized": {},
+    "hyperprior": {},
     "mean_scale": {},
     "joint": dict(parameter_channels=(10, 8)),
     "gmm_attention": dict(feature_channels=8, parameter_channels=10),
+    "coarse_to_fine": dict(
+        fine_widths=(4, 6, 5),
+        coarse_widths=(5, 6, 4),
+        coarse_features=8,
+        prediction_widths=(4, 5, 6),
+    ),
+    "cca": dict(
+        bottleneck_blocks=1,
+        naf_blocks=1,
+        hyper_width=6,
+        slice_sizes=(1, 2, 3),
+        support_channels=8,
+        support_blocks=1,
+        slice_widths=(8, 6),
+    ),
 }
 
 
@@ -21,9 +39,17 @@ def build(name, **changes):
     """A codec made small, with weights of its own."""
     _, config = configuration.load(name)
     small = dict(latent_channels=6, widths=(4, 4, 4), hyper_channels=4, lmbdas=LMBDAS)
-    config.model.update({**small, **SMALL[name], **changes})
+    known = {key: value for key, value in small.items() if key in config.model}
+    config.model.update({**known, **SMALL[name], **changes})
     codec = models.build(config.model)
-    checkpoints.build_variables(codec)
+    checkpoints.build_for_training(codec)
+    return codec
+
+
+def disturbed(codec):
+    """The codec, as if it were trained: few of its latents and hyper latents are silent."""
+    for variable in codec.trainable_variables:
+        variable.assign_add(tf.random.normal(variable.shape, stddev=0.1))
     return codec
 
 
@@ -44,28 +70,118 @@ def images():
     return tf.random.stateless_uniform([2, 64, 64, 3], [1, 2])
 
 
+def forward(codec, images, lmbda=LMBDAS[0]):
+    return codec(images, tf.fill([2], codec.quality_of(codec.lmbdas.index(lmbda))))
+
+
+def assert_same_pixels(before, after):
+    within = 1e-5 * np.abs(before.reconstruction).max()
+    np.testing.assert_allclose(before.reconstruction, after.reconstruction, atol=within)
+
+
+LATENTS, SIDE = {"latent_channels"}, {"hyper_channels", "fine_widths", "coarse_widths"}
 LARGER = {
     "latents": dict(latent_channels=8),
     "levels": dict(lmbdas=(*LMBDAS, 0.1)),
     "widths": dict(widths=(5, 6, 5)),
+}
+HYPER = {
+    **LARGER,
     "hyper latents": dict(hyper_channels=6),
     "all": dict(latent_channels=9, widths=(6, 5, 4), lmbdas=(0.005, *LMBDAS), hyper_channels=5),
 }
+SLICES = dict(latent_channels=9, slice_sizes=(2, 2, 5))
+FEW_LAYERS = dict(bottleneck_blocks=0, naf_blocks=0, support_blocks=0, gap_weight=0.0)
+GROWN = {
+    "factorized": LARGER,
+    "hyperprior": HYPER,
+    "mean_scale": HYPER,
+    "joint": {**HYPER, "parameters": dict(parameter_channels=(12, 9))},
+    "gmm_attention": HYPER,
+    "coarse_to_fine": {
+        **LARGER,
+        "fine": dict(fine_widths=(5, 8, 7)),
+        "coarse": dict(coarse_widths=(6, 8, 5), coarse_features=12),
+        "predictions": dict(prediction_widths=(5, 7, 9)),
+        "all": dict(
+            latent_channels=9,
+            widths=(6, 5, 4),
+            lmbdas=(0.005, *LMBDAS),
+            fine_widths=(6, 7, 7),
+            coarse_widths=(6, 8, 5),
+            coarse_features=12,
+        ),
+    },
+    "cca": {
+        "latents": SLICES,
+        "levels": LARGER["levels"],
+        "hyper latents": dict(hyper_channels=6),
+        "entropy networks": dict(hyper_width=7, support_channels=11, slice_widths=(9, 7)),
+        "all": dict(**SLICES, lmbdas=(0.005, *LMBDAS), hyper_channels=5, support_channels=10),
+    },
+}
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("what", LARGER)
-def test_a_larger_model_computes_what_the_smaller_one_does(name, what, images):
-    small, large = build(name), build(name, **LARGER[what])
-    for variable in small.trainable_variables:
-        variable.assign_add(tf.random.normal(variable.shape, stddev=0.05))
+@pytest.mark.parametrize("name", GROWN)
+def test_a_larger_model_computes_what_the_smaller_one_does(name, images):
+    small = disturbed(build(name))
+    before = forward(small, images)
+    for what, changes in GROWN[name].items():
+        large = build(name, **changes)
+        assert grow(small, large) == [], what
+        after = forward(large, images)
+        assert_same_pixels(before, after)
+        if LATENTS & set(changes):
+            continue
+        for part, bits in before.parts.items():
+            is_side = part in ("hyper_latents", "fine", "coarse")
+            if not (is_side and SIDE & set(changes)):
+                np.testing.assert_allclose(bits, after.parts[part], rtol=1e-3, err_msg=what)
+
+
+def test_naf_blocks_grow_but_for_what_is_normalised(images):
+    small = disturbed(build("cca", support_block="naf"))
+    for module in small.submodules:
+        if isinstance(module, ChannelNorm):
+            module.scale.assign(tf.zeros_like(module.scale))
+    large = build("cca", support_block="naf", widths=(5, 7, 6), support_channels=10)
     assert grow(small, large) == []
-    level = large.lmbdas.index(LMBDAS[0])
-    qualities = tf.fill([2], small.quality_of(0)), tf.fill([2], large.quality_of(level))
-    before, after = small(images, qualities[0]), large(images, qualities[1])
-    np.testing.assert_allclose(before.reconstruction, after.reconstruction, atol=2e-5)
-    if "latents" not in what and what != "all" and "hyper" not in what:
-        np.testing.assert_allclose(before.bits, after.bits, rtol=1e-3)
+    before, after = forward(small, images), forward(large, images)
+    assert_same_pixels(before, after)
+    np.testing.assert_allclose(before.bits, after.bits, rtol=1e-3)
+
+
+def test_new_latents_have_basis_functions_of_their_own():
+    changes = dict(FEW_LAYERS, block_transform=True)
+    small, large = build("cca", **changes), build("cca", **changes, **SLICES)
+    assert grow(small, large) == []
+    kernel, inverse = large.block_analysis.kernel.numpy(), large.block_synthesis.kernel.numpy()
+    np.testing.assert_allclose(inverse @ kernel, np.eye(9), atol=1e-5)
+    # slices of 1, 2 and 3 in those of 2, 2 and 5
+    kept = kernel[:, [0, 2, 3, 4, 5, 6]]
+    np.testing.assert_array_equal(kept, small.block_analysis.kernel)
+
+
+def test_other_slices_do_not_fit():
+    small = build("cca", **FEW_LAYERS)
+    large = build("cca", **FEW_LAYERS, latent_channels=9, slice_sizes=(4, 5))
+    kept = grow(small, large)
+    assert {"nonlinear_analysis/layer-3/kernel", "gain/base"} <= set(kept)
+    assert "nonlinear_analysis/layer-0/kernel" not in kept
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "axes"),
+    [
+        ("hyperprior", "hyper_synthesis/layer-2/conv/kernel", [(3,), (3,), (4,), (6,)]),
+        ("mean_scale", "hyper_synthesis/layer-2/conv/bias", [(6, 6)]),
+        ("coarse_to_fine", "prediction/kernel_3", [(6,) * 9, (6, 6)]),
+        ("coarse_to_fine", "fine_projection/kernel", [(3,), (3,), (2,) * 4, (5,)]),
+        ("coarse_to_fine", "projection/kernel", [(3,), (3,), (6,), (6,)]),
+    ],
+)
+def test_how_weights_are_put_together(name, path, axes):
+    assert growing.axes_of(build(name))[path] == axes
 
 
 def test_every_part_of_an_axis_grows_by_itself():

@@ -91,3 +91,40 @@ def test_an_exported_model_is_a_start(tmp_path, monkeypatch, export_for_reading)
         index.write_bytes(b"")
     with pytest.raises(errors.ModelError, match="cannot be read"):
         starts.start_from(tiny()[0], "tiny")
+
+
+@pytest.fixture
+def tiny_run(tmp_path):
+    """The folder of a tiny run for lambdas 0.01 and 0.04, and a codec with its averages."""
+    codec, config = tiny(lmbdas=(0.01, 0.04))
+    state = step.State(codec, config.training)
+    for average in state.ema.values():
+        average.assign_add(tf.random.normal(average.shape, stddev=0.1))
+    checkpoints.save(tmp_path, state, {"steps": 3})
+    checkpoints.write_config(tmp_path, "mean_scale", config)
+    for path, average in state.ema.items():
+        state.weights[path].assign(average)
+    return tmp_path, codec
+
+
+def test_a_run_grows(tiny_run):
+    run, codec = tiny_run
+    larger, _ = tiny(latent_channels=8, lmbdas=(0.005, 0.01, 0.04))
+    record, kept, grown = starts.start_from(larger, run)
+    assert (record, kept) == ({"steps": 3}, [])
+    parts = ("gain/", "hyper_analysis/layer-0/kernel", "hyper_synthesis/")
+    ends = "nonlinear_analysis/layer-6/kernel", "nonlinear_synthesis/layer-0/conv/kernel"
+    paths = [path for path in checkpoints.variable_paths(larger) if path.startswith(parts + ends)]
+    assert grown == sorted(paths)
+    images = tf.random.stateless_uniform([1, 64, 64, 3], [1, 2])
+    before, after = codec(images, tf.constant([0.0])), larger(images, tf.constant([50.0]))
+    assert np.abs(before.reconstruction).max() > 0.1
+    np.testing.assert_allclose(before.reconstruction, after.reconstruction, atol=1e-4)
+
+
+def test_other_levels_have_the_gains_of_their_lambdas(tiny_run):
+    run, codec = tiny_run
+    other, _ = tiny(lmbdas=(0.005, 0.01, 0.04))
+    _, kept, grown = starts.start_from(other, run)
+    assert (kept, grown) == ([], ["gain/correction", "gain/rises"])
+    np.testing.assert_allclose(other.gain.log_gains()[1:], codec.gain.log_gains(), atol=1e-4)

@@ -39,7 +39,9 @@ A trained model for another purpose, such as a higher MS-SSIM, starts best from 
 or, with nothing left of the run, with what an exported model has
   train --model=gmm_attention_small --data=photos --workdir=new --start-from=gmm_attention_small
 Weights are taken where the models have the same, those of --fresh excepted; the schedule begins
-anew. Once the new workdir has a checkpoint, --start-from means nothing any more.
+anew. A larger model of the same system, with more latents, levels or widths, begins by computing
+what the smaller one does: its weights grow, and nothing listens yet to what is new. Once the new
+workdir has a checkpoint, --start-from means nothing any more.
 
 training where TensorFlow cannot go, such as a new GPU:
   train --portable=DIR --model=NAME --data=FOLDER [--workdir=RUN] [--config.FIELD=VALUE ...]

@@ -101,7 +101,7 @@ class ExportedCodec(stored.StoredCodec):
         @traced(tf.TensorSpec([None, None, channels], tf.float32, "latents"), QUALITY, BOX)
         def quantise(latents, quality, box):
             with weights():
-                gained = codec.gain(latents[None], snapped(quality)[None])
+                gained = codec.gained(latents[None], snapped(quality)[None])
                 hyper_latents = codec.hyper_latents(gained)
             hyper_box = box // (tiling.MULTIPLE // tiling.STRIDE)
             latents, hyper_latents = coding.round(

@@ -83,6 +83,14 @@ class NAFBlock(tf.keras.layers.Layer):
             PointwiseConv2D(filters),
         ]
 
+    def axes(self):
+        """How weights are put together (see `tfclic.training.growing`): a part for each half."""
+        expand, depthwise, gated = self.mixing[1], self.mixing[2], self.pointwise[1]
+        halves = (expand.filters // 2,) * 2
+        yield depthwise.depthwise_kernel, {2: halves}
+        for variable in (*expand.weights, *gated.weights, depthwise.bias):
+            yield variable, {len(variable.shape) - 1: halves}
+
     def build(self, input_shape):
         shape = input_shape[-1:]
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")

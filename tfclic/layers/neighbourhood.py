@@ -101,6 +101,11 @@ class NeighbourhoodNetwork(tf.keras.layers.Layer):
                 self.add_weight(name=f"bias_{i}", shape=kernel[-1:], initializer="zeros")
             )
 
+    def axes(self):
+        """How weights are put together (see `tfclic.training.growing`): a part for a position."""
+        if self.built:
+            yield self.kernels[-1], {0: (self.widths[-1],) * HALF**2}
+
     def windowed(self, x):
         """The same as `call`, from a window for each position."""
         windows = tf.image.extract_patches(

@@ -86,6 +86,11 @@ def round_straight_through(x):
     return x + tf.stop_gradient(tf.round(x) - x)
 
 
+def bounded(x, low, high):
+    """Keeps `x` within `low` and `high`; beyond them gradients still lead back."""
+    return tfc.upper_bound(tfc.lower_bound(x, float(low)), float(high))
+
+
 @contextlib.contextmanager
 def compute_dtype(config):
     """Makes layers compute in `config.compute_dtype` ("float32" or "bfloat16"), float32 if unset.
@@ -113,7 +118,8 @@ class ImageCodec(tf.keras.Model):
     - `entropy(latents, quality, seed, training)`: latents after the gain to `Coded`;
     - `rate(latents, hyper_latents, quality, floor)`: the bits `[B]` of latents and hyper latents as
       coded by the float densities, no likelihood of latents being below `floor`;
-    - `hyper_latents(latents)`: hyper latents of latents after the gain, if it has these;
+    - `hyper_latents(latents)`: hyper latents of latents after the gain, within what can be coded,
+      if it has these;
     - `transforms()`: the layers that an export keeps in floating point;
     - `coding()`: the exact integer form of the entropy model, a `tfclic.models.coding.Coding`;
     - `stages`, if training takes several; its `call` then takes `stage`, int32 `[]`, from 0, or
@@ -140,14 +146,15 @@ class ImageCodec(tf.keras.Model):
         return 100.0 * level / (len(self.lmbdas) - 1) if len(self.lmbdas) > 1 else 100.0
 
     def analyse(self, images, quality):
-        """Latents before rounding, `[B, H/16, W/16, C]`, of images `[B, H, W, 3]` in 0..1.
+        """Latents before rounding, `[B, H/16, W/16, C]`, of images `[B, H, W, 3]` in 0..1."""
+        return self.gained(self.analysis(centred(images)), quality)
 
-        They are kept within what can be coded, so that training knows. Beyond it gradients still
-        lead back.
+    def gained(self, latents, quality):
+        """Latents `[B, h, w, C]` after the gain, kept within what can be coded.
+
+        So training knows, and hyper latents follow from the same latents wherever they are made.
         """
-        latents = self.gain(self.analysis(centred(images)), quality)
-        latents = tfc.lower_bound(latents, float(mixture.LATENT_MIN))
-        return tfc.upper_bound(latents, float(mixture.LATENT_MAX))
+        return bounded(self.gain(latents, quality), mixture.LATENT_MIN, mixture.LATENT_MAX)
 
     def synthesise(self, latents, hyper_latents, quality):
         """Images `[B, H, W, 3]`, nominally 0..1, of what was coded.

@@ -12,6 +12,7 @@ from tfclic.entropy.channel_gaussian import ChannelGaussian
 from tfclic.entropy.gaussian_mixture import GaussianMixture
 from tfclic.layers import NeighbourhoodNetwork, Sequential, SubpixelConv2D
 from tfclic.models import base, transforms
+from tfclic.models.coding import HYPER_LIMIT
 from tfclic.models.hierarchical_coding import HierarchicalCoding, join, split
 from tfclic.models.hyper import ENTROPY_SLOPE, leaky_relu
 
@@ -48,6 +49,10 @@ class HyperAnalysis(Sequential):
         ]
         super().__init__(layers, name=name)
 
+    def axes(self):
+        """How weights are put together (see `tfclic.training.growing`): of space-to-depth."""
+        yield self.layers[2].kernel, {2: (self.layers[0].filters,) * 4}
+
 
 class HyperSynthesis(Sequential):
     """The mirror of `HyperAnalysis`: `[B, h/2, w/2, c] -> [B, h, w, outputs]`."""
@@ -78,6 +83,7 @@ class Aggregation(tf.keras.Model):
 
     def __init__(self, config):
         super().__init__(name="aggregation")
+        self.fine_features = config.latent_channels
         w1, w2, w3 = config.widths
         k = (config.kernel_size + 1) // 2
         self.up = Sequential(
@@ -94,6 +100,17 @@ class Aggregation(tf.keras.Model):
             conv(3, 1, kernel_initializer=first),
         ]
         self.last = Sequential(last, name="last")
+
+    def axes(self):
+        """How weights are put together (see `tfclic.training.growing`): of what is joined."""
+        first = self.up.layers[0].conv.kernel
+        yield first, {2: (self.fine_features, first.shape[2] - self.fine_features)}
+        enter, leave = self.residual.layers[0], self.residual.layers[-1]
+        halves = (leave.filters // 2,) * 2
+        for kernel in (enter.kernel, self.last.layers[0].conv.kernel):
+            yield kernel, {2: halves}
+        for variable in leave.weights:
+            yield variable, {len(variable.shape) - 1: halves}
 
     def call(self, fine_features, coarse_features, features):
         hyper = [fine_features, tf.nn.depth_to_space(coarse_features, 2)]
@@ -174,9 +191,13 @@ class CoarseToFine(transforms.TransformCodec):
         )
 
     def hyper_latents(self, latents):
-        """Both levels, not rounded, of latents `[B, h, w, N]`; the coarse one of the fine one."""
+        """Both levels, not rounded, of latents `[B, h, w, N]`; the coarse one of the fine one.
+
+        They are kept within what can be coded, as latents are.
+        """
         fine = self.fine_analysis(compressed(latents))
-        return join(fine, self.coarse_analysis(fine))
+        fine = base.bounded(fine, mixture.LATENT_MIN, mixture.LATENT_MAX)
+        return join(fine, base.bounded(self.coarse_analysis(fine), -HYPER_LIMIT, HYPER_LIMIT))
 
     def entropy(self, latents, quality, seed, training, stage=None):
         """`base.Coded` of latents `[B, h, w, N]`: quantised, with the bits of all levels."""
@@ -271,6 +292,22 @@ class CoarseToFine(transforms.TransformCodec):
         if self.config.block_transform:
             pixels += self.block_synthesis(latents)
         return pixels / base.CENTRED_SCALE + 0.5
+
+    def axes(self):
+        """How weights are put together (see `tfclic.training.growing`)."""
+        for network in (self.prediction, self.fine_prediction):
+            # means, then logarithms of scales
+            for variable in (network.kernels[-1], network.biases[-1]) if network.built else ():
+                yield variable, {len(variable.shape) - 1: (network.outputs // 2,) * 2}
+        if not self.config.aggregation:
+            return
+        # which takes the coarse features by depth-to-space
+        phases = (self.config.coarse_features // 4,) * 4
+        for variable in self.coarse_synthesis.layers[-1].conv.weights:
+            yield variable, {len(variable.shape) - 1: phases}
+        listeners = self.fine_prediction, self.fine_projection
+        for layer in (layer for layer in listeners if layer.built):
+            yield layer.weights[0], {2: phases}
 
     def transforms(self):
         """The parts that stay in floating point when exported."""

@@ -5,6 +5,7 @@ import tensorflow_compression as tfc
 
 from tfclic.entropy.mixture import LIKELIHOOD_FLOOR
 from tfclic.models import base
+from tfclic.models.coding import HYPER_LIMIT
 from tfclic.models.transforms import TransformCodec
 
 # nearest to the papers' 0.2 that binary fractions with few bits represent exactly
@@ -37,8 +38,11 @@ class HyperCodec(TransformCodec):
         )
 
     def hyper_latents(self, latents):
-        """Hyper latents `[B, h/4, w/4, hyper_channels]`, not rounded, of latents `[B, h, w, N]`."""
-        return self.hyper_analysis(latents)
+        """Hyper latents `[B, h/4, w/4, hyper_channels]`, not rounded, of latents `[B, h, w, N]`.
+
+        They are kept within what can be coded, as latents are.
+        """
+        return base.bounded(self.hyper_analysis(latents), -HYPER_LIMIT, HYPER_LIMIT)
 
     def coded_hyper_latents(self, latents, seed, training):
         """The hyper latents of latents `[B, h, w, N]`, and what they cost.
@@ -48,7 +52,7 @@ class HyperCodec(TransformCodec):
           through, `[B, h/4, w/4, hyper_channels]`, where not `training` both the same; bits, of the
           former, float32 `[B]`.
         """
-        hyper_latents = self.hyper_analysis(latents)
+        hyper_latents = self.hyper_latents(latents)
         if training:
             noisy = hyper_latents + base.uniform_noise(tf.shape(hyper_latents), seed, 1)
             rounded = base.round_straight_through(hyper_latents)

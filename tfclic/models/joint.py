@@ -29,6 +29,7 @@ class Joint(MeanScale):
     Args:
       config: as `MeanScale`, and
         parameter_channels: of the parameter network's hidden layers; (640, 512) in the paper.
+        context_input: "noise" (paper) or "round": what the context sees of the latents in training.
     """
 
     def __init__(self, config):

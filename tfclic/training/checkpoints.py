@@ -55,8 +55,18 @@ def variable_paths(codec):
 
 def build_variables(codec):
     """Calls the codec on a blank image, since Keras makes most variables on first use."""
-    blank = tf.zeros([1, 64, 64, 3])
-    codec(blank, tf.zeros([1]), seed=tf.constant([0, 0]), training=True)
+    codec(*_blank(), seed=tf.constant([0, 0]), training=True)
+
+
+def build_for_training(codec):
+    """As `build_variables`, also those that no stage of training but earlier ones has."""
+    build_variables(codec)
+    for stage in range(codec.stages - 1):
+        codec(*_blank(), seed=tf.constant([0, 0]), training=True, stage=tf.constant(stage))
+
+
+def _blank():
+    return tf.zeros([1, 64, 64, 3]), tf.zeros([1])
 
 
 def write_json(path, content):

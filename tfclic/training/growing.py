@@ -4,7 +4,8 @@ The larger model begins by computing what the smaller one does, as nearly as it 
 the places that they had, kernels are zero where they would meet inputs that are new, and everything
 else is as in a new model. So what is new hears from the rest, and nothing listens to it yet.
 The linear block transform and the gains have their own beginning, which is a codec already: there,
-what is new takes part at once.
+what is new takes part at once. New latents get the basis functions that the smaller model lacks,
+also where slices place them among the others.
 
 Where an axis of a weight is put together from several (the four phases of a sub-pixel convolution,
 the parameters of mixtures, slices), each part grows by itself. Layers and models tell of such axes
@@ -14,10 +15,14 @@ A similar way to grow, in which the new part listens at once: Chen, Goodfellow, 
 Accelerating Learning via Knowledge Transfer", ICLR 2016.
 """
 
+import re
+
 import numpy as np
 
-from tfclic.layers import BlockSynthesis
+from tfclic.layers import BlockAnalysis, BlockSynthesis
 from tfclic.training import checkpoints
+
+KERNEL = re.compile(r"kernel(_\d+)?|taps")  # names of weights whose axis before the last is inputs
 
 
 def axes_of(codec):
@@ -71,6 +76,12 @@ def _places(old, new):
     return np.concatenate([start + np.arange(size) for start, size in zip(starts, old)])
 
 
+def _spread(beginning, axis, places):
+    """Moves what is at the start of an axis to `places`, and the rest, in order, to the others."""
+    others = np.setdiff1d(np.arange(beginning.shape[axis]), places)
+    return np.take(beginning, np.argsort(np.concatenate([places, others])), axis)
+
+
 class Growth:
     """What the variables of a larger codec take from a smaller one.
 
@@ -83,8 +94,12 @@ class Growth:
         self._old, self._new = axes_of(small), axes_of(large)
         self._values = {p: v.numpy() for p, v in checkpoints.variable_paths(small).items()}
         # the linear path is a codec by itself: there, new inputs count from the beginning
-        linear = (m for m in large.submodules if isinstance(m, BlockSynthesis))
-        self._linear = {id(layer.kernel) for layer in linear}
+        self._axes_of_latents = {
+            id(module.kernel): axis
+            for kind, axis in ((BlockAnalysis, 1), (BlockSynthesis, 0))
+            for module in large.submodules
+            if isinstance(module, kind)
+        }
         if len(small.lmbdas) != len(large.lmbdas):
             for name, value in small.gain.weights_at(large.lmbdas).items():
                 path = f"gain/{name}"
@@ -95,12 +110,15 @@ class Growth:
         """What `variable`, at `path` of the larger codec, begins with; None: as it is."""
         if path not in self._values:
             return None
-        takes_inputs = _is_kernel(path, variable) and id(variable) not in self._linear
-        axes = self._old[path], self._new[path]
-        return grown(self._values[path], variable.numpy(), *axes, takes_inputs)
+        old, new, beginning = self._old[path], self._new[path], variable.numpy()
+        axis = self._axes_of_latents.get(id(variable))
+        places = None if axis is None else _places(old[axis], new[axis])
+        if places is not None:
+            beginning = _spread(beginning, axis, places)
+        takes_inputs = axis is None and _is_kernel(path, variable)
+        return grown(self._values[path], beginning, old, new, takes_inputs)
 
 
 def _is_kernel(path, variable):
     name = path.rsplit("/", 1)[-1]
-    is_named_so = name in ("kernel", "taps") or "/kernels/" in path
-    return is_named_so and len(variable.shape) > 1
+    return bool(KERNEL.fullmatch(name)) and len(variable.shape) > 1

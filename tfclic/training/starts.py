@@ -14,7 +14,8 @@ from tfclic.training import checkpoints, filed, growing
 def start_from(codec, source, fresh=()):
     """Gives a codec the weights of `source`, as far as paths are the same.
 
-    Where its weights are larger, they grow (see `tfclic.training.growing`).
+    Where its weights are larger, or for another number of lambdas, they grow (see
+    `tfclic.training.growing`).
 
     Args:
       codec: its variables are made here if they are not yet.
@@ -31,7 +32,7 @@ def start_from(codec, source, fresh=()):
       errors.ModelError: no checkpoint and no model, none that can be read, or not one variable
         fits.
     """
-    checkpoints.build_variables(codec)
+    checkpoints.build_for_training(codec)
     variables = checkpoints.variable_paths(codec)
     for part in fresh:
         if not any(_is_in(path, part) for path in variables):
@@ -47,8 +48,9 @@ def start_from(codec, source, fresh=()):
     larger = set(wanted) - set(same)
     growth = growing.Growth(found.codec(), codec) if larger else None
     begun = {path: found.values[path] for path in same}
-    begun.update({path: growth.value(path, wanted[path]) for path in larger})
-    begun = {path: value for path, value in begun.items() if value is not None}
+    if growth:  # also of those of the same shape: gains may be for other lambdas
+        values = {path: growth.value(path, variable) for path, variable in wanted.items()}
+        begun.update({path: value for path, value in values.items() if value is not None})
     if not begun:
         raise errors.ModelError(f"Nothing in {source} fits this model.")
     for path, value in begun.items():
@@ -84,7 +86,7 @@ class _Run:
         """The run's codec, with these weights."""
         config = checkpoints.read_config(self._workdir)
         codec = models.build(ml_collections.ConfigDict(config["model"]))
-        checkpoints.build_variables(codec)
+        checkpoints.build_for_training(codec)
         for path, variable in checkpoints.variable_paths(codec).items():
             if variable.shape == np.shape(self.values.get(path)):
                 variable.assign(self.values[path])

@@ -30,7 +30,7 @@ class State(tf.Module):
     def __init__(self, codec, training):
         """codec: its variables are made here if they are not yet; training: configuration."""
         super().__init__()
-        checkpoints.build_variables(codec)
+        checkpoints.build_for_training(codec)
         self.weights = checkpoints.variable_paths(codec)
         if not {id(v) for v in codec.variables} <= {id(v) for v in self.weights.values()}:
             raise ValueError("The codec has variables that are not reached by its attributes.")
