@@ -13,7 +13,7 @@ def get_config():
     _, config = configuration.load("coarse_to_fine")
     _, small = configuration.load("gmm_attention_small")
     config.model.update(
-        latent_channels=small.model.latent_channels,
+        latent_channels=192,
         widths=small.model.widths,
         fine_widths=(128, 256, 64),
         coarse_widths=(128, 128, 32),

@@ -3,16 +3,16 @@
     bin/train --model=gmm_attention_small_ms_ssim --data=FOLDER --workdir=NEW --start-from=RUN
 
 RUN being one of gmm_attention_small: distortions of 1 - MS-SSIM are a thousandth as large as mean
-squared errors, and its gains, one for each of six lambdas, fit these from the start.
+squared errors, and its gains, one for each of nine lambdas, fit these from the start.
 """
 
 from tfclic import configuration
 
 
 def get_config():
-    """Six lambdas over the range of the paper's four, and crops that five scales fit into."""
+    """Nine lambdas, over more than the range of the paper's four; crops that five scales fit in."""
     _, config = configuration.load("gmm_attention_small")
-    config.model.lmbdas = (3.0, 6.0, 12.0, 25.0, 50.0, 120.0)
+    config.model.lmbdas = (3.0, 6.0, 12.0, 25.0, 50.0, 120.0, 250.0, 500.0, 1000.0)
     config.training.update(
         objective="ms_ssim",
         crop_size=256,

@@ -202,6 +202,27 @@ class Coder:
         return symbol
 
 
+def channels_in_use(coder, channels):
+    """The numbers of the channels that a string says it has."""
+
+    def ask(count):
+        return [coder.symbol(16, [0, 65536 - 16 * 2048, 65536]) for _ in range(count)]
+
+    groups = -(-channels // 8)
+    digits = ask((groups + 1).bit_length())
+    if all(digits):
+        return list(range(channels))
+    number = min(int("".join(map(str, digits)), 2), groups)
+    some = [group for group, answer in enumerate(ask(number)) if answer]
+    whole = dict(zip(some, ask(len(some))))
+    members = {group: [1] * 8 if whole[group] else None for group in some}
+    mixed = [group for group in some if not whole[group]]
+    answers = ask(8 * len(mixed))
+    members.update({group: answers[8 * i : 8 * i + 8] for i, group in enumerate(mixed)})
+    found = [8 * group + i for group in some for i in range(8) if members[group][i]]
+    return [channel for channel in found if channel < channels] or [0]
+
+
 # Here the document ends, and the library comes in.
 
 
@@ -286,6 +307,24 @@ def test_the_range_coder_and_the_order_of_the_hyper_latents(codec):
     hyper = np.round(np.random.default_rng(0).normal(0, 20, [2, 3, 4])).clip(-127, 127)
     string = tf.function(coding.compress)(hyper.astype(np.float32), tf.zeros([8, 12, 6])).numpy()
     coder = Coder(string)
+    assert channels_in_use(coder, 6) == list(range(6))
     rows = coding.hyper_table.numpy().tolist()
     read_back = [coder.symbol(16, rows[channel][1:]) for _ in range(6) for channel in range(4)]
     np.testing.assert_array_equal(np.reshape(read_back, [2, 3, 4]) - 127, hyper)
+
+
+def test_the_channels_in_use():
+    import numpy as np
+    import tensorflow as tf
+
+    from tfclic.entropy import active, coders
+
+    random = np.random.default_rng(1)
+    for channels in (6, 24, 100):
+        for share in (0, 0.1, 0.5, 0.95, 1):
+            chosen = np.flatnonzero(random.random(channels) < share)
+            encoder = coders.RangeEncoder(coders.NO_TABLE)
+            chosen = tf.constant(chosen, tf.int32)
+            state, _ = active.code(encoder, encoder.start(), channels, chosen)
+            string = encoder.finish(state).numpy()
+            assert channels_in_use(Coder(string), channels) == (chosen.numpy().tolist() or [0])

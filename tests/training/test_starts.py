@@ -110,7 +110,7 @@ def tiny_run(tmp_path):
 def test_a_run_grows(tiny_run):
     run, codec = tiny_run
     larger, _ = tiny(latent_channels=8, lmbdas=(0.005, 0.01, 0.04))
-    record, kept, grown = starts.start_from(larger, run)
+    record, kept, grown = starts.start_from(larger, str(run))  # as a command line gives it
     assert (record, kept) == ({"steps": 3}, [])
     parts = ("gain/", "hyper_analysis/layer-0/kernel", "hyper_synthesis/")
     ends = "nonlinear_analysis/layer-6/kernel", "nonlinear_synthesis/layer-0/conv/kernel"
@@ -128,3 +128,14 @@ def test_other_levels_have_the_gains_of_their_lambdas(tiny_run):
     _, kept, grown = starts.start_from(other, run)
     assert (kept, grown) == ([], ["gain/correction", "gain/rises"])
     np.testing.assert_allclose(other.gain.log_gains()[1:], codec.gain.log_gains(), atol=1e-4)
+
+
+def test_as_many_other_levels_follow_their_lambdas_unless_these_are_of_another_objective(tiny_run):
+    run, codec = tiny_run
+    shifted, _ = tiny(lmbdas=(0.02, 0.04))
+    assert starts.start_from(shifted, run)[1:] == ([], [])
+    logs = codec.gain.log_gains().numpy()
+    np.testing.assert_allclose(shifted.gain.log_gains(), [logs.mean(0), logs[1]], atol=1e-4)
+    other, _ = tiny(lmbdas=(3.0, 120.0))
+    assert starts.start_from(other, run)[1:] == ([], [])
+    np.testing.assert_allclose(other.gain.log_gains(), logs, atol=1e-4)

@@ -112,7 +112,7 @@ def read_config(workdir):
     Raises:
       errors.UsageError: it cannot be read.
     """
-    path = workdir / "config.json"
+    path = pathlib.Path(workdir) / "config.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -82,6 +82,11 @@ def _spread(beginning, axis, places):
     return np.take(beginning, np.argsort(np.concatenate([places, others])), axis)
 
 
+def are_comparable(lmbdas, others):
+    """Whether lambdas are those of the same objective, as far as ranges can tell."""
+    return max(min(lmbdas), min(others)) <= min(max(lmbdas), max(others))
+
+
 class Growth:
     """What the variables of a larger codec take from a smaller one.
 
@@ -100,7 +105,7 @@ class Growth:
             for module in large.submodules
             if isinstance(module, kind)
         }
-        if len(small.lmbdas) != len(large.lmbdas):
+        if are_comparable(small.lmbdas, large.lmbdas):
             for name, value in small.gain.weights_at(large.lmbdas).items():
                 path = f"gain/{name}"
                 self._values[path] = value

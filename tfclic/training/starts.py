@@ -1,6 +1,7 @@
 """Weights that a new run begins with: those of another run, or of an exported model."""
 
 import json
+import pathlib
 
 import ml_collections
 import numpy as np
@@ -14,8 +15,7 @@ from tfclic.training import checkpoints, filed, growing
 def start_from(codec, source, fresh=()):
     """Gives a codec the weights of `source`, as far as paths are the same.
 
-    Where its weights are larger, or for another number of lambdas, they grow (see
-    `tfclic.training.growing`).
+    Where its weights are larger, or for other lambdas, they grow (see `tfclic.training.growing`).
 
     Args:
       codec: its variables are made here if they are not yet.
@@ -46,7 +46,8 @@ def start_from(codec, source, fresh=()):
     }
     same = [p for p, v in wanted.items() if v.shape == found.values[p].shape]
     larger = set(wanted) - set(same)
-    growth = growing.Growth(found.codec(), codec) if larger else None
+    others = found.lmbdas not in (None, codec.lmbdas)
+    growth = growing.Growth(found.codec(), codec) if larger or others else None
     begun = {path: found.values[path] for path in same}
     if growth:  # also of those of the same shape: gains may be for other lambdas
         values = {path: growth.value(path, variable) for path, variable in wanted.items()}
@@ -66,7 +67,8 @@ def _is_in(path, part):
 class _Run:
     """The newest checkpoint of a run.
 
-    record: that of its training; values: arrays by path, averages where it has them.
+    record: that of its training; values: arrays by path, averages where it has them; lmbdas: its
+    codec's, None if nothing tells.
     """
 
     def __init__(self, workdir):
@@ -81,11 +83,16 @@ class _Run:
                     self.values[path] = reader.get_tensor(name)
         except filed.UNREADABLE:
             raise errors.ModelError(f"{self._folder} cannot be read.") from None
+        self._config = None
+        if (pathlib.Path(workdir) / "config.json").exists():
+            self._config = ml_collections.ConfigDict(checkpoints.read_config(workdir)["model"])
+        self.lmbdas = self._config and tuple(self._config.lmbdas)
 
     def codec(self):
         """The run's codec, with these weights."""
-        config = checkpoints.read_config(self._workdir)
-        codec = models.build(ml_collections.ConfigDict(config["model"]))
+        if self._config is None:
+            raise errors.ModelError(f"{self._workdir} has no config.json, which growing needs.")
+        codec = models.build(self._config)
         checkpoints.build_for_training(codec)
         for path, variable in checkpoints.variable_paths(codec).items():
             if variable.shape == np.shape(self.values.get(path)):
@@ -106,6 +113,7 @@ class _Export:
         paths = checkpoints.variable_paths(self._codec).items()
         self.values = {path: v.numpy() for path, v in paths if id(v) in given}
         self.record = model.card.get("training") or {}
+        self.lmbdas = self._codec.lmbdas
 
     def codec(self):
         """The exported codec."""
