@@ -24,6 +24,7 @@ ANCHOR = "joint"
 # what the baselines take over from the recipe's model, as far as they have it
 SHARED = (
     "latent_channels",
+    "lmbdas",
     "widths",
     "hyper_channels",
     "hyper_prior_scale",

@@ -140,6 +140,7 @@ def folder(tmp_path_factory, make_pixels, soft):
 def test_a_run_is_measured_on_its_held_out_images(ceiling, codec, folder, tmp_path, capsys):
     holder, filed = tf.Module(), tmp_path / "run" / "checkpoints" / "step-00000007"
     holder.weights = checkpoints.variable_paths(codec)
+    holder.step, holder.updates = (tf.Variable(7, dtype=tf.int64) for _ in range(2))
     tf.train.Checkpoint(state=holder).write(str(filed / "checkpoint"))
     config = ml_collections.ConfigDict({"model": codec.config, "training": {"crop_size": 64}})
     checkpoints.write_config(tmp_path / "run", "tiny", config)
