@@ -195,7 +195,7 @@ def tiny_config(**changes):
     _, config = configuration.load("gmm_attention_small")
     config.model.update(
         latent_channels=6,
-        lmbdas=(0.0016, 0.0075, 0.045),
+        lmbdas=(0.0016, 0.0032, 0.0075, 0.015, 0.03, 0.045),
         widths=(4, 4, 4),
         hyper_channels=4,
         feature_channels=8,

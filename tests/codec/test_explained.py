@@ -25,7 +25,7 @@ def case(request, tiny, make_pixels):
 def test_bits_add_up_to_the_estimate_and_to_the_strings(case):
     known, explanation = case
     parts = explanation.parts
-    assert set(parts) == {"latents", "hyper_latents"}
+    assert set(parts) == {"latents", "hyper_latents", "channels"}
     assert sum(p.bits for p in parts.values()) == pytest.approx(known["estimated_bits"], rel=1e-5)
     for part in parts.values():
         assert part.positions.sum() == pytest.approx(part.bits, rel=1e-5)

@@ -140,7 +140,7 @@ def test_tiles_regions_and_targets(loaded, make_pixels):
 def test_explanation_has_a_part_for_each_level(loaded, make_pixels):
     parts = loaded.explain(loaded.compress(make_pixels(70, 130), 50)).parts
     shapes = {name: part.positions.shape for name, part in parts.items()}
-    assert shapes == {"latents": (8, 12), "fine": (4, 6), "coarse": (2, 3)}
+    assert shapes == {"latents": (8, 12), "fine": (4, 6), "coarse": (2, 3), "channels": (2, 3)}
     assert [len(parts[name].channels) for name in ("latents", "fine", "coarse")] == [6, 5, 4]
 
 

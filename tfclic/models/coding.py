@@ -30,8 +30,8 @@ class Coding(tf.Module):
       arrays like `known`, would cost among latents `known` `[h, w, n]`, which have the channels
       `used` alone, all of them if it is None: a list of float32 `[h, w, n]`;
     - `explain(hyper_latents, latents)`: a dict of float32 arrays: what each latent costs,
-      `latents_bits` `[h, w, C]`, each hyper latent, `hyper_latents_bits` `[h/4, w/4, Z]`, and
-      whatever tells why.
+      `latents_bits` `[h, w, C]`, each hyper latent, `hyper_latents_bits` `[h/4, w/4, Z]`, what
+      says which channels are coded, `channels_bits` `[h/4, w/4, 1]`, and whatever tells why.
     """
 
     # of errors in `chosen`, bits for a squared step (benchmarks/rounding.py); None: errors alone
@@ -170,11 +170,25 @@ class Coding(tf.Module):
           latents: `[..., C]`.
 
         Returns:
-          float32 `[..., C]`; what it takes to say which channels are coded is shared by all.
+          float32 `[..., C]`.
         """
-        channels, used = latents.shape[-1], active.worth_saying(latents)
-        share = active.bits(channels, used) / tf.cast(tf.size(latents), tf.float32)
-        return active.everywhere(tf.gather(bits, used, axis=-1), used, channels) + share
+        used = active.worth_saying(latents)
+        return active.everywhere(tf.gather(bits, used, axis=-1), used, latents.shape[-1])
+
+    @staticmethod
+    def bits_of_channels(*latents):
+        """What it takes to say which channels are coded, shared by all positions.
+
+        Args:
+          *latents: `[h, w, C]`, each with channels of which something is said.
+
+        Returns:
+          float32 `[h/4, w/4, 1]`.
+        """
+        found = [active.bits(each.shape[-1], active.worth_saying(each)) for each in latents]
+        shape = tf.shape(latents[0])[:2] // HYPER_STRIDE
+        share = tf.add_n(found) / tf.cast(tf.reduce_prod(shape), tf.float32)
+        return tf.fill(tf.concat([shape, [1]], 0), share)
 
     @compilation.uncompiled
     def round(self, latents, hyper_latents):

@@ -193,8 +193,9 @@ class ConditionalCoding(HyperCoding):
         """What each element costs by its integer probability, and why.
 
         Returns:
-          A dict of float32 arrays: `latents_bits` `[h, w, C]` and `hyper_latents_bits`
-          `[h/4, w/4, hyper_channels]`; `weights`, `means` and `scales` `[h, w, C, K]`, the mixtures
+          A dict of float32 arrays: `latents_bits` `[h, w, C]`, `hyper_latents_bits`
+          `[h/4, w/4, hyper_channels]` and `channels_bits` `[h/4, w/4, 1]`; `weights`, `means` and
+          `scales` `[h, w, C, K]`, the mixtures
           with their parameters on the grids of the exact coder.
         """
         order, rows = self._rows(hyper_latents, latents)
@@ -206,6 +207,7 @@ class ConditionalCoding(HyperCoding):
         return {
             "latents_bits": self.as_coded(self._bits(rows, order, [latents])[0], latents),
             "hyper_latents_bits": self.bits_of_hyper_latents(hyper_latents),
+            "channels_bits": self.bits_of_channels(latents),
             "weights": in_place(tf.nn.softmax(logits)),
             "means": in_place(means),
             "scales": in_place(tf.exp(scales)),

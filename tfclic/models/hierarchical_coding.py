@@ -164,8 +164,9 @@ class HierarchicalCoding(Coding):
         """What each element costs by its integer probability, and why.
 
         Returns:
-          A dict of float32 arrays: `latents_bits` `[h, w, C]`, `fine_bits` `[h/2, w/2, F]` and
-          `coarse_bits` `[h/4, w/4, G]`; `weights`, `means` and `scales` `[h, w, C, 1]`, the
+          A dict of float32 arrays: `latents_bits` `[h, w, C]`, `fine_bits` `[h/2, w/2, F]`,
+          `coarse_bits` `[h/4, w/4, G]` and `channels_bits` `[h/4, w/4, 1]`; `weights`, `means` and
+          `scales` `[h, w, C, 1]`, the
           Gaussians with their parameters on the grids of the exact coder; `fine`, `fine_means` and
           `fine_scales` `[h/2, w/2, F]`, and `coarse` `[h/4, w/4, G]`.
         """
@@ -186,6 +187,7 @@ class HierarchicalCoding(Coding):
             "latents_bits": self.as_coded(found["latents"]["bits"], latents),
             "fine_bits": found["fine"]["bits"],
             "coarse_bits": -tf.math.log(share) / tf.math.log(2.0),
+            "channels_bits": self.bits_of_channels(latents),
             "weights": tf.ones_like(means),
             "means": means,
             "scales": scales,

@@ -146,16 +146,18 @@ class SliceCoding(HyperCoding):
 
         Returns:
           A dict of float32 arrays: `latents` `[h, w, M]`, without latent residuals: their
-          differences from the means are whole; `latents_bits` `[h, w, M]` and `hyper_latents_bits`
-          `[h/4, w/4, hyper_channels]`; `weights` (ones), `means` and `scales` `[h, w, M, 1]`;
-          and int32 `slices`, how many channels each has.
+          differences from the means are whole; `latents_bits` `[h, w, M]`, `hyper_latents_bits`
+          `[h/4, w/4, hyper_channels]` and `channels_bits` `[h/4, w/4, 1]`; `weights` (ones), `means`
+          and `scales` `[h, w, M, 1]`; and int32 `slices`, how many channels each has.
         """
         found = {"latents": [], "latents_bits": [], "means": [], "scales": []}
+        parts, shape = [], tf.shape(latents)
 
         def choose(state, number, means, scales):
             symbols, means = self.symbols(latents, number, means), means / (1 << im.MEAN_BITS)
             bits = im.bits(_distribution(scales), tf.cast(tf.reshape(symbols, [-1]), tf.int32))
             bits = self.as_coded(tf.reshape(bits, tf.shape(symbols)), symbols)
+            parts.append(tf.reshape(symbols, [shape[0], shape[1], self.sizes[number]]))
             _, _, log_scales = im.to_floats(im.parameters_of_rows(mixture.completed(scales, 1), 1))
             arrays = symbols + means, bits, means, tf.exp(log_scales)
             for kept, array in zip(found.values(), arrays):
@@ -163,12 +165,12 @@ class SliceCoding(HyperCoding):
             return state, symbols
 
         self.walk(None, hyper_latents, choose, latents)
-        shape = tf.shape(latents)
         found = {name: tf.reshape(tf.concat(parts, -1), shape) for name, parts in found.items()}
         found.update({name: found[name][..., None] for name in ("means", "scales")})
         found["weights"] = tf.ones_like(found["means"])
         found["slices"] = tf.constant(self.sizes)
         found["hyper_latents_bits"] = self.bits_of_hyper_latents(hyper_latents)
+        found["channels_bits"] = self.bits_of_channels(*parts)
         return found
 
 
