@@ -147,8 +147,8 @@ class SliceCoding(HyperCoding):
         Returns:
           A dict of float32 arrays: `latents` `[h, w, M]`, without latent residuals: their
           differences from the means are whole; `latents_bits` `[h, w, M]`, `hyper_latents_bits`
-          `[h/4, w/4, hyper_channels]` and `channels_bits` `[h/4, w/4, 1]`; `weights` (ones), `means`
-          and `scales` `[h, w, M, 1]`; and int32 `slices`, how many channels each has.
+          `[h/4, w/4, hyper_channels]` and `channels_bits` `[h/4, w/4, 1]`; `weights` (ones),
+          `means` and `scales` `[h, w, M, 1]`; and int32 `slices`, how many channels each has.
         """
         found = {"latents": [], "latents_bits": [], "means": [], "scales": []}
         parts, shape = [], tf.shape(latents)
