@@ -139,8 +139,8 @@ def test_heat_maps_are_the_bits_of_the_model(run, loaded, files, bad):
         assert shades.shape == (-(-info["height"] // 16), -(-info["width"] // 16))
         assert shades.max() == 255
         bits = parts["latents"].positions.astype(float)
-        hyper = parts["hyper_latents"].positions
-        bits += np.kron(hyper, np.ones([4, 4])) / 16
+        for name in ("hyper_latents", "channels"):
+            bits += np.kron(parts[name].positions, np.ones([4, 4])) / 16
         expected = bits[: shades.shape[0], : shades.shape[1]] / 256
         assert scale == pytest.approx(expected.max(), rel=1e-4)
         np.testing.assert_allclose(shades * scale / 255, expected, atol=scale / 255)
