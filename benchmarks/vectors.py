@@ -4,8 +4,8 @@
     python benchmarks/vectors.py --write    # adds this machine's
 
 tests/vectors/ holds them, with the digests of their encoders' latents in vectors.json. Images are
-made here: a smooth one with some texture, as a whole and in tiles. The table says for each machine
-and model how many files have the latents that their encoder had.
+made here: a smooth one with some texture, as a whole, in tiles, and large. The table says for each
+machine and model how many files have the latents that their encoder had.
 
 Exit status: 0 if all do, 1 otherwise.
 """
@@ -30,12 +30,17 @@ FOLDER = ROOT / "tests" / "vectors"
 LIST = "vectors.json"
 # flags of Linux' list, the widest first
 VECTORS = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2", "sse4_1": "SSE4.1"}
-CASES = {"whole": dict(quality=80), "tiles": dict(quality=25, tile=64)}
+SMALL, LARGE = (119, 173), (520, 512)  # the larger one's files say which channels they have
+CASES = {
+    "whole": (SMALL, dict(quality=80)),
+    "tiles": (SMALL, dict(quality=25, tile=64)),
+    "large": (LARGE, dict(quality=10)),
+}
 
 
-def image():
-    """uint8 `[119, 173, 3]`, the same on every machine: from integers alone."""
-    rows, columns = np.mgrid[:119, :173].astype(np.int64)
+def image(height, width):
+    """uint8 `[height, width, 3]`, the same on every machine: from integers alone."""
+    rows, columns = np.mgrid[:height, :width].astype(np.int64)
     wave = (rows * rows // 29 + columns * rows // 17 + columns * columns // 41) % 512
     wave = np.where(wave < 256, wave, 511 - wave)
     smooth = [wave, 255 - wave // 2, (rows + 2 * columns) % 256]
@@ -89,8 +94,8 @@ def write(models, folder=FOLDER):
     label = hashlib.sha256(here.encode()).hexdigest()[:6]
     for model in models:
         codec = tfclic.load(model.path)
-        for case, arguments in CASES.items():
-            found = codec.evaluate(image(), **arguments)
+        for case, (size, arguments) in CASES.items():
+            found = codec.evaluate(image(*size), **arguments)
             file = f"{model.name}-{case}-{label}.tfclic"
             (folder / file).write_bytes(found["file"])
             entry = dict(name=model.name, fingerprint=model.fingerprint, machine=here, file=file)
