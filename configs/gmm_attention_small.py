@@ -5,7 +5,7 @@
 Narrow where the feature maps are large, and with a linear block transform beside the nonlinear
 path, so that a short training starts from a good codec. Many latents, which cost little: most are
 silent in most images, and those that are not take the picture to 40 dB and more. No attention at
-the latents, where it would have half of all weights and gains nothing.
+the latents, where it would have two fifths of all weights and gain 0.6 %.
 """
 
 from tfclic import configuration
