@@ -1,8 +1,8 @@
 """Which channels of the latents are in use: the others are zero all over a tile.
 
 Models have more channels than most images need, above all at low qualities. A string says first
-which of them it holds, in a few bytes, and what is said of latents then goes for these: silent
-channels take no decisions, and neither columns nor rows of the networks' kernels.
+which of them it holds, in some tens of bytes, and what is said of latents then goes for these:
+silent channels take no decisions, and neither columns nor rows of the networks' kernels.
 
 Channels are taken in groups of 8. These questions are asked, each of all groups, or channels, at
 once, as decisions with the probability 1/2:
@@ -21,7 +21,7 @@ import tensorflow as tf
 from tfclic.entropy import coders
 
 GROUP = 8
-# In fewer positions silent channels cost less than it takes to say which they are.
+# In fewer positions silent channels take little time, and saying which they are too many bits.
 FEWEST_POSITIONS = 1024
 _EVEN = 1 << (coders.DECISION_BITS - 1)
 

@@ -33,7 +33,6 @@ cdf_range: standard deviations; it is flat beyond.
 MIXTURE = Resolution(MASS_BITS - WEIGHT_BITS, 5)
 # A single Gaussian has a weight of 1, and needs its tails, where a mixture has a wide Gaussian.
 SINGLE = Resolution(24, 6)
-SINGLE_REVISION = 1  # of codings; before, a single Gaussian was as coarse as a mixture
 
 
 def resolution_of(mixtures):

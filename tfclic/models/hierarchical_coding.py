@@ -166,9 +166,9 @@ class HierarchicalCoding(Coding):
         Returns:
           A dict of float32 arrays: `latents_bits` `[h, w, C]`, `fine_bits` `[h/2, w/2, F]`,
           `coarse_bits` `[h/4, w/4, G]` and `channels_bits` `[h/4, w/4, 1]`; `weights`, `means` and
-          `scales` `[h, w, C, 1]`, the
-          Gaussians with their parameters on the grids of the exact coder; `fine`, `fine_means` and
-          `fine_scales` `[h/2, w/2, F]`, and `coarse` `[h/4, w/4, G]`.
+          `scales` `[h, w, C, 1]`, the Gaussians with their parameters on the grids of the exact
+          coder; `fine`, `fine_means` and `fine_scales` `[h/2, w/2, F]`, and `coarse`
+          `[h/4, w/4, G]`.
         """
         fine, coarse = self._levels(hyper_latents)
         levels = {
