@@ -54,6 +54,15 @@ def codec():
     return made
 
 
+def test_transforms_can_be_in_bfloat16(codec):
+    mixed = tiny(compute_dtype="bfloat16")
+    # the weights of both are the same
+    found, want = (each(IMAGES, QUALITY).reconstruction for each in (mixed, codec))
+    assert found.dtype == tf.float32
+    np.testing.assert_allclose(found, want, atol=0.1)
+    assert mixed.aggregation.compute_dtype == "bfloat16"
+
+
 @pytest.fixture(scope="module")
 def loaded(codec, export_for_reading, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")

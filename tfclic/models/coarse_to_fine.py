@@ -113,7 +113,9 @@ class Aggregation(tf.keras.Model):
             yield variable, {len(variable.shape) - 1: halves}
 
     def call(self, fine_features, coarse_features, features):
-        hyper = [fine_features, tf.nn.depth_to_space(coarse_features, 2)]
+        # Keras casts the first argument alone
+        coarse_features = tf.cast(tf.nn.depth_to_space(coarse_features, 2), fine_features.dtype)
+        hyper = [fine_features, coarse_features]
         joined = tf.concat([self.up(tf.concat(hyper, -1)), features], -1)
         return self.last(joined + self.residual(joined))
 
