@@ -111,28 +111,28 @@ def make_measure(codec):
     """
     coding = stored.StoredCodec(codec).coding
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3]), tf.TensorSpec([])])
+    @tf.function(input_signature=[rate_cost.IMAGE, rate_cost.NUMBER], autograph=False)
     def measure(image, quality):
         quality, size = quality[None], tf.shape(image)
         exact = codec.analyse(base.pad_image(image[None]), quality)
-        hyper_latents = codec.hyper_latents(exact)
-        noisy = codec.entropy(exact, quality, tf.constant(SEED), training=True)
-        rounded = codec.entropy(exact, quality, None, training=False)
-        coded = coding.round(exact[0], hyper_latents[0])
+        sources = codec.sources(exact)
+        noisy = codec.coded(exact, quality, tf.constant(SEED), training=True)
+        rounded = codec.coded(exact, quality)
+        (latents, hyper_latents), decoded = rate_cost.quantized(coding, sources)
 
-        def error(latents, hyper_latents):
-            pixels = codec.synthesise(latents, hyper_latents, quality)[0, : size[0], : size[1]]
+        def error(latents, sides):
+            pixels = codec.synthesise(latents, sides, quality)[0, : size[0], : size[1]]
             pixels = tf.round(255.0 * tf.clip_by_value(pixels, 0.0, 1.0))
             return tf.reduce_mean(tf.math.squared_difference(pixels, 255.0 * image))
 
         is_used = tf.not_equal(tf.round(exact[0]), 0.0)
         return {
-            "error/unquantised": error(exact, hyper_latents),
-            "error/rounded": error(rounded.latents, rounded.hyper_latents),
-            "error/coded": error(coding.latent_step * coded[0][None], coded[1][None]),
+            "error/unquantised": error(exact, sources),
+            "error/rounded": error(rounded.latents, rounded.sides),
+            "error/coded": error(*decoded),
             "bits/noise": tf.add_n(list(noisy.parts.values()))[0],
             "bits/rounded": tf.add_n(list(rounded.parts.values()))[0],
-            "bits/coded": coding.estimate(coded[1], coded[0]),
+            "bits/coded": coding.total_bits(coding.explain(hyper_latents, latents)),
             "channels": tf.reduce_sum(tf.cast(tf.reduce_any(is_used, [0, 1]), tf.float32)),
             "nonzero": tf.reduce_mean(tf.cast(is_used, tf.float32)),
         }

@@ -26,11 +26,29 @@ from tfclic.entropy import integer_mixture  # noqa: E402
 from tfclic.models import base  # noqa: E402
 from tfclic.training import checkpoints  # noqa: E402
 
+# of functions that are traced
+IMAGE, NUMBER = tf.TensorSpec([None, None, 3]), tf.TensorSpec([])
 # of the exact count: training's, 33 times higher, hides improbable latents
 FLOOR = integer_mixture.FLOOR / 2.0**integer_mixture.MASS_BITS
 GOAL_COST = 0.3  # percent, exact over float
 GOAL_FILE = 0.5, 24  # a file may miss its estimate by so many percent, and so many bytes
 COLUMNS = "quality|bpp, float|bpp, exact|cost %|worst image %|files %|worst file %|outside"
+
+
+def quantized(coding, sources):
+    """What is coded of the sources of one image.
+
+    Args:
+      coding: a `tfclic.entropy.coding.Coding`.
+      sources: dict of float32 `[1, h, w, C]`.
+
+    Returns:
+      Two pairs: latents and hyper latents as `coding` has them, and the same as codecs have them,
+      latents and a dict of side information.
+    """
+    latents, hyper_latents = coding.quantize({name: each[0] for name, each in sources.items()})
+    sides = {name: each[None] for name, each in coding.split(hyper_latents).items()}
+    return (latents, hyper_latents), (coding.latent_step * latents[None], sides)
 
 
 class Counter:
@@ -43,7 +61,7 @@ class Counter:
     def __init__(self, codec):
         self._codec, self._coding = codec, codec.coding()
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3]), tf.TensorSpec([])])
+    @tf.function(input_signature=[IMAGE, NUMBER], autograph=False)
     def count(self, image, quality):
         """Bits of one image.
 
@@ -58,14 +76,14 @@ class Counter:
         padded = base.pad_image(image[None])
         quality = container.quality_of(code)
         latents = self._codec.analyse(padded, quality[None])
-        hyper_latents = self._codec.hyper_latents(latents)
-        latents, hyper_latents = self._coding.round(latents[0], hyper_latents[0])
+        coded, decoded = quantized(self._coding, self._codec.sources(latents))
+        latents, hyper_latents = coded
         payload = self._coding.compress(hyper_latents, latents)
         shape = tf.shape(image)
         file = container.pack(b"none", shape[1], shape[0], code, False, payload)
         return {
-            "float": self._codec.rate(latents[None], hyper_latents[None], quality[None], FLOOR)[0],
-            "exact": self._coding.estimate(hyper_latents, latents),
+            "float": self._codec.rate(*decoded, quality[None], FLOOR)[0],
+            "exact": self._coding.total_bits(self._coding.explain(hyper_latents, latents)),
             "file": 8 * tf.strings.length(file),
         }
 

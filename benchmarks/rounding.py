@@ -24,17 +24,19 @@ from tfclic.models import base
 def make_measure(codec, coding):
     """A function of image `[H, W, 3]` (0..1), quality and weight to (bits, MSE of 0..255)."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3]), *[tf.TensorSpec([])] * 2])
+    @tf.function(
+        input_signature=[rate_cost.IMAGE, rate_cost.NUMBER, rate_cost.NUMBER], autograph=False
+    )
     def measure(image, quality, weight):
         exact = codec.analyse(base.pad_image(image[None]), quality[None])
         # nothing outweighs an error then
         coding.distortion_weight = tf.where(tf.equal(weight, 0.0), 1e9, weight)
-        latents, hyper_latents = coding.round(exact[0], codec.hyper_latents(exact)[0])
-        pixels = codec.synthesise(latents[None], hyper_latents[None], quality[None])[0]
+        (latents, hyper_latents), decoded = rate_cost.quantized(coding, codec.sources(exact))
+        pixels = codec.synthesise(*decoded, quality[None])[0]
         pixels = tf.round(255.0 * tf.clip_by_value(pixels, 0.0, 1.0))
         pixels = pixels[: tf.shape(image)[0], : tf.shape(image)[1]]
         error = tf.reduce_mean(tf.math.squared_difference(pixels, 255.0 * image))
-        return coding.estimate(hyper_latents, latents), error
+        return coding.total_bits(coding.explain(hyper_latents, latents)), error
 
     return measure
 

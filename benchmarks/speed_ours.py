@@ -43,7 +43,7 @@ def make(name, width, folder):
         codec.gain.base.assign(tf.math.log(wanted / level)[None])
         scaled = latents * wanted / level
         set_scales(tf.math.log(tf.maximum(wanted, 0.11)), scaled)
-        parts = codec.entropy(scaled, None, None, training=False).parts
+        parts = codec.coded(scaled, None).parts
         return float(tf.add_n(list(parts.values()))[0]) / made.HEIGHT / made.WIDTH
 
     made.fit(bpp_of, NEAREST_AIM)
@@ -67,10 +67,10 @@ def _mixtures(codec, width):
 
 def _quieten_hyper_latents(codec):
     """Most hyper latents of a trained model are 0, and its prior knows."""
-    import tensorflow_compression as tfc
+    from tfclic.entropy.factorized import ChannelPrior
 
     channels = codec.config.hyper_channels
-    codec.hyper_prior = tfc.NoisyDeepFactorized(batch_shape=(channels,), init_scale=0.3)
+    codec.hyper_prior = ChannelPrior(batch_shape=(channels,), init_scale=0.3)
     codec.hyper_analysis.layers[-1].kernel.assign(codec.hyper_analysis.layers[-1].kernel * 0.3)
 
 
@@ -95,22 +95,19 @@ def _levels(codec, width):
     """Prepares coarse_to_fine; returns what sets its scales."""
     import tensorflow as tf
 
-    from tfclic.models import hierarchical_coding
-
     for network in (codec.prediction, codec.fine_prediction):
         network.kernels[-1].assign(network.kernels[-1] * 0.1)
-    lasts = [codec.fine_analysis.layers[-1], codec.coarse_analysis.layers[-1]]
-    starts = [last.kernel.numpy() for last in lasts]
+    analyses = {"fine": codec.fine_analysis, "coarse": codec.coarse_analysis}
+    lasts = {name: analysis.layers[-1] for name, analysis in analyses.items()}
+    starts = {name: last.kernel.numpy() for name, last in lasts.items()}
 
     def set_scales(log_scales, latents):
         # hyper latents of a trained model are mostly small too
         scales = []
-        for last, start in zip(lasts, starts):
-            last.kernel.assign(start)
-        for i, last in enumerate(lasts):
-            hyper = codec.hyper_latents(latents)
-            levels = hierarchical_coding.split(hyper, codec.coarse_channels)
-            level = tf.math.reduce_std(levels[i], [0, 1, 2])
+        for name, last in lasts.items():
+            last.kernel.assign(starts[name])
+        for name, last in lasts.items():
+            level = tf.math.reduce_std(codec.sources(latents)[name], [0, 1, 2])
             last.kernel.assign(last.kernel * 0.3 / level)
             scales.append(tf.fill(level.shape, np.float32(np.log(0.3))))
         still = [tf.zeros_like(log_scales), tf.zeros_like(scales[0])]

@@ -12,11 +12,12 @@ from tfclic import configuration
 
 
 def get_config():
-    """Widths 32, 64 and 96 around 192 latent channels in five slices, few blocks."""
+    """Widths 32, 64 and 96 around 512 latent channels in five slices, few blocks."""
     _, config = configuration.load("cca")
     _, small = configuration.load("gmm_attention_small")
     config.model.update(
-        latent_channels=192,
+        latent_channels=small.model.latent_channels,
+        lmbdas=small.model.lmbdas,
         widths=(32, 64, 96),
         bottleneck_blocks=1,
         naf_blocks=1,

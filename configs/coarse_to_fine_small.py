@@ -9,11 +9,12 @@ from tfclic import configuration
 
 
 def get_config():
-    """Widths 32, 64 and 96 around 192 latent channels."""
+    """Widths 32, 64 and 96 around 512 latent channels."""
     _, config = configuration.load("coarse_to_fine")
     _, small = configuration.load("gmm_attention_small")
     config.model.update(
-        latent_channels=192,
+        latent_channels=small.model.latent_channels,
+        lmbdas=small.model.lmbdas,
         widths=small.model.widths,
         fine_widths=(128, 256, 64),
         coarse_widths=(128, 128, 32),

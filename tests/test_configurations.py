@@ -13,7 +13,7 @@ STEMS = sorted(p.stem for p in (pathlib.Path(__file__).parents[1] / "configs").g
 @pytest.mark.parametrize("stem", STEMS)
 def test_it_can_be_trained(stem):
     name, config = configuration.load(stem)
-    assert name == stem and config.model.name in models.NAMES
+    assert name == stem and config.model.name in models.names()
     loop.check(config)
     lmbdas = config.model.lmbdas
     assert list(lmbdas) == sorted(set(lmbdas)) and lmbdas[0] > 0
@@ -22,4 +22,4 @@ def test_it_can_be_trained(stem):
 
 def test_every_system_has_one():
     configured = {configuration.load(stem)[1].model.name for stem in STEMS}
-    assert configured == set(models.NAMES)
+    assert configured == set(models.names())

@@ -15,8 +15,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tfclic import errors
 from tfclic.codec import container, export, runtime, stored
+from tfclic.entropy.coding import NOT_OF_THIS_SIZE, TOO_SHORT
 from tfclic.evaluation import metrics
-from tfclic.models.coding import NOT_OF_THIS_SIZE, TOO_SHORT
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SIZES = [(1, 1), (1, 70), (64, 64), (65, 3), (90, 130)]

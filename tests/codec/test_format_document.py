@@ -308,7 +308,7 @@ def test_the_range_coder_and_the_order_of_the_hyper_latents(codec):
     string = tf.function(coding.compress)(hyper.astype(np.float32), tf.zeros([8, 12, 6])).numpy()
     coder = Coder(string)
     assert channels_in_use(coder, 6) == list(range(6))
-    rows = coding.hyper_table.numpy().tolist()
+    rows = coding.streams["hyper_latents"].table.numpy().tolist()
     read_back = [coder.symbol(16, rows[channel][1:]) for _ in range(6) for channel in range(4)]
     np.testing.assert_array_equal(np.reshape(read_back, [2, 3, 4]) - 127, hyper)
 

@@ -74,10 +74,11 @@ def test_the_string_of_factorized(coder_class):
     codec = models.build(config.model)
     checkpoints.build_variables(codec)
     coding = codec.coding()
+    stream = coding.streams["latents"]
     latents = np.random.default_rng(0).logistic(0, 3, (4, 8, 3)).astype(np.float32)
-    latents, hyper_latents = coding.round(latents, tf.zeros([1, 2, 0]))
+    latents, hyper_latents = coding.quantize({"latents": tf.constant(latents)})
     string = coding.compress(hyper_latents, latents).numpy()
-    tables = (x.numpy().tolist() for x in (coding.masses, coding.centres, coding.spreads))
+    tables = (x.numpy().tolist() for x in (stream.masses, stream.centres, stream.spreads))
     level, found = read_factorized(coder_class(string), 32, 3, *tables)
-    assert level == coding.best_level(latents)[0]
+    assert level == stream.best_level(latents)[0]
     np.testing.assert_array_equal(np.reshape(found, [4, 8, 3]), latents)

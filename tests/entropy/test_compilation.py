@@ -27,7 +27,7 @@ def save_coding(codec, path):
     @tf.function(input_signature=grids, autograph=False)
     def encode(hyper, latents):
         string = coding.compress(hyper, latents)
-        return {"string": string, "bits": coding.estimate(hyper, latents)}
+        return {"string": string, "bits": coding.total_bits(coding.explain(hyper, latents))}
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string), size, size], autograph=False)
     def decode(string, height, width):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import fixed_point
+from tfclic.entropy import fixed_point, lowering
 from tfclic.layers import MaskedConv2D, SubpixelConv2D
 
 LIMIT = fixed_point.ACTIVATION_LIMIT
@@ -71,7 +71,8 @@ def test_neighbours_see_what_a_masked_convolution_sees():
     layer = MaskedConv2D(3, 5)
     x = tf.constant(np.random.default_rng(4).normal(0, 1, (1, 4, 6, 2)), tf.float32)
     want = tf.reshape(layer(x), [24, 3])
-    found = fixed_point.neighbours(x[0], layer.mask)
+    indices = fixed_point.neighbour_indices(4, 6, layer.mask)
+    found = fixed_point.neighbours(tf.reshape(x, [24, 2]), indices)
     taps = tf.reshape(layer.taps, [-1, 3])
     np.testing.assert_allclose(found @ taps, want, atol=1e-5)
 
@@ -81,7 +82,9 @@ def test_subpixel_convolution_close_to_float(factor):
     layer = SubpixelConv2D(4, 3, factor)
     x = np.random.default_rng(5).integers(-20, 21, (1, 3, 5, 8)).astype(np.float32)
     want = layer(tf.constant(x))[0]
-    exact = fixed_point.FixedPointSubpixel(layer, input_bits=0, input_limit=127)
-    got = exact(tf.constant(x[0])) / 2**fixed_point.ACTIVATION_BITS
+    given, wanted = lowering.integers(127), lowering.ACTIVATIONS
+    exact = lowering.lower(layer, given, wanted, "exact")
+    value = lowering.Applied(exact, lowering.Known(tf.constant(x[0]), given), wanted)
+    got = value.whole() / 2**fixed_point.ACTIVATION_BITS
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, atol=0.5)

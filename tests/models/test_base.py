@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import mixture
-from tfclic.models import base
+from tfclic.entropy import mixture, program
+from tfclic.layers import uniform_noise
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("seed", [(5, 7), (-1371266664, -1083463874), (2**31 - 1, -1)])
 def test_noise_is_that_of_tensorflow_also_where_xla_compiles_it(seed, compiled):
     seed, shape = tf.constant(seed), [2, 3, 5, 7]
-    noise = tf.function(lambda s: base.uniform_noise(shape, s, 2), jit_compile=compiled)(seed)
+    noise = tf.function(lambda s: uniform_noise(shape, s, 2), jit_compile=compiled)(seed)
     expected = tf.random.stateless_uniform(shape, seed + tf.constant([2, 0]), -0.5, 0.5)
     np.testing.assert_array_equal(noise, expected)
     assert len(np.unique(noise)) == noise.shape.num_elements()
@@ -37,7 +37,8 @@ def test_hyper_latents_do_so_too(make_codec):
     bias = codec.hyper_analysis.layers[-1].bias
     bias.assign([-1e3, 0.0, 1e3, 0.0])
     with tf.GradientTape(persistent=True) as tape:
-        noisy, rounded, _ = codec.coded_hyper_latents(latents, tf.constant([1, 2]), training=True)
+        code = program.Training(codec.sources(latents), None, tf.constant([1, 2]))
+        rounded, noisy = codec.coded_hyper_latents(code), code.noisy["hyper_latents"]
         found = codec.hyper_latents(latents)
         smaller, larger = tf.reduce_sum(found[..., 2]), -tf.reduce_sum(found[..., 2])
     for hyper_latents in (found, rounded):

@@ -1,5 +1,7 @@
 """The model: slices, where the gradients of the gap go, and that quality orders the rate."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -82,7 +84,7 @@ def test_every_ablation_has_finite_losses_and_gradients(make_cca, changes):
 def test_real_rounding_needs_no_help(codec):
     out = codec(IMAGES, QUALITY)
     assert out.helping == {}
-    assert list(out.parts) == ["slice_1", "slice_2", "slice_3", "hyper_latents"]
+    assert list(out.parts) == ["hyper_latents", "slice_1", "slice_2", "slice_3"]
     assert all(np.all(bits > 0) for bits in out.parts.values())
     assert out.bits[0] < out.bits[1]
 
@@ -109,10 +111,15 @@ def test_where_each_gradient_goes(codec, given):
         # anything that depends on latents
         return tf.add_n([tf.reduce_sum(tf.square(x), [1, 2, 3]) for x in inputs])
 
+    def helping():
+        halves = {"slice_2": main_bits() / 2, "slice_3": main_bits() / 2}
+        code = types.SimpleNamespace(noisy={"latents": tf.concat(noisy, -1)}, bits=halves)
+        return codec.helping(code, features, decoded)
+
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([*features, *inputs])
-        terms = codec.helping(features, noisy, decoded, main_bits())
-        helping = total(terms)
+        terms = helping()
+        all_terms = total(terms)
         auxiliary = codec.auxiliary_bits(features, noisy, decoded)
         gap = (main_bits() - auxiliary) / (64 * 128)
         rate = auxiliary / (64 * 128)
@@ -120,18 +127,18 @@ def test_where_each_gradient_goes(codec, given):
     np.testing.assert_allclose(terms["gap"], codec.config.gap_weight * gap, rtol=1e-5)
     zero = tf.UnconnectedGradients.ZERO
     # weights of the auxiliary model: of its rate alone, though the gap depends on them
-    found, of_rate, of_gap = (tape.gradient(x, weights) for x in (helping, rate, gap))
+    found, of_rate, of_gap = (tape.gradient(x, weights) for x in (all_terms, rate, gap))
     for a, b, c in zip(found, of_rate, of_gap):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
         assert np.abs(c).max() > 0
     # latents: of the gap alone, though the rate depends on them
-    found, of_gap = (tape.gradient(x, inputs, unconnected_gradients=zero) for x in (helping, gap))
+    found, of_gap = (tape.gradient(x, inputs, unconnected_gradients=zero) for x in (all_terms, gap))
     for a, b in zip(found, of_gap):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
     of_rate = tape.gradient(rate, [*noisy[1:], *decoded[:1]])
     assert all(np.abs(g).max() > 0 for g in of_rate)
     # features of hyper latents: of neither
-    assert tape.gradient(helping, features) == [None, None]
+    assert tape.gradient(all_terms, features) == [None, None]
 
 
 def test_the_gap_reaches_the_analysis_and_not_the_auxiliary_model(codec):
@@ -171,7 +178,7 @@ def test_latent_residuals_are_less_than_half_a_step():
     rng = np.random.default_rng(0)
     quantised = tf.constant(rng.normal(0, 1000, (1, 4, 4, 2)), tf.float32)
     support = tf.constant(rng.normal(0, 1000, (1, 4, 4, 192)), tf.float32)
-    added = part.decoded(quantised, support) - quantised
+    added = part.residual(support, quantised)
     assert 0.4 < np.abs(added).max() <= RESIDUAL_LIMIT + 1e-3 < 0.5
 
 

@@ -7,7 +7,6 @@ import tensorflow as tf
 from tfclic import configuration, models
 from tfclic.codec import runtime
 from tfclic.entropy import mixture
-from tfclic.models import hierarchical_coding
 from tfclic.training import checkpoints, step
 
 IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
@@ -110,7 +109,7 @@ def test_without_a_stage_it_is_in_the_last():
 
 
 @pytest.mark.parametrize("changes", [{"coarse": False}, {"aggregation": False}])
-def test_ablations_train_and_cannot_be_exported(changes):
+def test_ablations_train_and_are_coded(changes):
     codec = tiny(block_transform=False, **changes)
     _, config = configuration.load("coarse_to_fine_small")
     step.State(codec, config.training)  # needs all variables
@@ -118,16 +117,23 @@ def test_ablations_train_and_cannot_be_exported(changes):
     trained = {path.split("/")[0] for path, g in found.items() if g is not None and np.any(g)}
     assert ("aggregation" in trained) == codec.config.aggregation
     assert ("coarse_prior" in trained) == codec.config.coarse
-    with pytest.raises(ValueError, match="is missing"):
-        codec.coding()
-
-
-def test_levels_are_kept_together_and_taken_apart():
-    fine, coarse = tf.random.normal([2, 6, 8, 5]), tf.random.normal([2, 3, 4, 4])
-    joined = hierarchical_coding.join(fine, coarse)
-    assert joined.shape == (2, 3, 4, 24)
-    for found, expected in zip(hierarchical_coding.split(joined, 4), (fine, coarse)):
+    coding = codec.coding()
+    assert set(coding.sides) == ({"fine", "coarse"} if codec.config.coarse else {"fine"})
+    sources = codec.sources(tf.random.stateless_normal([1, 8, 8, 6], [1, 2], stddev=3.0))
+    latents, hyper = coding.quantize({name: x[0] for name, x in sources.items()})
+    for found, expected in zip(
+        coding.read(coding.compress(hyper, latents), 8, 8), (hyper, latents)
+    ):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_levels_are_kept_together_and_taken_apart(codec):
+    levels = {"fine": tf.random.normal([6, 8, 5]), "coarse": tf.random.normal([3, 4, 4])}
+    coding = codec.coding()
+    joined = coding.join(levels)
+    assert joined.shape == (3, 4, 24) and coding.hyper_channels == 24
+    for name, found in coding.split(joined).items():
+        np.testing.assert_array_equal(found, levels[name])
 
 
 def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels, soft, assert_files_agree):
@@ -156,11 +162,13 @@ def test_explanation_has_a_part_for_each_level(loaded, make_pixels):
 def test_exact_probabilities_are_close_to_the_trained_ones(codec):
     rng, coding = np.random.default_rng(0), codec.coding()
     latents = tf.constant(rng.normal(0, 5, (32, 48, 6)), tf.float32)
-    levels = rng.normal(0, 1, (1, 16, 24, 5)), rng.normal(0, 1, (1, 8, 12, 4))
-    hyper = hierarchical_coding.join(*(tf.constant(x, tf.float32) for x in levels))[0]
-    latents, hyper = coding.round(latents, hyper)
-    want = float(codec.rate(latents[None], hyper[None], None, 1e-9)[0])
-    assert float(coding.estimate(hyper, latents)) == pytest.approx(want, rel=0.005)
+    fine, coarse = rng.normal(0, 1, (16, 24, 5)), rng.normal(0, 1, (8, 12, 4))
+    levels = {"fine": tf.cast(fine, tf.float32), "coarse": tf.cast(coarse, tf.float32)}
+    latents, hyper = coding.quantize({"latents": latents, **levels})
+    sides = {name: x[None] for name, x in coding.split(hyper).items()}
+    want = float(codec.rate(latents[None], sides, None, 1e-9)[0])
+    found = float(coding.total_bits(coding.explain(hyper, latents)))
+    assert found == pytest.approx(want, rel=0.005)
 
 
 def test_both_levels_are_known_within_what_can_be_coded():
@@ -168,18 +176,17 @@ def test_both_levels_are_known_within_what_can_be_coded():
     for analysis in (codec.fine_analysis, codec.coarse_analysis):
         last = analysis.layers[-1]
         last.bias.assign(tf.fill(last.bias.shape, -1e6))
-    hyper = codec.hyper_latents(tf.zeros([1, 8, 8, 6]))
-    fine, coarse = hierarchical_coding.split(hyper, 4)
-    assert np.all(fine == mixture.LATENT_MIN) and np.all(coarse == -127)
+    found = codec.sources(tf.zeros([1, 8, 8, 6]))
+    assert np.all(found["fine"] == mixture.LATENT_MIN) and np.all(found["coarse"] == -127)
 
 
 def test_rounding_clips_each_level_to_its_range(codec):
     coding = codec.coding()
-    far = tf.fill([8, 8, 6], 1e6), tf.fill([2, 2, 24], -1e6)
-    latents, hyper = coding.round(*far)
-    fine, coarse = hierarchical_coding.split(hyper[None], 4)
+    far = coding.split(tf.fill([2, 2, 24], -1e6))
+    latents, hyper = coding.quantize({"latents": tf.fill([8, 8, 6], 1e6), **far})
+    levels = coding.split(hyper)
     assert np.all(latents == mixture.LATENT_MAX)
-    assert np.all(fine == mixture.LATENT_MIN) and np.all(coarse == -127)
+    assert np.all(levels["fine"] == mixture.LATENT_MIN) and np.all(levels["coarse"] == -127)
     found = coding.read(coding.compress(hyper, latents), 8, 8)
     for array, expected in zip(found, (hyper, latents)):
         np.testing.assert_array_equal(array, expected)

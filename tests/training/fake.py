@@ -4,7 +4,7 @@ import collections
 
 import tensorflow as tf
 
-from tfclic.models import base
+from tfclic.layers import uniform_noise
 
 Output = collections.namedtuple("Output", ["reconstruction", "bits", "parts", "helping"])
 
@@ -28,7 +28,7 @@ class FakeCodec(tf.keras.Model):
         gain = tf.reshape(1.0 + quality / 25.0, [-1, 1, 1, 1])
         latents = self.analysis(images) * gain
         if training:
-            noisy = latents + base.uniform_noise(tf.shape(latents), seed, 0)
+            noisy = latents + uniform_noise(tf.shape(latents), seed, 0)
         else:
             noisy = tf.round(latents)
         bits = tf.reduce_sum(tf.math.log1p(tf.square(noisy)), [1, 2, 3])

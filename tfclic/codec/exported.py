@@ -3,9 +3,9 @@
 import tensorflow as tf
 
 from tfclic.codec import container, opening, served, stored, tiling, whole
+from tfclic.entropy.coding import TOO_SHORT
 from tfclic.layers.substitution import substituted
 from tfclic.models import base
-from tfclic.models.coding import TOO_SHORT
 
 # Latents outside of the graph: 100 megapixels have 75 million of them.
 LATENT_DTYPE = tf.int16
@@ -23,7 +23,7 @@ def size(name):
 
 
 # What `whole` and `served` need of the parts, and nobody else.
-INTERNAL = ("judged", "possible", "parse")
+INTERNAL = ("try_read", "possible", "parse")
 PACKED = {
     "payload": PAYLOAD,
     "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
@@ -102,10 +102,12 @@ class ExportedCodec(stored.StoredCodec):
         def quantise(latents, quality, box):
             with weights():
                 gained = codec.gained(latents[None], snapped(quality)[None])
-                hyper_latents = codec.hyper_latents(gained)
-            hyper_box = box // (tiling.MULTIPLE // tiling.STRIDE)
-            latents, hyper_latents = coding.round(
-                tiling.crop(gained[0], box), tiling.crop(hyper_latents[0], hyper_box)
+                sources = codec.sources(gained)
+            latents, hyper_latents = coding.quantize(
+                {
+                    name: tiling.crop(each[0], coding.box(name, box))
+                    for name, each in sources.items()
+                }
             )
             return {
                 "latents": tf.cast(latents, LATENT_DTYPE),
@@ -114,10 +116,11 @@ class ExportedCodec(stored.StoredCodec):
 
         @traced(*self._coded(), QUALITY, tf.TensorSpec([], tf.bool, "grayscale"), BOX)
         def synthesise(latents, hyper_latents, quality, grayscale, box):
-            coded = [tf.cast(array, tf.float32)[None] for array in (latents, hyper_latents)]
-            coded[0] *= coding.latent_step
+            latents = tf.cast(latents, tf.float32)[None] * coding.latent_step
+            sides = coding.split(tf.cast(hyper_latents, tf.float32))
+            sides = {name: array[None] for name, array in sides.items()}
             with weights():
-                pixels = codec.synthesise(*coded, snapped(quality)[None])[0]
+                pixels = codec.synthesise(latents, sides, snapped(quality)[None])[0]
             pixels = tf.round(tf.clip_by_value(tiling.crop(pixels, box), 0.0, 1.0) * 255.0)
             gray = tf.round(tf.reduce_mean(pixels, -1, keepdims=True))
             pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
@@ -149,8 +152,8 @@ class ExportedCodec(stored.StoredCodec):
             return {"bits": coding.total_bits(explain(latents, hyper_latents))}
 
         @traced(PAYLOAD, size("height"), size("width"), tf.TensorSpec([], tf.bool, "strict"))
-        def judged(payload, height, width, strict):
-            sound, hyper_latents, latents = coding.judged(payload, height, width, strict)
+        def try_read(payload, height, width, strict):
+            sound, hyper_latents, latents = coding.try_read(payload, height, width, strict)
             return {
                 "sound": sound,
                 "latents": tf.cast(latents, LATENT_DTYPE),
@@ -159,7 +162,7 @@ class ExportedCodec(stored.StoredCodec):
 
         @traced(PAYLOAD, size("height"), size("width"))
         def read(payload, height, width):
-            found = judged(payload, height, width, True)
+            found = try_read(payload, height, width, True)
             return {name: found[name] for name in ("latents", "hyper_latents")}
 
         @traced(*PACKED.values())
@@ -192,7 +195,7 @@ class ExportedCodec(stored.StoredCodec):
 
         plan = traced(size("height"), size("width"), size("longest"))(tiling.plan)
         named = {"write": write, "explain": explain, "estimate": estimate, "read": read}
-        named.update(judged=judged, possible=possible, parse=parse)
+        named.update(try_read=try_read, possible=possible, parse=parse)
         return {**named, "pack": pack, "open": open_, "plan": plan}
 
     def signatures(self):

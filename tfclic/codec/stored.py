@@ -6,9 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors, models
+from tfclic.codec import earlier
 
 # Transforms need not repeat bit for bit, so their weights are stored with half the bits.
 DTYPE = tf.float16
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 class StoredCodec(tf.Module):
@@ -45,12 +47,8 @@ class StoredCodec(tf.Module):
         Args:
           revision: that of the coding; None: today's.
         """
-        digest = hashlib.sha256()
-        for variable in self.variables:
-            digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
-        revision = self.coding.revision if revision is None else revision
-        digest.update(bytes([revision] if revision else []))
-        return digest.digest()[:4]
+        values = {number: variable.numpy() for number, variable in enumerate(self.variables)}
+        return _digest(values, self.coding.revision if revision is None else revision)
 
     def restore(self, codec):
         """Gives the codec of which this was made the weights that are stored here.
@@ -94,12 +92,45 @@ def read(model, build):
         codec = models.build(ConfigDict(model.card["config"]["model"]))
         build(codec)
         stored = StoredCodec(codec)
-        holder = tf.train.Checkpoint(coding=stored.coding, weights=stored.weights)
-        status = holder.read(str(model.path / "variables" / "variables"))
-        status.assert_existing_objects_matched().expect_partial()
+        values = _values(model.path / "variables" / "variables")
+        if any(path.startswith("coding/networks/") for path in values):
+            holder = tf.train.Checkpoint(coding=stored.coding, weights=stored.weights)
+            status = holder.read(str(model.path / "variables" / "variables"))
+            status.assert_existing_objects_matched().expect_partial()
+        else:
+            earlier.assign(stored, values)
     except (KeyError, AttributeError, ValueError, AssertionError, tf.errors.OpError):
         raise errors.ModelError(f"The weights of {model.path} cannot be read.") from None
     revisions = range(stored.coding.revision + 1)
-    if model.fingerprint not in [stored.digest(each).hex() for each in revisions]:
+    if model.fingerprint not in [_digest(values, each).hex() for each in revisions]:
         raise errors.ModelError(f"The weights of {model.path} are not those of its card.")
     return codec, stored.restore(codec)
+
+
+def _values(path):
+    """The variables of a SavedModel, a dict of arrays by path, in the order of fingerprints."""
+    reader = tf.train.load_checkpoint(str(path))
+    names = (name for name in reader.get_variable_to_shape_map() if name.endswith(_SUFFIX))
+    paths = (name[: -len(_SUFFIX)] for name in names)
+    ours = (path for path in paths if path.startswith(("coding/", "weights/")))
+    return {path: reader.get_tensor(path + _SUFFIX) for path in sorted(ours, key=_place)}
+
+
+def _place(path):
+    """Sorts paths as tf.Module does: a module's own variables, then those of its modules."""
+    names = [int(name) if name.isdecimal() else name for name in path.split("/")]
+    groups = []
+    for name in names:
+        groups = (
+            [*groups[:-1], (*groups[-1], name)] if isinstance(name, int) else [*groups, (name,)]
+        )
+    return [(i < len(groups) - 1, *group) for i, group in enumerate(groups)]
+
+
+def _digest(values, revision):
+    """The fingerprint, 4 bytes, of variables, a dict of arrays in their order."""
+    digest = hashlib.sha256()
+    for value in values.values():
+        digest.update(np.ascontiguousarray(value).tobytes())
+    digest.update(bytes([revision] if revision else []))
+    return digest.digest()[:4]

@@ -1,7 +1,7 @@
 """A whole image through the functions of an exported codec, tile by tile, inside of the graph.
 
 `part` is everywhere the dict of these functions (see `tfclic.codec.exported.ExportedCodec`), with
-one more: `judged` takes a tile's string, its rows and columns of latents, and `strict`, and gives
+one more: `try_read` takes a tile's string, its rows and columns of latents, and `strict`, and gives
 what `read` gives and `sound`, whether it is the string of such a tile; if `strict`, it fails where
 it is not.
 """
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfclic.codec import tiling
 from tfclic.codec.explained import BITS
-from tfclic.models.coding import HYPER_STRIDE
+from tfclic.entropy.coding import SIDE_STRIDE
 
 _CODED = ("latents", "hyper_latents")
 
@@ -52,7 +52,7 @@ def decompress(part, data, strict):
       `(image, sound)`: uint8 `[H, W, 3]` or `[H, W, 1]`, and whether all tiles are sound.
     """
     header = part["open"](data)
-    boxes = header["coded"], header["coded"] // HYPER_STRIDE
+    boxes = header["coded"], header["coded"] // SIDE_STRIDE
 
     def coded(tile):
         found = _read(part, data, tile, strict)
@@ -62,7 +62,7 @@ def decompress(part, data, strict):
     def pixels(tile):
         core, seen = tile
         box = tiling.relative(core, seen * tiling.STRIDE)
-        parts = (tiling.crop(a, b) for a, b in zip(whole, (seen, seen // HYPER_STRIDE)))
+        parts = (tiling.crop(a, b) for a, b in zip(whole, (seen, seen // SIDE_STRIDE)))
         made = part["synthesise"](*parts, header["quality"], header["grayscale"], box)
         return _extended(made["image"], header["core"])
 
@@ -102,7 +102,7 @@ def heat_map(part, data):
 
 def _read(part, data, tile, strict):
     start, length, box = tile
-    return part["judged"](tf.strings.substr(data, start, length), box[2], box[3], strict)
+    return part["try_read"](tf.strings.substr(data, start, length), box[2], box[3], strict)
 
 
 def _strings(header):

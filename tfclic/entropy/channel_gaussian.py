@@ -2,12 +2,14 @@
 
 import tensorflow as tf
 
+from tfclic.entropy import mixture
+
 # scales have a long way to go, by an optimizer whose steps are those of the networks' weights
 SPEED = 10.0
 
 
 class ChannelGaussian(tf.Module):
-    """Parameters of a `GaussianMixture` of one Gaussian that depend on the channel alone.
+    """The prior of a stream whose distributions depend on the channel alone.
 
     Args:
       channels: C.
@@ -27,6 +29,24 @@ class ChannelGaussian(tf.Module):
         self.slow_log_scales.assign(tf.convert_to_tensor(log_scales) / SPEED)
 
     def parameters(self, shape):
-        """Logits, means and log scales, float32 `[..., 3C]`, of latents of `shape` `[..., C]`."""
+        """Means and log scales, float32 `[..., 2C]`, of latents of `shape` `[..., C]`."""
         scales = tf.broadcast_to(self.log_scales, shape)
-        return tf.concat([tf.zeros_like(scales), tf.zeros_like(scales), scales], -1)
+        return tf.concat([tf.zeros_like(scales), scales], -1)
+
+    def prob(self, values):
+        """P(y) of integers or values with noise, float32 `[..., C]`, or `[..., 1]` for all."""
+        shape = tf.concat([tf.shape(values)[:-1], tf.shape(self.slow_log_scales)], 0)
+        parameters = mixture.completed(self.parameters(shape), 2)
+        return mixture.likelihood(tf.broadcast_to(values, shape), parameters)
+
+    def fit(self, masses, first):
+        """Fits it to probabilities, float32 `[n, C]`, of the integers from `first` on.
+
+        The scale follows from how likely 0 is.
+
+        Returns:
+          Its variables.
+        """
+        inverses = 2 * tf.math.ndtri((1 + tf.cast(masses[-first], tf.float64)) / 2)
+        self.assign(-tf.math.log(tf.cast(inverses, tf.float32)))
+        return [self.slow_log_scales]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 def uncompiled(function):
-    """Makes a function whose operations are left to TensorFlow's own kernels.
+    """Makes a function whose operations are left to TensorFlow's own kernels, and its code alone.
 
     Bodies and conditions of loops are graphs of their own, so each needs this too.
 
@@ -22,6 +22,7 @@ def uncompiled(function):
       A function that does the same.
     """
 
+    @tf.autograph.experimental.do_not_convert
     @functools.wraps(function)
     def call(*arguments, **named):
         if tf.executing_eagerly():

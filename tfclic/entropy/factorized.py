@@ -10,8 +10,43 @@ import tensorflow_compression as tfc
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy import mixture
 
+# of a prior to its table
+FIT_STEPS = 1000
+FIT_RATE = 0.01
 TOTAL_BITS = im.MASS_BITS
 ROW = im.SYMBOLS + 1  # boundaries of all symbols
+
+
+class ChannelPrior(tfc.NoisyDeepFactorized):
+    """A learned density for each channel of hyper latents, whose noisy form has `prob`.
+
+    Source: Ballé, Minnen, Singh, Hwang, Johnston, ICLR 2018, appendix 6.1.
+    """
+
+    def fit(self, masses, first):
+        """Fits it to probabilities, float32 `[n, C]`, of the integers from `first` on.
+
+        Returns:
+          Its variables.
+        """
+        return _fit(self, masses, first)
+
+
+def _fit(prior, masses, first):
+    variables = list(prior.trainable_variables)
+    values = tf.range(first, first + len(masses), dtype=tf.float32)[:, None]
+    optimizer = tf.keras.optimizers.Adam(FIT_RATE)
+
+    @tf.function(autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            found = tfc.lower_bound(prior.prob(values), mixture.LIKELIHOOD_FLOOR)
+            cost = -tf.reduce_sum(masses * tf.math.log(found))
+        optimizer.apply_gradients(zip(tape.gradient(cost, variables), variables))
+
+    for _ in range(FIT_STEPS):
+        step()
+    return variables
 
 
 class FactorizedPrior(tf.Module):

@@ -239,7 +239,7 @@ def neighbour_indices(height, width, mask):
 
     Args:
       height, width: int32.
-      mask: as for `neighbours`.
+      mask: bool `[size, size]`, which neighbours; the centre of the mask is the position itself.
 
     Returns:
       int32 `[height * width, visible]`, positions in raster order; height * width for those
@@ -252,43 +252,15 @@ def neighbour_indices(height, width, mask):
     return tf.where(inside, rows * width + columns, height * width)
 
 
-def neighbours(x, mask):
+def neighbours(rows, indices):
     """The neighbourhoods of all positions, zero outside of the array.
 
     Args:
-      x: `[H, W, C]`.
-      mask: bool `[size, size]`, which neighbours; the centre of the mask is the position itself.
+      rows: `[H * W, C]`.
+      indices: `neighbour_indices(H, W, mask)`.
 
     Returns:
       `[H * W, visible * C]`, positions and neighbours in raster order.
     """
-    margin = mask.shape[0] // 2
-    padded = tf.pad(x, [[margin] * 2] * 2 + [[0, 0]])
-    rows, columns = grid(tf.shape(x)[0], tf.shape(x)[1])
-    down, right = (tf.constant(offsets, tf.int32) for offsets in np.nonzero(mask))
-    index = (rows[:, None] + down) * tf.shape(padded)[1] + columns[:, None] + right
-    flat = tf.reshape(padded, [-1, padded.shape[-1]])
-    return tf.reshape(tf.gather(flat, index), [-1, mask.sum() * padded.shape[-1]])
-
-
-class FixedPointSubpixel(tf.Module):
-    """A zero-padded convolution with depth-to-space, from integers to integers.
-
-    Args:
-      layer: the `SubpixelConv2D` to convert.
-      **kwargs: grids, limits and slope, as in `FixedPointDense`.
-    """
-
-    def __init__(self, layer, name=None, **kwargs):
-        super().__init__(name=name)
-        self.mask = np.ones(layer.conv.kernel.shape[:2], bool)
-        self.factor = layer.factor
-        self.dense = FixedPointDense(layer.conv.kernel, layer.conv.bias, name=self.name, **kwargs)
-
-    def __call__(self, x):
-        """`[h, w, C]` to `[factor * h, factor * w, filters]`, integers in float32."""
-        height, width = tf.shape(x)[0], tf.shape(x)[1]
-        y = self.dense(neighbours(x, self.mask))
-        y = tf.reshape(y, [1, height, width, -1])
-        y = tf.ensure_shape(y, [1, None, None, self.dense.kernel.shape[1]])
-        return (tf.nn.depth_to_space(y, self.factor) if self.factor > 1 else y)[0]
+    found = tf.gather(tf.pad(rows, [[0, 1], [0, 0]]), indices)
+    return tf.reshape(found, [-1, indices.shape[1] * rows.shape[1]])

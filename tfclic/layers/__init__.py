@@ -2,22 +2,26 @@
 
 from tfclic.layers.attention import Attention, NonLocal
 from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
+from tfclic.layers.composite import FLOATS, Composite, Floats, layers_of
 from tfclic.layers.gain import QualityGain
 from tfclic.layers.gdn import GDN
 from tfclic.layers.masked import MaskedConv2D
 from tfclic.layers.nafblock import NAFBlock
 from tfclic.layers.neighbourhood import NeighbourhoodNetwork
-from tfclic.layers.noise import drawn_for_batch
+from tfclic.layers.noise import drawn_for_batch, uniform_noise
 from tfclic.layers.pointwise import PointwiseConv2D
 from tfclic.layers.residual import ResidualBlock, ResidualDown, ResidualUnit, ResidualUp
 from tfclic.layers.sequential import Sequential, in_turn
 from tfclic.layers.subpixel import SubpixelConv2D
 
 __all__ = [
+    "FLOATS",
     "GDN",
     "Attention",
     "BlockAnalysis",
     "BlockSynthesis",
+    "Composite",
+    "Floats",
     "MaskedConv2D",
     "NAFBlock",
     "NeighbourhoodNetwork",
@@ -32,4 +36,6 @@ __all__ = [
     "SubpixelConv2D",
     "drawn_for_batch",
     "in_turn",
+    "layers_of",
+    "uniform_noise",
 ]

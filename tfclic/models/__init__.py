@@ -1,25 +1,22 @@
 """The systems, one file each, and the way to build one from its configuration."""
 
 import importlib
+import pkgutil
 
 from tfclic.errors import ModelError
 
-NAMES = (
-    "factorized",
-    "hyperprior",
-    "mean_scale",
-    "joint",
-    "gmm_attention",
-    "coarse_to_fine",
-    "cca",
-)
+
+def names():
+    """The systems that there are: modules of this package with a function `build`."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return [name for name in found if hasattr(_module(name), "build")]
 
 
 def build(config):
     """Builds the codec that a configuration describes.
 
     Args:
-      config: ConfigDict with the field `name`, one of `NAMES`, and that system's own fields.
+      config: ConfigDict with the field `name`, a system's, and that system's own fields.
 
     Returns:
       A `tfclic.models.base.ImageCodec`.
@@ -27,6 +24,10 @@ def build(config):
     Raises:
       ModelError: if there is no such system.
     """
-    if config.name not in NAMES:
-        raise ModelError(f"There is no model {config.name!r}; there are: {', '.join(NAMES)}.")
-    return importlib.import_module(f"tfclic.models.{config.name}").build(config)
+    if config.name not in names():
+        raise ModelError(f"There is no model {config.name!r}; there are: {', '.join(names())}.")
+    return _module(config.name).build(config)
+
+
+def _module(name):
+    return importlib.import_module(f"tfclic.models.{name}")

@@ -6,11 +6,11 @@ import contextlib
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfclic.entropy import mixture
-from tfclic.layers import QualityGain, drawn_for_batch
+from tfclic.entropy import mixture, program
+from tfclic.entropy.coding import Coding
+from tfclic.layers import QualityGain
 
 MULTIPLE = 64  # hyper latents have 1/64 of the image's height and width
-PHILOX_KEY = 0x02461E293EC8F720  # with which TensorFlow mixes the seeds of stateless operations
 CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
 
 Forward = collections.namedtuple("Forward", "reconstruction bits parts helping")
@@ -22,10 +22,11 @@ parts: dict of float32 `[B]`, the bits of each part.
 helping: dict of float32 `[B]`, what training minimises beside rate and distortion.
 """
 
-Coded = collections.namedtuple("Coded", "latents hyper_latents parts helping", defaults=({},))
+Coded = collections.namedtuple("Coded", "latents sides parts helping")
 Coded.__doc__ = """What an entropy model makes of latents.
 
-latents, hyper_latents: `[B, h, w, C]`, `[B, h/4, w/4, Z]`, as the synthesis transform gets them.
+latents: `[B, h, w, C]`, as the synthesis transform gets them.
+sides: dict of side information, likewise.
 parts, helping: as in `Forward`.
 """
 
@@ -56,36 +57,6 @@ def centred(images):
     return (images - 0.5) * CENTRED_SCALE
 
 
-def uniform_noise(shape, seed, salt):
-    """Additive noise in [-0.5, 0.5), a pure function of `seed` (int32 `[2]`) and `salt`.
-
-    It is what `tf.random.stateless_uniform` gives, also where XLA compiles it: there that function
-    takes negative seeds for others, and makes the floats from other bits of the random integers.
-    """
-    seed = tf.cast(seed + tf.constant([salt, 0]), tf.int64)
-    mixed = _philox([4], tf.constant([PHILOX_KEY], tf.uint64), tf.bitcast(seed, tf.uint64))
-    key, counter = tf.unstack(tf.bitcast(tf.reshape(mixed, [2, 2]), tf.uint64))
-
-    def draw(shape):
-        bits = _philox(shape, key[None], tf.stack([tf.zeros_like(counter), counter]))
-        mantissa = tf.bitwise.bitwise_and(bits, tf.constant(0x7FFFFF, tf.uint32))
-        one_to_two = tf.bitwise.bitwise_or(mantissa, tf.constant(0x3F800000, tf.uint32))
-        return tf.bitcast(one_to_two, tf.float32) - 1.5
-
-    return drawn_for_batch(draw, shape)
-
-
-def _philox(shape, key, counter):
-    return tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=shape, key=key, counter=counter, alg=1, dtype=tf.uint32
-    )
-
-
-def round_straight_through(x):
-    """Rounds; the gradient passes as if it did not."""
-    return x + tf.stop_gradient(tf.round(x) - x)
-
-
 def bounded(x, low, high):
     """Keeps `x` within `low` and `high`; beyond them gradients still lead back."""
     return tfc.upper_bound(tfc.lower_bound(x, float(low)), float(high))
@@ -113,17 +84,14 @@ class ImageCodec(tf.keras.Model):
     A subclass provides
 
     - `analysis(images)`: centred images to latents;
-    - `synthesis(latents)`: latents to centred images; one that takes hyper latents too overrides
+    - `synthesis(latents)`: latents to centred images; one that takes side information too overrides
       `synthesise`;
-    - `entropy(latents, quality, seed, training)`: latents after the gain to `Coded`;
-    - `rate(latents, hyper_latents, quality, floor)`: the bits `[B]` of latents and hyper latents as
-      coded by the float densities, no likelihood of latents being below `floor`;
+    - `entropy(code)`: its entropy model, a program (see `tfclic.entropy.program`), which returns
+      the latents;
     - `hyper_latents(latents)`: hyper latents of latents after the gain, within what can be coded,
-      if it has these;
+      if it has these; or `sources`, if it has other side information;
     - `transforms()`: the layers that an export keeps in floating point;
-    - `coding()`: the exact integer form of the entropy model, a `tfclic.models.coding.Coding`;
-    - `stages`, if training takes several; its `call` then takes `stage`, int32 `[]`, from 0, or
-      None for the last;
+    - `stages`, if training takes several, which `code.stage` then counts;
     - `is_local`, false if what `synthesise` makes of a position depends on all positions.
 
     Args:
@@ -156,21 +124,57 @@ class ImageCodec(tf.keras.Model):
         """
         return bounded(self.gain(latents, quality), mixture.LATENT_MIN, mixture.LATENT_MAX)
 
-    def synthesise(self, latents, hyper_latents, quality):
-        """Images `[B, H, W, 3]`, nominally 0..1, of what was coded.
-
-        Args:
-          latents: `[B, H/16, W/16, C]`, quantised.
-          hyper_latents: `[B, H/64, W/64, Z]`, quantised; most systems do not need them here.
-          quality: float32 `[B]`, 0..100.
-        """
-        return self.synthesis(self.gain.inverse(latents, quality)) / CENTRED_SCALE + 0.5
-
     def hyper_latents(self, latents):
         """Hyper latents `[B, h/4, w/4, 0]`, which means none, of latents `[B, h, w, C]`."""
         return latents[:, ::4, ::4, :0]
 
-    def call(self, images, quality, seed=None, training=False):
+    def sources(self, latents):
+        """Everything that is coded, of latents `[B, h, w, C]` after the gain, by name."""
+        return {"hyper_latents": self.hyper_latents(latents), program.LATENTS: latents}
+
+    def coded(self, latents, quality, seed=None, training=False, stage=None):
+        """What becomes of latents `[B, h, w, C]` after the gain: a `Coded`; see `call`."""
+        sources = self.sources(latents)
+        if training:
+            inputs = (
+                self.config.get("synthesis_input", "round"),
+                self.config.get("context_input", "noise"),
+            )
+            code = program.Training(sources, quality, seed, *inputs, stage=stage)
+        else:
+            code = program.Rounding(sources, quality, stage=stage)
+        latents = self.entropy(code)
+        return Coded(latents, code.seen, code.bits, code.auxiliary)
+
+    def rate(self, latents, sides, quality, floor):
+        """The bits `[B]` of what was coded by the float densities.
+
+        Args:
+          latents: `[B, h, w, C]`, as the synthesis transform gets them.
+          sides: dict of side information.
+          quality: float32 `[B]`, 0..100.
+          floor: the least likelihood.
+        """
+        code = program.Rate({**sides, program.LATENTS: latents}, quality, floor)
+        self.entropy(code)
+        return tf.add_n(list(code.bits.values()))
+
+    def coding(self):
+        """The exact integer form of the entropy model, for export."""
+        return Coding(self)
+
+    def synthesise(self, latents, sides, quality, stage=None):
+        """Images `[B, H, W, 3]`, nominally 0..1, of what was coded.
+
+        Args:
+          latents: `[B, H/16, W/16, C]`, quantised.
+          sides: dict of side information; most systems do not need it here.
+          quality: float32 `[B]`, 0..100.
+          stage: as for `call`.
+        """
+        return self.synthesis(self.gain.inverse(latents, quality)) / CENTRED_SCALE + 0.5
+
+    def call(self, images, quality, seed=None, training=False, stage=None):
         """Codes images as far as training and evaluation need it.
 
         Args:
@@ -178,11 +182,12 @@ class ImageCodec(tf.keras.Model):
           quality: float32 `[B]`, 0..100.
           seed: int32 `[2]`, of the noise that stands for rounding; needed in training.
           training: noise (true) or real rounding (false).
+          stage: int32 `[]`, from 0, of training that takes several; None: the last.
 
         Returns:
           A `Forward`.
         """
-        coded = self.entropy(self.analyse(images, quality), quality, seed, training)
-        reconstruction = self.synthesise(coded.latents, coded.hyper_latents, quality)
+        coded = self.coded(self.analyse(images, quality), quality, seed, training, stage)
+        reconstruction = self.synthesise(coded.latents, coded.sides, quality, stage)
         bits = tf.add_n(list(coded.parts.values()))
         return Forward(reconstruction, bits, coded.parts, coded.helping)

@@ -8,13 +8,11 @@ serves all rates, and the entropy networks have blocks with an exact integer for
 
 import tensorflow as tf
 
-from tfclic.entropy import mixture
-from tfclic.entropy.gaussian_mixture import GaussianMixture
-from tfclic.layers import NAFBlock, ResidualUnit, Sequential, SubpixelConv2D
+from tfclic.entropy import mixture, program
+from tfclic.layers import FLOATS, NAFBlock, ResidualUnit, Sequential, SubpixelConv2D
 from tfclic.layers.substitution import held
-from tfclic.models import base, transforms
-from tfclic.models.hyper import ENTROPY_SLOPE, HyperCodec, leaky_relu
-from tfclic.models.slice_coding import SliceCoding
+from tfclic.models import transforms
+from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu
 from tfclic.models.slices import Slice, slice_sizes
 
 PIXELS_PER_LATENT = 256  # of a channel
@@ -124,39 +122,24 @@ class Cca(HyperCodec):
         # of all slices but the first, which has none before it
         pairs = zip(self.sizes[1:], ends) if config.gap_weight else ()
         self.auxiliary = [Slice(config, size, end, residual=False) for size, end in pairs]
-        self.gaussian = GaussianMixture(1)
 
-    def features(self, hyper_latents):
-        """What slices are predicted from, of means and of scales: a pair `[B, h, w, M]`."""
-        return self.mean_synthesis(hyper_latents), self.scale_synthesis(hyper_latents)
+    def entropy(self, code):
+        """Slices of y, each under Gaussians that follow from z and from the slices before."""
+        z = self.coded_hyper_latents(code)
+        features = [
+            code.run(network, z, hidden_bits=HYPER_BITS)
+            for network in (self.mean_synthesis, self.scale_synthesis)
+        ]
+        decoded = []
+        for number, (part, size) in enumerate(zip(self.slices, self.sizes), 1):
+            means, log_scales, support = part.parameters(code, features, decoded)
+            y = code.conditional(f"slice_{number}", size, (means, log_scales), around_mean=True)
+            decoded.append(code.refined(y, part.residual, support))
+        if self.auxiliary:
+            code.helped(lambda: self.helping(code, features, decoded))
+        return code.concat(*decoded)
 
-    def entropy(self, latents, quality, seed, training):
-        """`base.Coded` of latents `[B, h, w, M]`; `helping` as below."""
-        _, hyper_latents, hyper_bits = self.coded_hyper_latents(latents, seed, training)
-        features = self.features(hyper_latents)
-        noise = tf.zeros_like(latents)
-        if training:
-            noise = base.uniform_noise(tf.shape(latents), seed, 2)
-        noisy = tf.split(latents + noise, self.sizes, -1)
-        decoded, bits = [], []
-        for part, exact, counted in zip(self.slices, tf.split(latents, self.sizes, -1), noisy):
-            means, log_scales, support = part.parameters(features, decoded)
-            bits.append(self.bits(counted - means, log_scales, training))
-            quantised = base.round_straight_through(exact - means) + means
-            decoded.append(part.decoded(quantised, support))
-        helping = {}
-        if training and self.auxiliary:
-            helping = self.helping(features, noisy, decoded, tf.add_n(bits[1:]))
-        parts = {f"slice_{i}": part for i, part in enumerate(bits, 1)}
-        parts["hyper_latents"] = hyper_bits
-        return base.Coded(tf.concat(decoded, -1), hyper_latents, parts, helping)
-
-    def bits(self, differences, log_scales, training):
-        """Bits `[B]` of a slice's differences from its means, which are rounded if not training."""
-        _, bits = self.gaussian(differences, mixture.completed(log_scales, 1), training)
-        return tf.reduce_sum(bits, [1, 2, 3])
-
-    def helping(self, features, noisy, decoded, bits):
+    def helping(self, code, features, decoded):
         """The weighted `gap` and the auxiliary model's own `rate`, float32 `[B]`, bits per pixel.
 
         The auxiliary model takes part twice: for the gap with its weights held, for the rate with
@@ -164,11 +147,12 @@ class Cca(HyperCodec):
         mislead the auxiliary model, and with it the main one.
 
         Args:
+          code: a `program.Training`, which has coded all slices.
           features: as `Slice.parameters` takes them.
-          noisy: list of the slices with the noise that stands for rounding.
           decoded: list of the slices as decoded.
-          bits: `[B]`, by the main model, of all slices but the first.
         """
+        noisy = tf.split(code.noisy["latents"], self.sizes, -1)
+        bits = tf.add_n([code.bits[f"slice_{n}"] for n in range(2, len(self.sizes) + 1)])
         features, *latents = tf.nest.map_structure(tf.stop_gradient, [features, noisy, decoded])
         rate = self.auxiliary_bits(features, *latents)
         with held(self.auxiliary):
@@ -180,28 +164,10 @@ class Cca(HyperCodec):
         """Bits `[B]` of all slices but the first; slice i is predicted from those up to i - 2."""
         bits = []
         for i, part in enumerate(self.auxiliary, 1):
-            means, log_scales, _ = part.parameters(features, decoded[: i - 1])
-            bits.append(self.bits(noisy[i] - means, log_scales, training=True))
+            means, log_scales, _ = part.parameters(FLOATS, features, decoded[: i - 1])
+            likelihood = mixture.likelihood(noisy[i] - means, mixture.completed(log_scales, 1))
+            bits.append(program.bits(likelihood))
         return tf.add_n(bits)
-
-    def rate(self, latents, hyper_latents, quality, floor):
-        """Bits `[B]` of what is coded; see `ImageCodec`. Latents are those of `SliceCoding`.
-
-        Its means and latent residuals are not quite these, so its symbols are not whole here. They
-        are not rounded, which would count other symbols than those that are coded: what counts is
-        the interval of width one that the coded symbol stands for.
-        """
-        features, logarithms = self.features(hyper_latents), []
-        known = tf.split(latents * SliceCoding.latent_step, self.sizes, -1)
-        for i, part in enumerate(self.slices):
-            means, log_scales, support = part.parameters(features, known[:i])
-            # the residual depends little on the latent that it is part of
-            guess = tf.round(known[i] - means) + means
-            symbols = known[i] - (part.decoded(guess, support) - guess) - means
-            likelihood = self.gaussian.likelihood(symbols, mixture.completed(log_scales, 1))
-            logarithms.append(tf.math.log(tf.maximum(likelihood, floor)))
-        logarithms.append(self.hyper_prior.log_prob(hyper_latents))
-        return -tf.add_n([tf.reduce_sum(x, [1, 2, 3]) for x in logarithms]) / tf.math.log(2.0)
 
     def axes(self):
         """How weights are put together (see `tfclic.training.growing`): latents are slices."""
@@ -219,12 +185,6 @@ class Cca(HyperCodec):
         for parts in (self.slices, self.auxiliary):
             for i, part in enumerate(parts):
                 yield from part.axes_among(sizes, sizes[:i])
-
-    def coding(self):
-        """The exact integer form of the entropy model, for export; the auxiliary one is left."""
-        if self.config.support_block != "bottleneck":
-            raise ValueError("NAF blocks in the entropy model have no exact form")
-        return SliceCoding(self, ENTROPY_SLOPE)
 
 
 def build(config):

@@ -9,12 +9,9 @@ import tensorflow as tf
 
 from tfclic.entropy import mixture
 from tfclic.entropy.channel_gaussian import ChannelGaussian
-from tfclic.entropy.gaussian_mixture import GaussianMixture
 from tfclic.layers import NeighbourhoodNetwork, Sequential, SubpixelConv2D
 from tfclic.models import base, transforms
-from tfclic.models.coding import HYPER_LIMIT
-from tfclic.models.hierarchical_coding import HierarchicalCoding, join, split
-from tfclic.models.hyper import ENTROPY_SLOPE, leaky_relu
+from tfclic.models.hyper import HYPER_BITS, HYPER_LIMIT, leaky_relu
 
 relu = tf.nn.relu
 # of the stages of training, from 0: the first with all levels, with aggregation, without help
@@ -132,8 +129,7 @@ class CoarseToFine(transforms.TransformCodec):
     Training goes in four stages: y and z2 with a Gaussian for each channel of z2; all levels; with
     aggregation in the place of a plain head; all without the helping losses, which make h2 and h1
     predict y and z2. Unlike in the papers, the fine hyper analysis sees y `compressed`: with gains
-    for all rates, a few channels are some hundred times as large as most. `hyper_latents` hold both
-    levels (`hierarchical_coding.join`).
+    for all rates, a few channels are some hundred times as large as most.
 
     Args:
       config: ConfigDict with
@@ -145,7 +141,7 @@ class CoarseToFine(transforms.TransformCodec):
         coarse_features: channels of h1; 256.
         prediction_widths: of the convolutions in both predictions.
         coarse, aggregation: whether there is a coarse level (else z2 has a Gaussian for each
-          channel) and an aggregation; for ablations. Only a model with both can be exported.
+          channel) and an aggregation; for ablations.
         helping_weight: of the helping losses, mean squared errors.
         block_transform: whether a linear 16x16 block transform runs beside the nonlinear path.
         synthesis_input: "noise" or "round" (papers): what is decoded in training.
@@ -181,106 +177,68 @@ class CoarseToFine(transforms.TransformCodec):
         self.fine_projection = project(
             self.fine_channels, 3, padding="same", name="fine_projection"
         )
-        self.gaussian = GaussianMixture(1)
 
-    def call(self, images, quality, seed=None, training=False, stage=None):
-        """As `ImageCodec.call`, in a stage of training (int32 `[]`, from 0); None: the last."""
-        latents = self.analyse(images, quality)
-        coded = self.entropy(latents, quality, seed, training, stage)
-        pixels = self._synthesise(coded.latents, coded.hyper_latents, quality, stage)
-        return base.Forward(
-            pixels, tf.add_n(list(coded.parts.values())), coded.parts, coded.helping
-        )
-
-    def hyper_latents(self, latents):
-        """Both levels, not rounded, of latents `[B, h, w, N]`; the coarse one of the fine one.
+    def sources(self, latents):
+        """The latents `[B, h, w, N]` and both levels, not rounded; the coarse one of the fine one.
 
         They are kept within what can be coded, as latents are.
         """
         fine = self.fine_analysis(compressed(latents))
         fine = base.bounded(fine, mixture.LATENT_MIN, mixture.LATENT_MAX)
-        return join(fine, base.bounded(self.coarse_analysis(fine), -HYPER_LIMIT, HYPER_LIMIT))
+        coarse = base.bounded(self.coarse_analysis(fine), -HYPER_LIMIT, HYPER_LIMIT)
+        return {"latents": latents, "fine": fine, "coarse": coarse}
 
-    def entropy(self, latents, quality, seed, training, stage=None):
-        """`base.Coded` of latents `[B, h, w, N]`: quantised, with the bits of all levels."""
-        levels = [latents, *split(self.hyper_latents(latents), self.coarse_channels)]
-        rounded = [base.round_straight_through(level) for level in levels]
-        counted = rounded
-        if training:
-            shapes = [tf.shape(level) for level in levels]
-            noise = [base.uniform_noise(shape, seed, i + 1) for i, shape in enumerate(shapes)]
-            counted = [level + drawn for level, drawn in zip(levels, noise)]
-        seen = counted if self.config.synthesis_input == "noise" else rounded
-        _, fine, coarse = seen
-        coarse_features, features = self.coarse_synthesis(coarse), self.fine_synthesis(fine)
-        densities = self._densities(counted, coarse_features, features, stage)
-        parts = self._bits(densities, training, stage)
-        helping = self._help(levels, coarse_features, features, stage) if training else {}
-        return base.Coded(seen[0], join(fine, coarse), parts, helping)
-
-    def _densities(self, levels, coarse_features, features, stage=None):
-        """Pairs of each level, by name, and the parameters of its Gaussians."""
-        latents, fine, coarse = levels
-        predicted = alone = self.fine_prior.parameters(tf.shape(fine))
+    def entropy(self, code):
+        """z1, then z2 under Gaussians that it predicts, then y under Gaussians that z2 predicts."""
+        coarse_features = None
         if self.config.coarse:
-            predicted = mixture.completed(self.fine_prediction(coarse_features), 2)
-            if stage is not None:
-                predicted = tf.where(stage < ALL_LEVELS, alone, predicted)
-        found = {
-            "latents": (latents, mixture.completed(self.prediction(features), 2)),
-            "fine": (fine, predicted),
-        }
-        if self.config.coarse:
-            found["coarse"] = coarse, self.coarse_prior.parameters(tf.shape(coarse))
-        return found
+            coarse = code.independent("coarse", self.coarse_prior, stride=4)
+            coarse_features = code.run(self.coarse_synthesis, coarse, hidden_bits=HYPER_BITS)
+            predicted = code.run(self.fine_prediction, coarse_features)
+            if code.stage is not None:
+                predicted = self._without_coarse(code, predicted)
+            fine = code.conditional("fine", self.fine_channels, predicted, stride=2)
+        else:
+            fine = code.independent("fine", self.fine_prior, stride=2)
+        features = code.run(self.fine_synthesis, fine, hidden_bits=HYPER_BITS)
+        code.helped(lambda: self._help(code, coarse_features, features))
+        parameters = code.run(self.prediction, features)
+        return code.conditional("latents", self.config.latent_channels, parameters)
 
-    def _bits(self, densities, training, stage):
-        bits = {
-            name: tf.reduce_sum(self.gaussian(*pair, training=training)[1], [1, 2, 3])
-            for name, pair in densities.items()
-        }
-        if self.config.coarse and stage is not None:
-            bits["coarse"] = tf.where(stage < ALL_LEVELS, 0.0, bits["coarse"])
-        return bits
+    def _without_coarse(self, code, predicted):
+        """In the first stage fine latents have a Gaussian for each channel, coarse ones no bits."""
+        is_first = code.stage < ALL_LEVELS
+        code.bits["coarse"] = tf.where(is_first, 0.0, code.bits["coarse"])
+        alone = self.fine_prior.parameters(tf.shape(code.sources["fine"]))
+        return tf.where(is_first, alone, predicted)
 
-    def rate(self, latents, hyper_latents, quality, floor):
-        """Bits `[B]` of what is coded; see `ImageCodec`."""
-        fine, coarse = split(hyper_latents, self.coarse_channels)
-        features = self.coarse_synthesis(coarse), self.fine_synthesis(fine)
-        densities = self._densities((latents, fine, coarse), *features)
-        parts = (tf.maximum(self.gaussian.likelihood(*pair), floor) for pair in densities.values())
-        nats = [tf.reduce_sum(tf.math.log(part), [1, 2, 3]) for part in parts]
-        return -tf.add_n(nats) / tf.math.log(2.0)
-
-    def _help(self, levels, coarse_features, features, stage):
+    def _help(self, code, coarse_features, features):
         """The helping losses: how far the features are from predicting the level below."""
-        if stage is None or not self.config.helping_weight:
+        if code.stage is None or not self.config.helping_weight:
             return {}
 
         def error(projected, level):
             difference = tf.math.squared_difference(projected, tf.stop_gradient(level))
             return tf.reduce_mean(difference, [1, 2, 3])
 
-        weight = tf.where(stage < UNAIDED, self.config.helping_weight, 0.0)
-        found = {"fine": weight * error(self.projection(features), compressed(levels[0]))}
-        if self.config.coarse:
-            coarse = error(self.fine_projection(coarse_features), levels[1])
-            found["coarse"] = tf.where(stage < ALL_LEVELS, 0.0, weight * coarse)
-        return found
+        weight = tf.where(code.stage < UNAIDED, self.config.helping_weight, 0.0)
+        fine = weight * error(self.projection(features), compressed(code.sources["latents"]))
+        if not self.config.coarse:
+            return {"fine": fine}
+        coarse = weight * error(self.fine_projection(coarse_features), code.sources["fine"])
+        return {"fine": fine, "coarse": tf.where(code.stage < ALL_LEVELS, 0.0, coarse)}
 
-    def synthesise(self, latents, hyper_latents, quality):
-        """As `ImageCodec.synthesise`; hyper latents take part."""
-        return self._synthesise(latents, hyper_latents, quality, None)
-
-    def _synthesise(self, latents, hyper_latents, quality, stage):
-        fine, coarse = split(hyper_latents, self.coarse_channels)
+    def synthesise(self, latents, sides, quality, stage=None):
+        """As `ImageCodec.synthesise`; both levels take part, once a training is so far."""
         latents = self.gain.inverse(latents, quality)
         features = self.nonlinear_synthesis(latents)
 
         def aggregated():
+            fine = sides["fine"]
+            nothing = tf.zeros_like(fine[:, ::2, ::2, :1]) * tf.zeros([self.coarse_channels])
+            coarse = sides["coarse"] if self.config.coarse else nothing
             hyper = self.fine_synthesis(fine), self.coarse_synthesis(coarse)
-            found = self.aggregation(*hyper, features)
-            return tf.cast(found, tf.float32)
+            return tf.cast(self.aggregation(*hyper, features), tf.float32)
 
         def plain():
             return tf.cast(self.head(features), tf.float32)
@@ -315,14 +273,8 @@ class CoarseToFine(transforms.TransformCodec):
         """The parts that stay in floating point when exported."""
         levels = [self.fine_analysis, self.coarse_analysis]
         levels += [self.fine_synthesis, self.coarse_synthesis]
-        aggregation = [self.aggregation] if self.config.aggregation else []
-        return [*super().transforms(), *levels, *aggregation]
-
-    def coding(self):
-        """The exact integer form of the entropy model, for export."""
-        if not (self.config.coarse and self.config.aggregation):
-            raise ValueError("the coarse level or the aggregation is missing")
-        return HierarchicalCoding(self, ENTROPY_SLOPE)
+        last = self.aggregation if self.config.aggregation else self.head
+        return [*super().transforms(), *levels, last]
 
 
 def build(config):

@@ -8,9 +8,6 @@ are those of figure 4, its prior that of appendix 6.1. Unlike there, one model s
 import tensorflow as tf
 
 from tfclic.entropy.factorized import FactorizedPrior
-from tfclic.entropy.mixture import LATENT_MAX, LATENT_MIN
-from tfclic.models import base
-from tfclic.models.factorized_coding import FactorizedCoding
 from tfclic.models.transforms import TransformCodec
 
 
@@ -35,26 +32,9 @@ class Factorized(TransformCodec):
         """The gains of all channels, `[B, 1, 1, C]`, at `quality` `[B]`."""
         return self.gain(tf.ones([tf.size(quality), 1, 1, self.config.latent_channels]), quality)
 
-    def entropy(self, latents, quality, seed, training):
-        """`base.Coded` of latents `[B, h, w, C]`: quantised, with their bits."""
-        if training:
-            noisy = latents + base.uniform_noise(tf.shape(latents), seed, 2)
-        else:
-            noisy = tf.clip_by_value(tf.round(latents), LATENT_MIN, LATENT_MAX)
-        bits = self.prior.bits(noisy, self.gains(quality))
-        rounds = training and self.config.synthesis_input == "round"
-        quantised = base.round_straight_through(latents) if rounds else noisy
-        parts = {"latents": tf.reduce_sum(bits, [1, 2, 3])}
-        return base.Coded(quantised, self.hyper_latents(quantised), parts)
-
-    def rate(self, latents, hyper_latents, quality, floor):
-        """Bits `[B]` of what is coded; see `ImageCodec`."""
-        likelihood = tf.maximum(self.prior.likelihood(latents, self.gains(quality)), floor)
-        return -tf.reduce_sum(tf.math.log(likelihood), [1, 2, 3]) / tf.math.log(2.0)
-
-    def coding(self):
-        """The exact integer form of the entropy model, for export."""
-        return FactorizedCoding(self)
+    def entropy(self, code):
+        """Each latent by the distribution of its channel, at the gain of the quality."""
+        return code.gained("latents", self.prior, self.gains)
 
 
 def build(config):

@@ -17,7 +17,7 @@ from tfclic.layers import (
     SubpixelConv2D,
 )
 from tfclic.models import transforms
-from tfclic.models.conditional import ConditionalCodec, leaky_relu
+from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu, parts_of_parameters
 
 CONTEXT_SIZE = 5
 HIDDEN_LAYERS = 2
@@ -137,7 +137,7 @@ class ParameterNetwork(Sequential):
         super().__init__(layers, name="parameter_network")
 
 
-class GmmAttention(ConditionalCodec):
+class GmmAttention(HyperCodec):
     """The codec of the paper; figure 4 left to right is `analysis`, `entropy`, `synthesis`.
 
     Args:
@@ -161,11 +161,35 @@ class GmmAttention(ConditionalCodec):
     """
 
     def __init__(self, config):
-        super().__init__(config, mixtures=config.mixtures, analysis=Analysis, synthesis=Synthesis)
+        super().__init__(config, analysis=Analysis, synthesis=Synthesis)
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
         self.context = MaskedConv2D(config.feature_channels, CONTEXT_SIZE, name="context")
         self.parameter_network = ParameterNetwork(config)
+
+    def entropy(self, code):
+        """Latents y under Gaussian mixtures that follow from z and from the latents before."""
+        z = self.coded_hyper_latents(code)
+        features = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
+
+        def parameters(context):
+            return code.run(self.parameter_network, code.concat(features, context))
+
+        return code.conditional(
+            "latents",
+            self.config.latent_channels,
+            parameters,
+            mixtures=self.config.mixtures,
+            kinds=3,
+            context=self.context,
+        )
+
+    def axes(self):
+        """How weights are put together (see `tfclic.training.growing`)."""
+        kinds = 3 * self.config.mixtures
+        yield from parts_of_parameters(self.parameter_network.layers[-1].weights, kinds)
+        first, seen = self.parameter_network.layers[0].kernel, self.context.filters
+        yield first, {0: (first.shape[0] - seen, seen)}
 
 
 def build(config):

@@ -7,7 +7,7 @@ Hyperprior", ICLR 2018, figure 4. Unlike there, one model serves all rates.
 import tensorflow as tf
 
 from tfclic.layers import Sequential, SubpixelConv2D
-from tfclic.models.conditional import ConditionalCodec
+from tfclic.models.hyper import HYPER_BITS, HyperCodec
 
 
 class HyperAnalysis(Sequential):
@@ -40,7 +40,7 @@ class HyperSynthesis(Sequential):
         super().__init__(layers, name="hyper_synthesis")
 
 
-class Hyperprior(ConditionalCodec):
+class Hyperprior(HyperCodec):
     """The codec of the paper; figure 4 left to right is `analysis`, `entropy`, `synthesis`.
 
     Args:
@@ -56,9 +56,15 @@ class Hyperprior(ConditionalCodec):
     """
 
     def __init__(self, config):
-        super().__init__(config, kinds=1, slope=0)
+        super().__init__(config)
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
+
+    def entropy(self, code):
+        """Latents y under zero-mean Gaussians whose scales follow from z."""
+        z = self.coded_hyper_latents(code)
+        log_scales = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
+        return code.conditional("latents", self.config.latent_channels, log_scales, kinds=1)
 
 
 def build(config):

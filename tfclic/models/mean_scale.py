@@ -8,7 +8,7 @@ all rates.
 import tensorflow as tf
 
 from tfclic.layers import Sequential, SubpixelConv2D
-from tfclic.models.conditional import ConditionalCodec, leaky_relu
+from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu, parts_of_parameters
 
 
 class HyperAnalysis(Sequential):
@@ -40,7 +40,7 @@ class HyperSynthesis(Sequential):
         super().__init__(layers, name="hyper_synthesis")
 
 
-class MeanScale(ConditionalCodec):
+class MeanScale(HyperCodec):
     """The paper's codec without its context: the features are means and logarithms of scales.
 
     Args:
@@ -56,9 +56,19 @@ class MeanScale(ConditionalCodec):
     """
 
     def __init__(self, config):
-        super().__init__(config, kinds=2)
+        super().__init__(config)
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
+
+    def entropy(self, code):
+        """Latents y under Gaussians whose means and scales follow from z."""
+        z = self.coded_hyper_latents(code)
+        parameters = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
+        return code.conditional("latents", self.config.latent_channels, parameters)
+
+    def axes(self):
+        """How weights are put together (see `tfclic.training.growing`)."""
+        yield from parts_of_parameters(self.hyper_synthesis.layers[-1].conv.weights, 2)
 
 
 def build(config):

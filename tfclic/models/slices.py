@@ -4,12 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.layers import NAFBlock, SubpixelConv2D, in_turn
+from tfclic.layers import Composite, NAFBlock, SubpixelConv2D
 from tfclic.models.hyper import leaky_relu
 
 # the paper's 1/2, less the smallest step of exact latents: what is added to a latent never reaches
 # halfway to the next symbol, so that latents tell which symbols they were made from
 RESIDUAL_LIMIT = 31 / 64
+TANH_RANGE = 4  # beyond it, tanh is 1 to a part in 1000
 
 
 def slice_sizes(channels, count, power, sizes=()):
@@ -49,7 +50,7 @@ def conv(filters, kernel_size, activation=None):
     return SubpixelConv2D(filters, kernel_size, 1, activation=activation)
 
 
-class EntropyBottleneck(tf.keras.layers.Layer):
+class EntropyBottleneck(Composite):
     """The transforms' bottleneck block with leaky ReLU: 1x1 C/2, 3x3 C/2, 1x1 C, plus its input.
 
     It may stand where the paper has NAF blocks in the entropy model: it has an exact integer form.
@@ -60,14 +61,14 @@ class EntropyBottleneck(tf.keras.layers.Layer):
         half = max(filters // 2, 1)
         self.body = [conv(half, 1, leaky_relu), conv(half, 3, leaky_relu), conv(filters, 1)]
 
-    def call(self, x):
-        return x + in_turn(self.body, x)
+    def compose(self, code, x):
+        return x + code.in_turn(self.body, x)
 
 
 BLOCKS = {"bottleneck": EntropyBottleneck, "naf": NAFBlock}
 
 
-class Support(tf.keras.layers.Layer):
+class Support(Composite):
     """What is known of a slice, worked up: `[B, h, w, C] -> [B, h, w, C]`.
 
     Args:
@@ -83,20 +84,33 @@ class Support(tf.keras.layers.Layer):
         self.blocks = [BLOCKS[block](filters) for _ in range(blocks)]
         self.leave = conv(channels, 1)
 
-    def call(self, x):
-        x = self.enter(x)
-        return self.leave(x + in_turn(self.blocks, x))
+    def compose(self, code, x):
+        x = code.run(self.enter, x)
+        return code.run(self.leave, x + code.in_turn(self.blocks, x))
 
 
-class Stack(tf.keras.layers.Layer):
+class Stack(Composite):
     """Three 3x3 convolutions with leaky ReLU in between, to a slice."""
 
     def __init__(self, size, widths, name=None):
         super().__init__(name=name)
         self.layers = [*(conv(width, 3, leaky_relu) for width in widths), conv(size, 3)]
 
-    def call(self, x):
-        return in_turn(self.layers, x)
+    def compose(self, code, x):
+        return code.in_turn(self.layers, x)
+
+
+class Residual(Stack):
+    """Latent residual prediction: the support of means, and a slice, to what is added to it."""
+
+    def compose(self, code, support, quantised):
+        found = super().compose(code, code.concat(support, quantised))
+        return code.tabulated(bounded_residual, found, TANH_RANGE)
+
+
+def bounded_residual(x):
+    """The paper's tanh(x) / 2, a little less."""
+    return RESIDUAL_LIMIT * tf.tanh(x)
 
 
 class Slice(tf.keras.layers.Layer):
@@ -119,23 +133,24 @@ class Slice(tf.keras.layers.Layer):
         self.scale_support = Support(channels, *support, name="scale_support")
         self.mean = Stack(size, config.slice_widths, name="mean")
         self.scale = Stack(size, config.slice_widths, name="scale")
-        self.residual = Stack(size, config.slice_widths, name="residual") if residual else None
+        self.residual = Residual(size, config.slice_widths, name="residual") if residual else None
 
-    def parameters(self, features, known):
+    def parameters(self, code, features, known):
         """Distributions of the slice.
 
         Args:
-          features: a pair `[B, h, w, M]`, of the hyper syntheses for means and for scales.
-          known: list of `[B, h, w, ...]`, the slices it depends on, as decoded.
+          code: a runner (see `tfclic.entropy.program`).
+          features: a pair, of the hyper syntheses for means and for scales.
+          known: list of the slices it depends on, as decoded.
 
         Returns:
-          `(means, log_scales, support)`: float32 `[B, h, w, size]` each, scales as natural
-          logarithms, and the support of the means, for `decoded`.
+          `(means, log_scales, support)`: `[B, h, w, size]` each, scales as natural logarithms, and
+          the support of the means, for the residual.
         """
         mean_features, scale_features = features
-        support = self.mean_support(tf.concat([mean_features, *known], -1))
-        log_scales = self.scale(self.scale_support(tf.concat([scale_features, *known], -1)))
-        return self.mean(support), log_scales, support
+        support = code.run(self.mean_support, code.concat(mean_features, *known))
+        scale_support = code.run(self.scale_support, code.concat(scale_features, *known))
+        return code.run(self.mean, support), code.run(self.scale, scale_support), support
 
     def axes_among(self, sizes, known):
         """How weights are put together (see `tfclic.training.growing`), pairs as of `axes`.
@@ -154,13 +169,3 @@ class Slice(tf.keras.layers.Layer):
         if self.residual is not None:
             first = self.residual.layers[0].conv.kernel
             yield first, {2: (*parts, first.shape[2] - sum(parts))}
-
-    def decoded(self, quantised, support):
-        """Adds what latent residual prediction makes of the rounding error.
-
-        Args:
-          quantised: `[B, h, w, size]`, means plus symbols.
-          support: as `parameters` gives it.
-        """
-        found = self.residual(tf.concat([support, quantised], -1))
-        return quantised + RESIDUAL_LIMIT * tf.tanh(found)

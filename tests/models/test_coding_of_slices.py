@@ -5,11 +5,15 @@ import pytest
 import tensorflow as tf
 
 from tfclic.codec import runtime
-from tfclic.entropy import fixed_point, mixture
+from tfclic.entropy import coders, fixed_point, lowering, mixture, streams
+from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
 from tfclic.evaluation import inspection
-from tfclic.models.coding import HYPER_LIMIT
-from tfclic.models.exact_slices import STEP, tanh_table
+from tfclic.layers import FLOATS
+from tfclic.models.hyper import HYPER_LIMIT
+from tfclic.models.slices import TANH_RANGE, bounded_residual
+
+STEP = streams.VALUE_STEP
 
 
 def prepared(codec):
@@ -43,11 +47,12 @@ def coding(codec):
         "compress": [hyper, latents],
         "read": [tf.TensorSpec([], tf.string), size, size],
         "explain": [hyper, latents],
-        "round": [latents, hyper],
     }
     for name, signature in signatures.items():
         traced = tf.function(getattr(made, name), signature, autograph=False)
         setattr(made, f"{name}_", traced)
+    sources = {"latents": latents, "hyper_latents": hyper}
+    made.quantize_ = tf.function(made.quantize, [sources], autograph=False)
     return made
 
 
@@ -56,7 +61,7 @@ def coded(coding, height, width, spread=8.0, seed=0):
     rng = np.random.default_rng(seed)
     latents = tf.constant(rng.normal(0, spread, (height, width, 12)), tf.float32)
     hyper = tf.constant(rng.normal(0, 3, (height // 4, width // 4, 4)), tf.float32)
-    return coding.round_(latents, hyper)
+    return coding.quantize_({"latents": latents, "hyper_latents": hyper})
 
 
 @pytest.mark.parametrize("size", [(4, 4), (4, 28), (32, 48)])
@@ -77,13 +82,17 @@ def test_latents_of_any_size_fit_and_come_back(coding, spread):
 
 def test_what_is_coded_is_near_what_was_given(coding):
     latents = tf.constant(np.random.default_rng(0).normal(0, 8, (8, 12, 12)), tf.float32)
-    found, _ = coding.round_(latents, tf.fill([2, 3, 4], 1e6))
+    sources = {"latents": latents, "hyper_latents": tf.fill([2, 3, 4], 1e6)}
+    found, _ = coding.quantize_(sources)
     # a step by rounding, and less than half a step of latent residual
     assert np.abs(found / STEP - latents).max() < 1.5
 
 
 def test_latent_residuals_never_reach_the_next_symbol():
-    table = tanh_table()
+    itself = lowering.ACTIVATIONS._replace(limit=TANH_RANGE * STEP)
+    arguments = tf.range(-TANH_RANGE * STEP, TANH_RANGE * STEP + 1, dtype=tf.float32)
+    value = lowering.Known(arguments[:, None, None], itself)
+    table = lowering.Tabulated(bounded_residual, value, TANH_RANGE).whole()[:, 0, 0].numpy()
     assert table[0] == -31 and table[-1] == 31 and table[len(table) // 2] == 0
     np.testing.assert_array_equal(table, -table[::-1])
     assert np.all(np.diff(table) >= 0)
@@ -121,23 +130,44 @@ def test_slices_depend_on_those_before_and_on_no_others(coding):
     np.testing.assert_array_equal(before["hyper_latents_bits"], after["hyper_latents_bits"])
 
 
-def test_one_pass_and_slice_by_slice_agree_in_every_bit(coding):
+class Noting(exact.Walker):
+    """Keeps the parameters of all slices: lists of float32 `[h, w, size]`, integers."""
+
+    def __init__(self, coding, size, sources=None):
+        encoder = coders.BitCounter()
+        super().__init__(coding, size, encoder, sources)
+        self.kept, self.symbols = [], {}
+
+    def _conditional(self, stream, name):
+        self.kept.append((stream.mean_values, stream.parameters.whole()))
+        return super()._conditional(stream, name)
+
+
+class Decoding(Noting):
+    """Gets the symbols of each slice as a decoder does."""
+
+    def __init__(self, coding, size, symbols):
+        super().__init__(coding, size)
+        self.given = symbols
+
+    def _independent(self, stream, name, shape):
+        return self.given[name]
+
+    def _conditional(self, stream, name):
+        super()._conditional(stream, name)
+        return self.given[name]
+
+
+def test_one_pass_and_slice_by_slice_agree_in_every_bit(codec, coding):
     latents, hyper = coded(coding, 8, 12)
-
-    def parameters(known):
-        kept = []
-
-        def choose(state, number, means, scales):
-            kept.append((means, scales))
-            return state, coding.symbols(latents, number, means)
-
-        _, found = coding.walk(None, hyper, choose, known)
-        return kept, found
-
-    (together, _), (alone, found) = parameters(latents), parameters(None)
-    np.testing.assert_array_equal(found, latents)
-    for a, b in zip(together, alone):
-        np.testing.assert_array_equal(a, b)
+    together = Noting(coding, (8, 12), {"latents": latents, "hyper_latents": hyper})
+    codec.entropy(together)
+    alone = Decoding(coding, (8, 12), together.streams)
+    np.testing.assert_array_equal(codec.entropy(alone).whole(), latents)
+    assert len(together.kept) == len(alone.kept) == 3
+    for pairs in zip(together.kept, alone.kept):
+        for a, b in zip(*pairs):
+            np.testing.assert_array_equal(a, b)
 
 
 def relative_error(got, want):
@@ -146,24 +176,26 @@ def relative_error(got, want):
 
 def test_exact_networks_are_close_to_the_trained_ones(codec, coding):
     latents, hyper = coded(coding, 16, 24)
-    features = [tf.reshape(x, [1, 16, 24, 12]) / STEP for x in coding.features(hyper)]
-    for exact, network in zip(features, (codec.mean_synthesis, codec.scale_synthesis)):
-        assert relative_error(exact, network(hyper[None])) < 0.02
+    networks = codec.mean_synthesis, codec.scale_synthesis
+    z = lowering.Known(hyper, lowering.integers(HYPER_LIMIT))
+    features = []
+    for network in networks:
+        exactly = lowering.Exact(coding.networks).run(network, z, hidden_bits=8).on().whole()
+        features.append(exactly[None] / STEP)
+        assert relative_error(features[-1], network(hyper[None])) < 0.02
     known = tf.split(latents[None] / STEP, codec.sizes, -1)
-
-    def choose(state, i, means, scales):
-        part, shape = codec.slices[i], known[i].shape
-        want, log_scales, support = part.parameters(features, known[:i])
-        means, scales = (tf.reshape(x, shape) for x in (means / 16, scales))
+    noting = Noting(coding, (16, 24), {"latents": latents, "hyper_latents": hyper})
+    codec.entropy(noting)
+    for i, (part, (means, scales)) in enumerate(zip(codec.slices, noting.kept)):
+        want, log_scales, support = part.parameters(FLOATS, features, known[:i])
+        means = means[None] / STEP
         assert np.abs(means - want).max() < 0.1
         rows = (log_scales - np.log(mixture.SCALE_MIN)) / mixture.SCALE_STEP
-        assert np.abs(scales - rows).max() < 1
+        assert np.abs(scales[None] - rows).max() < 1
         quantised = means + tf.round(known[i] - means)
         # kernels have 8 bits
-        assert np.abs(part.decoded(quantised, support) - known[i]).max() < 0.1
-        return state, None
-
-    coding.walk(None, hyper, choose, latents)
+        found = quantised + part.residual(support, quantised)
+        assert np.abs(found - known[i]).max() < 0.1
 
 
 def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
@@ -171,13 +203,13 @@ def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
     image = tf.image.resize(tf.constant(image, tf.float32), [128, 192], "bicubic")
     quality = tf.constant([100.0])
     latents = codec.analyse(image, quality)
-    latents, hyper = coding.round_(latents[0], codec.hyper_analysis(latents)[0])
+    latents, hyper = coding.quantize_({k: x[0] for k, x in codec.sources(latents).items()})
     bits = 8 * len(coding.compress_(hyper, latents).numpy())
     exact = float(coding.total_bits(coding.explain_(hyper, latents)))
     assert bits == pytest.approx(exact, rel=0.01, abs=64)
     assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.02, abs=64)
     floor = im.FLOOR / 2.0**im.MASS_BITS
-    rate = codec.rate(latents[None], hyper[None], quality, floor)
+    rate = codec.rate(latents[None] / STEP, {"hyper_latents": hyper[None]}, quality, floor)
     assert float(rate[0]) == pytest.approx(exact, rel=0.005)
 
 
@@ -193,10 +225,12 @@ def test_large_residuals_leave_the_float_count_as_it_is(make_cca):
         residual.bias.assign(rng.choice([-3.0, 3.0], residual.bias.shape).astype(np.float32))
     coding = codec.coding()
     latents = tf.constant(rng.normal(0, 0.3, (16, 24, 12)), tf.float32)
-    latents, hyper = coding.round(latents, tf.zeros([4, 6, 4]))
+    sources = {"latents": latents, "hyper_latents": tf.zeros([4, 6, 4])}
+    latents, hyper = coding.quantize(sources)
     exact = float(coding.total_bits(coding.explain(hyper, latents)))
     floor = im.FLOOR / 2.0**im.MASS_BITS
-    rate = float(codec.rate(latents[None], hyper[None], None, floor)[0])
+    sides = {"hyper_latents": hyper[None]}
+    rate = float(codec.rate(latents[None] / STEP, sides, None, floor)[0])
     assert rate == pytest.approx(exact, rel=0.01)
 
 
@@ -215,14 +249,17 @@ def test_the_least_bits_are_fewer_than_any_string_takes(make_cca):
         last.kernel.assign(tf.zeros_like(last.kernel))
         last.bias.assign(np.full(last.bias.shape, np.log(0.11), np.float32))
     coding = codec.coding()
-    likeliest = np.diff(coding.hyper_table.numpy()[:, 1:]).argmax(1) - HYPER_LIMIT
+    likeliest = (
+        np.diff(coding.streams["hyper_latents"].table.numpy()[:, 1:]).argmax(1) - HYPER_LIMIT
+    )
     hyper = tf.constant(np.broadcast_to(likeliest, [8, 8, 4]), tf.float32)
-    found = {}
 
-    def choose(state, number, means, scales):
-        return state, tf.zeros_like(means)
+    class Silent(exact.Quantizer):
+        def _conditional(self, stream, name):
+            return tf.zeros([*stream.size, stream.channels])
 
-    _, found = coding.walk(None, hyper, choose)
+    runner = Silent(coding, (32, 32), {"latents": None, "hyper_latents": hyper})
+    found = codec.entropy(runner).whole()
     string = tf.function(coding.compress)(hyper, found).numpy()
     assert 0 < 64 * coding.least_bits <= 8 * (len(string) + 16)
 
@@ -245,7 +282,7 @@ def test_what_is_synthesised_is_what_the_codec_would_make(codec, loaded, make_pi
     pixels = soft(make_pixels(64, 128))
     known = loaded.evaluate(pixels, 100)
     latents = tf.constant(known["latents"][None] / STEP, tf.float32)
-    image = codec.synthesise(latents, None, tf.constant([100.0]))[0] * 255
+    image = codec.synthesise(latents, {}, tf.constant([100.0]))[0] * 255
     # weights are stored with 16 bits
     assert np.abs(np.clip(image, 0, 255) - known["reconstruction"]).max() < 3
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import active, wavefront
-from tfclic.models import conditional_coding
-from tfclic.models.coding import HYPER_LIMIT
+from tfclic.entropy import active, lowering, streams, wavefront
+from tfclic.entropy import coding as exact
+from tfclic.models.hyper import HYPER_LIMIT
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,29 @@ def random_latents(height, width, seed=0, spread=3.0):
     return tf.constant(latents, tf.float32), tf.constant(hyper, tf.float32)
 
 
+def quantized(coding, latents, hyper):
+    return coding.quantize({"latents": latents, **coding.split(hyper)})
+
+
+def estimate(coding, hyper, latents):
+    return float(coding.total_bits(coding.explain(hyper, latents)))
+
+
+class Noting(exact.Statistics):
+    """Keeps the stream of the latents."""
+
+    def _conditional(self, stream, name):
+        self.stream = stream
+        return super()._conditional(stream, name)
+
+
+def stream_of(codec, coding, latents, hyper):
+    """The latents' `Conditional` under these hyper latents."""
+    runner = Noting(coding, latents.shape[:2], {"latents": latents, **coding.split(hyper)})
+    codec.entropy(runner)
+    return runner.stream
+
+
 @pytest.mark.parametrize("size", [(4, 4), (4, 28), (20, 4), (32, 48)])
 def test_round_trip(coding, size):
     latents, hyper = random_latents(*size)
@@ -35,7 +58,7 @@ def test_round_trip(coding, size):
 
 @pytest.mark.parametrize("spread", [0, 100, 1000])
 def test_round_trip_of_silent_and_of_clipped_latents(coding, spread):
-    latents, hyper = coding.round(*random_latents(8, 8, spread=spread))
+    latents, hyper = quantized(coding, *random_latents(8, 8, spread=spread))
     assert np.abs(latents).max() <= 256 and latents.numpy().min() >= -255
     string = coding.compress_(hyper, latents)
     np.testing.assert_array_equal(coding.decompress_(string, 8, 8), latents)
@@ -63,42 +86,36 @@ def test_explanation_is_of_each_element_in_its_place(coding):
 
 
 def test_hyper_latents_beyond_the_table_are_clipped_and_coded(coding):
-    latents, hyper = coding.round(tf.zeros([8, 8, 6]), tf.fill([2, 2, 4], 1e6))
+    latents, hyper = quantized(coding, tf.zeros([8, 8, 6]), tf.fill([2, 2, 4], 1e6))
     assert np.all(hyper == HYPER_LIMIT)
     string = coding.compress_(hyper, latents)
     np.testing.assert_array_equal(coding.decompress_(string, 8, 8), latents)
 
 
-def arranged(coding, latents, hyper):
-    """Features, known latents and neighbours in the coding order."""
-    order = wavefront.order(*latents.shape[:2], coding.mask)
-    features = coding.arranged_features(hyper, order)
-    return order, features, wavefront.arrange(latents, order)
-
-
-def test_one_pass_and_single_positions_agree_in_every_bit(coding):
-    order, features, known = arranged(coding, *random_latents(8, 12))
-    together = coding.parameters(features, known, order.neighbours)
+def test_one_pass_and_single_positions_agree_in_every_bit(codec, coding):
+    latents, hyper = random_latents(8, 12)
+    stream = stream_of(codec, coding, latents, hyper)
+    rows, known = stream.rows(None), wavefront.arrange(latents, stream.order)
+    together = rows(known, tf.range(96))
     for i in range(96):
-        one = slice(i, i + 1)
-        alone = coding.parameters(features[one], known, order.neighbours[one])
-        np.testing.assert_array_equal(together[one], alone)
+        np.testing.assert_array_equal(together[i : i + 1], rows(known, tf.constant([i])))
 
 
-def test_parameters_do_not_depend_on_what_is_not_decoded_yet(coding):
-    order, features, known = arranged(coding, *random_latents(8, 12))
-    rank = order.rank[3 * 12 + 5].numpy()
+def test_parameters_do_not_depend_on_what_is_not_decoded_yet(codec, coding):
+    latents, hyper = random_latents(8, 12)
+    stream = stream_of(codec, coding, latents, hyper)
+    rows, known = stream.rows(None), wavefront.arrange(latents, stream.order)
+    rank = stream.order.rank[3 * 12 + 5].numpy()
     garbled = tf.where(tf.range(97)[:, None] < rank, known, 7.0)
     garbled = tf.concat([garbled[:-1], known[-1:]], 0)
-    one = slice(rank, rank + 1)
-    a, b = (coding.parameters(features[one], x, order.neighbours[one]) for x in (known, garbled))
+    a, b = (rows(x, tf.constant([rank])) for x in (known, garbled))
     np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("together", [1, 3])
 def test_wavefronts_taken_together_give_the_same_string(coding, monkeypatch, together):
     latents, hyper = random_latents(8, 12)
-    monkeypatch.setattr(conditional_coding, "WAVEFRONTS_TOGETHER", together)
+    monkeypatch.setattr(streams, "WAVEFRONTS_TOGETHER", together)
     string = tf.function(coding.compress)(hyper, latents)
     assert string == coding.compress_(hyper, latents)
 
@@ -108,9 +125,9 @@ def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
     image = tf.image.resize(tf.constant(image, tf.float32), [128, 192], "bicubic")
     quality = tf.constant([100.0])
     latents = codec.analyse(image, quality)
-    latents, hyper = coding.round(latents[0], codec.hyper_analysis(latents)[0])
+    latents, hyper = coding.quantize({k: x[0] for k, x in codec.sources(latents).items()})
     bits = 8 * len(coding.compress_(hyper, latents).numpy())
-    assert bits == pytest.approx(float(coding.estimate(hyper, latents)), rel=0.01, abs=64)
+    assert bits == pytest.approx(estimate(coding, hyper, latents), rel=0.01, abs=64)
     assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.01, abs=64)
 
 
@@ -136,7 +153,7 @@ def test_silent_latents_take_few_bytes_but_not_too_few(make_codec):
 
 def test_no_forged_string_makes_the_reader_go_on_for_ever(coding):
     # a row of negative precision has an escape code, which zeros at the end never finish
-    table = coding.hyper_table.numpy()
+    table = coding.streams["hyper_latents"].table.numpy()
     assert np.all(table[:, 0] == 16)
     assert np.all(table[:, 1] == 0) and np.all(table[:, -1] == 1 << 16)
     assert np.all(np.diff(table[:, 1:]) > 0)
@@ -159,42 +176,46 @@ def test_a_string_of_a_smaller_image_is_refused(coding):
 
 def test_the_least_bits_are_fewer_than_any_string_takes(coding):
     # the likeliest value in every channel, and latents whose distributions make them certain
-    table = coding.hyper_table.numpy()
+    table = coding.streams["hyper_latents"].table.numpy()
     likeliest = np.diff(table[:, 1:]).argmax(1) - HYPER_LIMIT
     hyper = tf.constant(np.broadcast_to(likeliest, [8, 8, 4]), tf.float32)
     string = coding.compress_(hyper, tf.zeros([32, 32, 6])).numpy()
     assert 0 < 64 * coding.least_bits <= 8 * (len(string) + 16)
 
 
-def test_latents_are_rounded_to_what_is_best_by_rate_and_distortion(coding):
+def test_latents_are_rounded_to_what_is_best_by_rate_and_distortion(codec, coding):
     rng = np.random.default_rng(3)
-    exact = tf.constant(rng.normal(0, 3, (8, 12, 6)), tf.float32)
+    exact_latents = tf.constant(rng.normal(0, 3, (8, 12, 6)), tf.float32)
     hyper = random_latents(8, 12)[1]
-    chosen = coding.chosen(exact, lambda *known: coding.bits(hyper, *known))
-    nearest, error = tf.round(exact), np.abs(chosen - exact)
+    chosen, _ = quantized(coding, exact_latents, hyper)
+    nearest, error = tf.round(exact_latents), np.abs(chosen - exact_latents)
     assert np.all(error < 1) and np.any(chosen != nearest)
-    second = nearest + tf.where(exact >= nearest, 1.0, -1.0)
-    both = coding.bits(hyper, nearest, (nearest, second))
-    costs = [bits + 16 * tf.square(exact - each) for bits, each in zip(both, (nearest, second))]
+    second = nearest + tf.where(exact_latents >= nearest, 1.0, -1.0)
+    stream, candidates = stream_of(codec, coding, nearest, hyper), (nearest, second)
+    both = stream.bits(stream.all_rows(nearest), candidates)
+    costs = [bits + 16 * tf.square(exact_latents - each) for bits, each in zip(both, candidates)]
     np.testing.assert_array_equal(chosen, tf.where(costs[1] < costs[0], second, nearest))
     # fewer bits, although what is around each latent is no longer the nearest
-    assert coding.estimate(hyper, chosen) < coding.estimate(hyper, nearest)
+    assert estimate(coding, hyper, chosen) < estimate(coding, hyper, nearest)
 
 
-def test_bits_of_known_latents_are_those_explained(coding):
+def test_bits_of_known_latents_are_those_explained(codec, coding):
     latents, hyper = random_latents(8, 12)
-    (found,) = coding.bits(hyper, latents, [latents])
+    stream = stream_of(codec, coding, latents, hyper)
+    (found,) = stream.bits(stream.all_rows(latents), [latents])
     explained = coding.explain(hyper, latents)["latents_bits"]
     np.testing.assert_array_equal(found, explained)
 
 
 @pytest.mark.parametrize("used", [[1, 4], [0, 1, 2, 3, 4, 5]])
-def test_what_silent_channels_leave_is_coded_alike(coding, used):
+def test_what_silent_channels_leave_is_coded_alike(codec, coding, used):
     latents, hyper = random_latents(8, 12)
     latents *= np.isin(np.arange(6), used).astype(np.float32)
+    stream = stream_of(codec, coding, latents, hyper)
     known = tf.gather(latents, used, axis=-1)
-    every = coding.bits(hyper, latents, [latents])[0]
-    (found,) = coding.bits(hyper, known, [known], tf.constant(used))
+    every = stream.bits(stream.all_rows(latents), [latents])[0]
+    rows = stream.all_rows(known, lowering.Used(tf.constant(used), 6))
+    (found,) = stream.bits(rows, [known])
     np.testing.assert_array_equal(found, tf.gather(every, used, axis=-1))
 
 
@@ -208,12 +229,12 @@ def test_silent_channels_are_not_in_the_string(coding):
     bits = active.bits(6, tf.constant([1, 3, 4]))
     assert tf.reduce_sum(explained["channels_bits"]).numpy() == pytest.approx(float(bits))
     assert 8 * len(string.numpy()) == pytest.approx(
-        float(coding.estimate(hyper, latents)), rel=0.01, abs=64
+        estimate(coding, hyper, latents), rel=0.01, abs=64
     )
 
 
 def test_without_a_weight_rounding_is_plain(coding, monkeypatch):
     monkeypatch.setattr(coding, "distortion_weight", None)
     exact = tf.random.stateless_normal([8, 8, 6], [1, 2], stddev=200.0)
-    found, _ = coding.round(exact, tf.zeros([2, 2, 4]))
+    found, _ = quantized(coding, exact, tf.zeros([2, 2, 4]))
     np.testing.assert_array_equal(found, tf.clip_by_value(tf.round(exact), -255.0, 256.0))

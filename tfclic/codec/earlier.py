@@ -1,0 +1,48 @@
+"""Where models that were exported before 25 November 2026 have what is stored elsewhere now."""
+
+import re
+
+from tfclic.entropy import fixed_point
+
+# of exact networks, by the beginnings of their paths
+RENAMED = (
+    (r"^features/", "hyper_synthesis/"),
+    (r"^network/", "parameter_network/"),
+    (r"/blocks/(\d)/layers/", r"/blocks/\1/body/"),
+    (r"^(fine_prediction|prediction)/layers/", r"\1/"),
+    (r"/dense$", ""),
+)
+TABLES = {"hyper_table": "hyper_latents", "coarse_table": "coarse"}
+# of latents without hyper latents
+LEVELS = ("masses", "centres", "spreads")
+
+
+def assign(stored, values):
+    """Gives a `stored.StoredCodec` the variables of an earlier export.
+
+    Args:
+      stored: the `StoredCodec`.
+      values: dict from path to array.
+
+    Raises:
+      KeyError, ValueError: they are not those of such a codec.
+    """
+    coding, remaining = stored.coding, dict(values)
+    for number, weight in enumerate(stored.weights):
+        weight.assign(remaining.pop(f"weights/{number}"))
+    layers = (m for m in coding.submodules if isinstance(m, fixed_point.FixedPointDense))
+    by_name = {layer.name: layer for layer in layers}
+    for path, value in remaining.items():
+        network, _, name = path.removeprefix("coding/").rpartition("/")
+        if name in TABLES and not network:
+            coding.streams[TABLES[name]].table.assign(value)
+        elif name in LEVELS:
+            getattr(coding.streams["latents"], name).assign(value)
+        elif network:  # else it followed from the tables
+            getattr(by_name[_renamed(network)], name).assign(value)
+
+
+def _renamed(network):
+    for before, after in RENAMED:
+        network = re.sub(before, after, network)
+    return network.replace("/", "_")

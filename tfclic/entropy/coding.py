@@ -1,0 +1,525 @@
+"""Entropy models as exported codecs run them: exact, in integers.
+
+`Coding` runs a codec's program (see `tfclic.entropy.program`) with the runners below.
+"""
+
+import tensorflow as tf
+
+from tfclic.entropy import active, coders, compilation, fixed_point, lowering, mixture
+from tfclic.entropy import integer_mixture as im
+from tfclic.entropy.program import LATENTS, Pieces
+from tfclic.entropy.streams import (
+    LATENT_LIMIT,
+    SIDE_LIMIT,
+    SIDE_STRIDE,
+    VALUE_STEP,
+    Conditional,
+    Gained,
+    Independent,
+    least_decision,
+)
+
+TOO_SHORT = "The image is too large for so few bytes."
+NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
+# Of codings whose strings say which channels are in use. Before it, 1 had the finer table of single
+# Gaussians, and 0 a table as coarse as that of mixtures.
+REVISION = 2
+
+
+class ExactRunner(lowering.Exact):
+    """Runs a program in exact integers.
+
+    A subclass says what happens at each node: `_independent(stream, name, shape)`,
+    `_gained(stream, name, shape)` and `_conditional(stream, name, is_side)` return its integers.
+
+    Args:
+      coding: the `Coding`.
+      size: `(height, width)` of the latents.
+    """
+
+    stage = None
+
+    def __init__(self, coding, size):
+        super().__init__(coding.networks)
+        self.coding, self.size, self.streams, self._shared = coding, size, {}, {}
+
+    def independent(self, name, prior, stride=1):
+        """As `program.Rounding.independent`."""
+        stream = self.coding.stream(name, lambda: Independent(prior, stride, name))
+        shape = [side // stride for side in self.size]
+        self.streams[name] = self._independent(stream, name, [*shape, stream.channels])
+        return lowering.Known(self.streams[name], lowering.integers(SIDE_LIMIT))
+
+    def gained(self, name, prior, gain):
+        """As `program.Rounding.gained`."""
+        count = self.coding.qualities
+        stream = self.coding.stream(name, lambda: Gained(prior, gain, count, name))
+        self.streams[name] = self._gained(stream, name, [*self.size, stream.channels])
+        return lowering.Known(self.streams[name], lowering.integers(LATENT_LIMIT))
+
+    def conditional(
+        self,
+        name,
+        channels,
+        parameters,
+        mixtures=1,
+        kinds=2,
+        stride=1,
+        context=None,
+        around_mean=False,
+    ):
+        """As `program.Rounding.conditional`."""
+        self.coding.describe(name, channels, stride)
+        size = [side // stride for side in self.size]
+        given = channels, parameters, mixtures, kinds, context, around_mean
+        stream = Conditional(self.coding.networks, *given, size, self._shared)
+        self.streams[name] = self._conditional(stream, name)
+        return stream.value_of(self.streams[name])
+
+    def refined(self, value, network, *inputs):
+        """As `program.Rounding.refined`."""
+        return value + self.run(network, *inputs, value)
+
+    def helped(self, make):
+        """As `program.Rounding.helped`: nothing."""
+
+
+class Maker(ExactRunner):
+    """Makes all networks and tables, and computes nothing."""
+
+    def __init__(self, coding):
+        super().__init__(coding, (0, 0))
+
+    def _nothing(self, *_):
+        return None
+
+    _independent = _gained = _conditional = _nothing
+
+
+class Walker(ExactRunner):
+    """Codes: the one definition of what is in a string.
+
+    Args:
+      coding, size: as for `ExactRunner`.
+      coder: see `tfclic.entropy.coders`.
+      sources: dict of float32 `[h, w, C]`, integers, if they are known; else None.
+    """
+
+    def __init__(self, coding, size, coder, sources=None):
+        super().__init__(coding, size)
+        self._coder, self._sources, self._pieces = coder, sources, Pieces()
+        self.state, self._named = coder.start(), None
+        if coding.names_first:
+            latents = tf.zeros([1, 1, coding.channels]) if sources is None else sources[LATENTS]
+            self._named = self._names(latents)
+
+    def refined(self, value, network, *inputs):
+        # whoever knows the latents need not compute what they are made of
+        known = self._sources is not None
+        return self._latest if known else super().refined(value, network, *inputs)
+
+    def _given(self, name, shape):
+        if self._sources is None:
+            return tf.zeros(shape)
+        return self._pieces.next(name, shape[2], self._sources)(self._sources)
+
+    def _independent(self, stream, name, shape):
+        first = self.coding.first_row(name)
+        values = self._given(name, shape)
+        self.state, values = stream.code(self._coder, self.state, values, first)
+        return self._possible(values)
+
+    def _gained(self, stream, name, shape):
+        given, known = self._given(name, shape), self._sources is not None
+        first = self.coding.first_row(name)
+        self.state, latents = stream.code(self._coder, self.state, given, first, known)
+        return latents
+
+    def _conditional(self, stream, name):
+        values, known = (
+            self._given(name, [*stream.size, stream.channels]),
+            self._sources is not None,
+        )
+        self._latest = lowering.Known(values, lowering.ACTIVATIONS)
+        symbols = stream.symbols_of(values) if known else values
+        if self.coding.is_side(name):
+            self.state, symbols = stream.code(self._coder, self.state, symbols, None, known)
+            return self._possible(symbols)
+        numbers = self._names(symbols) if self._named is None else self._named
+        used = lowering.Used(numbers, stream.channels)
+        symbols = tf.gather(symbols, numbers, axis=-1)
+        self.state, symbols = stream.code(self._coder, self.state, symbols, used, known)
+        return self._possible(active.everywhere(symbols, numbers, stream.channels))
+
+    def _names(self, symbols):
+        """Codes which channels of symbols `[h, w, C]` are in use, int32."""
+        named, channels = active.worth_saying(symbols), symbols.shape[2]
+        self.state, numbers = active.code(self._coder, self.state, channels, named)
+        return numbers
+
+    def _possible(self, values):
+        """`values`, once it is clear that the string can have held what was read from it so far.
+
+        More than it can hold shows here, before networks take time and memory.
+        """
+        refuses = self._coder.refuses(self.state)
+        with tf.control_dependencies([tf.debugging.Assert(~refuses, [NOT_OF_THIS_SIZE])]):
+            return tf.identity(values)
+
+
+class Quantizer(ExactRunner):
+    """Makes of float latents what is coded: latents by rate and distortion, others to the nearest.
+
+    Args:
+      coding, size: as for `ExactRunner`.
+      sources: dict of float32 `[h, w, C]`.
+    """
+
+    def __init__(self, coding, size, sources):
+        super().__init__(coding, size)
+        self._sources, self._pieces = sources, Pieces()
+
+    def _source(self, name, channels):
+        return self._pieces.next(name, channels, self._sources)(self._sources)
+
+    def _independent(self, stream, name, shape):
+        limit = float(SIDE_LIMIT)
+        return tf.clip_by_value(tf.round(self._source(name, shape[2])), -limit, limit)
+
+    def _gained(self, stream, name, shape):
+        def bits(known, candidates, used):
+            # the best level follows from all channels
+            whole = [active.everywhere(x, used, shape[2]) for x in (known, *candidates)]
+            return [tf.gather(each, used, axis=-1) for each in stream.bits(whole[0], whole[1:])]
+
+        return self._chosen(self._source(name, shape[2]), bits)
+
+    def _conditional(self, stream, name):
+        latents = stream.differences(self._source(name, stream.channels))
+        if self.coding.is_side(name):
+            return _clipped(tf.round(latents))
+
+        def bits(known, candidates, used):
+            rows = stream.all_rows(known, lowering.Used(used, stream.channels))
+            return stream.bits(rows, candidates)
+
+        return self._chosen(latents, bits)
+
+    def _chosen(self, latents, bits):
+        """Rounds latents to what is best by rate and distortion.
+
+        Of the two integers beside a latent it is that with fewer bits + weight * error ** 2, by the
+        probabilities that the nearest integers give each other. A decoder does not notice. Channels
+        whose nearest integers are all zero stay as they are.
+
+        Args:
+          latents: float32 `[h, w, C]`, or whatever is coded as integers.
+          bits: function of the nearest integers, a list of candidates, and the numbers of the
+            channels that all of them have, to what each candidate would cost.
+        """
+        nearest, channels = _clipped(tf.round(latents)), latents.shape[-1]
+        weight = self.coding.distortion_weight
+        if weight is None:
+            return nearest
+        used = active.of(nearest)
+        latents, nearest = (tf.gather(x, used, axis=-1) for x in (latents, nearest))
+        second = _clipped(nearest + tf.where(latents >= nearest, 1.0, -1.0))
+        both = nearest, second
+        costs = [
+            cost + weight * tf.math.squared_difference(latents, each)
+            for each, cost in zip(both, bits(nearest, both, used))
+        ]
+        better = tf.where(costs[1] < costs[0], second, nearest)
+        return active.everywhere(better, used, channels)
+
+
+def _clipped(latents):
+    return tf.clip_by_value(latents, mixture.LATENT_MIN, mixture.LATENT_MAX)
+
+
+class Statistics(Walker):
+    """What each element costs by its integer probability, and why.
+
+    Attributes:
+      found: dict of arrays by stream: dicts of float32 `[h, w, C]` or `[h, w, C, K]`: `bits`, and
+        for conditional streams `weights`, `means`, `scales`, and `values`, as coded, their
+        differences from the means being whole.
+      named: float32, bits that say which channels are in use.
+
+    Args:
+      coding, size, sources: as for `Walker`.
+    """
+
+    def __init__(self, coding, size, sources):
+        super().__init__(coding, size, coders.BitCounter(), sources)
+        self.found, self.named = {}, []
+
+    def _independent(self, stream, name, shape):
+        values = self._given(name, shape)
+        self.found[name] = {"values": values, "bits": stream.bits(values)}
+        return values
+
+    def _gained(self, stream, name, shape):
+        values = self._given(name, shape)
+        self.found[name] = {"values": values, "bits": stream.bits(values, [values])[0]}
+        return values
+
+    def _conditional(self, stream, name):
+        values = self._given(name, [*stream.size, stream.channels])
+        self._latest = lowering.Known(values, lowering.ACTIVATIONS)
+        symbols = stream.symbols_of(values)
+        rows = stream.all_rows(symbols)
+        (bits,) = stream.bits(rows, [symbols])
+        if not self.coding.is_side(name):
+            used = active.worth_saying(symbols)
+            bits = active.everywhere(tf.gather(bits, used, axis=-1), used, stream.channels)
+            self.named.append(active.bits(stream.channels, used))
+        logits, means, scales = im.to_floats(im.parameters_of_rows(rows, stream.mixtures))
+        shift = stream.mean_values / VALUE_STEP
+        self.found[name] = {
+            "values": symbols + shift,
+            "bits": bits,
+            "weights": stream.in_place(tf.nn.softmax(logits), symbols),
+            "means": stream.in_place(means, symbols) + (shift[..., None] if stream.means else 0.0),
+            "scales": stream.in_place(tf.exp(scales), symbols),
+        }
+        return symbols
+
+
+class Coding(tf.Module):
+    """Codes latents, and what their distributions depend on, into one string, and back.
+
+    Latents and side information are two arrays: `latents` `[h, w, C]`, as the program returns them,
+    integers, and `hyper_latents` `[h/4, w/4, Z]`, all other sources, joined, which are none if Z is
+    0.
+
+    Attributes:
+      channels, hyper_channels: C and Z.
+      latent_step: what latents, integers, are multiples of.
+
+    Args:
+      codec: a trained `tfclic.models.base.ImageCodec`.
+
+    Raises:
+      ValueError: a network of the program cannot be made exact; names the layer.
+    """
+
+    # of errors in rounding, bits for a squared step (benchmarks/rounding.py); None: errors alone
+    distortion_weight = 16.0
+    # Raised when the same weights begin to give other strings: models must not be taken for others.
+    revision = REVISION
+
+    def __init__(self, codec, name="coding"):
+        super().__init__(name=name)
+        # in functions, out of TensorFlow's sight: the float networks are no part of this module
+        self._program = lambda runner: codec.entropy(runner)
+        self.qualities = len(codec.lmbdas)
+        self.channels = codec.config.latent_channels
+        self.networks = lowering.Networks(codec)
+        self.streams, self._strides, self._widths = {}, {}, {}
+        self.names_first = False
+        made = Maker(self)
+        result = self._program(made).on()
+        self.latent_step = 2.0**-result.form.bits
+        # joined from fine to coarse
+        mains = [name for name in self._strides if not self.is_side(name)]
+        # of several streams each has its own channels named, right before it
+        self.names_first = len(mains) == 1 and mains[0] not in self.streams
+        self.sides = tuple(sorted(filter(self.is_side, self._strides), key=self._strides.get))
+        self.hyper_channels = sum(map(self._joined, self.sides))
+        self.least_bits = sum(map(self._least_cost, self._strides)) / 2**coders.COST_BITS
+
+    def stream(self, name, make):
+        """The module of a stream that has tables, made by `make()` when it is first wanted."""
+        if name not in self.streams:
+            stream = self.streams[name] = make()
+            self.describe(name, stream.channels, stream.stride)
+        return self.streams[name]
+
+    def describe(self, name, channels, stride):
+        """Notes what a stream is like."""
+        self._strides[name], self._widths[name] = stride, channels
+
+    def is_side(self, name):
+        """Whether a stream is side information."""
+        return self._strides[name] > 1
+
+    def box(self, name, box):
+        """A box of latents as it lies in the source `name`."""
+        if name == LATENTS:
+            return box
+        return box // self._strides.get(name, SIDE_STRIDE)
+
+    def _joined(self, name):
+        """How many channels a stream has when it is joined with others."""
+        return self._widths[name] * (SIDE_STRIDE // self._strides[name]) ** 2
+
+    def _least_cost(self, name):
+        """The least that a stream takes for a position of the joined ones, 2**-16 bits."""
+        if name in self.streams:
+            return self.streams[name].least_cost
+        # latents may be silent in all of their channels
+        return self._joined(name) * least_decision() if self.is_side(name) else 0
+
+    @property
+    def table(self):
+        """The added table of the coder (see `tfclic.entropy.coders`), int32 `[rows, n]`."""
+        tables = [stream.table for _, stream in sorted(self.streams.items())]
+        return tf.concat(tables, 0) if tables else coders.NO_TABLE
+
+    def first_row(self, name):
+        """Where the rows of a stream begin in `table`."""
+        before = [stream for key, stream in sorted(self.streams.items()) if key < name]
+        return sum(len(stream.table) for stream in before)
+
+    def restore(self, codec):
+        """Gives a codec the entropy networks that this stands for, as far as these are known.
+
+        Args:
+          codec: the one of which this was made; since then, variables may have been read into this.
+
+        Returns:
+          A list of the codec's variables that were given values.
+        """
+        layers = (m for m in self.submodules if isinstance(m, fixed_point.FixedPointDense))
+        given = [variable for layer in layers for variable in layer.restore()]
+        return given + [v for stream in self.streams.values() for v in stream.restore()]
+
+    def join(self, streams):
+        """Streams of side information, a dict, as one array `[h/4, w/4, Z]`; see `split`."""
+        arrays = []
+        for name in self.sides:
+            times, array = SIDE_STRIDE // self._strides[name], streams[name]
+            arrays.append(tf.nn.space_to_depth(array[None], times)[0] if times > 1 else array)
+        return tf.concat(arrays, -1)
+
+    def split(self, hyper_latents):
+        """The dict of streams that `join` was given."""
+        found, sizes = {}, [self._joined(name) for name in self.sides]
+        parts = tf.split(hyper_latents, sizes, -1) if sizes else []
+        for name, part in zip(self.sides, parts):
+            times = SIDE_STRIDE // self._strides[name]
+            found[name] = tf.nn.depth_to_space(part[None], times)[0] if times > 1 else part
+        return found
+
+    def _sources(self, hyper_latents, latents):
+        return {**self.split(hyper_latents), LATENTS: latents}
+
+    def _ran(self, runner):
+        """The latents, and the side information, that a runner makes."""
+        latents = self._program(runner).on().whole()
+        if self.sides:
+            return latents, self.join(runner.streams)
+        return latents, tf.zeros([runner.size[0] // SIDE_STRIDE, runner.size[1] // SIDE_STRIDE, 0])
+
+    @compilation.uncompiled
+    def compress(self, hyper_latents, latents):
+        """The string of integer-valued hyper latents and latents (shapes as in the class)."""
+        coder, shape = coders.RangeEncoder(self.table), tf.shape(latents)
+        runner = Walker(self, (shape[0], shape[1]), coder, self._sources(hyper_latents, latents))
+        self._program(runner)
+        return coder.finish(runner.state)
+
+    @compilation.uncompiled
+    def decompress(self, string, height, width):
+        """Latents float32 `[height, width, C]` of a string; see `read`."""
+        return self.read(string, height, width)[1]
+
+    @compilation.uncompiled
+    def read(self, string, height, width):
+        """Hyper latents and latents of a string.
+
+        Args:
+          string: of rank 0.
+          height, width: int32, of the latents, multiples of 4.
+
+        Raises:
+          tf.errors.InvalidArgumentError: the string is too short for so many latents, which is
+            found out before memory is taken for them; or it turns out not to hold them.
+        """
+        return self.try_read(string, height, width, tf.constant(True))[1:]
+
+    @compilation.uncompiled
+    def try_read(self, string, height, width, strict):
+        """As `read`, for whoever cannot have it fail.
+
+        Args:
+          string, height, width: as for `read`.
+          strict: bool; false: what does not hold is told, and time and memory are taken for it.
+
+        Returns:
+          `(sound, hyper_latents, latents)`, the first a bool, whether all is well.
+        """
+        rows, columns = height // SIDE_STRIDE, width // SIDE_STRIDE
+        possible = self.can_hold(tf.strings.length(string), rows, columns)
+        enough = tf.debugging.Assert(possible | ~strict, [TOO_SHORT])
+        with tf.control_dependencies([enough]):
+            size = SIDE_STRIDE * rows, SIDE_STRIDE * columns
+        coder = coders.RangeDecoder(self.table, string, strict)
+        runner = Walker(self, size, coder)
+        latents, hyper_latents = self._ran(runner)
+        sound = coder.finish(runner.state)
+        with tf.control_dependencies([tf.debugging.Assert(sound | ~strict, [NOT_OF_THIS_SIZE])]):
+            return sound & possible, tf.identity(hyper_latents), tf.identity(latents)
+
+    def can_hold(self, length, rows, columns):
+        """Whether strings of so many bytes can hold so many rows and columns of hyper latents."""
+        count = tf.cast(rows, tf.float64) * tf.cast(columns, tf.float64)
+        bits = 8 * tf.cast(length + coders.SPARE_BYTES, tf.float64)
+        return bits >= count * self.least_bits
+
+    @compilation.uncompiled
+    def quantize(self, sources):
+        """Makes of the sources, a dict of float32 `[h, w, C]`, what is coded, within what can be.
+
+        Returns:
+          Latents and hyper latents, float32, integers.
+        """
+        shape = tf.shape(sources[LATENTS])
+        return self._ran(Quantizer(self, (shape[0], shape[1]), sources))
+
+    @compilation.uncompiled
+    def explain(self, hyper_latents, latents):
+        """What each element costs by its integer probability, and why.
+
+        Returns:
+          A dict of float32 arrays: `latents_bits` `[h, w, C]`, `channels_bits` `[h/4, w/4, 1]`,
+          what says which channels are in use, and `STREAM_bits` of each stream of side information;
+          of conditional latents, `weights`, `means` and `scales` `[h, w, C, K]`, on the grids of
+          the exact coder. Where these are coded as differences from means, `latents` are as coded,
+          not refined. Of several streams of latents `slices`, int32, are how many channels each
+          has. Of several streams of side information `STREAM` are the values, and `STREAM_means`
+          and `STREAM_scales` what these follow from.
+        """
+        shape = tf.shape(latents)
+        size, sources = (shape[0], shape[1]), self._sources(hyper_latents, latents)
+        runner = Statistics(self, size, sources)
+        self._program(runner)
+        found = {}
+        for name in self.sides:
+            each = runner.found[name]
+            found[f"{name}_bits"] = each["bits"]
+            if len(self.sides) > 1:
+                found[name] = each["values"]
+                for kind in ("means", "scales"):
+                    if kind in each:
+                        found[f"{name}_{kind}"] = each[kind][..., 0]
+        parts = [each for name, each in runner.found.items() if not self.is_side(name)]
+        for kind in parts[0]:
+            joined = tf.concat([part[kind] for part in parts], 2)
+            found[{"bits": "latents_bits", "values": LATENTS}.get(kind, kind)] = joined
+        if self.latent_step == 1:
+            del found[LATENTS]  # they are as they were given
+        if len(parts) > 1:
+            found["slices"] = tf.constant([part["bits"].shape[2] for part in parts])
+        if runner.named:
+            grid = shape[:2] // SIDE_STRIDE
+            share = tf.add_n(runner.named) / tf.cast(tf.reduce_prod(grid), tf.float32)
+            found["channels_bits"] = tf.fill(tf.concat([grid, [1]], 0), share)
+        return found
+
+    def total_bits(self, explained):
+        """All bits in what `explain` returns, float32."""
+        bits = (array for name, array in explained.items() if name.endswith("_bits"))
+        levels = (stream.extra_bits for stream in self.streams.values())
+        return tf.add_n([tf.reduce_sum(array) for array in bits]) + sum(levels)

@@ -1,0 +1,256 @@
+"""Entropy models as programs, and what training and evaluation make of them.
+
+A codec's `entropy(run)` is a program: it says how the parts of what is coded depend on each other,
+and nothing of what happens at each of them. That is up to the runner it is given:
+
+| runner | makes of it |
+|---|---|
+| `Rounding` | rounded values and their bits, in floats |
+| `Training` | the same with noise in the place of rounding, and auxiliary losses |
+| `Rate` | the bits of given integers, in floats |
+| `coding.Encoder`, `coding.Decoder` | a string, and back, in exact integers |
+| `coding.Quantizer` | integers, chosen by rate and distortion |
+| `coding.Statistics` | what each element costs, and why |
+
+A program computes with `run`, `concat`, `tabulated` (see `tfclic.layers.Floats`) and sums. Its
+*nodes* each name a stream, code its values, and return them as a decoder has them:
+
+- `independent`: elements whose distribution depends on their channel alone;
+- `gained`: on their channel, and on a gain, that of the quality;
+- `conditional`: Gaussians, or mixtures of them, with parameters that follow from what was coded
+  before, and from a context of the stream's own values, if it has one.
+
+Values come from *sources*, a dict of arrays by name: a node has the source of its name, or else the
+next channels of `LATENTS`. All sources but `LATENTS` are side information.
+"""
+
+import math
+
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfclic.entropy import mixture
+from tfclic.layers import Floats, uniform_noise
+
+LATENTS = "latents"
+
+
+def round_straight_through(x):
+    """Rounds; the gradient passes as if it did not."""
+    return x + tf.stop_gradient(tf.round(x) - x)
+
+
+def bits(likelihood, floor=mixture.LIKELIHOOD_FLOOR):
+    """Bits of each image, `[B]`, of likelihoods `[B, h, w, C]`, with gradients below the floor."""
+    logarithms = tf.math.log(tfc.lower_bound(likelihood, floor))
+    return -tf.reduce_sum(logarithms, [1, 2, 3]) / math.log(2.0)
+
+
+class Pieces:
+    """Finds what belongs to each node in dicts of arrays that are like the sources."""
+
+    def __init__(self):
+        self._used = 0
+
+    def next(self, name, channels, arrays):
+        """A function of such a dict to the array `[..., channels]` of node `name`.
+
+        Args:
+          name: of the node.
+          channels: int, of the node; None: all that its source has.
+          arrays: one of the dicts.
+        """
+        if name in arrays:
+            return lambda arrays: arrays[name]
+        start, self._used = self._used, self._used + channels
+        return lambda arrays: _channels(arrays[LATENTS], start, channels)
+
+
+def _channels(array, start, count):
+    # not as a strided slice, whose gradient is slow
+    first = [0] * (len(array.shape) - 1)
+    return tf.slice(array, [*first, start], [*(-1 for _ in first), count])
+
+
+class Rounding(Floats):
+    """Rounds to the nearest integers, and counts bits by the float densities.
+
+    Attributes:
+      bits: dict from streams to float32 `[B]`.
+      seen: dict from streams to values as a decoder has them.
+      auxiliary: dict of float32 `[B]`, what training minimises beside rate and distortion.
+
+    Args:
+      sources: dict of float32 `[B, h, w, C]`.
+      quality: float32 `[B]`, 0..100.
+      stage: int32 `[]`, from 0, of training that takes several; None: after all of them.
+    """
+
+    def __init__(self, sources, quality, stage=None):
+        self.sources, self.quality, self.stage = sources, quality, stage
+        self.bits, self.seen, self.auxiliary = {}, {}, {}
+        self._pieces = Pieces()
+
+    def independent(self, name, prior, stride=1):
+        """Codes elements whose distribution depends on their channel alone.
+
+        Args:
+          name: of the stream.
+          prior: has `prob(values)`, likelihoods of integers, or of values with noise.
+          stride: latents to an element, each way.
+        """
+        return self._coded(name, None, prior.prob)
+
+    def gained(self, name, prior, gain):
+        """Codes latents with distributions of channels before a gain.
+
+        Args:
+          name: of the stream.
+          prior: a `tfclic.entropy.factorized.FactorizedPrior`.
+          gain: function of qualities `[n]` to gains `[n, 1, 1, C]`.
+        """
+        gains = gain(self.quality)
+        return self._coded(name, None, lambda values: prior.likelihood(values, gains))
+
+    def conditional(
+        self,
+        name,
+        channels,
+        parameters,
+        mixtures=1,
+        kinds=2,
+        stride=1,
+        context=None,
+        around_mean=False,
+    ):
+        """Codes elements that each follow their own mixture of K Gaussians.
+
+        Args:
+          name: of the stream.
+          channels: C.
+          parameters: a value with `kinds * K * C` channels, or a value for each kind; with a
+            context, a function of what that makes of the stream to such a value, in which no
+            position depends on another one.
+          mixtures: K.
+          kinds: 3 if parameters are logits, means and log scales, 2 if they are means and log
+            scales, 1 if they are log scales, means being 0.
+          stride: latents to an element, each way.
+          context: a layer such as `MaskedConv2D`, of the stream's own values.
+          around_mean: whether values are coded as whole differences from their means, K being 1.
+        """
+        piece = self._pieces.next(name, channels, self.sources)
+        if context is not None:
+            parameters = parameters(context(self._context_input(piece)))
+        if isinstance(parameters, tuple):
+            parameters = tf.concat(parameters, -1)
+        parameters = mixture.completed(parameters, kinds)
+        means = 0.0
+        if around_mean:
+            _, means, log_scales = tf.split(parameters, mixture.KINDS, -1)
+            parameters = mixture.completed(log_scales, 1)
+
+        def likelihood(values):
+            return mixture.likelihood(values, parameters, mixtures)
+
+        return self._coded(name, piece, likelihood, means)
+
+    def refined(self, value, network, *inputs):
+        """What a decoder makes of the value of the latest node: a network adds to it.
+
+        Args:
+          value: as the node returned it.
+          network: a layer of `*inputs` and the value.
+        """
+        return value + self.run(network, *inputs, value)
+
+    def helped(self, make):
+        """Adds `make()`, a dict, to the auxiliary losses, where anyone trains."""
+
+    def _coded(self, name, piece, likelihood, means=0.0):
+        piece = piece or self._pieces.next(name, None, self.sources)
+        self.bits[name] = bits(likelihood(self._counted(piece, means)))
+        self.seen[name] = self._seen(piece, means)
+        return self.seen[name]
+
+    def _context_input(self, piece):
+        return tf.round(piece(self.sources))
+
+    def _counted(self, piece, means):
+        """What bits are counted of: differences from means."""
+        return tf.round(piece(self.sources) - means)
+
+    def _seen(self, piece, means):
+        return self._counted(piece, means) + means
+
+
+class Training(Rounding):
+    """Counts bits of values with noise, and lets gradients through.
+
+    Attributes:
+      noisy: the sources with uniform noise.
+
+    Args:
+      sources, quality: as for `Rounding`; sources have noise of their own by their order.
+      seed: int32 `[2]`, of the noise.
+      seen: "round" or "noise", what networks and the synthesis transform see.
+      context: likewise, what contexts see.
+      stage: as for `Rounding`.
+    """
+
+    def __init__(self, sources, quality, seed, seen="round", context="round", stage=None):
+        super().__init__(sources, quality, stage)
+        self._sees_noise, self._context_sees_noise = seen == "noise", context == "noise"
+        self.noisy = {
+            name: exact + uniform_noise(tf.shape(exact), seed, number)
+            for number, (name, exact) in enumerate(sources.items(), 1)
+        }
+
+    def helped(self, make):
+        self.auxiliary.update(make())
+
+    def _context_input(self, piece):
+        noisy = self._context_sees_noise
+        return piece(self.noisy) if noisy else round_straight_through(piece(self.sources))
+
+    def _counted(self, piece, means):
+        return piece(self.noisy) - means
+
+    def _seen(self, piece, means):
+        if self._sees_noise:
+            return piece(self.noisy)
+        return round_straight_through(piece(self.sources) - means) + means
+
+
+class Rate(Rounding):
+    """Counts the bits of what was coded: integers, and latents as the program returned them.
+
+    Where latents are refined, they say how much, so that float networks, which do not agree with
+    the exact ones to the last bit, cannot count other symbols than those that were coded: what
+    counts is the interval of width one that a coded symbol stands for.
+
+    Args:
+      sources: dict of float32 `[B, h, w, C]`, latents as the program returned them.
+      quality: float32 `[B]`, 0..100.
+      floor: the least likelihood.
+    """
+
+    def __init__(self, sources, quality, floor):
+        super().__init__(sources, quality)
+        self._floor, self._latest = floor, None
+
+    def refined(self, value, network, *inputs):
+        name, piece, likelihood, means = self._latest
+        final = piece(self.sources)
+        self.bits[name] = bits(
+            likelihood(final - self.run(network, *inputs, value) - means), self._floor
+        )
+        return final
+
+    def _coded(self, name, piece, likelihood, means=0.0):
+        piece = piece or self._pieces.next(name, None, self.sources)
+        self._latest = name, piece, likelihood, means
+        counted = piece(self.sources) - means
+        if isinstance(means, tf.Tensor):
+            counted = tf.round(counted)
+        self.bits[name] = bits(likelihood(counted), self._floor)
+        return counted + means

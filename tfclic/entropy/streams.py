@@ -1,0 +1,271 @@
+"""Streams, the nodes of a program, in exact integers: how each kind of them is coded.
+
+`Independent` and `Gained` streams have tables of their own; those of `Conditional` ones follow from
+networks.
+"""
+
+import functools
+import math
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_compression as tfc
+
+from tfclic.entropy import coders, factorized, fixed_point, lowering, mixture, wavefront
+from tfclic.entropy import integer_mixture as im
+
+SIDE_LIMIT = 127  # of streams whose elements are independent
+LATENT_LIMIT = 256
+SIDE_STRIDE = 4  # latents to an element of what streams of side information are joined to
+# where latents are known: enough that elements, not operations, take the time
+WAVEFRONTS_TOGETHER = 32
+# of a gained stream, from one trained quality to the next; gains are within some 5 % of the nearest
+LEVELS_BETWEEN = 4
+# of the values of streams that are coded about their means: so networks take them as activations
+VALUE_STEP = 1 << fixed_point.ACTIVATION_BITS
+MEAN_STEP = VALUE_STEP >> im.MEAN_BITS
+# with symbols up to 256 and refinements, such values stay within the 16 bits of activations
+MEAN_LIMIT = -mixture.LATENT_MIN << im.MEAN_BITS
+UNITS = 2.0**im.LOGIT_BITS, 2.0**im.MEAN_BITS, 1 / mixture.SCALE_STEP
+LOWEST = 0.0, 0.0, np.log(mixture.SCALE_MIN)
+
+
+class Independent(tf.Module):
+    """A stream whose elements have a distribution for each channel: a table.
+
+    Args:
+      prior: has `prob`, and `fit`, its inverse as far as there is one.
+      stride: latents to an element, each way.
+    """
+
+    def __init__(self, prior, stride, name):
+        super().__init__(name=name)
+        self.stride, self._prior = stride, lambda: prior
+        values = tf.range(-SIDE_LIMIT, SIDE_LIMIT + 1, dtype=tf.float32)[:, None]
+        # differences of a cumulative function may be below 0 by its last bit
+        masses = tf.maximum(tf.transpose(prior.prob(values)), 0)
+        cdf = tfc.pmf_to_quantized_cdf(masses, coders.PRECISION).numpy()
+        # no row has an escape code (see `tfclic.entropy.coders`), hence every value is in the table
+        table = np.pad(cdf, [(0, 0), (1, 0)], constant_values=coders.PRECISION)
+        self.table = tf.Variable(table, trainable=False, name="table")
+        self.channels = len(table)
+        cost = coders.least_cost(np.diff(table[:, 1:]).max(1)).numpy().sum()
+        self.least_cost, self.extra_bits = int(cost) * (SIDE_STRIDE // stride) ** 2, 0.0
+
+    def restore(self):
+        """Fits the prior to the table; returns its variables."""
+        masses = np.diff(self.table.numpy()[:, 1:]) / 2.0**coders.PRECISION
+        return self._prior().fit(masses.T.astype(np.float32), -SIDE_LIMIT)
+
+    def code(self, coder, state, values, first_row):
+        """Codes integers `[h, w, C]`, all channels of a position together."""
+        shape = tf.shape(values)
+        rows = tf.tile(first_row + tf.range(self.channels), [shape[0] * shape[1]])
+        symbols = tf.cast(tf.reshape(values, [-1]), tf.int32) + SIDE_LIMIT
+        state, symbols = coder.symbols(state, rows, symbols)
+        return state, tf.reshape(tf.cast(symbols - SIDE_LIMIT, tf.float32), shape)
+
+    def bits(self, values):
+        """What each of integers `[h, w, C]` costs."""
+        index = tf.cast(values, tf.int32) + SIDE_LIMIT + 1
+        channels = tf.broadcast_to(tf.range(self.channels), tf.shape(index))
+        above, below = (
+            tf.gather_nd(self.table, tf.stack([channels, index + i], -1)) for i in (1, 0)
+        )
+        share = tf.cast(above - below, tf.float32) / 2.0**coders.PRECISION
+        return -tf.math.log(share) / math.log(2.0)
+
+
+class Gained(tf.Module):
+    """A stream whose distributions depend on a gain, and so on the quality.
+
+    It begins with a *level*, the number of one of S sets of distributions, made for qualities from
+    0 to 100 in equal steps; the writer takes that with the fewest bits.
+
+    Args:
+      prior: a `factorized.FactorizedPrior`.
+      gain: function of qualities `[n]` to gains `[n, 1, 1, C]`.
+      qualities: how many are trained.
+    """
+
+    def __init__(self, prior, gain, qualities, name):
+        super().__init__(name=name)
+        self.stride = 1
+        self.levels = LEVELS_BETWEEN * (qualities - 1) + 1
+        gains = gain(tf.linspace(0.0, 100.0, self.levels))[:, 0, 0]
+        self.channels = gains.shape[1]
+        masses, centres, spreads = prior.tables(gains)
+        self.masses = tf.Variable(masses, trainable=False, name="masses")
+        self.centres = tf.Variable(centres, trainable=False, name="centres")
+        self.spreads = tf.Variable(spreads, trainable=False, name="spreads")
+        ends = np.arange(self.levels + 1) * (1 << coders.PRECISION) // self.levels
+        self.table = np.array([[coders.PRECISION, *ends]], np.int32)
+        self.extra_bits = math.log2(self.levels)
+        self.least_cost = SIDE_STRIDE**2 * self.channels * least_decision()
+
+    def restore(self):
+        """Nothing: the prior cannot be told from its tables."""
+        return []
+
+    def code(self, coder, state, latents, first_row, known):
+        """Codes the level, and latents `[h, w, C]`; `known`, whether they are."""
+        row = tf.fill([1], first_row)
+        state, level = coder.symbols(state, row, self.best_level(latents) if known else row)
+
+        def distribution_at(_, chosen):
+            rows = self._rows(level, tf.size(chosen))
+            return factorized.distribution(rows, self.masses, self.centres, self.spreads)
+
+        order = wavefront.raster_order(tf.shape(latents)[0], tf.shape(latents)[1])
+        return wavefront.traverse(coder, state, latents, distribution_at, order)
+
+    def bits(self, known, candidates):
+        """What each latent of the candidates costs, at the level that is best for `known`."""
+        rows = self._rows(self.best_level(known), tf.size(known) // self.channels)
+        table, found = tf.reshape(self._bits(), [-1, im.SYMBOLS]), []
+        for latents in candidates:
+            symbols = tf.reshape(tf.cast(latents, tf.int32), [-1]) - mixture.LATENT_MIN
+            bits = tf.gather_nd(table, tf.stack([rows, symbols], -1))
+            found.append(tf.reshape(bits, tf.shape(known)))
+        return found
+
+    def best_level(self, latents):
+        """The level, int32 `[1]`, at which latents `[h, w, C]` take the fewest bits."""
+        symbols = tf.reshape(tf.cast(latents, tf.int32), [-1, self.channels]) - mixture.LATENT_MIN
+        kinds = symbols + tf.range(self.channels) * im.SYMBOLS
+        count = self.channels * im.SYMBOLS
+        counts = tf.math.bincount(tf.reshape(kinds, [-1]), minlength=count, maxlength=count)
+        counts = tf.reshape(tf.cast(counts, tf.float32), [self.channels, im.SYMBOLS])
+        totals = tf.reduce_sum(self._bits() * counts, [1, 2])
+        return tf.argmin(totals, output_type=tf.int32)[None]
+
+    def _bits(self):
+        """Bits of each symbol, float32 `[S, C, 512]`."""
+        shares = tf.cast(self.masses[:, 1:] - self.masses[:, :-1], tf.float32)
+        total = tf.cast(self.masses[:, -1:], tf.float32)
+        bits = tf.math.log(total / shares) / math.log(2.0)
+        return tf.reshape(bits, [self.levels, self.channels, im.SYMBOLS])
+
+    def _rows(self, level, positions):
+        return tf.tile(level * self.channels + tf.range(self.channels), [positions])
+
+
+def least_decision():
+    """The least that an element takes which is coded by decisions, 2**-16 bits."""
+    # a latent takes one decision at least, of a probability of 4095 / 4096 at most
+    return int(coders.least_cost(((1 << coders.DECISION_BITS) - 1) << 4).numpy())
+
+
+class Conditional:
+    """A stream of Gaussians, or mixtures, in one run of the program; its networks are elsewhere.
+
+    Args:
+      networks: `lowering.Networks`.
+      channels, parameters, mixtures, kinds, context, around_mean: as
+        `program.Rounding.conditional` has them.
+      size: `(height, width)` of the stream.
+      shared: dict, the same for all streams of the run.
+    """
+
+    def __init__(
+        self, networks, channels, parameters, mixtures, kinds, context, around_mean, size, shared
+    ):
+        self.channels, self.mixtures, self.kinds = channels, mixtures, kinds
+        self.context, self.size, self._shared = context, size, shared
+        if context is not None:
+            itself = lowering.Known(None, lowering.integers(LATENT_LIMIT))
+            parameters = parameters(networks.applied(context, itself, lowering.ACTIVATIONS))
+        self.means = None
+        if around_mean:
+            self.means, parameters = parameters
+            grids = fixed_point.Grids(UNITS[1], LOWEST[1])
+            self.means = self.means.on(lowering.Form(0, MEAN_LIMIT, grids))
+            self.kinds = 1
+        ends = (np.repeat(x[-self.kinds :], mixtures * channels) for x in (UNITS, LOWEST))
+        form = lowering.Form(0, fixed_point.ACTIVATION_LIMIT, fixed_point.Grids(*ends))
+        self.parameters = parameters.on(form)
+
+    @functools.cached_property
+    def order(self):
+        """The `wavefront.Order` of positions, that of rows without a context."""
+        if self.context is None:
+            return wavefront.raster_order(*self.size)
+        return wavefront.order(*self.size, self.context.mask)
+
+    @property
+    def table(self):
+        """`integer_mixture.normal_table`."""
+        if self.mixtures not in self._shared:
+            self._shared[self.mixtures] = im.normal_table(self.mixtures)
+        return self._shared[self.mixtures]
+
+    def _arranged(self, symbols):
+        """Symbols `[h, w, n]` in the order of coding, `[P + 1, n]`; `[P, n]` without a context."""
+        if self.context is None:
+            return tf.reshape(symbols, [-1, symbols.shape[2] or tf.shape(symbols)[2]])
+        return wavefront.arrange(symbols, self.order)
+
+    @functools.cached_property
+    def mean_values(self):
+        """Means in steps of values, float32 `[h, w, C]`; 0 if symbols are the values."""
+        return self.means.whole() * MEAN_STEP if self.means else 0.0
+
+    def symbols_of(self, values):
+        """The symbols of values as a decoder has them."""
+        if not self.means:
+            return values
+        return tf.floor((values - self.mean_values) / VALUE_STEP + 0.5)
+
+    def value_of(self, symbols):
+        """The `lowering.Value` that a decoder makes of symbols."""
+        form = lowering.ACTIVATIONS if self.means else lowering.integers(LATENT_LIMIT)
+        if self.means and symbols is not None:
+            symbols = symbols * VALUE_STEP + self.mean_values
+        return lowering.Known(symbols, form)
+
+    def differences(self, latents):
+        """Float latents as differences from means."""
+        return latents - self.mean_values / VALUE_STEP
+
+    def rows(self, used):
+        """A function of `(known, chosen)` to parameters `[n, 3 * K * C]`, see `Value.at`."""
+        order = None if self.context is None else self.order
+        found = self.parameters.at(order, used, used)
+        return lambda known, chosen: mixture.completed(found(known, chosen), self.kinds)
+
+    def code(self, coder, state, symbols, used, known):
+        """Codes symbols `[h, w, n]` of the `lowering.Used` channels, all of them if it is None."""
+        rows, table = self.rows(used), self.table
+        at_once = known and self.context is not None
+        if at_once:
+            every = rows(self._arranged(symbols), None)
+
+        def distribution_at(latents, chosen):
+            found = tf.gather(every, chosen) if at_once else rows(latents, chosen)
+            return im.distribution_of_rows(found, self.mixtures, table)
+
+        together = WAVEFRONTS_TOGETHER if at_once else 1
+        return wavefront.traverse(coder, state, symbols, distribution_at, self.order, together)
+
+    def all_rows(self, known, used=None):
+        """The parameters of all positions in the order of coding, of known symbols `[h, w, n]`."""
+        return self.rows(used)(self._arranged(known), None)
+
+    def bits(self, rows, candidates):
+        """What each symbol of the candidates, `[h, w, n]` each, would cost."""
+        dist = im.distribution_of_rows(rows, self.mixtures, self.table)
+        found = []
+        for symbols in candidates:
+            arranged = self._arranged(symbols)[: tf.shape(rows)[0]]
+            bits = im.bits(dist, tf.cast(tf.reshape(arranged, [-1]), tf.int32))
+            found.append(self.in_place(bits, symbols))
+        return found
+
+    def in_place(self, elements, like):
+        """Elements `[P * C, ...]` in the order of coding as `[h, w, C, ...]`."""
+        shape = tf.shape(like)
+        if self.context is not None:
+            positions = [shape[0] * shape[1], shape[2], *elements.shape[1:]]
+            elements = tf.gather(tf.reshape(elements, positions), self.order.rank)
+            elements = tf.reshape(elements, [-1, *elements.shape[2:]])
+        return tf.reshape(elements, tf.concat([shape, elements.shape[1:]], 0))

@@ -1,0 +1,58 @@
+"""Layers made of other layers, described once for every kind of arithmetic."""
+
+import tensorflow as tf
+
+from tfclic.layers.sequential import Sequential
+
+
+class Floats:
+    """What composites, and entropy models, do with values: here float tensors `[B, h, w, C]`.
+
+    Others do the same with exact integers (`tfclic.entropy.lowering`). Values can also be added.
+    """
+
+    def run(self, network, *values, hidden_bits=None):
+        """What a network, a layer, makes of values.
+
+        Args:
+          network: a layer.
+          *values: its inputs.
+          hidden_bits: between the layers of a `Sequential` exact integers are multiples of
+            `2**-hidden_bits`, of 1/64 if it is missing. Floats do not mind.
+        """
+        return network(*values)
+
+    def in_turn(self, networks, value):
+        """What networks make of a value, one after the other."""
+        for network in networks:
+            value = self.run(network, value)
+        return value
+
+    def concat(self, *values):
+        """Values side by side, `[..., C1 + C2 + ...]`."""
+        return tf.concat(values, -1)
+
+    def tabulated(self, function, value, limit):
+        """What a function makes of each element; beyond `limit` it changes no more.
+
+        Args:
+          function: of a NumPy array or a tensor, elementwise.
+          value: its arguments.
+          limit: int, the largest magnitude of an argument of which exact integers know the result.
+        """
+        return function(value)
+
+
+FLOATS = Floats()
+
+
+class Composite(tf.keras.layers.Layer):
+    """A layer whose `compose(ops, *inputs)` says what it is in terms of `Floats` and the like."""
+
+    def call(self, *inputs):
+        return self.compose(FLOATS, *inputs)
+
+
+def layers_of(network):
+    """The layers that a network calls in turn: those of a `Sequential`, else itself."""
+    return list(network.layers) if isinstance(network, Sequential) else [network]
