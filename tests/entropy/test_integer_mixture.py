@@ -53,14 +53,7 @@ def test_seven_mixtures_do_not_overflow():
     assert np.all(im.distribution(parameters).total > 0)
 
 
-def likelihood(y, *parameters):
-    """`mixture.likelihood` of logits, means and log scales `[..., K]`."""
-    y = tf.convert_to_tensor(y)
-    kinds = [tf.broadcast_to(x, [*y.shape, x.shape[-1]]) for x in parameters]
-    return mixture.likelihood(y[..., None], tf.concat(kinds, -1), kinds[0].shape[-1])[..., 0]
-
-
-def test_close_to_the_float_mixture():
+def test_close_to_the_float_mixture(likelihood):
     rng = np.random.default_rng(2)
     logits = tf.constant(rng.normal(0, 1, (50, 3)), tf.float32)
     means = tf.constant(rng.normal(0, 10, (50, 3)), tf.float32)
@@ -76,7 +69,7 @@ def test_close_to_the_float_mixture():
     assert divergence.max() < 2e-3, "bits lost per symbol"
 
 
-def test_a_single_gaussian_is_exact_far_into_its_tails():
+def test_a_single_gaussian_is_exact_far_into_its_tails(likelihood):
     scales = tf.constant([[0.0], [12.0], [30.0], [63.0]])
     parameters = im.clip(tf.zeros([4, 1]), tf.constant([[3.0], [-24.0], [5.0], [0.0]]), scales)
     mass = masses(parameters)

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 from scipy import stats
 
-from tfclic.entropy import mixture
+from tfclic.entropy import mixture, program
 
 EVERY_LATENT = np.arange(mixture.LATENT_MIN, mixture.LATENT_MAX + 1)
 
@@ -20,13 +20,6 @@ def random_parameters(mixtures, channels=4, seed=0):
     return [x.astype(np.float32) for x in (logits, means, log_scales)]
 
 
-def likelihood(y, *parameters):
-    """`mixture.likelihood` of logits, means and log scales `[..., K]`."""
-    y = tf.convert_to_tensor(y)
-    kinds = [tf.broadcast_to(x, [*y.shape, x.shape[-1]]) for x in parameters]
-    return mixture.likelihood(y[..., None], tf.concat(kinds, -1), kinds[0].shape[-1])[..., 0]
-
-
 def scipy_likelihood(y, logits, means, log_scales):
     weights = np.exp(logits.astype(float))
     weights /= weights.sum(-1, keepdims=True)
@@ -36,7 +29,7 @@ def scipy_likelihood(y, logits, means, log_scales):
 
 
 @pytest.mark.parametrize("mixtures", [1, 2, 3, 4, 5])
-def test_probabilities_of_all_latents_sum_to_one(mixtures):
+def test_probabilities_of_all_latents_sum_to_one(likelihood, mixtures):
     logits, means, log_scales = random_parameters(mixtures)
     means[0] = 250  # most of the mass at the edge
     y = np.broadcast_to(EVERY_LATENT[:, None], (len(EVERY_LATENT), 4)).astype(np.float32)
@@ -44,20 +37,20 @@ def test_probabilities_of_all_latents_sum_to_one(mixtures):
     np.testing.assert_allclose(total, 1, atol=1e-5)
 
 
-def test_agrees_with_scipy():
+def test_agrees_with_scipy(likelihood):
     logits, means, log_scales = random_parameters(3)
     y = np.arange(-100, 101).astype(np.float32)[:, None] * np.ones(4, np.float32)
     got = likelihood(y, logits, means, log_scales)
     np.testing.assert_allclose(got, scipy_likelihood(y, logits, means, log_scales), atol=1e-6)
 
 
-def test_edges_take_what_lies_beyond():
+def test_edges_take_what_lies_beyond(likelihood):
     logits, means, log_scales = np.zeros((2, 1)), np.array([[-300.0], [300.0]]), np.zeros((2, 1))
     parameters = [x.astype(np.float32) for x in (logits, means, log_scales)]
     np.testing.assert_allclose(likelihood([-255.0, 256.0], *parameters), 1, atol=1e-6)
 
 
-def test_single_gaussian_is_noisy_normal():
+def test_single_gaussian_is_noisy_normal(likelihood):
     _, means, log_scales = random_parameters(1)
     y = means[:, 0] + np.float32([0.3, -1.2, 2.5, 0.0])
     got = likelihood(y, np.zeros_like(means), means, log_scales)
@@ -78,7 +71,7 @@ def plain_likelihood(y, logits, means, log_scales):
 
 
 @pytest.mark.parametrize("mixtures", [1, 3])
-def test_gradients_are_those_of_the_equation(mixtures):
+def test_gradients_are_those_of_the_equation(likelihood, mixtures):
     logits, means, log_scales = random_parameters(mixtures, channels=60)
     y = means[:, 0] + np.random.default_rng(1).normal(0, 3, 60).astype(np.float32)
     y[:2], means[:2] = (mixture.LATENT_MIN, mixture.LATENT_MAX), [[-254], [255]]
@@ -92,3 +85,34 @@ def test_gradients_are_those_of_the_equation(mixtures):
         results.append([value, *tape.gradient(value, arguments, weights)])
     for got, want in zip(*results):
         np.testing.assert_allclose(got, want, atol=3e-6)
+
+
+def test_parameters_are_logits_means_and_scales_of_all_channels_in_turn(likelihood):
+    logits, means, log_scales = random_parameters(2, channels=5)
+    y = means[:, 0] + 1
+    packed = np.concatenate([kind.T.reshape(-1) for kind in (logits, means, log_scales)])
+    found = mixture.likelihood(y[None], packed[None], 2)[0]
+    np.testing.assert_allclose(found, likelihood(y, logits, means, log_scales), rtol=1e-6)
+
+
+def test_gradients_reach_all_parameters():
+    parameters = tf.Variable(tf.random.stateless_normal([1, 3 * 3 * 4], [1, 2]))
+    with tf.GradientTape() as tape:
+        likelihoods = mixture.likelihood(tf.constant([[0.3, -1.4, 2.2, 0.1]]), parameters, 3)
+        loss = program.bits(likelihoods[None, None])
+    gradient = tf.reshape(tape.gradient(loss, parameters), [3, -1]).numpy()
+    assert np.all(np.isfinite(gradient))
+    assert np.all(np.abs(gradient).max(1) > 1e-4), "logits, means and scales all matter"
+
+
+def test_no_latent_costs_more_than_the_floor():
+    likelihoods = mixture.likelihood(tf.constant([[0.0, -400.0, 300.0, 2.0]]), tf.zeros([1, 36]), 3)
+    for each in tf.unstack(likelihoods, axis=1):
+        found = program.bits(tf.reshape(each, [1, 1, 1, 1])).numpy()
+        assert np.all(found <= -np.log2(mixture.LIKELIHOOD_FLOOR) + 1e-3)
+
+
+def test_the_number_of_mixtures_is_limited():
+    runner = program.Rounding({"latents": tf.zeros([1, 1, 1, 2])}, None)
+    with pytest.raises(ValueError, match="7"):
+        runner.conditional("latents", 2, tf.zeros([1, 1, 1, 48]), mixtures=8, kinds=3)

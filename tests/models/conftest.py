@@ -53,3 +53,20 @@ def assert_files_agree():
     Files hold the latents and decode to the pixels that the encoder knows, at the size it expects.
     """
     return _agree
+
+
+@pytest.fixture(scope="session")
+def assert_tiles_and_targets(make_pixels):
+    """Checks a loaded codec's tiles, that quality orders its files, and a target."""
+
+    def check(loaded):
+        pixels = make_pixels(70, 130)
+        known = loaded.evaluate(pixels, 60, tile=64)
+        assert loaded.info(known["file"])["tiles"] == 6
+        np.testing.assert_array_equal(loaded.decompress(known["file"]), known["reconstruction"])
+        sizes = [len(loaded.compress(pixels, quality)) for quality in (0, 50, 100)]
+        assert sizes == sorted(set(sizes))
+        wanted = sum(sizes[:2]) // 2
+        assert 0.97 * wanted <= len(loaded.compress(pixels, file_bytes=wanted)) <= wanted
+
+    return check

@@ -91,15 +91,8 @@ def test_exact_probabilities_are_close_to_the_trained_ones(codec):
     assert float(found) == pytest.approx(want, rel=0.005)
 
 
-def test_tiles_and_targets(loaded, make_pixels):
-    pixels = make_pixels(70, 130)
-    known = loaded.evaluate(pixels, 60, tile=64)
-    assert loaded.info(known["file"])["tiles"] == 6
-    np.testing.assert_array_equal(loaded.decompress(known["file"]), known["reconstruction"])
-    sizes = [len(loaded.compress(pixels, quality)) for quality in (0, 50, 100)]
-    assert sizes == sorted(set(sizes))
-    wanted = sum(sizes[:2]) // 2
-    assert 0.97 * wanted <= len(loaded.compress(pixels, file_bytes=wanted)) <= wanted
+def test_tiles_and_targets(loaded, assert_tiles_and_targets):
+    assert_tiles_and_targets(loaded)
 
 
 def codec_sources(codec, height, width):

@@ -103,12 +103,9 @@ class ExportedCodec(stored.StoredCodec):
             with weights():
                 gained = codec.gained(latents[None], snapped(quality)[None])
                 sources = codec.sources(gained)
-            latents, hyper_latents = coding.quantize(
-                {
-                    name: tiling.crop(each[0], coding.box(name, box))
-                    for name, each in sources.items()
-                }
-            )
+            boxes = {name: coding.box(name, box) for name in sources}
+            cropped = {name: tiling.crop(sources[name][0], each) for name, each in boxes.items()}
+            latents, hyper_latents = coding.quantize(cropped)
             return {
                 "latents": tf.cast(latents, LATENT_DTYPE),
                 "hyper_latents": tf.cast(hyper_latents, LATENT_DTYPE),

@@ -10,7 +10,7 @@ from tfclic.codec import earlier
 
 # Transforms need not repeat bit for bit, so their weights are stored with half the bits.
 DTYPE = tf.float16
-_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of variables' names in TensorFlow's checkpoints
 
 
 class StoredCodec(tf.Module):
@@ -56,7 +56,7 @@ class StoredCodec(tf.Module):
         Returns:
           A list of the variables that were given values; the others matter in training alone.
         """
-        given = self.coding.restore(codec)
+        given = self.coding.restore()
         for variable, weight in zip(_in_transforms(codec), self.weights):
             variable.assign(tf.cast(weight, variable.dtype))
             given.append(variable)
@@ -110,20 +110,19 @@ def read(model, build):
 def _values(path):
     """The variables of a SavedModel, a dict of arrays by path, in the order of fingerprints."""
     reader = tf.train.load_checkpoint(str(path))
-    names = (name for name in reader.get_variable_to_shape_map() if name.endswith(_SUFFIX))
-    paths = (name[: -len(_SUFFIX)] for name in names)
+    names = (name for name in reader.get_variable_to_shape_map() if name.endswith(SUFFIX))
+    paths = (name[: -len(SUFFIX)] for name in names)
     ours = (path for path in paths if path.startswith(("coding/", "weights/")))
-    return {path: reader.get_tensor(path + _SUFFIX) for path in sorted(ours, key=_place)}
+    return {path: reader.get_tensor(path + SUFFIX) for path in sorted(ours, key=_place)}
 
 
 def _place(path):
     """Sorts paths as tf.Module does: a module's own variables, then those of its modules."""
     names = [int(name) if name.isdecimal() else name for name in path.split("/")]
-    groups = []
+    groups = []  # a name, and the numbers after it: those in a list
     for name in names:
-        groups = (
-            [*groups[:-1], (*groups[-1], name)] if isinstance(name, int) else [*groups, (name,)]
-        )
+        numbered = groups.pop() if isinstance(name, int) else ()
+        groups.append((*numbered, name))
     return [(i < len(groups) - 1, *group) for i, group in enumerate(groups)]
 
 

@@ -30,18 +30,24 @@ class ExactRunner(lowering.Exact):
     """Runs a program in exact integers.
 
     A subclass says what happens at each node: `_independent(stream, name, shape)`,
-    `_gained(stream, name, shape)` and `_conditional(stream, name, is_side)` return its integers.
+    `_gained(stream, name, shape)` and `_conditional(stream, name)` return its integers.
 
     Args:
       coding: the `Coding`.
       size: `(height, width)` of the latents.
+      sources: dict of float32 `[h, w, C]`; None: nothing is known.
     """
 
     stage = None
 
-    def __init__(self, coding, size):
+    def __init__(self, coding, size, sources=None):
         super().__init__(coding.networks)
-        self.coding, self.size, self.streams, self._shared = coding, size, {}, {}
+        self.coding, self.size, self._sources = coding, size, sources
+        self.streams, self._shared, self._pieces = {}, {}, Pieces()
+        self._latest = None  # the latest conditional stream's values, where they are as decoded
+
+    def _source(self, name, channels):
+        return self._pieces.next(name, channels, self._sources)(self._sources)
 
     def independent(self, name, prior, stride=1):
         """As `program.Rounding.independent`."""
@@ -57,27 +63,20 @@ class ExactRunner(lowering.Exact):
         self.streams[name] = self._gained(stream, name, [*self.size, stream.channels])
         return lowering.Known(self.streams[name], lowering.integers(LATENT_LIMIT))
 
-    def conditional(
-        self,
-        name,
-        channels,
-        parameters,
-        mixtures=1,
-        kinds=2,
-        stride=1,
-        context=None,
-        around_mean=False,
-    ):
+    def conditional(self, name, channels, parameters, stride=1, **kind):
         """As `program.Rounding.conditional`."""
         self.coding.describe(name, channels, stride)
         size = [side // stride for side in self.size]
-        given = channels, parameters, mixtures, kinds, context, around_mean
-        stream = Conditional(self.coding.networks, *given, size, self._shared)
+        networks = self.coding.networks
+        stream = Conditional(networks, size, self._shared, channels, parameters, **kind)
         self.streams[name] = self._conditional(stream, name)
         return stream.value_of(self.streams[name])
 
     def refined(self, value, network, *inputs):
         """As `program.Rounding.refined`."""
+        if self._latest is not None:
+            # whoever knows the latents need not compute what they are made of
+            return self._latest
         return value + self.run(network, *inputs, value)
 
     def helped(self, make):
@@ -106,22 +105,15 @@ class Walker(ExactRunner):
     """
 
     def __init__(self, coding, size, coder, sources=None):
-        super().__init__(coding, size)
-        self._coder, self._sources, self._pieces = coder, sources, Pieces()
+        super().__init__(coding, size, sources)
+        self._coder = coder
         self.state, self._named = coder.start(), None
         if coding.names_first:
             latents = tf.zeros([1, 1, coding.channels]) if sources is None else sources[LATENTS]
             self._named = self._names(latents)
 
-    def refined(self, value, network, *inputs):
-        # whoever knows the latents need not compute what they are made of
-        known = self._sources is not None
-        return self._latest if known else super().refined(value, network, *inputs)
-
     def _given(self, name, shape):
-        if self._sources is None:
-            return tf.zeros(shape)
-        return self._pieces.next(name, shape[2], self._sources)(self._sources)
+        return tf.zeros(shape) if self._sources is None else self._source(name, shape[2])
 
     def _independent(self, stream, name, shape):
         first = self.coding.first_row(name)
@@ -136,12 +128,11 @@ class Walker(ExactRunner):
         return latents
 
     def _conditional(self, stream, name):
-        values, known = (
-            self._given(name, [*stream.size, stream.channels]),
-            self._sources is not None,
-        )
-        self._latest = lowering.Known(values, lowering.ACTIVATIONS)
-        symbols = stream.symbols_of(values) if known else values
+        known = self._sources is not None
+        symbols = self._given(name, [*stream.size, stream.channels])
+        if known:
+            self._latest = lowering.Known(symbols, lowering.ACTIVATIONS)
+            symbols = stream.symbols_of(symbols)
         if self.coding.is_side(name):
             self.state, symbols = stream.code(self._coder, self.state, symbols, None, known)
             return self._possible(symbols)
@@ -171,16 +162,8 @@ class Quantizer(ExactRunner):
     """Makes of float latents what is coded: latents by rate and distortion, others to the nearest.
 
     Args:
-      coding, size: as for `ExactRunner`.
-      sources: dict of float32 `[h, w, C]`.
+      coding, size, sources: as for `ExactRunner`.
     """
-
-    def __init__(self, coding, size, sources):
-        super().__init__(coding, size)
-        self._sources, self._pieces = sources, Pieces()
-
-    def _source(self, name, channels):
-        return self._pieces.next(name, channels, self._sources)(self._sources)
 
     def _independent(self, stream, name, shape):
         limit = float(SIDE_LIMIT)
@@ -237,35 +220,36 @@ def _clipped(latents):
     return tf.clip_by_value(latents, mixture.LATENT_MIN, mixture.LATENT_MAX)
 
 
-class Statistics(Walker):
+class Statistics(ExactRunner):
     """What each element costs by its integer probability, and why.
 
     Attributes:
       found: dict of arrays by stream: dicts of float32 `[h, w, C]` or `[h, w, C, K]`: `bits`, and
         for conditional streams `weights`, `means`, `scales`, and `values`, as coded, their
         differences from the means being whole.
-      named: float32, bits that say which channels are in use.
+      named: list of float32, bits that say which channels are in use.
 
     Args:
-      coding, size, sources: as for `Walker`.
+      coding, size: as for `ExactRunner`.
+      sources: dict of float32 `[h, w, C]`, integers.
     """
 
     def __init__(self, coding, size, sources):
-        super().__init__(coding, size, coders.BitCounter(), sources)
+        super().__init__(coding, size, sources)
         self.found, self.named = {}, []
 
     def _independent(self, stream, name, shape):
-        values = self._given(name, shape)
+        values = self._source(name, shape[2])
         self.found[name] = {"values": values, "bits": stream.bits(values)}
         return values
 
     def _gained(self, stream, name, shape):
-        values = self._given(name, shape)
+        values = self._source(name, shape[2])
         self.found[name] = {"values": values, "bits": stream.bits(values, [values])[0]}
         return values
 
     def _conditional(self, stream, name):
-        values = self._given(name, [*stream.size, stream.channels])
+        values = self._source(name, stream.channels)
         self._latest = lowering.Known(values, lowering.ACTIVATIONS)
         symbols = stream.symbols_of(values)
         rows = stream.all_rows(symbols)
@@ -372,11 +356,10 @@ class Coding(tf.Module):
         before = [stream for key, stream in sorted(self.streams.items()) if key < name]
         return sum(len(stream.table) for stream in before)
 
-    def restore(self, codec):
-        """Gives a codec the entropy networks that this stands for, as far as these are known.
+    def restore(self):
+        """Gives the codec the entropy networks that this stands for, as far as these are known.
 
-        Args:
-          codec: the one of which this was made; since then, variables may have been read into this.
+        That is the one of which this was made; since then, variables may have been read into this.
 
         Returns:
           A list of the codec's variables that were given values.

@@ -1,7 +1,6 @@
 """A learned distribution for each channel of the latents, in floats and in integers."""
 
 import collections
-import math
 
 import numpy as np
 import tensorflow as tf
@@ -83,11 +82,6 @@ class FactorizedPrior(tf.Module):
         cdf, lower_cdf = self.density.cdf(upper), self.density.cdf(lower)
         # of two equal differences the one between smaller numbers is the more precise
         return tf.where(below < cdf, above - below, cdf - lower_cdf)
-
-    def bits(self, latents, gains):
-        """Bits of each latent, floored as the mixture's; arguments as in `likelihood`."""
-        likelihood = tfc.lower_bound(self.likelihood(latents, gains), mixture.LIKELIHOOD_FLOOR)
-        return -tf.math.log(likelihood) / math.log(2.0)
 
     def tables(self, gains):
         """The integer form for some gains.

@@ -40,6 +40,12 @@ def resolution_of(mixtures):
     return SINGLE if mixtures == 1 else MIXTURE
 
 
+def check_mixtures(mixtures):
+    """Raises ValueError unless there can be so many Gaussians in a mixture."""
+    if not 1 <= mixtures <= MAX_MIXTURES:
+        raise ValueError(f"There can be 1 to {MAX_MIXTURES} mixtures, not {mixtures}.")
+
+
 IntegerParameters = collections.namedtuple("IntegerParameters", "logits means scales")
 IntegerParameters.__doc__ = """Mixture parameters on their grids, int32 `[..., K]` each.
 

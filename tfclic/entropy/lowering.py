@@ -457,7 +457,7 @@ class Traced(Value):
         def function(*arrays):
             return self._network.whole_of(arrays, self.form)
 
-        array = self._networks.traced(self._name, function)(*self._network.arrays())
+        array = self._networks.call_traced(self._name, function, self._network.arrays())
         self.like = Known(array, self.form)
         return self.like.rows()
 
@@ -523,17 +523,13 @@ class Networks(tf.Module):
             self.exact[name] = lower(layer, source.form, form, name)
         return Applied(self.exact[name], source, form)
 
-    def traced(self, name, function):
-        """`function` of float32 arrays `[h, w, *]`, traced once for all that ask by this name."""
-
-        def call(*arrays):
-            if name not in self._traces():
-                specs = [tf.TensorSpec([None, None, array.shape[2]]) for array in arrays]
-                made = tf.function(compilation.uncompiled(function), specs, autograph=False)
-                self._traces()[name] = made.get_concrete_function()
-            return self._traces()[name](*arrays)
-
-        return call
+    def call_traced(self, name, function, arrays):
+        """`function(*arrays)`, float32 `[h, w, *]`, traced once for all that ask by this name."""
+        if name not in self._traces():
+            specs = [tf.TensorSpec([None, None, array.shape[2]]) for array in arrays]
+            made = tf.function(compilation.uncompiled(function), specs, autograph=False)
+            self._traces()[name] = made.get_concrete_function()
+        return self._traces()[name](*arrays)
 
 
 def _names(codec):

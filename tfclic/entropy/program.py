@@ -1,6 +1,6 @@
 """Entropy models as programs, and what training and evaluation make of them.
 
-A codec's `entropy(run)` is a program: it says how the parts of what is coded depend on each other,
+A codec's `entropy(code)` is a program: it says how the parts of what is coded depend on each other,
 and nothing of what happens at each of them. That is up to the runner it is given:
 
 | runner | makes of it |
@@ -8,7 +8,7 @@ and nothing of what happens at each of them. That is up to the runner it is give
 | `Rounding` | rounded values and their bits, in floats |
 | `Training` | the same with noise in the place of rounding, and auxiliary losses |
 | `Rate` | the bits of given integers, in floats |
-| `coding.Encoder`, `coding.Decoder` | a string, and back, in exact integers |
+| `coding.Walker` | a string, and back, in exact integers |
 | `coding.Quantizer` | integers, chosen by rate and distortion |
 | `coding.Statistics` | what each element costs, and why |
 
@@ -29,6 +29,7 @@ import math
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from tfclic.entropy import integer_mixture as im
 from tfclic.entropy import mixture
 from tfclic.layers import Floats, uniform_noise
 
@@ -137,7 +138,11 @@ class Rounding(Floats):
           stride: latents to an element, each way.
           context: a layer such as `MaskedConv2D`, of the stream's own values.
           around_mean: whether values are coded as whole differences from their means, K being 1.
+
+        Raises:
+          ValueError: K is not among those that integers can hold.
         """
+        im.check_mixtures(mixtures)
         piece = self._pieces.next(name, channels, self.sources)
         if context is not None:
             parameters = parameters(context(self._context_input(piece)))
@@ -241,9 +246,8 @@ class Rate(Rounding):
     def refined(self, value, network, *inputs):
         name, piece, likelihood, means = self._latest
         final = piece(self.sources)
-        self.bits[name] = bits(
-            likelihood(final - self.run(network, *inputs, value) - means), self._floor
-        )
+        counted = final - self.run(network, *inputs, value) - means
+        self.bits[name] = bits(likelihood(counted), self._floor)
         return final
 
     def _coded(self, name, piece, likelihood, means=0.0):

@@ -161,15 +161,25 @@ class Conditional:
 
     Args:
       networks: `lowering.Networks`.
-      channels, parameters, mixtures, kinds, context, around_mean: as
-        `program.Rounding.conditional` has them.
       size: `(height, width)` of the stream.
       shared: dict, the same for all streams of the run.
+      channels, parameters, mixtures, kinds, context, around_mean: as
+        `program.Rounding.conditional` has them.
     """
 
     def __init__(
-        self, networks, channels, parameters, mixtures, kinds, context, around_mean, size, shared
+        self,
+        networks,
+        size,
+        shared,
+        channels,
+        parameters,
+        mixtures=1,
+        kinds=2,
+        context=None,
+        around_mean=False,
     ):
+        im.check_mixtures(mixtures)
         self.channels, self.mixtures, self.kinds = channels, mixtures, kinds
         self.context, self.size, self._shared = context, size, shared
         if context is not None:

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfclic.entropy import streams
 from tfclic.entropy.factorized import ChannelPrior
 from tfclic.models import base
 from tfclic.models.transforms import TransformCodec
@@ -9,8 +10,7 @@ from tfclic.models.transforms import TransformCodec
 # nearest to the papers' 0.2 that binary fractions with few bits represent exactly
 ENTROPY_SLOPE = 3 / 16
 TFC_PRIOR_SCALE = 10.0  # its default
-HYPER_LIMIT = 127
-HYPER_STRIDE = 4  # latents to a hyper latent, each way
+HYPER_LIMIT, HYPER_STRIDE = streams.SIDE_LIMIT, streams.SIDE_STRIDE
 # Hidden activations of a hyper synthesis are some hundredths in size: on the grid of 1/64 that
 # suits other networks they would lose 0.2 % of the rate.
 HYPER_BITS = 8

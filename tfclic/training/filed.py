@@ -8,6 +8,7 @@ import re
 import tensorflow as tf
 
 from tfclic import errors
+from tfclic.codec.stored import SUFFIX
 
 # TensorFlow's readers raise any of these for files that are damaged or hold other variables.
 UNREADABLE = (
@@ -22,7 +23,6 @@ UNREADABLE = (
 KINDS = ("weights", "ema", "first_moment", "second_moment")
 COUNTS = ("step", "updates")
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # read for its checksum alone
-_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def paths(kind, reader):
@@ -37,7 +37,7 @@ def paths(kind, reader):
     """
     prefix = f"state/{kind}/"
     names = [n for n in reader.get_variable_to_shape_map() if n.startswith(prefix)]
-    escaped = (name[len(prefix) : -len(_SUFFIX)] for name in names)
+    escaped = (name[len(prefix) : -len(SUFFIX)] for name in names)
     found = (re.sub(r"\.([.S])", lambda m: "/" if m[1] == "S" else ".", each) for each in escaped)
     return list(zip(found, names))
 
@@ -59,7 +59,7 @@ def read(folder, kinds=KINDS):
     reader = tf.train.load_checkpoint(str(folder / "checkpoint"))
     reader.get_tensor(_GRAPH)
     values = {kind: {p: reader.get_tensor(n) for p, n in paths(kind, reader)} for kind in kinds}
-    return {**values, **{c: reader.get_tensor(f"state/{c}{_SUFFIX}") for c in COUNTS}}
+    return {**values, **{c: reader.get_tensor(f"state/{c}{SUFFIX}") for c in COUNTS}}
 
 
 def check_fit(folder, weights, found):
