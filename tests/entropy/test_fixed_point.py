@@ -84,7 +84,8 @@ def test_subpixel_convolution_close_to_float(factor):
     want = layer(tf.constant(x))[0]
     given, wanted = lowering.integers(127), lowering.ACTIVATIONS
     exact = lowering.lower(layer, given, wanted, "exact")
-    value = lowering.Applied(exact, lowering.Known(tf.constant(x[0]), given), wanted)
+    known = lowering.Known(tf.constant(x[0]), given, lowering.Grid(3, 5))
+    value = lowering.Applied(exact, known, wanted)
     got = value.whole() / 2**fixed_point.ACTIVATION_BITS
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, atol=0.5)

@@ -40,7 +40,8 @@ def test_exact_is_close_to_float(name):
     integers = np.random.default_rng(0).integers(-9, 10, [*SIZE, CHANNELS]).astype(np.float32)
     want = network(tf.constant(integers[None]))[0]
     networks = lowering.Networks(Codec(network))
-    known = lowering.Known(tf.constant(64 * integers), lowering.ACTIVATIONS)
+    grid = lowering.Grid(*SIZE)
+    known = lowering.Known(tf.constant(64 * integers), lowering.ACTIVATIONS, grid)
     found = lowering.Exact(networks).run(network, known).on()
     unit = 2.0**found.form.bits
     if not isinstance(found, lowering.Traced):

@@ -91,7 +91,7 @@ def test_what_is_coded_is_near_what_was_given(coding):
 def test_latent_residuals_never_reach_the_next_symbol():
     itself = lowering.ACTIVATIONS._replace(limit=TANH_RANGE * STEP)
     arguments = tf.range(-TANH_RANGE * STEP, TANH_RANGE * STEP + 1, dtype=tf.float32)
-    value = lowering.Known(arguments[:, None, None], itself)
+    value = lowering.Known(arguments[:, None], itself, lowering.Grid(len(arguments), 1))
     table = lowering.Tabulated(bounded_residual, value, TANH_RANGE).whole()[:, 0, 0].numpy()
     assert table[0] == -31 and table[-1] == 31 and table[len(table) // 2] == 0
     np.testing.assert_array_equal(table, -table[::-1])
@@ -177,7 +177,7 @@ def relative_error(got, want):
 def test_exact_networks_are_close_to_the_trained_ones(codec, coding):
     latents, hyper = coded(coding, 16, 24)
     networks = codec.mean_synthesis, codec.scale_synthesis
-    z = lowering.Known(hyper, lowering.integers(HYPER_LIMIT))
+    z = lowering.Known(hyper, lowering.integers(HYPER_LIMIT), lowering.Grid(4, 6))
     features = []
     for network in networks:
         exactly = lowering.Exact(coding.networks).run(network, z, hidden_bits=8).on().whole()
@@ -256,7 +256,7 @@ def test_the_least_bits_are_fewer_than_any_string_takes(make_cca):
 
     class Silent(exact.Quantizer):
         def _conditional(self, stream, name):
-            return tf.zeros([*stream.size, stream.channels])
+            return tf.zeros([*stream.grid.size, stream.channels])
 
     runner = Silent(coding, (32, 32), {"latents": None, "hyper_latents": hyper})
     found = codec.entropy(runner).whole()

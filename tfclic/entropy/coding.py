@@ -43,34 +43,37 @@ class ExactRunner(lowering.Exact):
     def __init__(self, coding, size, sources=None):
         super().__init__(coding.networks)
         self.coding, self.size, self._sources = coding, size, sources
+        self._grids = {1: lowering.Grid(*size)}
         self.streams, self._shared, self._pieces = {}, {}, Pieces()
         self._latest = None  # the latest conditional stream's values, where they are as decoded
 
     def _source(self, name, channels):
         return self._pieces.next(name, channels, self._sources)(self._sources)
 
+    def _grid(self, stride):
+        if stride not in self._grids:
+            self._grids[stride] = self._grids[1].coarser(stride)
+        return self._grids[stride]
+
     def independent(self, name, prior, stride=1):
         """As `program.Rounding.independent`."""
         stream = self.coding.stream(name, lambda: Independent(prior, stride, name))
-        shape = [side // stride for side in self.size]
-        self.streams[name] = self._independent(stream, name, [*shape, stream.channels])
-        return lowering.Known(self.streams[name], lowering.integers(SIDE_LIMIT))
+        grid = self._grid(stride)
+        self.streams[name] = self._independent(stream, name, [*grid.size, stream.channels])
+        return lowering.Known(self.streams[name], lowering.integers(SIDE_LIMIT), grid)
 
     def gained(self, name, prior, gain):
         """As `program.Rounding.gained`."""
         count = self.coding.qualities
         stream = self.coding.stream(name, lambda: Gained(prior, gain, count, name))
         self.streams[name] = self._gained(stream, name, [*self.size, stream.channels])
-        return lowering.Known(self.streams[name], lowering.integers(LATENT_LIMIT))
+        return lowering.Known(self.streams[name], lowering.integers(LATENT_LIMIT), self._grid(1))
 
     def conditional(self, name, channels, parameters, stride=1, **kind):
         """As `program.Rounding.conditional`."""
         self.coding.describe(name, channels, stride)
-        size = [side // stride for side in self.size]
-        networks = self.coding.networks
-        stream = Conditional(
-            networks, size, self._shared, channels, parameters, stride=stride, **kind
-        )
+        networks, grid = self.coding.networks, self._grid(stride)
+        stream = Conditional(networks, grid, self._shared, channels, parameters, **kind)
         self.streams[name] = self._conditional(stream, name)
         return stream.value_of(self.streams[name])
 
@@ -131,9 +134,9 @@ class Walker(ExactRunner):
 
     def _conditional(self, stream, name):
         known = self._sources is not None
-        symbols = self._given(name, [*stream.size, stream.channels])
+        symbols = self._given(name, [*stream.grid.size, stream.channels])
         if known:
-            self._latest = lowering.Known(symbols, lowering.ACTIVATIONS)
+            self._latest = lowering.Known(symbols, lowering.ACTIVATIONS, stream.grid)
             symbols = stream.symbols_of(symbols)
         if self.coding.is_side(name):
             self.state, symbols = stream.code(self._coder, self.state, symbols, None, known)
@@ -252,7 +255,7 @@ class Statistics(ExactRunner):
 
     def _conditional(self, stream, name):
         values = self._source(name, stream.channels)
-        self._latest = lowering.Known(values, lowering.ACTIVATIONS)
+        self._latest = lowering.Known(values, lowering.ACTIVATIONS, stream.grid)
         symbols = stream.symbols_of(values)
         rows = stream.all_rows(symbols)
         (bits,) = stream.bits(rows, [symbols])

@@ -175,14 +175,19 @@ class FixedPointDense(tf.Module):
           A `Prepared`.
         """
         kernel, bias, scale = self.kernel, self.bias, self.scale
-        ends = [end for _, end in self.groups]
         if columns is not None:
             kernel = tf.gather(kernel, columns, axis=1)
             bias, scale = tf.gather(bias, columns), tf.gather(scale, columns)
         if rows is not None:
+            kernel = tf.gather(kernel, rows)
+        kernel = tf.cast(kernel, tf.float32)
+        if len(self.groups) == 1:
+            return Prepared([kernel], self.groups, bias, scale)
+        ends = [end for _, end in self.groups]
+        if rows is not None:
             # what is exact for all rows of a group is exact for some of them
-            kernel, ends = tf.gather(kernel, rows), tf.unstack(tf.searchsorted(rows, ends))
-        kernel, ranges = tf.cast(kernel, tf.float32), list(zip([0, *ends], ends))
+            ends = tf.unstack(tf.searchsorted(rows, ends))
+        ranges = list(zip([0, *ends], ends))
         return Prepared([kernel[first:end] for first, end in ranges], ranges, bias, scale)
 
     def __call__(self, x, prepared=None):

@@ -139,14 +139,14 @@ class Convolution(tf.Module):
 
     def __init__(self, dense, size, factor):
         super().__init__(name=dense.name)
-        self.dense, self.factor = dense, factor
-        self._mask = np.ones([size, size], bool)
+        self.dense, self.size, self.factor = dense, size, factor
 
     def rows(self, source):
-        rows = self.dense(fixed_point.neighbours(source.rows(), source.neighbours(self._mask)))
+        indices = source.grid.neighbours(self.size)
+        rows = self.dense(fixed_point.neighbours(source.rows(), indices))
         if self.factor == 1:
             return rows
-        blocks = tf.reshape(rows, [1, *source.size(), rows.shape[1]])
+        blocks = tf.reshape(rows, [1, *source.grid.size, rows.shape[1]])
         return tf.reshape(
             tf.nn.depth_to_space(blocks, self.factor), [-1, rows.shape[1] // self.factor**2]
         )
@@ -179,7 +179,7 @@ class Windows(tf.Module):
         self.network = network
 
     def at(self, source, order, used, wanted):
-        height, width = source.size()
+        height, width = source.grid.size
         maps, prepared = (
             self.network.maps(source.whole()),
             _columns(wanted, self.network.layers[-1]),
@@ -220,19 +220,59 @@ class Context(tf.Module):
         return found
 
 
+class Grid:
+    """Height and width of values, and what follows from these alone, computed once.
+
+    Args:
+      height, width: int32.
+      tables: dict of what `neighbours` returns by size, as far as it is known.
+      finer: dict of finer grids by factor, likewise.
+    """
+
+    def __init__(self, height, width, tables=None, finer=None):
+        self.size = height, width
+        self._known, self._finer = dict(tables or {}), finer or {}
+
+    def once(self, key, make):
+        """What `make(height, width)` returned when it was first asked for."""
+        if key not in self._known:
+            self._known[key] = make(*self.size)
+        return self._known[key]
+
+    def neighbours(self, size):
+        """`fixed_point.neighbour_indices` of `size` rows and columns around every position."""
+        mask = np.ones([size, size], bool)
+        return self.once(size, lambda *ends: fixed_point.neighbour_indices(*ends, mask))
+
+    def finer(self, factor):
+        """The grid with `factor` times as many rows and columns."""
+        if factor == 1:
+            return self
+        if factor not in self._finer:
+            beyond = {k // factor: grid for k, grid in self._finer.items() if k % factor == 0}
+            self._finer[factor] = Grid(*(factor * side for side in self.size), finer=beyond)
+        return self._finer[factor]
+
+    def coarser(self, factor):
+        """The grid of which this one is `finer(factor)`."""
+        return Grid(*(side // factor for side in self.size), finer={factor: self})
+
+
 class Value:
     """A value in exact integers, `[h, w, C]`: a multiple of what its `form` says.
 
     A subclass has `_computed()`, all of its rows, which are computed once. Whoever wants some of
     them in a loop asks for `at` outside.
+
+    Args:
+      grid: the `Grid` that it lies on.
+      parts: all values that it is made of, as far as these are parts of one computation.
     """
 
     form = ACTIVATIONS
-    like = None  # a value of the same size that it is made of, if there is one
-    parts = ()  # all values that it is made of, as far as these are parts of one computation
 
-    def __init__(self):
-        self._rows, self._indices = None, {}
+    def __init__(self, grid, parts=()):
+        self.grid, self.parts, self._rows = grid, parts, None
 
     def on(self, form=None):
         """The same in the form that is wanted; makes the exact networks that are needed for it.
@@ -260,22 +300,10 @@ class Value:
             self._rows = self._computed()
         return self._rows
 
-    def size(self):
-        """h and w, a pair of int32."""
-        return self.like.size()
-
     def whole(self):
         """All of it, float32 `[h, w, C]`, integers."""
         rows = self.rows()
-        return tf.reshape(rows, [*self.size(), rows.shape[1]])
-
-    def neighbours(self, mask):
-        """`fixed_point.neighbour_indices`, which values of one size share."""
-        if self.like is not None:
-            return self.like.neighbours(mask)
-        if mask.size not in self._indices:
-            self._indices[mask.size] = fixed_point.neighbour_indices(*self.size(), mask)
-        return self._indices[mask.size]
+        return tf.reshape(rows, [*self.grid.size, rows.shape[1]])
 
     def at(self, order, used=None, wanted=None):
         """Its rows at some positions.
@@ -300,33 +328,28 @@ class Value:
 
 
 class Known(Value):
-    """Integers that are there, float32 `[h, w, C]`."""
+    """Integers that are there.
 
-    def __init__(self, array, form):
-        super().__init__()
+    Args:
+      array: float32 `[h, w, C]`, or rows `[h * w, C]`; None: in loops alone.
+      form: their `Form`.
+      grid: their `Grid`.
+    """
+
+    def __init__(self, array, form, grid):
+        super().__init__(grid)
         self._array, self.form = array, form
 
     def _computed(self):
-        return tf.reshape(self._array, [-1, self._array.shape[2]])
-
-    def size(self):
-        shape = tf.shape(self._array)
-        return shape[0], shape[1]
-
-    def whole(self):
-        return self._array
+        return tf.reshape(self._array, [-1, self._array.shape[-1]])
 
 
 class Applied(Value):
     """What an exact layer makes of a value."""
 
     def __init__(self, layer, source, form):
-        super().__init__()
+        super().__init__(source.grid.finer(layer.factor), [source])
         self._layer, self._source, self.form = layer, source, form
-        self.parts, self.like = (source,), source if layer.factor == 1 else None
-
-    def size(self):
-        return tuple(self._layer.factor * side for side in self._source.size())
 
     @property
     def is_local(self):
@@ -340,11 +363,10 @@ class Applied(Value):
 
 
 class _Several(Value):
-    """Made of several values, on the finest of their grids."""
+    """Made of several values, on the finest of their grids of integers."""
 
     def __init__(self, *parts):
-        super().__init__()
-        self.parts, self.like = parts, parts[0]
+        super().__init__(parts[0].grid, parts)
         bits = max(part.form.bits for part in parts)
         self._times = [1 << (bits - part.form.bits) for part in parts]
         limits = [part.form.limit * times for part, times in zip(parts, self._times)]
@@ -387,47 +409,55 @@ class Tabulated(Value):
     """A function of activations, from a table of all that are within a limit."""
 
     def __init__(self, function, source, limit):
-        super().__init__()
         unit = 1 << self.form.bits
+        self._source = source.on(self.form._replace(limit=limit * unit))
+        super().__init__(source.grid, [self._source])
         arguments = np.arange(-limit * unit, limit * unit + 1) / unit
         with tf.init_scope():
             results = function(tf.constant(arguments)).numpy()
         self._table = np.round(results * unit).astype(np.int32)
-        self._source = self.like = source.on(self.form._replace(limit=limit * unit))
-        self.parts = (self._source,)
 
     def _computed(self):
         index = tf.cast(self._source.rows(), tf.int32) + len(self._table) // 2
         return tf.cast(tf.gather(self._table, index), tf.float32)
 
 
-class Network(Value):
-    """What a network makes of values, once it is known on which grid.
+class Network:
+    """What a network makes of values, once it is known in which form: `on` makes a `Value` of it.
 
     Its exact layers are in `networks`, and so is one trace for all graphs that compute the whole,
     unless the network is a part of another one, of which there is a trace.
     """
 
     def __init__(self, networks, network, inputs, hidden_bits, is_part=False):
-        super().__init__()
         self._networks, self._network, self._is_part = networks, network, is_part
-        self._as_activations = None
-        self._inputs, self._hidden_bits = [each.on() for each in inputs], hidden_bits
+        self._hidden_bits, self._as_activations = hidden_bits, None
+        self.inputs = [each.on() for each in inputs]
 
     def on(self, form=None):
-        if form is None:
-            if self._as_activations is None:
-                self._as_activations = self._result(ACTIVATIONS)
-            return self._as_activations
-        return self._result(form)
+        """As `Value.on`."""
+        if form is not None:
+            return self._result(form)
+        if self._as_activations is None:
+            self._as_activations = self._result(ACTIVATIONS)
+        return self._as_activations
+
+    @property
+    def grid(self):
+        """The `Grid` of its result."""
+        return self.on().grid
+
+    def __add__(self, other):
+        return self.on() + other
 
     def _result(self, form):
-        result = self._of(self._inputs, form)
+        result = self.of(self.inputs, form)
         if self._is_part or result.is_local:
             return result
-        return Traced(self._networks, self._networks.name_of(self._network), self, form)
+        return Traced(self._networks, self._networks.name_of(self._network), self, result)
 
-    def _of(self, inputs, form):
+    def of(self, inputs, form):
+        """Its result for other inputs, a list of values."""
         if isinstance(self._network, layers.Composite):
             return self._network.compose(_Parts(self._networks), *inputs).on(form)
         (value,) = inputs
@@ -438,39 +468,31 @@ class Network(Value):
             )
         return self._networks.applied(last, value, form)
 
-    def whole_of(self, arrays, form):
-        """Its result for other inputs, float32 `[h, w, *]`, of whatever size."""
-        pairs = zip(arrays, self._inputs)
-        return self._of([Known(array, each.form) for array, each in pairs], form).whole()
-
-    def arrays(self):
-        """All inputs, a list of float32 `[h, w, *]`."""
-        return [each.whole() for each in self._inputs]
-
 
 class Traced(Value):
-    """All of a network's result, by the trace that its `Networks` keep."""
+    """All of a network's result, by the trace that its `Networks` keep.
 
-    def __init__(self, networks, name, network, form):
-        super().__init__()
-        self._networks, self._name, self._network, self.form = networks, name, network, form
-        self.like = self
+    What many networks need, which neighbours positions have, is handed to it.
+    """
+
+    def __init__(self, networks, name, network, result):
+        super().__init__(result.grid)
+        self._networks, self._name, self._network = networks, name, network
+        self.form = result.form
 
     def _computed(self):
-        def function(*arrays):
-            return self._network.whole_of(arrays, self.form)
+        inputs, sizes = self._network.inputs, sorted(self._networks.sizes)
+        grid = inputs[0].grid
 
-        array = self._networks.call_traced(self._name, function, self._network.arrays())
-        self.like = Known(array, self.form)
-        return self.like.rows()
+        def function(height, width, *arrays):
+            tables, rows = arrays[: len(sizes)], arrays[len(sizes) :]
+            inner = Grid(height, width, dict(zip(sizes, tables)))
+            known = [Known(x, each.form, inner) for x, each in zip(rows, inputs)]
+            return self._network.of(known, self.form).rows()
 
-    def size(self):
-        self.rows()
-        return self.like.size()
-
-    def neighbours(self, mask):
-        self.rows()
-        return self.like.neighbours(mask)
+        tables = [grid.neighbours(size) for size in sizes]
+        arrays = [*grid.size, *tables, *(each.rows() for each in inputs)]
+        return self._networks.call_traced(self._name, function, arrays)
 
 
 class Exact(layers.Floats):
@@ -504,6 +526,10 @@ class _Parts(Exact):
 class Networks(tf.Module):
     """The exact networks of an entropy model, made when they are first wanted.
 
+    Attributes:
+      exact: dict of exact layers by name.
+      sizes: set of how many rows and columns its convolutions see, where these are several.
+
     Args:
       codec: the codec, a tf.Module, in which networks have their names.
     """
@@ -511,6 +537,7 @@ class Networks(tf.Module):
     def __init__(self, codec, name="networks"):
         super().__init__(name=name)
         self.exact = {}
+        self.sizes = set()
         # in functions, out of TensorFlow's sight: they are no part of this module
         names, traces = _names(codec), {}
         self._names, self._traces = lambda: names, lambda: traces
@@ -524,12 +551,14 @@ class Networks(tf.Module):
         name, source = self.name_of(layer), source.on()
         if name not in self.exact:
             self.exact[name] = lower(layer, source.form, form, name)
+            self.sizes |= {getattr(self.exact[name], "size", 1)} - {1}
         return Applied(self.exact[name], source, form)
 
     def call_traced(self, name, function, arrays):
-        """`function(*arrays)`, float32 `[h, w, *]`, traced once for all that ask by this name."""
+        """`function(*arrays)`, of scalars and rows, traced once for all that ask by this name."""
+        arrays = [tf.convert_to_tensor(array) for array in arrays]
         if name not in self._traces():
-            specs = [tf.TensorSpec([None, None, array.shape[2]]) for array in arrays]
+            specs = [tf.TensorSpec([None, *x.shape[1:]][: len(x.shape)], x.dtype) for x in arrays]
             made = tf.function(compilation.uncompiled(function), specs, autograph=False)
             self._traces()[name] = made.get_concrete_function()
         return self._traces()[name](*arrays)

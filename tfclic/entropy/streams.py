@@ -161,30 +161,29 @@ class Conditional:
 
     Args:
       networks: `lowering.Networks`.
-      size: `(height, width)` of the stream.
+      grid: its `lowering.Grid`.
       shared: dict, the same for all streams of the run.
-      channels, parameters, mixtures, kinds, stride, context, around_mean: as
+      channels, parameters, mixtures, kinds, context, around_mean: as
         `program.Rounding.conditional` has them.
     """
 
     def __init__(
         self,
         networks,
-        size,
+        grid,
         shared,
         channels,
         parameters,
         mixtures=1,
         kinds=2,
-        stride=1,
         context=None,
         around_mean=False,
     ):
         im.check_mixtures(mixtures)
         self.channels, self.mixtures, self.kinds = channels, mixtures, kinds
-        self.context, self.size, self.stride, self._shared = context, size, stride, shared
+        self.context, self.grid, self._shared = context, grid, shared
         if context is not None:
-            itself = lowering.Known(None, lowering.integers(LATENT_LIMIT))
+            itself = lowering.Known(None, lowering.integers(LATENT_LIMIT), grid)
             parameters = parameters(networks.applied(context, itself, lowering.ACTIVATIONS))
         self.means = None
         if around_mean:
@@ -200,20 +199,16 @@ class Conditional:
     def order(self):
         """The `wavefront.Order` of positions, that of rows without a context."""
         if self.context is None:
-            return self._once(self.stride, lambda: wavefront.raster_order(*self.size))
+            return self.grid.once("rows", wavefront.raster_order)
         mask = self.context.mask
-        key = self.stride, mask.tobytes()
-        return self._once(key, lambda: wavefront.order(*self.size, mask))
+        return self.grid.once(mask.tobytes(), lambda *size: wavefront.order(*size, mask))
 
     @property
     def table(self):
         """`integer_mixture.normal_table`."""
-        return self._once((self.mixtures,), lambda: im.normal_table(self.mixtures))
-
-    def _once(self, key, make):
-        if key not in self._shared:
-            self._shared[key] = make()
-        return self._shared[key]
+        if self.mixtures not in self._shared:
+            self._shared[self.mixtures] = im.normal_table(self.mixtures)
+        return self._shared[self.mixtures]
 
     def _arranged(self, symbols):
         """Symbols `[h, w, n]` in the order of coding, `[P + 1, n]`; `[P, n]` without a context."""
@@ -237,7 +232,7 @@ class Conditional:
         form = lowering.ACTIVATIONS if self.means else lowering.integers(LATENT_LIMIT)
         if self.means and symbols is not None:
             symbols = symbols * VALUE_STEP + self.mean_values
-        return lowering.Known(symbols, form)
+        return lowering.Known(symbols, form, self.grid)
 
     def differences(self, latents):
         """Float latents as differences from means."""
