@@ -33,17 +33,17 @@ def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT)
     """
     import tensorflow as tf
 
-    from tfclic.codec import export, exported, warm_up
+    from tfclic.export import exported, saving, warm_up
 
     path = folder / name / str(version)
-    with export.unoptimized():
+    with saving.unoptimized():
         signatures = toy_signatures(bytes.fromhex(fingerprint))
-    with export.unoptimized():
+    with saving.unoptimized():
         tf.saved_model.save(tf.Module(), str(path), signatures)
     card = {"name": name, "version": version, "fingerprint": fingerprint}
     card["format_version"] = exported.container.VERSION
     card["training"] = {"objective": "mse"}
-    card["functions"] = export.functions(path)
+    card["functions"] = saving.functions(path)
     if warm_up.is_possible():
         warm_up.write(path, name, card["functions"])
     (path / "model_card.json").write_text(json.dumps(card))
@@ -54,7 +54,7 @@ def toy_signatures(identity):
     """The functions of a toy model with this fingerprint, by name."""
     import tensorflow as tf
 
-    from tfclic.codec import container, exported, opening, served, tiling
+    from tfclic.export import container, exported, opening, served, tiling
     from tfclic.models import base
 
     stride, channels = tiling.STRIDE, 3 * tiling.STRIDE**2
@@ -169,7 +169,7 @@ def toy_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def toy_codec(toy_model):
     """The toy model, loaded once."""
-    from tfclic.codec import runtime
+    from tfclic import runtime
 
     return runtime.load(toy_model)
 
@@ -251,22 +251,22 @@ def load_benchmark():
 @pytest.fixture(scope="session")
 def tiny_model(codec, tmp_path_factory):
     """The folder of the exported tiny codec, beside an earlier version; an export takes seconds."""
-    from tfclic.codec import export
+    from tfclic.export import saving
 
     folder = tmp_path_factory.mktemp("exported")
     (folder / "tiny" / "9").mkdir(parents=True)
-    return export.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
+    return saving.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
 
 
 @pytest.fixture(scope="session")
 def export_for_reading():
-    """`export.save` without warm-up requests, which take as long as any other part of it."""
-    from tfclic.codec import export, warm_up
+    """`saving.save` without warm-up requests, which take as long as any other part of it."""
+    from tfclic.export import saving, warm_up
 
     def save(*arguments):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(warm_up, "is_possible", lambda: False)
-            return export.save(*arguments)
+            return saving.save(*arguments)
 
     return save
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfclic.codec import images, runtime
+from tfclic import images, runtime
 from tfclic.serving import limits
 from tfclic.serving.client import predict_request
 from tfclic.serving.refusals import Refusal

@@ -2,8 +2,8 @@
 
 import concurrent.futures
 
-from tfclic import errors
-from tfclic.codec import catalog, images, runtime
+from tfclic import errors, images, runtime
+from tfclic.runtime import catalog
 
 AHEAD = 4  # files on their way to the server or back
 

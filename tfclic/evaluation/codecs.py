@@ -55,7 +55,7 @@ class Model(Codec):
     limits = (0, 100)
 
     def __init__(self, source, qualities):
-        from tfclic.codec import runtime
+        from tfclic import runtime
 
         self.source, self.options = source, tuple(qualities)
         self.settings = sorted(qualities)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tfclic import errors
-from tfclic.codec.explained import LATENTS
 from tfclic.evaluation import levels
+from tfclic.runtime.explained import LATENTS
 
-# as in tfclic.entropy and tfclic.codec.tiling, which need TensorFlow
+# as in tfclic.entropy and tfclic.export.tiling, which need TensorFlow
 LATENT_MIN, LATENT_MAX = -255, 256
 LEAST_PROBABILITY = 2.0**-25  # that the exact coder gives to every latent
 STRIDE = 16  # image pixels per latent, each way
@@ -77,7 +77,7 @@ def report(codec, data, explanation, parts):
     """What a file is and what it holds, fit for JSON.
 
     Args:
-      codec: the `tfclic.codec.runtime.Codec` of the model that made it.
+      codec: the `tfclic.runtime.Codec` of the model that made it.
       data: bytes, the file.
       explanation: `explained.Explanation` of it.
       parts: its `parts`, or None: sizes only.

@@ -9,7 +9,7 @@ import time
 
 from PIL import Image
 
-from tfclic.codec import runtime
+from tfclic import runtime
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
 
 # What TensorFlow's `decode_image` reads; no other decoder of Pillow's sees what a client sent.

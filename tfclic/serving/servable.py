@@ -6,7 +6,7 @@ import numpy as np
 from absl import logging
 
 from tfclic import errors
-from tfclic.codec import session as sessions
+from tfclic.runtime import session as sessions
 from tfclic.serving import protos, tensors
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
 

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors, models
-from tfclic.codec import catalog, stored
+from tfclic.export import stored
+from tfclic.runtime import catalog
 from tfclic.training import checkpoints, filed, growing
 
 

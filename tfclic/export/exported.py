@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from tfclic.codec import container, opening, served, stored, tiling, whole
 from tfclic.entropy.coding import TOO_SHORT
+from tfclic.export import container, opening, served, stored, tiling, whole
 from tfclic.layers.substitution import substituted
 from tfclic.models import base
 
@@ -198,8 +198,8 @@ class ExportedCodec(stored.StoredCodec):
     def signatures(self):
         """The functions as they are called from outside of TensorFlow, by name.
 
-        Servers call those of `tfclic.codec.served`, with batches. The others are for
-        `tfclic.codec.runtime`; `header` is there what `info` is here.
+        Servers call those of `tfclic.export.served`, with batches. The others are for
+        `tfclic.runtime`; `header` is there what `info` is here.
         """
         return {
             **served.signatures(self._parts, self.fingerprint),

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.codec import container
+from tfclic.export import container
 
 FINGERPRINT = b"\x00\xff\x10\xab"
 

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.codec import tiling
+from tfclic.export import tiling
 
 MAGIC = b"TFC"
 VERSION = 2

@@ -16,7 +16,7 @@ from PIL import Image, ImageColor, ImageOps
 
 from tfclic import errors
 
-MAX_PIXELS = 1 << 31  # as in tfclic.codec.container, which needs TensorFlow
+MAX_PIXELS = 1 << 31  # as in tfclic.export.container, which needs TensorFlow
 _GRAY_MODES = ("1", "L", "LA", "La")
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")

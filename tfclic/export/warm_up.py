@@ -9,7 +9,7 @@ import importlib.util
 import numpy as np
 import tensorflow as tf
 
-from tfclic.codec import session as sessions
+from tfclic.runtime import session as sessions
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 SIDES = 96, 128  # pixels of the image, rows and columns
@@ -21,12 +21,12 @@ def is_possible():
 
 
 def write(path, name, functions):
-    """Records a call of each signature of `tfclic.codec.served`, with a small made image.
+    """Records a call of each signature of `tfclic.export.served`, with a small made image.
 
     Args:
       path: pathlib.Path of the SavedModel.
       name: of the model.
-      functions: as `tfclic.codec.session.Session` takes them.
+      functions: as `tfclic.runtime.session.Session` takes them.
     """
     session = sessions.Session(path, functions)
     images, qualities = _batch(_image()), np.array([50], np.float32)

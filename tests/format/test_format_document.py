@@ -275,7 +275,7 @@ def test_the_checksum_is_farmhash():
 
 
 def test_damaged_copies_are_refused_for_the_reasons_that_the_library_gives(file):
-    from tfclic.codec import container
+    from tfclic.export import container
 
     damaged = [file[:size] for size in range(0, len(file), 7)]
     damaged += [

@@ -1,7 +1,7 @@
 """Images of any size through an exported codec's functions, tile by tile, on all cores.
 
-The functions are those of `tfclic.codec.exported.ExportedCodec`; boxes, (top, left, height, width),
-are explained in `tfclic.codec.tiling`. Nothing here needs TensorFlow's Python package.
+The functions are those of `tfclic.export.exported.ExportedCodec`; boxes, (top, left, height,
+width), are explained in `tfclic.export.tiling`. Nothing here needs TensorFlow's Python package.
 """
 
 import concurrent.futures
@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-# as in tfclic.codec.tiling, which needs TensorFlow
+# as in tfclic.export.tiling, which needs TensorFlow
 STRIDE = 16  # image pixels per latent, each way
 HYPER_STRIDE = 4  # latents per hyper latent, each way
 MARGIN = 64  # pixels around what is synthesised that are taken into account

@@ -1,7 +1,7 @@
 """What a file's strings hold and what it costs, by the probabilities of the model that made it.
 
 Nothing here needs TensorFlow's Python package, nor knows which parts and parameters a model has:
-whatever its functions `read` and `explain` give (see `tfclic.codec.exported.ExportedCodec`) is put
+whatever its functions `read` and `explain` give (see `tfclic.export.exported.ExportedCodec`) is put
 together over the tiles.
 """
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfclic.codec import tiles
+from tfclic.runtime import tiles
 
 BITS = "_bits"  # after the name of a part
 LATENTS = "latents"  # the part with a place for each 16x16 pixels, whose parameters are shown

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 import tfclic
-from tfclic import errors
-from tfclic.codec import runtime
+from tfclic import errors, runtime
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_the_package_and_the_programs_start_without_tensorflow():
     program = (
-        "import sys, tfclic, tfclic.codec.runtime, tfclic.codec.images, tfclic.cli.compress, "
+        "import sys, tfclic, tfclic.runtime, tfclic.images, tfclic.cli.compress, "
         "tfclic.cli.decompress, tfclic.cli.evaluate; assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
@@ -116,7 +115,7 @@ def test_a_file_of_another_model_is_refused(toy_codec, tmp_path, export_toy, mak
 
 
 def test_a_sound_file_with_a_senseless_payload_is_refused(toy_codec):
-    from tfclic.codec import container
+    from tfclic.export import container
 
     identity = bytes.fromhex(toy_codec.model.fingerprint)
     data = container.pack(identity, 4096, 1000, 0, False, b"not a PNG file").numpy()
@@ -196,7 +195,7 @@ def test_progress_is_told_for_each_tile(toy_codec, make_pixels):
 
 
 def test_a_damaged_tile_is_refused(toy_codec, make_pixels):
-    from tfclic.codec import container
+    from tfclic.export import container
 
     data = toy_codec.compress(make_pixels(64, 128), tile=64)
     header = container.parse(data)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfclic.codec import encoded
+from tfclic.export import encoded
 
 
 @pytest.fixture(scope="module")

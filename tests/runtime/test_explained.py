@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tfclic import errors
-from tfclic.codec import catalog, runtime
+from tfclic import errors, runtime
 from tfclic.evaluation import inspection
+from tfclic.runtime import catalog
 
 SIZE = (90, 130)
 

@@ -4,15 +4,15 @@
 |---|---|---|
 | `compress` | `images` string, `qualities` float32, 0..100 | `files_bytes` string |
 | `decompress` | `files` string | `images_bytes` string, PNG |
-| `info` | `files` string | the fields of `tfclic.codec.opening.info` |
+| `info` | `files` string | the fields of `tfclic.export.opening.info` |
 | `heat_map` | `files` string | `maps_bytes` string, grayscale PNG; `scale` float32 |
 
 and `statuses`, string, all of shape `[N]`: "OK", or one sentence that says what is wrong with an
 element, whose other outputs are then empty or 0. It does not harm the others.
 
-Images are what `tfclic.codec.encoded` reads; images and files have `encoded.MAX_PIXELS` at most, as
-their headers tell before anything is decoded. A pixel of a map stands for 16x16 of the image, and
-`scale` is the bits per pixel that white stands for.
+Images are what `tfclic.export.encoded` reads; images and files have `encoded.MAX_PIXELS` at most,
+as their headers tell before anything is decoded. A pixel of a map stands for 16x16 of the image,
+and `scale` is the bits per pixel that white stands for.
 
 TensorFlow Serving writes strings in base64 where a name ends in `_bytes`, and nowhere else.
 """
@@ -21,8 +21,8 @@ import functools
 
 import tensorflow as tf
 
-from tfclic.codec import container, encoded, opening, tiling, whole
-from tfclic.codec.encoded import GOOD, MAX_PIXELS, TOO_LARGE
+from tfclic.export import container, encoded, opening, tiling, whole
+from tfclic.export.encoded import GOOD, MAX_PIXELS, TOO_LARGE
 
 BAD_QUALITY = "The quality has to be a number from 0 to 100."
 _CELL = tiling.STRIDE**2  # pixels
@@ -36,7 +36,7 @@ def signatures(part, fingerprint):
     """The signatures of a codec, a dict of functions by name.
 
     Args:
-      part: see `tfclic.codec.whole`; and it has `parse`, a trace of `container.parse`, and
+      part: see `tfclic.export.whole`; and it has `parse`, a trace of `container.parse`, and
         `possible`, a function of a file of this model: whether its strings can hold what its header
         says, so that it is worth the memory.
       fingerprint: 4 bytes, the model's.

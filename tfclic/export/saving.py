@@ -10,7 +10,8 @@ import tempfile
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfclic.codec import catalog, container, exported, warm_up
+from tfclic.export import container, exported, warm_up
+from tfclic.runtime import catalog
 
 GRAPH = "saved_model.pb"
 # What TensorFlow notes at every operation of a graph and needs no more when it is whole: shapes are
@@ -45,7 +46,7 @@ def functions(path):
       path: folder of the SavedModel.
 
     Returns:
-      JSON-compatible, as `tfclic.codec.session.Session` takes it.
+      JSON-compatible, as `tfclic.runtime.session.Session` takes it.
     """
     (graph,) = _read(path).meta_graphs
     return {

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfclic.codec import container, tiling
+from tfclic.export import container, tiling
 
 
 def info(data, parse=container.parse):

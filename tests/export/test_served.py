@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfclic.codec import images, runtime, served, warm_up
-from tfclic.codec import session as sessions
+from tfclic import images, runtime
+from tfclic.export import served, warm_up
+from tfclic.runtime import session as sessions
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.codec import export, session
+from tfclic.export import saving
+from tfclic.runtime import session
 
 KINDS = {
     "floats": tf.TensorSpec([None, None], tf.float32),
@@ -42,7 +43,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(path):
-    return session.Session(path, export.functions(path))
+    return session.Session(path, saving.functions(path))
 
 
 def arguments(text=b"\0 text \xff"):

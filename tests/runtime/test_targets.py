@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tfclic import errors
-from tfclic.codec import targets
+from tfclic.runtime import targets
 
 
 def counted(function):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.codec import tiles, tiling
+from tfclic.export import tiling
 from tfclic.models.base import MULTIPLE
+from tfclic.runtime import tiles
 
 
 def test_both_sides_of_the_graph_mean_the_same():

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from tfclic import configuration, errors, models
-from tfclic.codec import catalog, stored
 from tfclic.entropy import coders, fixed_point
+from tfclic.export import stored
+from tfclic.runtime import catalog
 from tfclic.training import checkpoints
 
 SMALL = dict(
@@ -109,7 +110,7 @@ def test_what_is_read_would_be_stored_again(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["gmm_attention_small", "cca_small", "coarse_to_fine_small"])
 def test_models_that_are_shipped_can_be_read(name):
-    # their variables are where `tfclic.codec.earlier` finds them; fingerprints are compared
+    # their variables are where `tfclic.export.earlier` finds them; fingerprints are compared
     found, given = stored.read(catalog.find(name), checkpoints.build_variables)
     lost = len(found.variables) - len(given)
     assert lost == {"coarse_to_fine_small": 1}.get(name, 0)  # the fine prior

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tfclic import errors
-from tfclic.codec import catalog
+from tfclic.runtime import catalog
 
 
 def make_model(folder, name, version, fingerprint):

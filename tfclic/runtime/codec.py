@@ -5,8 +5,8 @@ import functools
 import numpy as np
 
 from tfclic import errors
-from tfclic.codec import catalog, explained, targets, tiles
-from tfclic.codec import session as sessions
+from tfclic.runtime import catalog, explained, targets, tiles
+from tfclic.runtime import session as sessions
 
 DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50

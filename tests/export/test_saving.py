@@ -13,10 +13,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfclic import errors
-from tfclic.codec import container, export, runtime, stored
+from tfclic import errors, runtime
 from tfclic.entropy.coding import NOT_OF_THIS_SIZE, TOO_SHORT
 from tfclic.evaluation import metrics
+from tfclic.export import container, saving, stored
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SIZES = [(1, 1), (1, 70), (64, 64), (65, 3), (90, 130)]
@@ -84,11 +84,11 @@ def test_hyper_latents_follow_from_what_can_be_coded(codec, exported):
 
 
 def test_graph_is_without_idle_notes(exported):
-    data = (pathlib.Path(exported) / export.GRAPH).read_bytes()
+    data = (pathlib.Path(exported) / saving.GRAPH).read_bytes()
     (proto,) = saved_model_pb2.SavedModel.FromString(data).meta_graphs
     functions = proto.graph_def.library.function
     noted = [part.attr for each in functions for part in (*each.node_def, *each.arg_attr.values())]
-    assert not any(name in attr for attr in noted for name in export.IDLE_NOTES)
+    assert not any(name in attr for attr in noted for name in saving.IDLE_NOTES)
     assert any("_XlaCompile" in attr for attr in noted), "XLA has to leave loops alone"
 
 

@@ -1,6 +1,6 @@
 """A whole image through the functions of an exported codec, tile by tile, inside of the graph.
 
-`part` is everywhere the dict of these functions (see `tfclic.codec.exported.ExportedCodec`), with
+`part` is everywhere the dict of these functions (see `tfclic.export.exported.ExportedCodec`), with
 one more: `try_read` takes a tile's string, its rows and columns of latents, and `strict`, and gives
 what `read` gives and `sound`, whether it is the string of such a tile; if `strict`, it fails where
 it is not.
@@ -8,9 +8,9 @@ it is not.
 
 import tensorflow as tf
 
-from tfclic.codec import tiling
-from tfclic.codec.explained import BITS
 from tfclic.entropy.coding import SIDE_STRIDE
+from tfclic.export import tiling
+from tfclic.runtime.explained import BITS
 
 _CODED = ("latents", "hyper_latents")
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from tfclic import errors
-from tfclic.codec import images
+from tfclic import errors, images
 
 WHITE = (255, 255, 255)
 

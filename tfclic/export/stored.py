@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors, models
-from tfclic.codec import earlier
+from tfclic.export import earlier
 
 # Transforms need not repeat bit for bit, so their weights are stored with half the bits.
 DTYPE = tf.float16

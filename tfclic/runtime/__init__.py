@@ -1,0 +1,25 @@
+"""Running exported models, without TensorFlow's Python package."""
+
+from tfclic.runtime.codec import (
+    DEFAULT_MODEL,
+    DEFAULT_QUALITY,
+    DEFAULT_TILE,
+    Codec,
+    Library,
+    check_tile,
+    claimed_fingerprint,
+    claimed_size,
+    load,
+)
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "DEFAULT_QUALITY",
+    "DEFAULT_TILE",
+    "Codec",
+    "Library",
+    "check_tile",
+    "claimed_fingerprint",
+    "claimed_size",
+    "load",
+]
