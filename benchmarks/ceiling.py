@@ -65,7 +65,7 @@ def restore(source):
     codec, _ = stored.read(model, checkpoints.build_variables)
     if codec.config.name == "factorized":
         raise errors.ModelError(f"{model} has tables for densities; take its training run.")
-    return codec, str(model), model.card["config"]
+    return codec, str(model), model.card.config
 
 
 def image_paths(folder, held_out, config):

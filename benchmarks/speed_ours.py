@@ -129,7 +129,7 @@ def code(name):
 
     codec._session.run = timed
     quality = 50
-    if len(codec.model.card["config"].get("model", {}).get("lmbdas", [])) > 1:
+    if len(codec.model.card.config.get("model", {}).get("lmbdas", [])) > 1:
         # near the bits that the made models take
         data = codec.compress(image, bpp=made.AIM)
         quality = codec.info(data)["quality"]

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps
 
 from tfclic import errors
+from tfclic.format.header import MAX_PIXELS
 
-MAX_PIXELS = 1 << 31  # as in tfclic.export.container, which needs TensorFlow
 _GRAY_MODES = ("1", "L", "LA", "La")
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")

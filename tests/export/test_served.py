@@ -9,7 +9,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tfclic import images, runtime
-from tfclic.export import served, warm_up
+from tfclic.export import served
+from tfclic.format import model
 from tfclic.runtime import session as sessions
 
 
@@ -155,7 +156,7 @@ def test_an_empty_batch_is_an_empty_answer(run):
 def test_warm_up_requests_are_calls_that_were_answered(tiny_model, run):
     from tensorflow_serving.apis import prediction_log_pb2
 
-    records = tf.data.TFRecordDataset(str(tiny_model / warm_up.FILE))
+    records = tf.data.TFRecordDataset(str(tiny_model / model.WARM_UP))
     logs = [prediction_log_pb2.PredictionLog.FromString(r.numpy()).predict_log for r in records]
     names = [log.request.model_spec.signature_name for log in logs]
     assert names == ["compress", "decompress", "info", "heat_map"]

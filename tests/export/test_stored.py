@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfclic import configuration, errors, models
 from tfclic.entropy import coders, fixed_point
 from tfclic.export import stored
+from tfclic.format.model import Card
 from tfclic.runtime import catalog
 from tfclic.training import checkpoints
 
@@ -56,7 +57,7 @@ def write(codec, config, folder):
     (folder / "variables").mkdir()
     whole = tf.train.Checkpoint(coding=made.coding, weights=made.weights)
     whole.write(str(folder / "variables" / "variables"))
-    card = {"fingerprint": made.digest().hex(), "config": {"model": config.to_dict()}}
+    card = Card("tiny", 1, made.digest().hex(), config={"model": config.to_dict()})
     return made, catalog.Model("tiny", 1, folder, card)
 
 
@@ -123,7 +124,7 @@ def test_revisions_of_a_coding_have_fingerprints_of_their_own(tmp_path):
     assert made.digest() == made.digest(2)
     assert len({made.digest(2), made.digest(1), made.digest(0)}) == 3
     # weights of an earlier revision are weights all the same
-    card = {**model.card, "fingerprint": made.digest(0).hex()}
+    card = dataclasses.replace(model.card, fingerprint=made.digest(0).hex())
     stored.read(dataclasses.replace(model, card=card), checkpoints.build_variables)
     made.coding.revision = 3
     assert made.digest() not in [made.digest(revision) for revision in range(3)]
@@ -133,10 +134,11 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     config = config_of("hyperprior")
     _, model = write(trained(config), config, tmp_path)
     narrow = {**config.to_dict(), "latent_channels": 5}
-    for card, message in (
-        ({**model.card, "fingerprint": "00ff00ff"}, "are not those of its card"),
-        ({**model.card, "config": {"model": narrow}}, "cannot be read"),
-        ({**model.card, "config": {}}, "cannot be read"),
+    for changes, message in (
+        ({"fingerprint": "00ff00ff"}, "are not those of its card"),
+        ({"config": {"model": narrow}}, "cannot be read"),
+        ({"config": {}}, "cannot be read"),
     ):
+        card = dataclasses.replace(model.card, **changes)
         with pytest.raises(errors.ModelError, match=message):
             stored.read(dataclasses.replace(model, card=card), checkpoints.build_variables)

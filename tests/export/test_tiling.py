@@ -2,24 +2,9 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tfclic.export import tiling
-from tfclic.models.base import MULTIPLE
-from tfclic.runtime import tiles
-
-
-def test_both_sides_of_the_graph_mean_the_same():
-    assert (tiles.STRIDE, tiles.MARGIN) == (tiling.STRIDE, tiling.MARGIN)
-    assert tiling.MARGIN % MULTIPLE == 0
-
-
-@pytest.mark.parametrize(
-    "length, longest, side",
-    [(1, 1024, 64), (1024, 1024, 1024), (1040, 1024, 576), (2049, 1024, 704)],
-)
-def test_sides_are_cut_into_equal_parts(length, longest, side):
-    assert int(tiling.tile_side(tf.constant(length), tf.constant(longest))) == side
+from tfclic.format.boxes import count
 
 
 @pytest.mark.parametrize("height, width", [(130, 300), (64, 65), (1, 1000), (448, 448)])
@@ -32,7 +17,7 @@ def test_cores_cover_every_pixel_once(height, width, tile_height, tile_width):
         for top, left, h, w in boxes.numpy():
             covered[top : top + h, left : left + w] += 1
         assert np.all(covered == 1)
-    assert len(layout.core) == tiling.count(height, width, tile_height, tile_width)
+    assert len(layout.core) == count(height, width, tile_height, tile_width)
 
 
 def test_windows_reach_as_far_as_the_margin_and_no_farther_than_the_image():

@@ -1,5 +1,7 @@
 """What a file costs: the parts add up, over tiles too, and follow from the parameters told."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -63,9 +65,9 @@ def test_progress_counts_tiles(tiny, make_pixels):
 
 def test_an_older_export_tells_the_sizes_only(toy_model, make_pixels):
     model = catalog.find(toy_model)
-    functions = {k: v for k, v in model.card["functions"].items() if k != "explain"}
+    functions = {k: v for k, v in model.card.functions.items() if k != "explain"}
     codec = runtime.Codec(
-        catalog.Model(model.name, 1, model.path, {**model.card, "functions": functions})
+        dataclasses.replace(model, card=dataclasses.replace(model.card, functions=functions))
     )
     data = codec.compress(make_pixels(20, 30))
     explanation = codec.explain(data)

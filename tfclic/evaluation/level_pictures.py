@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfclic.evaluation import drawing, levels
-from tfclic.runtime.explained import LATENTS
+from tfclic.format.model import LATENTS
 
 COLUMNS = 5
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from tfclic import errors, images
 from tfclic.evaluation import drawing, inspection, level_pictures
-from tfclic.runtime.explained import LATENTS
+from tfclic.format.model import LATENTS
 
 DPI = 130  # of PNG files
 LONGEST = 1200  # pixels of the image, as drawn

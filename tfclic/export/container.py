@@ -1,95 +1,59 @@
-"""The `.tfclic` file: a header, the range coder's strings, a checksum.
+"""The `.tfclic` file in TensorFlow's ops: `tfclic.format.header` says what is in it.
 
-| bytes | what |
-|---|---|
-| 3 | `TFC` |
-| 1 | bits 0-3: format version, 1 or 2; bit 4: the image is grayscale; bits 5-7: zero |
-| 1-5 | length of the whole file, varint |
-| 4 | fingerprint of the model |
-| 2 | quality, little-endian, 0..65535 for 0..100 |
-| 1-3 | width, varint |
-| 1-3 | height, varint |
-| 2 | version 2: width and height of the tiles in units of 64 pixels |
-| 4 n | version 2: the length of each of the n tiles' strings, little-endian |
-| ... | payload: one string, in version 2 one for each tile |
-| 4 | checksum: the first 4 bytes of FarmHash64 (`tf.fingerprint`) of everything before |
-
-Version 1 is for images that are one tile, version 2 for those that are several.
-
-A varint is LEB128: 7 bits per byte, the lowest first, the top bit set in all bytes but the last, no
-superfluous zero bytes. Files below 256 MiB spend at most 24 bytes on all but the payload.
-
-The checksum covers the magic, the version and the length too, but those are judged first, so that
-a foreign, a newer and a truncated file are told apart from a corrupted one. Nothing else is
-believed before the checksum holds.
-
-Everything is made of TensorFlow ops and runs eagerly as well as inside the exported graph: there is
-one definition of the file. Comparisons are ops too, since `==` between tensors can mean identity
-where a graph is traced. All tensors are scalars unless said otherwise.
+Everything runs eagerly as well as inside the exported graph. Comparisons are ops too, since `==`
+between tensors can mean identity where a graph is traced. All tensors are scalars unless said
+otherwise.
 """
 
-from typing import NamedTuple
+import collections
 
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.export import tiling
+from tfclic.format import boxes
+from tfclic.format import header as layout
+from tfclic.format.header import (
+    CHECKSUM_BYTES,
+    CORRUPTED,
+    FINGERPRINT_BYTES,
+    GRAYSCALE_FLAG,
+    LENGTH_BYTES,
+    MAGIC,
+    MAX_PAYLOAD_BYTES,
+    MAX_PIXELS,
+    MAX_QUALITY_CODE,
+    MAX_SIDE,
+    MAX_TILE_SIDE,
+    NEWER_VERSION,
+    NO_SIZE,
+    NOT_TFCLIC,
+    OK,
+    ONE_TILE,
+    OTHER_MODEL,
+    QUALITY_BYTES,
+    SENTENCES,
+    SHORTEST_FILE,
+    START,
+    TILED,
+    TRUNCATED,
+    VARINT_BYTES,
+    VERSION,
+    VERSION_BITS,
+)
+from tfclic.format.latents import MULTIPLE
 
-MAGIC = b"TFC"
-VERSION = 2
-_ONE_TILE, _TILED = 1, 2
-GRAYSCALE_FLAG = 1 << 4
-MAX_QUALITY_CODE = 65535
-MAX_SIDE = (1 << 21) - 1
-MAX_PIXELS = 1 << 31
-# What has to be held in memory and decoded in one go.
-MAX_TILE_SIDE = 4096
-
-OK, NOT_TFCLIC, NEWER_VERSION, TRUNCATED, CORRUPTED = range(5)
-
-SENTENCES = {
-    NOT_TFCLIC: "It is not a tfclic file.",
-    NEWER_VERSION: "It is of a newer format than this tfclic knows; update tfclic.",
-    TRUNCATED: "It is truncated: its end is missing.",
-    CORRUPTED: "It is corrupted: its content is not what was written.",
-}
-
-_VARINT_BYTES = 5
-CHECKSUM_BYTES = 4
-_LENGTH_BYTES = 4
-# Where the header ends at the latest, and at the earliest.
-_LONGEST_HEADER = len(MAGIC) + 1 + _VARINT_BYTES + 4 + 2 + 2 * _VARINT_BYTES + 2
-_SHORTEST_FILE = len(MAGIC) + 1 + 1 + 4 + 2 + 1 + 1 + CHECKSUM_BYTES
+# Where the header ends at the latest.
+_LONGEST_HEADER = START + VARINT_BYTES + FINGERPRINT_BYTES + QUALITY_BYTES + 2 * VARINT_BYTES + 2
 
 _ALL_BYTES = [bytes([value]) for value in range(256)]
 _ALL_HEX = [f"{value:02x}" for value in range(256)]
 
 
-class Header(NamedTuple):
-    """What `parse` finds in a file; everything but `status` is void unless status is OK.
+class Header(collections.namedtuple("Header", ("status", *layout.Header._fields))):
+    """What `parse` finds in a file: `status`, int32, and a `layout.Header` of tensors.
 
-    Attributes:
-      status: int32, OK or one of the other codes of this module.
-      grayscale: bool.
-      fingerprint: string of 4 bytes, the model's.
-      quality: int32, the quality code 0..65535 (see `quality_of`).
-      width: int32, pixels.
-      height: int32, pixels.
-      tile_height, tile_width: int32, pixels, multiples of 64.
-      lengths: int32 [n], bytes of each tile's string.
-      payload: string, the tiles' strings one after the other.
+    `status` is OK or another of the codes of `layout`. If it is not OK, all else is void.
     """
-
-    status: tf.Tensor
-    grayscale: tf.Tensor
-    fingerprint: tf.Tensor
-    quality: tf.Tensor
-    width: tf.Tensor
-    height: tf.Tensor
-    tile_height: tf.Tensor
-    tile_width: tf.Tensor
-    lengths: tf.Tensor
-    payload: tf.Tensor
 
 
 def quality_code(quality):
@@ -103,7 +67,7 @@ def quality_of(code):
 
     Encoders have to use `quality_of(quality_code(quality))`, which is all that the decoder knows.
     """
-    return tf.cast(code, tf.float32) * 100 / MAX_QUALITY_CODE
+    return layout.quality_of(tf.cast(code, tf.float32))
 
 
 def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
@@ -127,12 +91,11 @@ def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
     width, height = tf.cast(width, tf.int64), tf.cast(height, tf.int64)
     is_tiled = tf.size(tiles[2]) > 1 if tiles is not None else tf.constant(False)
     fits = _is_size(width, height) & (is_tiled | (tf.maximum(width, height) <= MAX_TILE_SIDE))
-    too_large = "The image is empty, or too large for a tfclic file."
-    with tf.control_dependencies([tf.debugging.Assert(fits, [too_large])]):
+    with tf.control_dependencies([tf.debugging.Assert(fits, [NO_SIZE])]):
         size = tf.strings.join([_varint(width), _varint(height)])
-    version, index = tf.constant(_ONE_TILE, tf.int64), tf.constant(b"")
+    version, index = tf.constant(ONE_TILE, tf.int64), tf.constant(b"")
     if tiles is not None:
-        version = tf.where(is_tiled, tf.constant(_TILED, tf.int64), version)
+        version = tf.where(is_tiled, tf.constant(TILED, tf.int64), version)
         index = tf.cond(is_tiled, lambda: _pack_index(*tiles), lambda: index)
     flags = version + GRAYSCALE_FLAG * tf.cast(grayscale, tf.int64)
     quality = tf.cast(quality16, tf.int64)
@@ -142,7 +105,7 @@ def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
     start = tf.strings.join([MAGIC, _bytes(flags[None])])
     rest = tf.cast(tf.strings.length(start) + tf.strings.length(middle), tf.int64) + CHECKSUM_BYTES
     length = rest
-    for count in range(1, _VARINT_BYTES + 1):
+    for count in range(1, VARINT_BYTES + 1):
         # The length counts its own bytes, and there is a `count` that fits them exactly.
         candidate = rest + count
         length = tf.where(tf.equal(_varint_size(candidate), count), candidate, length)
@@ -151,8 +114,8 @@ def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
 
 
 def _pack_index(tile_height, tile_width, lengths):
-    sides = tf.stack([tile_width, tile_height]) // tiling.MULTIPLE
-    places = 8 * tf.range(_LENGTH_BYTES)
+    sides = tf.stack([tile_width, tile_height]) // MULTIPLE
+    places = 8 * tf.range(LENGTH_BYTES)
     lengths = tf.bitwise.right_shift(lengths[:, None], places) & 255
     return _bytes(tf.concat([sides, tf.reshape(lengths, [-1])], 0))
 
@@ -164,28 +127,29 @@ def parse(data):
     head = tf.cast(tf.io.decode_raw(padded, tf.uint8), tf.int64)
     magic = _slice(padded, 0, len(MAGIC))
     flags = head[len(MAGIC)]
-    version = flags & 15
-    length, position, length_is_valid = _read_varint(head, len(MAGIC) + 1)
-    fingerprint = _slice(padded, position, 4)
-    quality = head[position + 4] + 256 * head[position + 5]
-    width, position, width_is_valid = _read_varint(head, position + 6)
+    version = flags & VERSION_BITS
+    length, position, length_is_valid = _read_varint(head, START)
+    fingerprint = _slice(padded, position, FINGERPRINT_BYTES)
+    position += FINGERPRINT_BYTES
+    quality = head[position] + 256 * head[position + 1]
+    width, position, width_is_valid = _read_varint(head, position + QUALITY_BYTES)
     height, position, height_is_valid = _read_varint(head, position)
 
     before_checksum = tf.maximum(actual - CHECKSUM_BYTES, 0)
     body = _slice(data, 0, before_checksum)
     checksum = _slice(data, before_checksum, CHECKSUM_BYTES)
     sound = length_is_valid & tf.equal(length, actual) & tf.equal(checksum, _checksum(body))
-    sound &= tf.equal(flags & ~(15 | GRAYSCALE_FLAG), 0) & (version >= _ONE_TILE)
+    sound &= tf.equal(flags & ~(VERSION_BITS | GRAYSCALE_FLAG), 0) & (version >= ONE_TILE)
     sound &= width_is_valid & height_is_valid & _is_size(width, height)
 
     tile_height, tile_width, count, position = _read_tiles(head, position, version, height, width)
-    index_bytes = tf.where(count > 1, _LENGTH_BYTES * count, 0)
+    index_bytes = tf.where(count > 1, LENGTH_BYTES * count, 0)
     sound &= (count > 0) & (position + index_bytes <= before_checksum)
     position, index_bytes = (tf.where(sound, x, 0) for x in (position, index_bytes))
     payload_bytes = before_checksum - position - index_bytes
     lengths = _read_index(_slice(data, position, index_bytes), payload_bytes)
     sound &= tf.equal(tf.reduce_sum(lengths), payload_bytes)
-    sound &= payload_bytes < 1 << 31
+    sound &= payload_bytes <= MAX_PAYLOAD_BYTES
 
     sizes = (tf.where(sound, x, 0) for x in (width, height, tile_height, tile_width))
     return Header(
@@ -204,31 +168,30 @@ def _read_tiles(head, position, version, height, width):
 
     All int64. Sizes that are not sound may give anything but an error.
     """
-    sides = head[position : position + 2] * tiling.MULTIPLE
+    sides = head[position : position + 2] * MULTIPLE
     most = MAX_TILE_SIDE
-    is_tiled = tf.equal(version, _TILED)
-    whole = [tiling.round_up(side, tiling.MULTIPLE) for side in (width, height)]
+    is_tiled = tf.equal(version, TILED)
+    whole = [boxes.round_up(side, MULTIPLE) for side in (width, height)]
     tile_width, tile_height = (
-        tf.where(is_tiled, sides[i], tf.clip_by_value(whole[i], tiling.MULTIPLE, most))
-        for i in (0, 1)
+        tf.where(is_tiled, sides[i], tf.clip_by_value(whole[i], MULTIPLE, most)) for i in (0, 1)
     )
     possible = (tile_width >= 1) & (tile_height >= 1) & (tile_width <= most) & (tile_height <= most)
-    count = tiling.count(height, width, tf.maximum(tile_height, 1), tf.maximum(tile_width, 1))
+    count = boxes.count(height, width, tf.maximum(tile_height, 1), tf.maximum(tile_width, 1))
     count = tf.where(possible & tf.equal(count > 1, is_tiled), count, 0)
     return tile_height, tile_width, count, position + 2 * tf.cast(is_tiled, tf.int64)
 
 
 def _read_index(index, payload_bytes):
     """The lengths, int64 `[n]`, that `index` holds; if it is empty, the only one."""
-    values = tf.reshape(tf.io.decode_raw(index, tf.uint8), [-1, _LENGTH_BYTES])
-    places = 8 * tf.range(_LENGTH_BYTES, dtype=tf.int64)
+    values = tf.reshape(tf.io.decode_raw(index, tf.uint8), [-1, LENGTH_BYTES])
+    places = 8 * tf.range(LENGTH_BYTES, dtype=tf.int64)
     lengths = tf.reduce_sum(tf.bitwise.left_shift(tf.cast(values, tf.int64), places), -1)
     return tf.cond(tf.size(lengths) > 0, lambda: lengths, lambda: payload_bytes[None])
 
 
 def _status(actual, magic, version, ends_early, sound):
     status = tf.where(sound, OK, CORRUPTED)
-    status = tf.where((actual < _SHORTEST_FILE) | ends_early, TRUNCATED, status)
+    status = tf.where((actual < SHORTEST_FILE) | ends_early, TRUNCATED, status)
     status = tf.where((version > VERSION) & (actual > len(MAGIC)), NEWER_VERSION, status)
     # The beginning of the magic alone is a truncated file, nothing at all is none.
     known = tf.minimum(actual, len(MAGIC))
@@ -277,9 +240,7 @@ def hexadecimal(fingerprint):
 
 def other_model(fingerprint):
     """The sentence, string, for whoever is to decode a file of the model with `fingerprint`."""
-    return tf.strings.join(
-        ["It was made by another model, whose fingerprint is ", hexadecimal(fingerprint), "."]
-    )
+    return tf.strings.join([OTHER_MODEL, hexadecimal(fingerprint), "."])
 
 
 def _is_size(width, height):
@@ -308,24 +269,24 @@ def _checksum(body):
 
 def _varint_size(value):
     """Returns how many bytes (int64) the varint of `value` (int64, 0..2^35 - 1) has."""
-    limits = tf.constant([1 << (7 * count) for count in range(1, _VARINT_BYTES)], tf.int64)
+    limits = tf.constant([1 << (7 * count) for count in range(1, VARINT_BYTES)], tf.int64)
     return 1 + tf.reduce_sum(tf.cast(value >= limits, tf.int64))
 
 
 def _varint(value):
     """Returns the string that codes `value`, int64."""
     count = _varint_size(value)
-    place = tf.range(_VARINT_BYTES, dtype=tf.int64)
+    place = tf.range(VARINT_BYTES, dtype=tf.int64)
     groups = tf.bitwise.right_shift(value, 7 * place) & 127
     return _bytes((groups + 128 * tf.cast(place < count - 1, tf.int64))[:count])
 
 
 def _read_varint(head, position):
     """Reads a varint in `head` (int64 [n]) at `position`: (value, position after it, is valid)."""
-    groups = head[position : position + _VARINT_BYTES]
+    groups = head[position : position + VARINT_BYTES]
     ended = tf.cast(groups < 128, tf.int32)
-    count = tf.minimum(tf.argmax(ended), _VARINT_BYTES - 1) + 1
-    place = tf.range(_VARINT_BYTES, dtype=tf.int64)
+    count = tf.minimum(tf.argmax(ended), VARINT_BYTES - 1) + 1
+    place = tf.range(VARINT_BYTES, dtype=tf.int64)
     parts = tf.bitwise.left_shift(groups & 127, 7 * place)
     value = tf.reduce_sum(tf.where(place < count, parts, 0))
     valid = tf.reduce_any(groups < 128) & tf.equal(_varint_size(value), count)

@@ -8,12 +8,13 @@ import functools
 
 import tensorflow as tf
 
+from tfclic.format.model import GOOD
+
 MAX_PIXELS = 1 << 26
 NOT_AN_IMAGE = "It is not a PNG, JPEG, GIF or BMP image."
 TOO_LARGE = f"It has more than {MAX_PIXELS:,} pixels."
 DAMAGED = "It is damaged: it cannot be decoded."
 TRANSPARENT = "It is transparent, which a tfclic file cannot be: put it on a colour first."
-GOOD = "OK"
 
 _PNG, _JPEG, _GIF, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"
 _HEAD = 26  # bytes, in which all but JPEG tell their size

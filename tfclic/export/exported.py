@@ -2,38 +2,46 @@
 
 import tensorflow as tf
 
-from tfclic.entropy.coding import TOO_SHORT
 from tfclic.export import container, opening, served, stored, tiling, whole
+from tfclic.format import boxes, model
+from tfclic.format.header import TOO_SHORT
+from tfclic.format.latents import HYPER_STRIDE
 from tfclic.layers.substitution import substituted
 from tfclic.models import base
 
 # Latents outside of the graph: 100 megapixels have 75 million of them.
 LATENT_DTYPE = tf.int16
 
-IMAGE = tf.TensorSpec([None, None, None], tf.uint8, "image")
-QUALITY = tf.TensorSpec([], tf.float32, "quality")
-DATA = tf.TensorSpec([], tf.string, "data")
-PAYLOAD = tf.TensorSpec([], tf.string, "payload")
-BOX = tf.TensorSpec([4], tf.int32, "box")
-
-
-def size(name):
-    """Spec of a number of pixels or latents."""
-    return tf.TensorSpec([], tf.int32, name)
-
-
-# What `whole` and `served` need of the parts, and nobody else.
-INTERNAL = ("try_read", "possible", "parse")
-PACKED = {
-    "payload": PAYLOAD,
-    "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
-    "width": size("width"),
-    "height": size("height"),
-    "tile_width": size("tile_width"),
-    "tile_height": size("tile_height"),
-    "quality": QUALITY,
-    "grayscale": tf.TensorSpec([], tf.bool, "grayscale"),
+_SCALAR = tf.TensorSpec([], tf.int32)
+_STRING = tf.TensorSpec([], tf.string)
+# Of arguments, by name, that are the same for every codec.
+SPECS = {
+    "image": tf.TensorSpec([None, None, None], tf.uint8),
+    "quality": tf.TensorSpec([], tf.float32),
+    "grayscale": tf.TensorSpec([], tf.bool),
+    "box": tf.TensorSpec([4], tf.int32),
+    "lengths": tf.TensorSpec([None], tf.int32),
+    "strict": tf.TensorSpec([], tf.bool),
+    **{name: _STRING for name in ("data", "payload")},
+    **{name: _SCALAR for name in ("height", "width", "longest", "tile_height", "tile_width")},
 }
+# What `whole` and `served` need of the parts, and nobody else.
+INTERNAL = (whole.TRY_READ.name, "possible", "parse")
+
+
+def specs(function, **of_codec):
+    """Specs of what a `model.Function` takes, list of tf.TensorSpec.
+
+    Args:
+      function: the `model.Function`.
+      **of_codec: specs of arguments that depend on the codec, by name.
+    """
+    return _named(*function.takes._fields, **of_codec)
+
+
+def _named(*names, **of_codec):
+    known = {**SPECS, **of_codec}
+    return [tf.TensorSpec.from_spec(known[name], name) for name in names]
 
 
 def snapped(quality):
@@ -50,21 +58,9 @@ class ExportedCodec(stored.StoredCodec):
     | `decompress` | the file | uint8 `[H, W, 3]` or `[H, W, 1]` |
     | `info` | the file | header fields by name |
 
-    and, as signatures alone, the parts of these, which whoever wants to see progress, to code tiles
-    in parallel, or to try several qualities calls one by one:
-
-    | function | takes | gives |
-    |---|---|---|
-    | `plan` | size of an image, longest side of a tile | the tiles: `tiling.Layout` |
-    | `analyse` | a window of the image | latents before the gain |
-    | `quantise` | these, quality, the box of what is coded | latents and hyper latents as coded |
-    | `write` | these | a tile's string |
-    | `estimate` | these | the bits that it should take |
-    | `explain` | these | the bits of each element, `PART_bits`, and what they follow from |
-    | `pack` | `PACKED` | the file |
-    | `open` | the file | header, `tiling.Layout`, where the strings are |
-    | `read` | a tile's string, number of rows and columns of latents | what `write` took |
-    | `synthesise` | what `read` gives, quality, grayscale, box in pixels | that part of the image |
+    and, as signatures alone, those of `tfclic.format.model`: for servers, and the parts, which
+    whoever wants to see progress, to code tiles in parallel, or to try several qualities calls one
+    by one.
 
     Args:
       codec: a trained `tfclic.models.base.ImageCodec` with all its variables made.
@@ -78,12 +74,16 @@ class ExportedCodec(stored.StoredCodec):
         self.fingerprint = self.digest()
         self._parts = self._transforms(codec, self.stand_ins(codec))
         self._parts.update(self._coding(codec.is_local))
-        self.compress = traced(IMAGE, QUALITY)(
+        self.compress = traced(*_named("image", "quality"))(
             lambda image, quality: whole.compress(self._parts, image, quality)
         )
-        self.decompress = traced(DATA)(lambda data: whole.decompress(self._parts, data, True)[0])
+        self.decompress = traced(*specs(model.OPEN))(
+            lambda data: whole.decompress(self._parts, data, True)[0]
+        )
         parse = self._parts["parse"]
-        self.info = traced(DATA, autograph=True)(lambda data: opening.info(data, parse))
+        self.info = traced(*specs(model.HEADER), autograph=True)(
+            lambda data: opening.info(data, parse)
+        )
 
     def _transforms(self, codec, stand_ins):
         coding, channels = self.coding, codec.config.latent_channels
@@ -91,54 +91,59 @@ class ExportedCodec(stored.StoredCodec):
         def weights():
             return substituted(codec.transforms(), stand_ins)
 
-        @traced(IMAGE)
+        @traced(*specs(model.ANALYSE))
         def analyse(image):
             shape = tf.shape(image)
             pixels = tf.cast(tf.broadcast_to(image, [shape[0], shape[1], 3]), tf.float32) / 255.0
             with weights():
-                return {"latents": codec.analysis(base.centred(base.pad_image(pixels[None])))[0]}
+                latents = codec.analysis(base.centred(base.pad_image(pixels[None])))[0]
+            return model.Analysed(latents)._asdict()
 
-        @traced(tf.TensorSpec([None, None, channels], tf.float32, "latents"), QUALITY, BOX)
+        analysed = tf.TensorSpec([None, None, channels], tf.float32)
+
+        @traced(*specs(model.QUANTISE, latents=analysed))
         def quantise(latents, quality, box):
             with weights():
                 gained = codec.gained(latents[None], snapped(quality)[None])
                 sources = codec.sources(gained)
-            boxes = {name: coding.box(name, box) for name in sources}
-            cropped = {name: tiling.crop(sources[name][0], each) for name, each in boxes.items()}
-            latents, hyper_latents = coding.quantize(cropped)
-            return {
-                "latents": tf.cast(latents, LATENT_DTYPE),
-                "hyper_latents": tf.cast(hyper_latents, LATENT_DTYPE),
-            }
+            places = {name: coding.box(name, box) for name in sources}
+            cropped = {name: boxes.crop(sources[name][0], each) for name, each in places.items()}
+            return model.Coded(*_as_coded(*coding.quantize(cropped)))._asdict()
 
-        @traced(*self._coded(), QUALITY, tf.TensorSpec([], tf.bool, "grayscale"), BOX)
+        @traced(*specs(model.SYNTHESISE, **self._coded()))
         def synthesise(latents, hyper_latents, quality, grayscale, box):
             latents = tf.cast(latents, tf.float32)[None] * coding.latent_step
             sides = coding.split(tf.cast(hyper_latents, tf.float32))
             sides = {name: array[None] for name, array in sides.items()}
             with weights():
                 pixels = codec.synthesise(latents, sides, snapped(quality)[None])[0]
-            pixels = tf.round(tf.clip_by_value(tiling.crop(pixels, box), 0.0, 1.0) * 255.0)
+            pixels = tf.round(tf.clip_by_value(boxes.crop(pixels, box), 0.0, 1.0) * 255.0)
             gray = tf.round(tf.reduce_mean(pixels, -1, keepdims=True))
             pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
-            return {"image": tf.cast(pixels, tf.uint8)}
+            return model.Image(tf.cast(pixels, tf.uint8))._asdict()
 
-        return {"analyse": analyse, "quantise": quantise, "synthesise": synthesise}
+        return {
+            model.ANALYSE.name: analyse,
+            model.QUANTISE.name: quantise,
+            model.SYNTHESISE.name: synthesise,
+        }
 
     def _coded(self):
-        """Specs of latents and hyper latents."""
-        sizes = {"latents": self.coding.channels, "hyper_latents": self.coding.hyper_channels}
-        return [tf.TensorSpec([None, None, n], LATENT_DTYPE, name) for name, n in sizes.items()]
+        """Specs of what a `model.Coded` has, by name."""
+        channels = model.Coded(self.coding.channels, self.coding.hyper_channels)
+        shapes = {name: [None, None, n] for name, n in channels._asdict().items()}
+        return {name: tf.TensorSpec(shape, LATENT_DTYPE) for name, shape in shapes.items()}
 
     def _coding(self, is_local):
-        coding, fingerprint, coded = self.coding, self.fingerprint, self._coded()
+        coding, fingerprint = self.coding, self.fingerprint
+        coded = specs(model.WRITE, **self._coded())
 
         def as_floats(*arrays):
             return (tf.cast(array, tf.float32) for array in arrays)
 
         @traced(*coded)
         def write(latents, hyper_latents):
-            return {"payload": coding.compress(*as_floats(hyper_latents, latents))}
+            return model.String(coding.compress(*as_floats(hyper_latents, latents)))._asdict()
 
         @traced(*coded)
         def explain(latents, hyper_latents):
@@ -146,66 +151,72 @@ class ExportedCodec(stored.StoredCodec):
 
         @traced(*coded)
         def estimate(latents, hyper_latents):
-            return {"bits": coding.total_bits(explain(latents, hyper_latents))}
+            return model.Estimate(coding.total_bits(explain(latents, hyper_latents)))._asdict()
 
-        @traced(PAYLOAD, size("height"), size("width"), tf.TensorSpec([], tf.bool, "strict"))
+        @traced(*specs(whole.TRY_READ))
         def try_read(payload, height, width, strict):
             sound, hyper_latents, latents = coding.try_read(payload, height, width, strict)
-            return {
-                "sound": sound,
-                "latents": tf.cast(latents, LATENT_DTYPE),
-                "hyper_latents": tf.cast(hyper_latents, LATENT_DTYPE),
-            }
+            return whole.Tried(*_as_coded(latents, hyper_latents), sound)._asdict()
 
-        @traced(PAYLOAD, size("height"), size("width"))
+        @traced(*specs(model.READ))
         def read(payload, height, width):
-            found = try_read(payload, height, width, True)
-            return {name: found[name] for name in ("latents", "hyper_latents")}
+            return model.READ.results(try_read(payload, height, width, True))._asdict()
 
-        @traced(*PACKED.values())
+        @traced(*specs(model.PACK))
         def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
             code = container.quality_code(quality)
             tiles = tile_height, tile_width, lengths
-            return {
-                "file": container.pack(fingerprint, width, height, code, grayscale, payload, tiles)
-            }
+            file = container.pack(fingerprint, width, height, code, grayscale, payload, tiles)
+            return model.File(file)._asdict()
 
         # it is most of what a start has to read, so there is one of it
-        parse = traced(DATA)(container.parse)
+        parse = traced(*specs(model.OPEN))(container.parse)
 
         def can_hold(found):
-            positions = found["coded"][:, 2:] // (tiling.MULTIPLE // tiling.STRIDE)
-            held = coding.can_hold(found["lengths"], positions[:, 0], positions[:, 1])
+            opened = model.OPEN.results(found)
+            positions = opened.coded[:, 2:] // HYPER_STRIDE
+            held = coding.can_hold(opened.lengths, positions[:, 0], positions[:, 1])
             return tf.reduce_all(held)
 
-        @traced(DATA)
+        @traced(*specs(model.OPEN))
         def possible(data):
-            return can_hold(opening.opened(data, fingerprint, parse))
+            return can_hold(opening.opened(data, fingerprint, is_local, parse))
 
-        @traced(DATA)
+        @traced(*specs(model.OPEN))
         def open_(data):
-            found = opening.opened(data, fingerprint, parse)
-            found["is_local"] = tf.constant(is_local)
+            found = opening.opened(data, fingerprint, is_local, parse)
             # more than the strings can hold shows here, before anyone takes memory for it
             with tf.control_dependencies([tf.debugging.Assert(can_hold(found), [TOO_SHORT])]):
                 return tf.nest.map_structure(tf.identity, found)
 
-        plan = traced(size("height"), size("width"), size("longest"))(tiling.plan)
-        named = {"write": write, "explain": explain, "estimate": estimate, "read": read}
-        named.update(try_read=try_read, possible=possible, parse=parse)
-        return {**named, "pack": pack, "open": open_, "plan": plan}
+        return {
+            model.WRITE.name: write,
+            model.EXPLAIN.name: explain,
+            model.ESTIMATE.name: estimate,
+            model.READ.name: read,
+            model.PACK.name: pack,
+            model.OPEN.name: open_,
+            model.PLAN.name: traced(*specs(model.PLAN))(tiling.plan),
+            whole.TRY_READ.name: try_read,
+            "possible": possible,
+            "parse": parse,
+        }
 
     def signatures(self):
         """The functions as they are called from outside of TensorFlow, by name.
 
         Servers call those of `tfclic.export.served`, with batches. The others are for
-        `tfclic.runtime`; `header` is there what `info` is here.
+        `tfclic.runtime`; `model.HEADER` is there what `info` is here.
         """
         return {
             **served.signatures(self._parts, self.fingerprint),
-            "header": self.info,
+            model.HEADER.name: self.info,
             **{name: part for name, part in self._parts.items() if name not in INTERNAL},
         }
+
+
+def _as_coded(*arrays):
+    return (tf.cast(array, LATENT_DTYPE) for array in arrays)
 
 
 def traced(*specs, autograph=False):

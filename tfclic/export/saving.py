@@ -10,10 +10,10 @@ import tempfile
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfclic.export import container, exported, warm_up
-from tfclic.runtime import catalog
+from tfclic.export import exported, warm_up
+from tfclic.format import header, model
+from tfclic.format.model import GRAPH
 
-GRAPH = "saved_model.pb"
 # What TensorFlow notes at every operation of a graph and needs no more when it is whole: shapes are
 # inferred anew, and of XLA's marks only `_XlaCompile` says what to leave alone.
 IDLE_NOTES = (
@@ -104,14 +104,6 @@ def save(codec, folder, name, config=None, training=None):
     parent.mkdir(parents=True, exist_ok=True)
     version = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
     target = parent / str(version)
-    card = {
-        "name": name,
-        "version": version,
-        "fingerprint": graph.fingerprint.hex(),
-        "format_version": container.VERSION,
-        "config": config or {},
-        "training": training or {},
-    }
     work = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
     try:
         # gradients would double the functions that every start has to read
@@ -119,10 +111,18 @@ def save(codec, folder, name, config=None, training=None):
         with unoptimized():
             tf.saved_model.save(graph, str(work), graph.signatures(), options)
         slim(work)
-        card["functions"] = functions(work)
+        card = model.Card(
+            name=name,
+            version=version,
+            fingerprint=graph.fingerprint.hex(),
+            format_version=header.VERSION,
+            config=config or {},
+            training=training or {},
+            functions=functions(work),
+        )
         if warm_up.is_possible():
-            warm_up.write(work, name, card["functions"])
-        (work / catalog.CARD).write_text(json.dumps(card, indent=1) + "\n")
+            warm_up.write(work, name, card.functions)
+        (work / model.CARD).write_text(json.dumps(card.content(), indent=1) + "\n")
         work.chmod(0o755)
         os.replace(work, target)
     except BaseException:

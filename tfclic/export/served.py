@@ -1,35 +1,24 @@
 """The signatures that servers call: batches in, batches out, each element with its own status.
 
-| signature | takes | gives |
-|---|---|---|
-| `compress` | `images` string, `qualities` float32, 0..100 | `files_bytes` string |
-| `decompress` | `files` string | `images_bytes` string, PNG |
-| `info` | `files` string | the fields of `tfclic.export.opening.info` |
-| `heat_map` | `files` string | `maps_bytes` string, grayscale PNG; `scale` float32 |
-
-and `statuses`, string, all of shape `[N]`: "OK", or one sentence that says what is wrong with an
-element, whose other outputs are then empty or 0. It does not harm the others.
-
-Images are what `tfclic.export.encoded` reads; images and files have `encoded.MAX_PIXELS` at most,
-as their headers tell before anything is decoded. A pixel of a map stands for 16x16 of the image,
-and `scale` is the bits per pixel that white stands for.
-
-TensorFlow Serving writes strings in base64 where a name ends in `_bytes`, and nowhere else.
+`tfclic.format.model` says what they take and give; a bad element does not harm the others. Images
+are what `tfclic.export.encoded` reads; images and files have `encoded.MAX_PIXELS` at most, as their
+headers tell before anything is decoded.
 """
 
 import functools
 
 import tensorflow as tf
 
-from tfclic.export import container, encoded, opening, tiling, whole
-from tfclic.export.encoded import GOOD, MAX_PIXELS, TOO_LARGE
+from tfclic.export import container, encoded, opening, whole
+from tfclic.export.encoded import MAX_PIXELS, TOO_LARGE
+from tfclic.format import model
+from tfclic.format.latents import STRIDE
+from tfclic.format.model import GOOD
 
 BAD_QUALITY = "The quality has to be a number from 0 to 100."
-_CELL = tiling.STRIDE**2  # pixels
+_CELL = STRIDE**2  # pixels
 
-IMAGES = tf.TensorSpec([None], tf.string, "images")
-QUALITIES = tf.TensorSpec([None], tf.float32, "qualities")
-FILES = tf.TensorSpec([None], tf.string, "files")
+_TYPES = {"qualities": tf.float32}  # of arguments; all others are strings
 
 
 def signatures(part, fingerprint):
@@ -55,7 +44,7 @@ def signatures(part, fingerprint):
             return tf.cond(tf.equal(status, GOOD), file, lambda: b""), status
 
         files, statuses = _each(one, (images, qualities), (tf.string, tf.string))
-        return {"files_bytes": files, "statuses": statuses}
+        return model.CompressedImages(files, statuses)._asdict()
 
     def decompress(files):
         def image(data):
@@ -63,7 +52,7 @@ def signatures(part, fingerprint):
             return (tf.cond(sound, lambda: tf.io.encode_png(pixels), lambda: b""),), sound
 
         (images,), statuses = of_files(image, (b"",), files)
-        return {"images_bytes": images, "statuses": statuses}
+        return model.DecompressedFiles(images, statuses)._asdict()
 
     def heat_map(files):
         def drawn(data):
@@ -74,27 +63,34 @@ def signatures(part, fingerprint):
             return (png, tf.where(sound, most / _CELL, 0.0)), sound
 
         (maps, scale), statuses = of_files(drawn, (b"", 0.0), files)
-        return {"maps_bytes": maps, "scale": scale, "statuses": statuses}
+        return model.HeatMaps(maps, scale, statuses)._asdict()
 
     def info(files):
         def one(data):
             header = part["parse"](data)
             status, found = _status(header), opening.fields(header)
             good = tf.equal(status, GOOD)
-            return {k: tf.where(good, v, tf.zeros_like(v)) for k, v in found.items()}, status
+            return (*(tf.where(good, value, tf.zeros_like(value)) for value in found), status)
 
         example = opening.fields(part["parse"](tf.constant(b"")))
-        dtypes = {name: value.dtype for name, value in example.items()}
-        found, statuses = _each(one, files, (dtypes, tf.string))
-        return {**found, "statuses": statuses}
+        dtypes = tuple(value.dtype for value in example)
+        return model.Infos(*_each(one, files, (*dtypes, tf.string)))._asdict()
 
     of_files = functools.partial(_of_files, part, fingerprint)
-    return {
-        "compress": tf.function(compress, [IMAGES, QUALITIES], autograph=False),
-        "decompress": tf.function(decompress, [FILES], autograph=False),
-        "info": tf.function(info, [FILES], autograph=False),
-        "heat_map": tf.function(heat_map, [FILES], autograph=False),
+    made = {
+        model.COMPRESS: compress,
+        model.DECOMPRESS: decompress,
+        model.INFO: info,
+        model.HEAT_MAP: heat_map,
     }
+    return {
+        each.name: tf.function(made[each], _specs(each), autograph=False) for each in model.SERVED
+    }
+
+
+def _specs(function):
+    names = function.takes._fields
+    return [tf.TensorSpec([None], _TYPES.get(name, tf.string), name) for name in names]
 
 
 def _each(function, elements, dtypes):

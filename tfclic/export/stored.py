@@ -89,7 +89,7 @@ def read(model, build):
     from ml_collections import ConfigDict
 
     try:
-        codec = models.build(ConfigDict(model.card["config"]["model"]))
+        codec = models.build(ConfigDict(model.card.config["model"]))
         build(codec)
         stored = StoredCodec(codec)
         values = _values(model.path / "variables" / "variables")

@@ -9,9 +9,9 @@ import importlib.util
 import numpy as np
 import tensorflow as tf
 
+from tfclic.format import model
 from tfclic.runtime import session as sessions
 
-FILE = "assets.extra/tf_serving_warmup_requests"
 SIDES = 96, 128  # pixels of the image, rows and columns
 
 
@@ -29,16 +29,17 @@ def write(path, name, functions):
       functions: as `tfclic.runtime.session.Session` takes them.
     """
     session = sessions.Session(path, functions)
-    images, qualities = _batch(_image()), np.array([50], np.float32)
-    calls = [("compress", {"images": images, "qualities": qualities})]
-    made = session.run("compress", **calls[0][1])
-    calls += [(each, {"files": made["files_bytes"]}) for each in ("decompress", "info", "heat_map")]
-    target = path / FILE
+    images = model.Images(_batch(_image()), np.array([50], np.float32))
+    made = session.call(model.COMPRESS, *images)
+    files = model.Files(made.files_bytes)
+    calls = [(each, images if each.takes is model.Images else files) for each in model.SERVED]
+    target = path / model.WARM_UP
     target.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(target)) as writer:
-        for signature, inputs in calls:
-            outputs = session.run(signature, **inputs)
-            writer.write(_log(name, signature, inputs, outputs).SerializeToString())
+        for function, given in calls:
+            outputs = session.call(function, *given)
+            log = _log(name, function.name, given._asdict(), outputs._asdict())
+            writer.write(log.SerializeToString())
 
 
 def _log(name, signature, inputs, outputs):

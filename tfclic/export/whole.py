@@ -1,43 +1,62 @@
 """A whole image through the functions of an exported codec, tile by tile, inside of the graph.
 
-`part` is everywhere the dict of these functions (see `tfclic.export.exported.ExportedCodec`), with
-one more: `try_read` takes a tile's string, its rows and columns of latents, and `strict`, and gives
-what `read` gives and `sound`, whether it is the string of such a tile; if `strict`, it fails where
-it is not.
+`part` is everywhere the dict, by name, of the functions of `tfclic.format.model`, with one more:
+`TRY_READ`.
 """
+
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfclic.entropy.coding import SIDE_STRIDE
 from tfclic.export import tiling
-from tfclic.runtime.explained import BITS
+from tfclic.format import boxes, model
+from tfclic.format.latents import HYPER_STRIDE, STRIDE
 
-_CODED = ("latents", "hyper_latents")
+
+class ToTry(NamedTuple):
+    """As `model.ToRead`; if `strict`, bool, what is not the string of such a tile is an error."""
+
+    payload: Any
+    height: Any
+    width: Any
+    strict: Any
+
+
+class Tried(NamedTuple):
+    """As `model.Coded`; `sound`, bool, is whether it is the string of such a tile."""
+
+    latents: Any
+    hyper_latents: Any
+    sound: Any
+
+
+TRY_READ = model.Function("try_read", ToTry, Tried)
 
 
 def compress(part, image, quality):
     """The file, string, of an image uint8 `[H, W, 3]` or `[H, W, 1]`."""
     height, width, channels = tf.unstack(tf.shape(image))
-    tiles = part["plan"](height, width, tiling.DEFAULT_SIDE)
+    tiles = _call(part, model.PLAN, height, width, boxes.DEFAULT_SIDE)
 
-    def string(boxes):
-        window, coded, seen = boxes
-        found = part["analyse"](tiling.crop(image, window))
-        box = tiling.relative(coded, seen)
-        return part["write"](**part["quantise"](found["latents"], quality, box))["payload"]
+    def string(tile):
+        window, coded, seen = tile
+        latents = _call(part, model.ANALYSE, boxes.crop(image, window)).latents
+        box = boxes.relative(coded, seen)
+        found = _call(part, model.QUANTISE, latents, quality, box)
+        return _call(part, model.WRITE, *found).payload
 
-    boxes = tuple(tiles[name] for name in ("window", "coded", "seen"))
-    strings = _each(string, boxes, tf.string)
-    return part["pack"](
+    strings = _each(string, (tiles.window, tiles.coded, tiles.seen), tf.string)
+    packed = model.ToPack(
         payload=tf.strings.reduce_join(strings),
         lengths=tf.strings.length(strings),
         width=width,
         height=height,
-        tile_width=tiles["tile_width"],
-        tile_height=tiles["tile_height"],
+        tile_width=tiles.tile_width,
+        tile_height=tiles.tile_height,
         quality=quality,
         grayscale=tf.equal(channels, 1),
-    )["file"]
+    )
+    return _call(part, model.PACK, *packed).file
 
 
 def decompress(part, data, strict):
@@ -51,26 +70,24 @@ def decompress(part, data, strict):
     Returns:
       `(image, sound)`: uint8 `[H, W, 3]` or `[H, W, 1]`, and whether all tiles are sound.
     """
-    header = part["open"](data)
-    boxes = header["coded"], header["coded"] // SIDE_STRIDE
+    opened = _call(part, model.OPEN, data)
+    places = opened.coded, opened.coded // HYPER_STRIDE
 
     def coded(tile):
-        found = _read(part, data, tile, strict)
-        arrays = (_extended(found[name], box) for name, box in zip(_CODED, boxes))
-        return (*arrays, found["sound"])
+        *found, sound = _read(part, data, tile, strict)
+        return (*(_extended(array, box) for array, box in zip(found, places)), sound)
 
     def pixels(tile):
         core, seen = tile
-        box = tiling.relative(core, seen * tiling.STRIDE)
-        parts = (tiling.crop(a, b) for a, b in zip(whole, (seen, seen // SIDE_STRIDE)))
-        made = part["synthesise"](*parts, header["quality"], header["grayscale"], box)
-        return _extended(made["image"], header["core"])
+        box = boxes.relative(core, seen * STRIDE)
+        parts = (boxes.crop(a, b) for a, b in zip(whole, (seen, seen // HYPER_STRIDE)))
+        arguments = model.ToSynthesise(*parts, opened.quality, opened.grayscale, box)
+        return _extended(_call(part, model.SYNTHESISE, *arguments).image, opened.core)
 
-    *found, sound = _each(coded, _strings(header), (tf.int16, tf.int16, tf.bool))
-    whole = [_assembled(array, box) for array, box in zip(found, boxes)]
-    found = _each(pixels, (header["core"], header["seen"]), tf.uint8)
-    rows = _rows(header["core"])
-    image = tiling.assemble(found, header["height"], header["width"], rows)
+    *found, sound = _each(coded, _strings(opened), (tf.int16, tf.int16, tf.bool))
+    whole = [_assembled(array, box) for array, box in zip(found, places)]
+    found = _each(pixels, (opened.core, opened.seen), tf.uint8)
+    image = tiling.assemble(found, opened.height, opened.width, _rows(opened.core))
     return image, tf.reduce_all(sound)
 
 
@@ -85,28 +102,35 @@ def heat_map(part, data):
       `(bits, sound)`: float32 `[H / 16, W / 16]`, rounded up, bits by the model's own probabilities
       of all that belongs to 16x16 pixels; and whether all tiles are sound.
     """
-    header = part["open"](data)
+    opened = _call(part, model.OPEN, data)
 
     def bits(tile):
-        found = _read(part, data, tile, False)
-        explained = part["explain"](*(found[name] for name in _CODED))
-        each = [array for name, array in sorted(explained.items()) if name.endswith(BITS)]
+        *found, sound = _read(part, data, tile, False)
+        explained = _call(part, model.EXPLAIN, *found)
+        each = [array for name, array in sorted(explained.items()) if name.endswith(model.BITS)]
         spread = tf.add_n([_spread(array, tile[2][2:]) for array in each])
-        return _extended(spread[..., None], header["coded"]), found["sound"]
+        return _extended(spread[..., None], opened.coded), sound
 
-    found, sound = _each(bits, _strings(header), (tf.float32, tf.bool))
-    rows, columns = (-(-header[side] // tiling.STRIDE) for side in ("height", "width"))
-    whole = _assembled(found, header["coded"])
+    found, sound = _each(bits, _strings(opened), (tf.float32, tf.bool))
+    rows, columns = (-(-side // STRIDE) for side in (opened.height, opened.width))
+    whole = _assembled(found, opened.coded)
     return whole[:rows, :columns, 0], tf.reduce_all(sound)
 
 
+def _call(part, function, *arguments):
+    """What a `model.Function` gives, as its NamedTuple, or dict."""
+    return function.results(part[function.name](*arguments))
+
+
 def _read(part, data, tile, strict):
+    """A tile's `Tried`."""
     start, length, box = tile
-    return part["try_read"](tf.strings.substr(data, start, length), box[2], box[3], strict)
+    string = tf.strings.substr(data, start, length)
+    return _call(part, TRY_READ, string, box[2], box[3], strict)
 
 
-def _strings(header):
-    return tuple(header[name] for name in ("starts", "lengths", "coded"))
+def _strings(opened):
+    return opened.starts, opened.lengths, opened.coded
 
 
 def _spread(bits, size):

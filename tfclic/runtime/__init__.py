@@ -7,7 +7,6 @@ from tfclic.runtime.codec import (
     Codec,
     Library,
     check_tile,
-    claimed_fingerprint,
     claimed_size,
     load,
 )
@@ -19,7 +18,6 @@ __all__ = [
     "Codec",
     "Library",
     "check_tile",
-    "claimed_fingerprint",
     "claimed_size",
     "load",
 ]

@@ -12,10 +12,10 @@ import os
 import pathlib
 
 from tfclic import errors
+from tfclic.format.model import CARD, GRAPH, Card
 
 VARIABLE = "TFCLIC_MODELS"
 SAVED_MODELS = pathlib.Path(__file__).resolve().parents[2] / "saved_models"
-CARD = "model_card.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +26,18 @@ class Model:
       name: str.
       version: int; the name of its folder.
       path: pathlib.Path of the SavedModel's folder.
-      card: dict, the content of its model_card.json.
+      card: `Card`, what its model_card.json says.
     """
 
     name: str
     version: int
     path: pathlib.Path
-    card: dict
+    card: Card
 
     @property
     def fingerprint(self):
         """8 hex digits, lower case; every file that the model makes carries them."""
-        return self.card["fingerprint"]
+        return self.card.fingerprint
 
     def __str__(self):
         return f"{self.name}/{self.version}"
@@ -119,13 +119,13 @@ def _what_there_is(known):
 
 def _version_folders(path):
     """Returns the SavedModels that `path` is or has versions of, the latest first."""
-    if (path / "saved_model.pb").is_file():
+    if (path / GRAPH).is_file():
         return [path]
     try:
         children = [child for child in path.iterdir() if child.name.isdecimal()]
     except OSError:
         return []
-    versions = [child for child in children if (child / "saved_model.pb").is_file()]
+    versions = [child for child in children if (child / GRAPH).is_file()]
     return sorted(versions, key=lambda child: int(child.name), reverse=True)
 
 
@@ -140,21 +140,23 @@ def _named_version_folders(folder):
 def _read(path):
     """Reads the model card in `path`, a SavedModel's folder, and returns the `Model`."""
     try:
-        card = json.loads((path / CARD).read_text(encoding="utf-8"))
-        fingerprint = card["fingerprint"]
-        if len(bytes.fromhex(fingerprint)) != 4 or fingerprint != fingerprint.lower():
-            raise ValueError("its fingerprint is not 8 lower-case hex digits")
+        card = Card.of(_content(path))
     except OSError as error:
         reason = error.strerror
     except (ValueError, KeyError, TypeError) as error:
         reason = str(error)
     else:
         folder = path.resolve()
-        version = int(folder.name) if folder.name.isdecimal() else int(card.get("version", 0))
+        version = int(folder.name) if folder.name.isdecimal() else int(card.version)
         # A version's folder on its own says nothing about the name; its card does.
-        name = folder.parent.name if folder.name.isdecimal() else card.get("name", folder.name)
+        name = folder.parent.name if folder.name.isdecimal() else card.name or folder.name
         return Model(name, version, path, card)
     raise errors.ModelError(f"The model card {path / CARD} cannot be read: {reason}.")
+
+
+def _content(path):
+    """What JSON has of the model card in `path`."""
+    return json.loads((path / CARD).read_text(encoding="utf-8"))
 
 
 def write_results(model, dataset, results):
@@ -168,11 +170,12 @@ def write_results(model, dataset, results):
     Raises:
       errors.ModelError: the card cannot be written.
     """
-    card = {**model.card, "results": {**model.card.get("results", {}), dataset: results}}
     target = model.path / CARD
     temporary = target.with_suffix(".tmp")
     try:
-        temporary.write_text(json.dumps(card, indent=1) + "\n")
+        content = _content(model.path)
+        content["results"] = {**(content.get("results") or {}), dataset: results}
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
         os.replace(temporary, target)
     except OSError as error:
         raise errors.ModelError(f"{target} cannot be written: {error.strerror}.") from error

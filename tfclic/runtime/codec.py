@@ -5,12 +5,14 @@ import functools
 import numpy as np
 
 from tfclic import errors
+from tfclic.format import boxes, header, model
+from tfclic.format.latents import MULTIPLE
 from tfclic.runtime import catalog, explained, targets, tiles
 from tfclic.runtime import session as sessions
 
 DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50
-DEFAULT_TILE = 1024  # pixels, the longest side
+DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
 
 
 def load(name_or_path=DEFAULT_MODEL):
@@ -25,34 +27,16 @@ def load(name_or_path=DEFAULT_MODEL):
     return Codec(catalog.find(name_or_path))
 
 
-def claimed_fingerprint(data):
-    """The fingerprint at its place in a file, 8 hex digits, however damaged the file may be.
-
-    A hint which model to try first. What is in a file is decided by the functions of a model.
-    """
-    length_end = 4  # after the magic and the version; then comes a varint
-    while data[length_end : length_end + 1] >= b"\x80":
-        length_end += 1
-    return data[length_end + 1 : length_end + 5].hex()
-
-
 def claimed_size(data):
-    """The (width, height) at their place in a file, pixels; None if there cannot be any.
+    """The (width, height) that a file claims, in pixels; None if it cannot be one.
 
     A hint how much a file may ask for, before any model has looked at it.
     """
-    position, sizes = 4, []
-    for skipped in (0, 6, 0):  # the length; the width, after fingerprint and quality; the height
-        position += skipped
-        value, place = 0, 0
-        while data[position : position + 1] >= b"\x80" and place < 28:
-            value |= (data[position] & 127) << place
-            position, place = position + 1, place + 7
-        if position >= len(data):
-            return None
-        sizes.append(value | data[position] << place)
-        position += 1
-    return tuple(sizes[1:]) if data[:3] == b"TFC" else None
+    try:
+        claimed = header.parse(data)
+    except errors.FileFormatError:
+        return None
+    return claimed.width, claimed.height
 
 
 class Library:
@@ -71,8 +55,8 @@ class Library:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: there is no such model, or it cannot be loaded.
         """
-        known = {model.fingerprint: model for model in reversed(catalog.models())}
-        claimed = claimed_fingerprint(data)
+        claimed = header.parse(data).fingerprint.hex()
+        known = {each.fingerprint: each for each in reversed(catalog.models())}
         # Whether the file is damaged or its model missing, every model can tell.
         judge = self._load(known.get(claimed) or catalog.find_any(DEFAULT_MODEL))
         made_by = judge.info(data)["fingerprint"]
@@ -187,9 +171,9 @@ class Codec:
           errors.FileFormatError: it is not a sound `.tfclic` file.
         """
         try:
-            # older exports have no function `header`: theirs is called `info`
-            name = "header" if "header" in self._session else "info"
-            found = self._session.run(name, data=bytes(data))
+            has_header = model.HEADER.name in self._session
+            function = model.HEADER if has_header else model.EARLIER_HEADER
+            found = self._session.call(function, bytes(data))._asdict()
         except sessions.SessionError as error:
             raise errors.FileFormatError(_cause(error)) from error
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
@@ -256,16 +240,16 @@ class Codec:
     def _refusing(self, refusal):
         return functools.partial(self._call, refusal)
 
-    def _call(self, refusal, name, **arguments):
-        """Calls a function of the model, and returns its results, a dict.
+    def _call(self, refusal, function, *arguments):
+        """Calls a `model.Function`, and returns its results, as `session.Session.call`.
 
         Raises `refusal` where the model refuses its arguments.
         """
-        if name not in self._session:
-            sentence = f"The model {self.model} has no function {name}; export it again."
+        if function.name not in self._session:
+            sentence = f"The model {self.model} has no function {function.name}; export it again."
             raise errors.ModelError(sentence)
         try:
-            return self._session.run(name, **arguments)
+            return self._session.call(function, *arguments)
         except sessions.SessionError as error:
             if error.code == sessions.RESOURCE_EXHAUSTED:
                 sentence = "The image is too large for this machine's memory."
@@ -277,19 +261,23 @@ class Codec:
             raise
 
 
-def _start(model):
+def _start(found):
+    """The `session.Session` of a `catalog.Model`."""
+    sentence = f"The model {found.path} cannot be loaded"
+    if found.card.functions is None:
+        raise errors.ModelError(f"{sentence}: its card lists no functions.")
     try:
-        return sessions.Session(model.path, model.card["functions"])
+        return sessions.Session(found.path, found.card.functions)
     except (sessions.SessionError, KeyError, ValueError) as error:
-        reason = "its card lists no functions" if isinstance(error, KeyError) else _cause(error)
-        raise errors.ModelError(f"The model {model.path} cannot be loaded: {reason}.") from error
+        raise errors.ModelError(f"{sentence}: {_cause(error)}.") from error
 
 
 def check_tile(tile):
     """Raises errors.UsageError unless `tile` (int, pixels) can be the longest side of a tile."""
-    if tile not in range(64, 4097, 64):
+    if tile not in range(MULTIPLE, boxes.LONGEST_SIDE + 1, MULTIPLE):
         raise errors.UsageError(
-            f"The side of a tile has to be a multiple of 64 from 64 to 4096, not {tile}."
+            f"The side of a tile has to be a multiple of {MULTIPLE} from {MULTIPLE} to "
+            f"{boxes.LONGEST_SIDE}, not {tile}."
         )
 
 

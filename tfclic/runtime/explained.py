@@ -1,8 +1,8 @@
 """What a file's strings hold and what it costs, by the probabilities of the model that made it.
 
 Nothing here needs TensorFlow's Python package, nor knows which parts and parameters a model has:
-whatever its functions `read` and `explain` give (see `tfclic.export.exported.ExportedCodec`) is put
-together over the tiles.
+whatever its functions `READ` and `EXPLAIN` give (see `tfclic.format.model`) is put together over
+the tiles.
 """
 
 import functools
@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfclic.format import model
+from tfclic.format.model import BITS, LATENTS
 from tfclic.runtime import tiles
-
-BITS = "_bits"  # after the name of a part
-LATENTS = "latents"  # the part with a place for each 16x16 pixels, whose parameters are shown
 
 
 class Part(NamedTuple):
@@ -53,8 +52,8 @@ class Explanation:
 
     def __init__(self, call, data, progress=None):
         self._call, self._data, self._progress = call, data, progress
-        self._header = call("open", data=data)
-        self.lengths, self.boxes = self._header["lengths"], self._header["core"]
+        self._opened = call(model.OPEN, data)
+        self.lengths, self.boxes = self._opened.lengths, self._opened.core
         self._read, self._only = {}, None
 
     @property
@@ -77,7 +76,7 @@ class Explanation:
         def work(found):
             # hyper latents have no channels where the model has none of them
             bits = {k: array for k, array in found.items() if k.endswith(BITS) and array.size}
-            slices = found.get("slices", found[LATENTS].shape[2:3])
+            slices = found.get(model.SLICES, found[LATENTS].shape[2:3])
             return [int(size) for size in slices], {
                 name[: -len(BITS)]: (array.sum(2), array.sum((0, 1), np.float64))
                 for name, array in bits.items()
@@ -119,9 +118,9 @@ class Explanation:
         if self._only is not None:
             return self._only
         if tile not in self._read:
-            self._read[tile] = tiles.read_tile(self._call, self._data, self._header, tile)
+            self._read[tile] = tiles.read_tile(self._call, self._data, self._opened, tile)
         coded = self._read[tile]
-        found = {**coded, **self._call("explain", **coded)}
+        found = {**coded._asdict(), **self._call(model.EXPLAIN, *coded)}
         if len(self.lengths) == 1:
             self._only = found
         return found
@@ -146,7 +145,7 @@ class Explanation:
         Args:
           pieces: list of `[h, w]` or `[h, w, K]` for each tile, on whatever grid.
         """
-        coded = self._header["coded"]
+        coded = self._opened.coded
         # hyper latents have fewer rows and columns than latents
         boxes = np.stack([box * len(piece) // box[2] for box, piece in zip(coded, pieces)])
         canvas = tiles.Canvas(tiles.hull(boxes))

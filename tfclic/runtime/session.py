@@ -16,6 +16,7 @@ import threading
 import numpy as np
 
 from tfclic import errors
+from tfclic.format import model
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, DATA_LOSS = 3, 8, 15  # TF_Code
 _OK = 0
@@ -123,7 +124,7 @@ class Session:
         self._graph = self._c.TF_NewGraph()
         self._session = None
         options = self._c.TF_NewSessionOptions()
-        tags = (ctypes.c_char_p * 1)(b"serve")
+        tags = (ctypes.c_char_p * 1)(model.TAG.encode())
         try:
             self._checked(self._c.TF_SetConfig, options, _CONFIG, len(_CONFIG))
             self._session = self._checked(
@@ -148,6 +149,11 @@ class Session:
 
     def __contains__(self, name):
         return name in self._functions
+
+    def call(self, function, *arguments):
+        """Runs a `model.Function`; its results, as its NamedTuple, or dict; otherwise as `run`."""
+        given = function.takes(*arguments)._asdict()
+        return function.results(self.run(function.name, **given))
 
     def run(self, name, **arguments):
         """Runs a function.

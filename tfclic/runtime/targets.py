@@ -3,8 +3,9 @@
 import math
 
 from tfclic import errors
+from tfclic.format.header import MAX_QUALITY_CODE as CODES
+from tfclic.format.header import quality_of
 
-CODES = 65535  # qualities that a file can state, less one
 MOST_TRIES = 24
 SIZE_TOLERANCE = 0.02  # of the size asked for, below it
 PSNR_TOLERANCE = 0.05  # dB, above what was asked for
@@ -30,29 +31,25 @@ def search(value_of, low, high, at_most):
       OutOfReach: even the lowest quality gives more than `high`, or the highest less than `low`.
     """
     bottom, top = 0, CODES
-    below, above = (value_of(_quality(code)) for code in (bottom, top))
+    below, above = (value_of(quality_of(code)) for code in (bottom, top))
     for code, value, misses in ((bottom, below, below > high), (top, above, above < low)):
         if misses:
-            raise OutOfReach(_quality(code), value)
+            raise OutOfReach(quality_of(code), value)
         if low <= value <= high:
-            return _quality(code)
+            return quality_of(code)
     for tries in range(MOST_TRIES):
         share = 0.5 if tries % 3 == 2 else ((low + high) / 2 - below) / (above - below)
         code = min(max(round(bottom + share * (top - bottom)), bottom + 1), top - 1)
         if code <= bottom:
             break
-        value = value_of(_quality(code))
+        value = value_of(quality_of(code))
         if low <= value <= high:
-            return _quality(code)
+            return quality_of(code)
         if value < low:
             bottom, below = code, value
         else:
             top, above = code, value
-    return _quality(bottom if at_most else top)
-
-
-def _quality(code):
-    return 100.0 * code / CODES
+    return quality_of(bottom if at_most else top)
 
 
 class OutOfReach(Exception):
