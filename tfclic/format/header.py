@@ -174,6 +174,16 @@ def parse(data, checksum=None):
     return header
 
 
+def claimed_size(data):
+    """The (width, height) at their place in a file, pixels; None if there cannot be any.
+
+    A hint how much a file, however damaged, may ask for before anything else has looked at it.
+    """
+    _, start = _read_varint(data, START)
+    width, height, _ = _read_sizes(data, start)
+    return None if not data.startswith(MAGIC) or None in (width, height) else (width, height)
+
+
 def _parse(data, checksum):
     """`(status, Header)`, the latter None unless the former is OK."""
     # The beginning of the magic alone is a truncated file, nothing at all is none.
@@ -196,8 +206,7 @@ def _fields(body, start):
     flags = body[len(MAGIC)]
     version = flags & VERSION_BITS
     quality_start = start + FINGERPRINT_BYTES
-    width, position = _read_varint(body, quality_start + QUALITY_BYTES)
-    height, position = _read_varint(body, position)
+    width, height, position = _read_sizes(body, start)
     known = flags & ~(VERSION_BITS | GRAYSCALE_FLAG) == 0 and version in (ONE_TILE, TILED)
     if not known or None in (width, height) or not is_size(width, height):
         return None
@@ -212,6 +221,12 @@ def _fields(body, start):
         height,
         *tiles,
     )
+
+
+def _read_sizes(data, start):
+    """(width, height, position after them) in a file whose length ends at `start`."""
+    width, position = _read_varint(data, start + FINGERPRINT_BYTES + QUALITY_BYTES)
+    return (width, *_read_varint(data, position))
 
 
 def _read_tiles(rest, version, width, height):

@@ -7,7 +7,6 @@ from tfclic.runtime.codec import (
     Codec,
     Library,
     check_tile,
-    claimed_size,
     load,
 )
 
@@ -18,6 +17,5 @@ __all__ = [
     "Codec",
     "Library",
     "check_tile",
-    "claimed_size",
     "load",
 ]

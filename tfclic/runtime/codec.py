@@ -27,18 +27,6 @@ def load(name_or_path=DEFAULT_MODEL):
     return Codec(catalog.find(name_or_path))
 
 
-def claimed_size(data):
-    """The (width, height) that a file claims, in pixels; None if it cannot be one.
-
-    A hint how much a file may ask for, before any model has looked at it.
-    """
-    try:
-        claimed = header.parse(data)
-    except errors.FileFormatError:
-        return None
-    return claimed.width, claimed.height
-
-
 class Library:
     """The models of files, found by their fingerprints and loaded once each."""
 
