@@ -45,7 +45,7 @@ def test_the_recipe_may_change_and_is_noted(workdir, config):
     assert found == [
         {"field": "training.clip_norm", "before": 1.0, "after": None},
         {"field": "training.learning_rate", "before": 0.001, "after": 0.0001},
-        {"field": "training.level_sampling", "before": None, "after": "stratified"},
+        {"field": "training.level_sampling", "before": "independent", "after": "stratified"},
         {"field": "training.steps", "before": 6, "after": 9},
     ]
     assert changes.in_words(changes.dated(found, 1200)[:2]) == (

@@ -1,13 +1,13 @@
 """The files of a portable training folder: its state, in pieces, and its packs of images.
 
-Needs numpy and Pillow alone: it travels with `portable_run.py` to machines without TensorFlow.
+Needs numpy and Pillow alone: it travels to machines without TensorFlow.
 
     portable.json          the step's inputs and results, the configuration, the record so far
-    step.hlo               the train step (see `portable.py`)
+    step.hlo               the train step (see `tfclic.portable.folder`)
     state.json             progress; names, types and shapes of the arrays; names of the pieces
     state-STEP-N.bin       the arrays' bytes one after the other, cut into pieces
     pack-FIRST.zip         images, named by their number; FIRST is the number of its first
-    portable_run.py, portable_files.py
+    portable_run.py        the program to start, whose modules are in runner/
 """
 
 import concurrent.futures
@@ -23,6 +23,9 @@ from PIL import Image
 
 MIB = 1 << 20
 FORMAT = 1
+META, STEP, STATE = "portable.json", "step.hlo", "state.json"
+PROGRAM, MODULES = "portable_run.py", "runner"
+INPUTS = ("images", "seed", "levels", "rate")  # of the step, before its state
 
 
 class PortableError(Exception):
@@ -58,7 +61,7 @@ def read_json(path):
 
 def read_meta(folder):
     """Returns portable.json; raises PortableError where it is missing, damaged or newer."""
-    meta = read_json(pathlib.Path(folder) / "portable.json")
+    meta = read_json(pathlib.Path(folder) / META)
     if meta.get("format") != FORMAT:
         raise PortableError(f"{folder} was written by another version of this program.")
     return meta
@@ -94,7 +97,7 @@ def write_state(folder, arrays, progress, limit=16 * MIB, compact=False):
         write_bytes(folder / name, piece)
         pieces.append({"name": name, "sha256": hashlib.sha256(piece).hexdigest()})
     content = {"progress": progress, "pieces": pieces, "tensors": tensors}
-    write_json(folder / "state.json", content)
+    write_json(folder / STATE, content)
     for name in old:
         (folder / name).unlink()
 
@@ -126,7 +129,7 @@ def read_state(folder):
       PortableError: a piece is missing or damaged.
     """
     folder = pathlib.Path(folder)
-    content, parts = read_json(folder / "state.json"), []
+    content, parts = read_json(folder / STATE), []
     for piece in content["pieces"]:
         path = folder / piece["name"]
         if not path.is_file():

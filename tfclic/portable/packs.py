@@ -14,7 +14,8 @@ import tqdm
 from PIL import Image
 
 from tfclic import errors
-from tfclic.training import data, portable_files
+from tfclic.portable.runner import files
+from tfclic.training import data
 
 
 @dataclasses.dataclass
@@ -35,8 +36,8 @@ class Options:
     side: int
     first: int = 0
     image_format: str = "jpeg"
-    pack_bytes: int = 40 * portable_files.MIB
-    file_bytes: int = 16 * portable_files.MIB
+    pack_bytes: int = 40 * files.MIB
+    file_bytes: int = 16 * files.MIB
     steps_per_call: int = 10
     compact_state: bool = False
 
@@ -78,7 +79,7 @@ def write_packs(folder, store, training, options):
         )
     crops = data.RandomCrops(store, chosen, options.side, training.downscale_min, training.seed)
     most = max(64, int(4 * np.prod(store.sizes[chosen], axis=1).sum() / options.side**2))
-    writer = portable_files.PackWriter(folder, options.file_bytes)
+    writer = files.PackWriter(folder, options.file_bytes)
     count, ending = 0, f".{options.image_format}"
 
     def make(number):

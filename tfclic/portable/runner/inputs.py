@@ -1,6 +1,6 @@
 """What a portable step is fed with: crops, seeds, quality levels and the learning rate.
 
-Needs numpy alone; it travels with `portable_run.py`.
+Needs numpy alone; it travels with the folder.
 """
 
 import collections
@@ -12,7 +12,7 @@ PREFETCHED_CALLS = 4
 
 
 def learning_rate(step, training):
-    """The learning rate of a step, float32: what `schedule.learning_rate` says, in numpy."""
+    """The learning rate of a step, float32: as `tfclic.training.schedule` has it, in numpy."""
     one = np.float32
     peak, final = float(training["learning_rate"]), float(training["final_learning_rate"])
     rate, step = one(peak), one(step)
@@ -34,7 +34,7 @@ class Batches:
         self._batch, self._crop, self._levels = meta["batch"], meta["crop"], meta["levels"]
         training = meta["config"]["training"]
         self._run_seed = training["seed"]
-        self._stratified = training.get("level_sampling") == "stratified"
+        self._stratified = training["level_sampling"] == "stratified"
         areas = np.cumsum([image.shape[0] * image.shape[1] for image in images])
         self._shares = areas / areas[-1]
 
@@ -52,7 +52,7 @@ class Batches:
         return crops, seed, self._draw_levels(random)
 
     def _draw_levels(self, random):
-        """As `step.draw_levels`, with other random numbers: int32 [B]."""
+        """As `tfclic.training.step.draw_levels`, with other random numbers: int32 [B]."""
         if not self._stratified:
             return random.integers(self._levels, size=self._batch, dtype=np.int32)
         places = np.arange(self._batch) + random.random(self._batch)

@@ -8,18 +8,9 @@ import pytest
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.training import (
-    checkpoints,
-    loop,
-    portable,
-    portable_data,
-    portable_device,
-    portable_files,
-    portable_inputs,
-    schedule,
-    sources,
-    step,
-)
+from tfclic.portable import folder, packs
+from tfclic.portable.runner import device, files, inputs
+from tfclic.training import checkpoints, loop, schedule, sources, step
 
 # The tests wait for the compiler, not for the steps.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -40,18 +31,19 @@ def ten_steps_of_both(codec, config, tmp_path, per_call):
     """
     training = config.training
     state = step.State(codec, training)
-    lowered = portable.lower(portable.make_step(codec, state, training), state)
+    lowered = folder.lower(folder.make_step(codec, state, training), state)
     hlo, params, results, constants = lowered
     (tmp_path / "step.hlo").write_bytes(hlo)
     meta = {"batch": 2, "crop": training.crop_size, "params": params, "results": results}
     arrays = {**{n: v.numpy() for n, v in state.named().items()}, **constants}
-    engine = portable_device.Engine(tmp_path, meta, arrays, "cpu", QUICK)
+    engine = device.Engine(tmp_path, meta, arrays, "cpu", QUICK)
 
     random = np.random.default_rng(0)
     shape = [10, 2, training.crop_size, training.crop_size, 3]
     images = random.integers(0, 256, shape).astype(np.uint8)
     seeds = np.stack([step.seed_of(training.seed, i) for i in range(10)])
-    levels = np.stack([step.draw_levels(s, len(codec.lmbdas), tf.constant([2])) for s in seeds])
+    drawing = len(codec.lmbdas), tf.constant([2]), training.level_sampling
+    levels = np.stack([step.draw_levels(seed, *drawing) for seed in seeds])
     rates = [float(schedule.learning_rate(i, training)) for i in range(10)]
     train_step = step.make_step(codec, state, training)
     expected = [float(train_step(x, s)["loss"]) for x, s in zip(images, seeds)]
@@ -84,13 +76,13 @@ def test_ten_portable_steps_of_gmm_attention_equal_those_of_tensorflow(
     assert_close(arrays, state, 1e-3)
 
 
-def make_folder(fake, config, photos, folder, workdir=None, **changes):
+def make_folder(fake, config, photos, path, workdir=None, **changes):
     """Exports a portable folder of the fake codec; returns its images' store."""
     store = sources.open_source(str(photos), 64)
     tf.keras.utils.set_random_seed(1)
     codec = fake.FakeCodec(config.model.lmbdas)
-    options = portable_data.Options(side=72, file_bytes=40_000, pack_bytes=300_000, **changes)
-    portable.export_folder(folder, "fake", config, codec, "float32", store, options, workdir)
+    options = packs.Options(side=72, file_bytes=40_000, pack_bytes=300_000, **changes)
+    folder.export_folder(path, "fake", config, codec, "float32", store, options, workdir)
     return store
 
 
@@ -101,10 +93,10 @@ def test_a_folder_is_whole_and_its_files_are_small(fake, config, photos, tmp_pat
     assert max(data.values()) <= 40_000
     assert sum(size for n, size in data.items() if n.startswith("pack-")) <= 300_000
     assert {"portable.json", "state.json", "step.hlo", "portable_run.py"} <= set(sizes)
-    packs = sorted((tmp_path / "out").glob("pack-*.zip"))
-    images = portable_files.read_packs(packs, 64)
+    found = sorted((tmp_path / "out").glob("pack-*.zip"))
+    images = files.read_packs(found, 64)
     assert {image.shape for image in images} == {(72, 72, 3)}
-    assert len(portable_files.read_packs(packs[:1], 64)) < len(images)
+    assert len(files.read_packs(found[:1], 64)) < len(images)
 
 
 def test_a_workdir_goes_out_trains_elsewhere_and_comes_back(fake, config, photos, tmp_path):
@@ -120,15 +112,15 @@ def test_a_workdir_goes_out_trains_elsewhere_and_comes_back(fake, config, photos
     config.training.update(steps=8, learning_rate=5e-4)
     make_folder(fake, config, photos, tmp_path / "out", tmp_path / "run")
 
-    arrays, progress = portable_files.read_state(tmp_path / "out")
+    arrays, progress = files.read_state(tmp_path / "out")
     assert progress["step"] == 4
     assert_close(arrays, first.state, 0)
     arrays["step"] = np.array(6)
     arrays["ema/analysis/bias"] = arrays["ema/analysis/bias"] + np.float32(1)
     elsewhere = {"device": "some GPU", "first_step": 4, "steps": 2, "seconds": 1.5, "images": 4}
     progress = {"step": 6, "runs": [{**elsewhere, "skipped_steps": 1}]}
-    portable_files.write_state(tmp_path / "out", arrays, progress)
-    portable.adopt(tmp_path / "out", tmp_path / "new", codec_of)
+    files.write_state(tmp_path / "out", arrays, progress)
+    folder.adopt(tmp_path / "out", tmp_path / "new", codec_of)
 
     again = loop.Run(codec_of(None), config, store, tmp_path / "new")
     assert again.step == 6
@@ -145,7 +137,7 @@ def test_a_workdir_goes_out_trains_elsewhere_and_comes_back(fake, config, photos
     assert (record["steps"], record["images_seen"]) == (8, 16)
     assert record["portable"][0]["device"] == "some GPU"
     with pytest.raises(errors.UsageError, match="holds a run already"):
-        portable.adopt(tmp_path / "out", tmp_path / "new", codec_of)
+        folder.adopt(tmp_path / "out", tmp_path / "new", codec_of)
 
 
 def test_a_step_that_xla_cannot_compile_is_refused(fake, config, photos, tmp_path):
@@ -156,11 +148,9 @@ def test_a_step_that_xla_cannot_compile_is_refused(fake, config, photos, tmp_pat
             return out._replace(bits=tf.ensure_shape(bits, [images.shape[0]]))
 
     store = sources.open_source(str(photos), 64)
-    options = portable_data.Options(side=72)
+    options = packs.Options(side=72)
     with pytest.raises(errors.UsageError, match="This configuration has no portable step"):
-        portable.export_folder(
-            tmp_path / "out", "fake", config, Python(), "float32", store, options
-        )
+        folder.export_folder(tmp_path / "out", "fake", config, Python(), "float32", store, options)
     assert not (tmp_path / "out").exists()
 
 
@@ -168,10 +158,10 @@ def test_what_cannot_be_packed_or_is_in_the_way_is_refused(fake, config, photos,
     with pytest.raises(errors.UsageError, match="is not empty"):
         make_folder(fake, config, photos, photos)
     store = sources.open_source(str(photos), 64)
-    options = portable_data.Options(side=512)
+    options = packs.Options(side=512)
     codec = fake.FakeCodec(config.model.lmbdas)
     with pytest.raises(errors.UsageError, match="sides of at least 512"):
-        portable.export_folder(tmp_path / "o", "fake", config, codec, "float32", store, options)
+        folder.export_folder(tmp_path / "o", "fake", config, codec, "float32", store, options)
     assert not [p for p in tmp_path.iterdir() if "o" == p.name or p.name.startswith(".")]
 
 
@@ -180,5 +170,5 @@ def test_the_learning_rate_is_that_of_the_ordinary_loop(config):
     for decay_share in (0.0, 0.4):
         config.training.decay_share = decay_share
         expected = [float(schedule.learning_rate(s, config.training)) for s in range(50)]
-        rates = [portable_inputs.learning_rate(s, config.training.to_dict()) for s in range(50)]
+        rates = [inputs.learning_rate(s, config.training.to_dict()) for s in range(50)]
         np.testing.assert_allclose(rates, expected, rtol=1e-6)

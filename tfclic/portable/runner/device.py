@@ -10,10 +10,7 @@ import time
 
 import numpy as np
 
-if __package__:
-    from tfclic.training import portable_files as files
-else:
-    import portable_files as files
+from . import files
 
 
 class Engine:
@@ -41,7 +38,7 @@ class Engine:
         self._compiler_options = compiler_options
         try:
             self.device = self._jax.devices(platform)[0]
-            hlo = (pathlib.Path(folder) / "step.hlo").read_bytes()
+            hlo = (pathlib.Path(folder) / files.STEP).read_bytes()
         except RuntimeError as error:
             raise files.PortableError(f"jax has no device: {error}") from None
         except OSError as error:
@@ -57,7 +54,7 @@ class Engine:
         return self._jax.device_put(value, self.device)
 
     def _step(self, state, constants, inputs):
-        given = {"input": dict(zip(("images", "seed", "levels", "rate"), inputs))}
+        given = {"input": dict(zip(files.INPUTS, inputs))}
         given.update(state=state, constant=constants)
         values = self._exported.call(*(given[kind][name] for kind, name in self._meta["params"]))
         made = {"metric": {}, "state": dict(state)}

@@ -1,6 +1,6 @@
 """The portable step: a train step that leaves TensorFlow, and comes back as an ordinary workdir.
 
-`export_folder` writes everything that `portable_run.py` needs to train elsewhere: the step as HLO,
+`export_folder` writes everything that is needed to train elsewhere: the runner, the step as HLO,
 the state, and images; `adopt` turns what it brought back into checkpoints. The step is
 `step.advance`, as in the ordinary loop, compiled into one pure function
 
@@ -18,20 +18,21 @@ import ml_collections
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
-from tfclic import errors
-from tfclic.training import (
-    changes,
-    checkpoints,
-    loop,
-    objectives,
-    portable_data,
-    portable_files,
-    step,
-)
+from tfclic import configuration, errors
+from tfclic.portable import packs
+from tfclic.portable.runner import files
+from tfclic.training import changes, checkpoints, loop, objectives, step
 
 REFUSED = "This configuration has no portable step:"
-INPUTS = ("images", "seed", "levels", "rate")
-RUNNER = ("run", "files", "inputs", "device", "progress")  # portable_*.py: they travel
+RUNNER = pathlib.Path(__file__).parent / files.MODULES
+# The program that starts a run, in the folder.
+PROGRAM = """\
+import sys
+
+from runner import run
+
+sys.exit(run.main())
+"""
 
 
 def make_step(codec, state, training):
@@ -100,7 +101,7 @@ def lower(train_step, state):
 def _parameters(concrete, state):
     """Returns the parameters' kinds and names, and the constants among them as arrays."""
     names = {id(v.handle): name for name, v in state.named().items()}
-    params, constants = [["input", name] for name in INPUTS], {}
+    params, constants = [["input", name] for name in files.INPUTS], {}
     for tensor in concrete.captured_inputs:
         name = names.get(id(tensor))
         if name is None and tensor.dtype == tf.resource:
@@ -137,7 +138,7 @@ def _first_line(error):
 
 
 def export_folder(folder, name, config, codec, precision, store, options, workdir=None):
-    """Writes a portable folder: see `portable_files` for what is in it.
+    """Writes a portable folder: see `runner.files` for what is in it.
 
     Args:
       folder: path of a folder that does not exist yet, or is empty.
@@ -145,7 +146,7 @@ def export_folder(folder, name, config, codec, precision, store, options, workdi
       codec: the model, built from `config`.
       precision: what its transforms compute in, "float32" or "bfloat16".
       store: `sources.ImageStore` of the images.
-      options: `portable_data.Options`.
+      options: `packs.Options`.
       workdir: training run whose newest checkpoint is the start; None starts anew.
 
     Returns:
@@ -171,16 +172,18 @@ def export_folder(folder, name, config, codec, precision, store, options, workdi
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        portable_files.write_bytes(temporary / "step.hlo", hlo)
+        files.write_bytes(temporary / files.STEP, hlo)
         arrays = {**{name: v.numpy() for name, v in state.named().items()}, **constants}
         progress = {"step": start, "runs": []}
         limit, compact = options.file_bytes, options.compact_state
-        portable_files.write_state(temporary, arrays, progress, limit, compact)
-        images = portable_data.write_packs(temporary, store, training, options)
-        for part in RUNNER:
-            shutil.copy(pathlib.Path(__file__).with_name(f"portable_{part}.py"), temporary)
+        files.write_state(temporary, arrays, progress, limit, compact)
+        images = packs.write_packs(temporary, store, training, options)
+        files.write_bytes(temporary / files.PROGRAM, PROGRAM.encode())
+        (temporary / files.MODULES).mkdir()
+        for path in RUNNER.glob("*.py"):
+            shutil.copy(path, temporary / files.MODULES)
         meta = {
-            "format": portable_files.FORMAT,
+            "format": files.FORMAT,
             "name": name,
             "config": checkpoints.as_plain(config),
             "batch": int(training.batch_size),
@@ -196,7 +199,7 @@ def export_folder(folder, name, config, codec, precision, store, options, workdi
                 "data_fingerprint": store.fingerprint(),
             },
         }
-        portable_files.write_json(temporary / "portable.json", meta)
+        files.write_json(temporary / files.META, meta)
         if folder.exists():
             folder.rmdir()
         temporary.rename(folder)
@@ -232,11 +235,11 @@ def adopt(folder, workdir, build):
     if (workdir / "config.json").exists() or checkpoints.available(workdir):
         raise errors.UsageError(f"{workdir} holds a run already; --adopt makes a new one.")
     try:
-        meta = portable_files.read_meta(folder)
-        arrays, progress = portable_files.read_state(folder)
-    except portable_files.PortableError as error:
+        meta = files.read_meta(folder)
+        arrays, progress = files.read_state(folder)
+    except files.PortableError as error:
         raise errors.UsageError(str(error)) from None
-    config = ml_collections.ConfigDict(meta["config"])
+    config = ml_collections.ConfigDict(configuration.complete(meta["config"]))
     state = step.State(build(config), config.training)
     variables = state.named()
     shapes = {name: tuple(v.shape) for name, v in variables.items()}

@@ -2,7 +2,7 @@
 
     python portable_run.py FOLDER --minutes 9
 
-Needs numpy, jax and Pillow, and the file portable_files.py beside this one; neither TensorFlow nor
+Needs numpy, jax and Pillow, and the folder runner beside portable_run.py; neither TensorFlow nor
 the rest of tfclic. FOLDER is what `bin/train --portable=FOLDER` wrote, or a part of it: whichever
 packs are there are used. Started again, it goes on where it stopped and gives what an uninterrupted
 run would have given: images, crops, flips, quality levels and noise are functions of the step.
@@ -12,23 +12,13 @@ import argparse
 import datetime
 import math
 import pathlib
-import sys
 import time
 
 import numpy as np
 
 STARTED = time.monotonic()  # the budget includes imports and compilation
 
-if __package__:
-    from tfclic.training import portable_device as device
-    from tfclic.training import portable_files as files
-    from tfclic.training import portable_inputs as inputs
-    from tfclic.training import portable_progress as progress
-else:
-    import portable_device as device
-    import portable_files as files
-    import portable_inputs as inputs
-    import portable_progress as progress
+from . import device, files, inputs, progress  # noqa: E402
 
 MOST_SKIPPED_IN_A_ROW = 100
 DETAILS = """\
@@ -54,7 +44,7 @@ class Run:
         self._output = pathlib.Path(options.output or options.folder)
         self._meta = files.read_meta(self._folder)
         self._training = {**self._meta["config"]["training"], **self._replaced()}
-        resumed = (self._output / "state.json").is_file()
+        resumed = (self._output / files.STATE).is_file()
         arrays, self.progress = files.read_state(self._output if resumed else self._folder)
         self._first = self._saved = self.step = self.progress["step"]
         self._per_call = options.steps_per_call or self._meta["steps_per_call"]
@@ -234,7 +224,7 @@ def make_parser():
         allow_abbrev=False,
     )
     add = parser.add_argument
-    here = str(pathlib.Path(__file__).resolve().parent)
+    here = str(pathlib.Path(__file__).resolve().parents[1])
     add("folder", nargs="?", default=here, help="the portable folder (default: the script's own)")
     add("--minutes", type=float, help="stop, and be done with saving, this long after the start")
     add("--steps", type=int, help="steps of the whole run (default: the configuration's)")
@@ -271,7 +261,3 @@ def main(argv=None):
         line.say(f"portable_run.py: {error}")
         return 1
     return 128 + run.caught[0] if run.caught else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

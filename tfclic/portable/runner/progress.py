@@ -1,6 +1,6 @@
 """What a portable run shows while it goes, and how it hears that it shall stop.
 
-Needs the standard library alone; it travels with `portable_run.py`.
+Needs the standard library alone; it travels with the folder.
 """
 
 import collections
