@@ -15,7 +15,6 @@ import tensorflow as tf
 import turns
 
 from tfclic import configuration
-from tfclic.entropy.fixed_point import Grids
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
 from tfclic.layers import NeighbourhoodNetwork
 from tfclic.models.hyper import ENTROPY_SLOPE, leaky_relu
@@ -59,7 +58,7 @@ def main():
         network = NeighbourhoodNetwork(model.prediction_widths, 2 * channels, leaky_relu)
         x = tf.random.stateless_normal([1, args.height, args.width, channels], [1, 2])
         difference = float(tf.reduce_max(tf.abs(network(x) - network.windowed(x))))
-        exact = FixedPointNeighbourhood(network, ENTROPY_SLOPE, Grids(64, 0))
+        exact = FixedPointNeighbourhood(network, ENTROPY_SLOPE)
         timed = functions(network, exact)
         seconds = {name: [] for name in timed}
         for number in range(args.rounds + 1):

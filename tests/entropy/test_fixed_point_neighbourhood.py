@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy.fixed_point import ACTIVATION_BITS, PLAIN, Grids
+from tfclic.entropy.fixed_point import ACTIVATION_BITS, Grids
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
 from tfclic.layers import NeighbourhoodNetwork
 
@@ -16,7 +16,9 @@ def networks(unit):
     layer(tf.zeros([1, 4, 4, 3]))
     for bias in layer.biases:
         bias.assign(tf.random.normal(bias.shape))
-    return layer, FixedPointNeighbourhood(layer, SLOPE, Grids(unit, 0.0), "net")
+    return layer, FixedPointNeighbourhood(
+        layer, SLOPE, "net", output_bits=0, grids=Grids(unit, 0.0)
+    )
 
 
 def test_it_is_the_network_rounded():
@@ -45,7 +47,7 @@ def test_too_many_channels_are_refused_by_name():
     layer(tf.zeros([1, 4, 4, 1]))
     layer.kernels[1].assign(tf.ones_like(layer.kernels[1]))
     with pytest.raises(ValueError, match="layer net_1: sums up to .* are not exact"):
-        FixedPointNeighbourhood(layer, SLOPE, PLAIN, "net")
+        FixedPointNeighbourhood(layer, SLOPE, "net")
 
 
 def test_large_and_negative_integers_are_exact():

@@ -5,29 +5,28 @@ import pytest
 import tensorflow as tf
 
 from tfclic.entropy import wavefront
-from tfclic.layers.masked import causal_mask
+from tfclic.layers.masked import MASKS, causal_mask
 
 SIZES = [(1, 1), (1, 7), (5, 1), (4, 9), (32, 48)]
 
 
+@pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("size", SIZES)
-def test_visits_every_position_after_its_context(size):
-    mask = causal_mask(5)
-    order = wavefront.order(*size, mask)
+def test_visits_every_position_after_its_context(size, name):
+    order = wavefront.order(*size, MASKS[name](5))
     assert sorted(order.raster.numpy()) == list(range(np.prod(size)))
     starts = order.starts.numpy()
     assert starts[0] == 0 and starts[-1] == np.prod(size)
     step = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    when = np.zeros(size, int)
-    when.flat[order.raster.numpy()] = step
-    padded = np.pad(when, 2, constant_values=-1)
-    for row, column in np.ndindex(size):
-        assert padded[row : row + 5, column : column + 5][mask].max() < when[row, column]
+    ranks = order.neighbours.numpy()
+    seen = np.where(ranks < np.prod(size), np.append(step, 0)[ranks], -1)
+    assert np.all(seen < step[:, None])
 
 
+@pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("size", SIZES)
-def test_neighbours_are_what_the_mask_shows(size):
-    mask = causal_mask(5)
+def test_neighbours_are_what_the_mask_shows(size, name):
+    mask = MASKS[name](5)
     order = wavefront.order(*size, mask)
     latents = tf.random.stateless_normal([*size, 2], [1, 2])
     found = tf.gather(wavefront.arrange(latents, order), order.neighbours).numpy()
@@ -35,7 +34,21 @@ def test_neighbours_are_what_the_mask_shows(size):
     for row, column in np.ndindex(size):
         visible = padded[row : row + 5, column : column + 5][mask]
         rank = order.rank[row * size[1] + column]
-        np.testing.assert_array_equal(found[rank], visible)
+        sees_nothing = name == "checkerboard" and (row + column) % 2 == 0
+        np.testing.assert_array_equal(found[rank], 0 if sees_nothing else visible)
+
+
+@pytest.mark.parametrize("size, steps", [((1, 1), 1), ((1, 2), 2), ((32, 48), 2), ((65, 129), 4)])
+def test_a_checkerboard_takes_two_steps_or_a_few(size, steps):
+    order = wavefront.order(*map(tf.constant, size), MASKS["checkerboard"](5))
+    starts = order.starts.numpy()
+    assert len(starts) == steps + 1 and starts[-1] == np.prod(size)
+    assert np.all(np.diff(starts) > 0) and -(-np.prod(size) // 2) in starts
+
+
+def test_a_mask_without_an_order_is_refused():
+    with pytest.raises(ValueError, match="checkerboard"):
+        wavefront.order(4, 4, np.ones([3, 3], bool))
 
 
 def test_a_landscape_image_takes_141_steps():

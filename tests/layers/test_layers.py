@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfclic import layers
 from tfclic.layers.block_transform import block_dct, dct_matrix
 from tfclic.layers.gain import step_size
-from tfclic.layers.masked import causal_mask
+from tfclic.layers.masked import causal_mask, checkerboard_mask
 
 
 def normal(*shape, seed=0):
@@ -50,14 +50,26 @@ def test_non_local_block_starts_as_identity_and_then_mixes_positions():
 
 
 def test_masked_convolution_is_causal():
-    layer = layers.MaskedConv2D(3)
-    x = tf.Variable(normal(1, 7, 9, 2))
-    with tf.GradientTape() as tape:
-        y = tf.reduce_sum(layer(x)[0, 4, 5])
-    seen = np.abs(tape.gradient(y, x)[0]).max(-1) > 0
     want = np.zeros((7, 9), bool)
     want[2:7, 3:8] = causal_mask(5)
-    np.testing.assert_array_equal(seen, want)
+    np.testing.assert_array_equal(seen_at(4, 5, layers.MaskedConv2D(3)), want)
+
+
+def test_masked_convolution_sees_half_of_a_checkerboard_from_the_other_half():
+    layer = layers.MaskedConv2D(3, mask="checkerboard")
+    assert not seen_at(3, 5, layer).any(), "anchors see nothing"
+    want = np.zeros((7, 9), bool)
+    want[2:7, 3:8] = checkerboard_mask(5)
+    np.testing.assert_array_equal(seen_at(4, 5, layer), want)
+    assert want.sum() == 12 and not want[4, 5] and want[4, 4]
+
+
+def seen_at(row, column, layer):
+    """Which positions of an array the result there depends on."""
+    x = tf.Variable(normal(1, 7, 9, 2))
+    with tf.GradientTape() as tape:
+        y = tf.reduce_sum(layer(x)[0, row, column])
+    return np.abs(tape.gradient(y, x)[0]).max(-1) > 0
 
 
 def test_dct_and_its_blocks_are_orthonormal():

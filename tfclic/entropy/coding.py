@@ -67,7 +67,9 @@ class ExactRunner(lowering.Exact):
         self.coding.describe(name, channels, stride)
         size = [side // stride for side in self.size]
         networks = self.coding.networks
-        stream = Conditional(networks, size, self._shared, channels, parameters, **kind)
+        stream = Conditional(
+            networks, size, self._shared, channels, parameters, stride=stride, **kind
+        )
         self.streams[name] = self._conditional(stream, name)
         return stream.value_of(self.streams[name])
 

@@ -20,13 +20,13 @@ class FixedPointNeighbourhood(tf.Module):
     Args:
       layer: the built `NeighbourhoodNetwork`.
       slope: of its leaky ReLU, as in `fixed_point.FixedPointDense`.
-      grids: the last layer's `fixed_point.Grids`.
+      **results: `output_bits`, `output_limit` and `grids` of the last layer.
 
     Raises:
       ValueError: if a layer's sums could leave the exact integers; names the layer.
     """
 
-    def __init__(self, layer, slope, grids, name=None):
+    def __init__(self, layer, slope, name=None, **results):
         super().__init__(name=name)
         self.layers = []
         for i, (kernel, bias) in enumerate(zip(layer.kernels, layer.biases)):
@@ -35,10 +35,9 @@ class FixedPointNeighbourhood(tf.Module):
                 fixed_point.FixedPointDense(
                     kernel,
                     bias,
-                    output_bits=0 if last else fixed_point.ACTIVATION_BITS,
                     slope=1.0 if last else slope,
-                    grids=grids if last else fixed_point.PLAIN,
                     name=f"{self.name}_{i}",
+                    **(results if last else {}),
                 )
             )
         for dense, at_once in zip(self.layers[:3], (1, 3, 3)):

@@ -100,8 +100,11 @@ def _(layer: layers.SubpixelConv2D, given, wanted, name):
 
 @lower.register
 def _(layer: layers.NeighbourhoodNetwork, given, wanted, name):
-    slope = slope_of(layer.activation)
-    return Windows(FixedPointNeighbourhood(layer, slope, wanted.grids, name=name))
+    if given[:2] != ACTIVATIONS[:2]:
+        raise ValueError(f"layer {name}: it takes what other layers make, not integers")
+    grids = _grids(given, wanted, layer.activation, name)
+    results = {key: grids[key] for key in ("output_bits", "output_limit", "grids")}
+    return Windows(FixedPointNeighbourhood(layer, grids["slope"], name, **results))
 
 
 @lower.register

@@ -164,7 +164,7 @@ class Conditional:
       networks: `lowering.Networks`.
       size: `(height, width)` of the stream.
       shared: dict, the same for all streams of the run.
-      channels, parameters, mixtures, kinds, context, around_mean: as
+      channels, parameters, mixtures, kinds, stride, context, around_mean: as
         `program.Rounding.conditional` has them.
     """
 
@@ -177,12 +177,13 @@ class Conditional:
         parameters,
         mixtures=1,
         kinds=2,
+        stride=1,
         context=None,
         around_mean=False,
     ):
         im.check_mixtures(mixtures)
         self.channels, self.mixtures, self.kinds = channels, mixtures, kinds
-        self.context, self.size, self._shared = context, size, shared
+        self.context, self.size, self.stride, self._shared = context, size, stride, shared
         if context is not None:
             itself = lowering.Known(None, lowering.integers(LATENT_LIMIT))
             parameters = parameters(networks.applied(context, itself, lowering.ACTIVATIONS))
@@ -196,19 +197,24 @@ class Conditional:
         form = lowering.Form(0, fixed_point.ACTIVATION_LIMIT, fixed_point.Grids(*ends))
         self.parameters = parameters.on(form)
 
-    @functools.cached_property
+    @property
     def order(self):
         """The `wavefront.Order` of positions, that of rows without a context."""
         if self.context is None:
-            return wavefront.raster_order(*self.size)
-        return wavefront.order(*self.size, self.context.mask)
+            return self._once(self.stride, lambda: wavefront.raster_order(*self.size))
+        mask = self.context.mask
+        key = self.stride, mask.tobytes()
+        return self._once(key, lambda: wavefront.order(*self.size, mask))
 
     @property
     def table(self):
         """`integer_mixture.normal_table`."""
-        if self.mixtures not in self._shared:
-            self._shared[self.mixtures] = im.normal_table(self.mixtures)
-        return self._shared[self.mixtures]
+        return self._once((self.mixtures,), lambda: im.normal_table(self.mixtures))
+
+    def _once(self, key, make):
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     def _arranged(self, symbols):
         """Symbols `[h, w, n]` in the order of coding, `[P + 1, n]`; `[P, n]` without a context."""

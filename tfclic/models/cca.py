@@ -170,21 +170,11 @@ class Cca(HyperCodec):
         return tf.add_n(bits)
 
     def axes(self):
-        """How weights are put together (see `tfclic.training.growing`): latents are slices."""
-        sizes, linear = self.sizes, self.config.block_transform
-        syntheses = self.mean_synthesis, self.scale_synthesis
-        to_latents = [self.nonlinear_analysis.layers[-1], self.gain]
-        to_latents += [synthesis.layers[-1].conv for synthesis in syntheses]
-        to_latents += [self.block_analysis] if linear else []
-        for variable in (v for layer in to_latents for v in layer.weights):
-            yield variable, {len(variable.shape) - 1: sizes}
-        yield self.nonlinear_synthesis.layers[0].conv.kernel, {2: sizes}
-        yield self.hyper_analysis.layers[0].kernel, {2: sizes}
-        if linear:
-            yield self.block_synthesis.kernel, {0: sizes}
-        for parts in (self.slices, self.auxiliary):
-            for i, part in enumerate(parts):
-                yield from part.axes_among(sizes, sizes[:i])
+        """How weights of the auxiliary model are put together (see `tfclic.training.growing`)."""
+        for i, part in enumerate(self.auxiliary):
+            known = (self.config.latent_channels, *self.sizes[:i])
+            for support in (part.mean_support, part.scale_support):
+                yield support.enter.conv.kernel, {2: known}
 
 
 def build(config):

@@ -255,10 +255,6 @@ class CoarseToFine(transforms.TransformCodec):
 
     def axes(self):
         """How weights are put together (see `tfclic.training.growing`)."""
-        for network in (self.prediction, self.fine_prediction):
-            # means, then logarithms of scales
-            for variable in (network.kernels[-1], network.biases[-1]) if network.built else ():
-                yield variable, {len(variable.shape) - 1: (network.outputs // 2,) * 2}
         if not self.config.aggregation:
             return
         # which takes the coarse features by depth-to-space

@@ -17,7 +17,7 @@ from tfclic.layers import (
     SubpixelConv2D,
 )
 from tfclic.models import transforms
-from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu, parts_of_parameters
+from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu
 
 CONTEXT_SIZE = 5
 HIDDEN_LAYERS = 2
@@ -183,13 +183,6 @@ class GmmAttention(HyperCodec):
             kinds=3,
             context=self.context,
         )
-
-    def axes(self):
-        """How weights are put together (see `tfclic.training.growing`)."""
-        kinds = 3 * self.config.mixtures
-        yield from parts_of_parameters(self.parameter_network.layers[-1].weights, kinds)
-        first, seen = self.parameter_network.layers[0].kernel, self.context.filters
-        yield first, {0: (first.shape[0] - seen, seen)}
 
 
 def build(config):

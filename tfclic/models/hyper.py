@@ -54,10 +54,3 @@ class HyperCodec(TransformCodec):
         # fingerprints of exported models depend on this order
         analysis, synthesis, *others = super().transforms()
         return [analysis, synthesis, self.hyper_analysis, *others]
-
-
-def parts_of_parameters(variables, count):
-    """How the last weights of a parameter network are put together (see `growing`): by kind."""
-    for variable in variables:
-        last_axis = len(variable.shape) - 1
-        yield variable, {last_axis: (variable.shape[-1] // count,) * count}

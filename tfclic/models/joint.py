@@ -7,7 +7,7 @@ Compression", NeurIPS 2018; table 1 is the network. Unlike there, one model serv
 import tensorflow as tf
 
 from tfclic.layers import MaskedConv2D, Sequential
-from tfclic.models.hyper import HYPER_BITS, leaky_relu, parts_of_parameters
+from tfclic.models.hyper import HYPER_BITS, leaky_relu
 from tfclic.models.mean_scale import MeanScale
 
 CONTEXT_SIZE = 5
@@ -47,12 +47,6 @@ class Joint(MeanScale):
 
         count = self.config.latent_channels
         return code.conditional("latents", count, parameters, context=self.context)
-
-    def axes(self):
-        """How weights are put together (see `tfclic.training.growing`)."""
-        yield from parts_of_parameters(self.parameter_network.layers[-1].weights, 2)
-        first, seen = self.parameter_network.layers[0].kernel, self.context.filters
-        yield first, {0: (first.shape[0] - seen, seen)}
 
 
 def build(config):

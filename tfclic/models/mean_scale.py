@@ -8,7 +8,7 @@ all rates.
 import tensorflow as tf
 
 from tfclic.layers import Sequential, SubpixelConv2D
-from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu, parts_of_parameters
+from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu
 
 
 class HyperAnalysis(Sequential):
@@ -65,10 +65,6 @@ class MeanScale(HyperCodec):
         z = self.coded_hyper_latents(code)
         parameters = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
         return code.conditional("latents", self.config.latent_channels, parameters)
-
-    def axes(self):
-        """How weights are put together (see `tfclic.training.growing`)."""
-        yield from parts_of_parameters(self.hyper_synthesis.layers[-1].conv.weights, 2)
 
 
 def build(config):

@@ -151,21 +151,3 @@ class Slice(tf.keras.layers.Layer):
         support = code.run(self.mean_support, code.concat(mean_features, *known))
         scale_support = code.run(self.scale_support, code.concat(scale_features, *known))
         return code.run(self.mean, support), code.run(self.scale, scale_support), support
-
-    def axes_among(self, sizes, known):
-        """How weights are put together (see `tfclic.training.growing`), pairs as of `axes`.
-
-        Args:
-          sizes: channels of all slices, which make those of the features.
-          known: tuple of the channels of each slice that it depends on.
-        """
-        parts = (*sizes, *known)
-        branches = (self.mean_support, self.mean), (self.scale_support, self.scale)
-        for support, stack in branches:
-            yield support.enter.conv.kernel, {2: parts}
-            yield support.leave.conv.kernel, {3: parts}
-            yield support.leave.conv.bias, {0: parts}
-            yield stack.layers[0].conv.kernel, {2: parts}
-        if self.residual is not None:
-            first = self.residual.layers[0].conv.kernel
-            yield first, {2: (*parts, first.shape[2] - sum(parts))}

@@ -8,19 +8,22 @@ what is new takes part at once. New latents get the basis functions that the sma
 also where slices place them among the others.
 
 Where an axis of a weight is put together from several (the four phases of a sub-pixel convolution,
-the parameters of mixtures, slices), each part grows by itself. Layers and models tell of such axes
-by a method `axes()`, which yields `(variable, {axis: sizes})`.
+the parameters of mixtures, slices), each part grows by itself. What an entropy model's program does
+not tell of such axes (`tfclic.training.composition`), layers and models tell by a method `axes()`,
+which yields `(variable, {axis: sizes})`.
 
 A similar way to grow, in which the new part listens at once: Chen, Goodfellow, Shlens, "Net2Net:
 Accelerating Learning via Knowledge Transfer", ICLR 2016.
 """
 
+import itertools
 import re
 
 import numpy as np
 
 from tfclic.layers import BlockAnalysis, BlockSynthesis
 from tfclic.training import checkpoints
+from tfclic.training.composition import Composition
 
 KERNEL = re.compile(r"kernel(_\d+)?|taps")  # names of weights whose axis before the last is inputs
 
@@ -32,13 +35,17 @@ def axes_of(codec):
       Dict from the path of a variable to a list, for each axis the sizes of its parts.
     """
     found = {id(v): [(size,) for size in v.shape] for v in codec.variables}
-    # models last: they know more than the layers in them
-    for module in (*reversed(codec.submodules), codec):
-        for variable, sizes in getattr(module, "axes", tuple)():
-            for axis, parts in sizes.items():
-                if sum(parts) != variable.shape[axis]:
-                    raise ValueError(f"{variable.name}: {parts} do not make {variable.shape}.")
-                found[id(variable)][axis] = tuple(parts)
+    composition = Composition()
+    codec.entropy(composition)
+    composition.of_transforms(codec)
+    # models and their programs last: they know more than the layers in them
+    by_layers = [getattr(module, "axes", tuple)() for module in reversed(codec.submodules)]
+    by_model = getattr(codec, "axes", tuple)()
+    for variable, sizes in itertools.chain(*by_layers, composition.axes, by_model):
+        for axis, parts in sizes.items():
+            if sum(parts) != variable.shape[axis]:
+                raise ValueError(f"{variable.name}: {parts} do not make {variable.shape}.")
+            found[id(variable)][axis] = tuple(parts)
     return {p: found[id(v)] for p, v in checkpoints.variable_paths(codec).items()}
 
 
