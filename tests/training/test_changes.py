@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tfclic import errors
+from tfclic import configuration, errors
 from tfclic.training import changes, checkpoints
 
 
@@ -68,3 +68,12 @@ def test_a_model_may_have_fields_that_are_new(workdir, config):
     new = checkpoints.as_plain(config)
     assert changes.is_same_model(old, new)
     assert not changes.is_same_model(new, old)
+
+
+def test_fields_that_came_later_than_the_run_are_no_change(workdir, config):
+    path = workdir / "config.json"
+    old = json.loads(path.read_text())
+    for field in configuration.TRAINING:
+        del old["training"][field]
+    path.write_text(json.dumps(old))
+    assert changes.check_config(workdir, "fake", config) == []
