@@ -26,10 +26,11 @@ import sys
 import rate_cost
 import tensorflow as tf
 
-from tfclic import errors
+from tfclic import errors, images
 from tfclic.cli import common, evaluate
-from tfclic.codec import catalog, images, stored
+from tfclic.export import stored
 from tfclic.models import base
+from tfclic.runtime import catalog
 from tfclic.training import checkpoints, data, sources
 
 KINDS = "unquantised", "rounded", "coded"
@@ -64,7 +65,7 @@ def restore(source):
     codec, _ = stored.read(model, checkpoints.build_variables)
     if codec.config.name == "factorized":
         raise errors.ModelError(f"{model} has tables for densities; take its training run.")
-    return codec, str(model), model.card["config"]
+    return codec, str(model), model.card.config
 
 
 def image_paths(folder, held_out, config):

@@ -24,7 +24,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 LOOP = """
 import pathlib, sys
 import tfclic
-from tfclic.codec import images
+from tfclic import images
 
 model, source, target = sys.argv[1:]
 codec = tfclic.load(model)

@@ -17,8 +17,7 @@ import time
 
 from tqdm import tqdm
 
-from tfclic import errors
-from tfclic.codec import images, runtime
+from tfclic import errors, images, runtime
 
 PATTERNS = (0x01, 0x80, 0xFF)
 SECONDS = 2

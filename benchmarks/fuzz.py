@@ -26,8 +26,8 @@ import numpy as np
 from forging import Mutator
 from tqdm import tqdm
 
-from tfclic import errors
-from tfclic.codec import catalog, images, runtime
+from tfclic import errors, images, runtime
+from tfclic.runtime import catalog
 
 SECONDS, CLOCK_SECONDS, MEGABYTES = 10, 120, 4096
 SIZES = [(1, 1, 1), (64, 64, 3), (65, 130, 3), (256, 192, 3), (40, 700, 1)]

@@ -21,8 +21,7 @@ import time
 from PIL import Image
 from tqdm import tqdm
 
-from tfclic import errors
-from tfclic.codec import images, runtime
+from tfclic import errors, images, runtime
 
 COMPRESS = pathlib.Path(__file__).resolve().parents[1] / "bin" / "compress"
 PIECES, SIDE = 40, 64

@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image
 from startup import ROOT, timed
 
+from tfclic import runtime
 from tfclic.cli import common
-from tfclic.codec import catalog, runtime
 from tfclic.evaluation import metrics
+from tfclic.runtime import catalog
 
 SIDES = "2048x1024,4096x2048,8192x4096,10000x10000"
 COMPARED = (2048, 1365)

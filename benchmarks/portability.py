@@ -257,7 +257,7 @@ def main():
 
     import peers
 
-    from tfclic.codec import catalog
+    from tfclic.runtime import catalog
 
     names = [n for n in (QUICK if args.quick else ENVIRONMENTS) if n not in args.without]
     pythons = {NEWER: str(peers.newer_tensorflow_python(args.peers))} if NEWER in names else {}

@@ -19,10 +19,10 @@ from ml_collections import ConfigDict
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tfclic import models  # noqa: E402
+from tfclic import images, models  # noqa: E402
 from tfclic.cli import evaluate  # noqa: E402
-from tfclic.codec import container, images  # noqa: E402
 from tfclic.entropy import integer_mixture  # noqa: E402
+from tfclic.export import container  # noqa: E402
 from tfclic.models import base  # noqa: E402
 from tfclic.training import checkpoints  # noqa: E402
 

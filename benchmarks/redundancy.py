@@ -10,8 +10,8 @@ scale by what the model expects. A perfect entropy model leaves 0.
 import argparse
 import sys
 
+from tfclic import images, runtime
 from tfclic.cli import evaluate
-from tfclic.codec import images, runtime
 from tfclic.evaluation import levels
 
 

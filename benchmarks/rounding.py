@@ -15,8 +15,8 @@ import sys
 import rate_cost
 import tensorflow as tf
 
+from tfclic import images
 from tfclic.cli import evaluate
-from tfclic.codec import images
 from tfclic.evaluation import curves
 from tfclic.models import base
 

@@ -27,7 +27,7 @@ import time
 import numpy as np
 from serving_load import Load, Server, is_compression, is_good, is_malformed, made_items
 
-from tfclic.codec import images, runtime
+from tfclic import images, runtime
 
 TURNS = 4
 

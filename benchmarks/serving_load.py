@@ -17,7 +17,7 @@ from typing import NamedTuple
 import grpc
 import numpy as np
 
-from tfclic.codec import images
+from tfclic import images
 from tfclic.serving import protos, tensors
 from tfclic.serving.client import predict_request
 

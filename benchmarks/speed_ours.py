@@ -7,7 +7,7 @@ import numpy as np
 import speed_statistics as made
 import turns
 
-from tfclic.codec import runtime
+from tfclic import runtime
 
 # bits per pixel of the nearest integers; rounding by rate and distortion comes to about 0.5
 NEAREST_AIM = 0.6
@@ -19,7 +19,7 @@ def make(name, width, folder):
     from ml_collections import config_dict
 
     from tfclic import configuration, models
-    from tfclic.codec import export
+    from tfclic.export import saving
     from tfclic.training import checkpoints
 
     tf.keras.utils.set_random_seed(0)
@@ -47,7 +47,7 @@ def make(name, width, folder):
         return float(tf.add_n(list(parts.values()))[0]) / made.HEIGHT / made.WIDTH
 
     made.fit(bpp_of, NEAREST_AIM)
-    return str(export.save(codec, folder, f"random-{width}"))
+    return str(saving.save(codec, folder, f"random-{width}"))
 
 
 def _mixtures(codec, width):
@@ -129,7 +129,7 @@ def code(name):
 
     codec._session.run = timed
     quality = 50
-    if len(codec.model.card["config"].get("model", {}).get("lmbdas", [])) > 1:
+    if len(codec.model.card.config.get("model", {}).get("lmbdas", [])) > 1:
         # near the bits that the made models take
         data = codec.compress(image, bpp=made.AIM)
         quality = codec.info(data)["quality"]

@@ -22,8 +22,8 @@ import sys
 import numpy as np
 
 import tfclic
-from tfclic import errors
-from tfclic.codec import catalog, runtime
+from tfclic import errors, runtime
+from tfclic.runtime import catalog
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "vectors"

@@ -33,20 +33,20 @@ def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT)
     """
     import tensorflow as tf
 
-    from tfclic.codec import export, exported, warm_up
+    from tfclic.export import saving, warm_up
+    from tfclic.format import model
 
     path = folder / name / str(version)
-    with export.unoptimized():
+    with saving.unoptimized():
         signatures = toy_signatures(bytes.fromhex(fingerprint))
-    with export.unoptimized():
+    with saving.unoptimized():
         tf.saved_model.save(tf.Module(), str(path), signatures)
-    card = {"name": name, "version": version, "fingerprint": fingerprint}
-    card["format_version"] = exported.container.VERSION
-    card["training"] = {"objective": "mse"}
-    card["functions"] = export.functions(path)
+    card = model.Card(
+        name, version, fingerprint, training={"objective": "mse"}, functions=saving.functions(path)
+    )
     if warm_up.is_possible():
-        warm_up.write(path, name, card["functions"])
-    (path / "model_card.json").write_text(json.dumps(card))
+        warm_up.write(path, name, card.functions)
+    (path / model.CARD).write_text(json.dumps(card.content()))
     return path
 
 
@@ -54,31 +54,34 @@ def toy_signatures(identity):
     """The functions of a toy model with this fingerprint, by name."""
     import tensorflow as tf
 
-    from tfclic.codec import container, exported, opening, served, tiling
+    from tfclic.export import container, exported, opening, served, tiling
+    from tfclic.export.whole import TRY_READ
+    from tfclic.format import boxes, model
+    from tfclic.format.latents import STRIDE
     from tfclic.models import base
 
-    stride, channels = tiling.STRIDE, 3 * tiling.STRIDE**2
-    floats = tf.TensorSpec([None, None, channels], tf.float32, "latents")
-    latents_ = tf.TensorSpec([None, None, channels], tf.int16, "latents")
-    hyper_latents_ = tf.TensorSpec([None, None, 0], tf.int16, "hyper_latents")
-    gray = tf.TensorSpec([], tf.bool, "grayscale")
-    sizes = [exported.size(name) for name in ("height", "width")]
+    channels = 3 * STRIDE**2
+    floats = {"latents": tf.TensorSpec([None, None, channels], tf.float32)}
+    coded = {
+        "latents": tf.TensorSpec([None, None, channels], tf.int16),
+        "hyper_latents": tf.TensorSpec([None, None, 0], tf.int16),
+    }
 
     def analyse(image):
         shape = tf.shape(image)
         pixels = base.pad_image(tf.broadcast_to(image, [shape[0], shape[1], 3])[None])
-        return {"latents": tf.cast(tf.nn.space_to_depth(pixels, stride)[0], tf.float32)}
+        return {"latents": tf.cast(tf.nn.space_to_depth(pixels, STRIDE)[0], tf.float32)}
 
     def quantise(latents, quality, box):
         step = tf.where(quality < 30, 32.0, 1.0)
-        latents = tf.cast(tf.floor(tiling.crop(latents, box) / step) * step, tf.int16)
+        latents = tf.cast(tf.floor(boxes.crop(latents, box) / step) * step, tf.int16)
         return with_hyper(latents)
 
     def with_hyper(latents):
         return {"latents": latents, "hyper_latents": latents[::4, ::4, :0]}
 
     def pixels_of(latents):
-        pixels = tf.nn.depth_to_space(tf.cast(latents[None], tf.float32), stride)[0]
+        pixels = tf.nn.depth_to_space(tf.cast(latents[None], tf.float32), STRIDE)[0]
         return tf.cast(tf.clip_by_value(pixels, 0.0, 255.0), tf.uint8)
 
     def write(latents, hyper_latents):
@@ -95,12 +98,12 @@ def toy_signatures(identity):
 
     def read(payload, height, width):
         pixels = tf.io.decode_png(payload, 3)
-        pixels = tf.reshape(pixels, [1, stride * height, stride * width, 3])
-        latents = tf.cast(tf.nn.space_to_depth(pixels, stride)[0], tf.int16)
+        pixels = tf.reshape(pixels, [1, STRIDE * height, STRIDE * width, 3])
+        latents = tf.cast(tf.nn.space_to_depth(pixels, STRIDE)[0], tf.int16)
         return with_hyper(latents)
 
     def synthesise(latents, hyper_latents, quality, grayscale, box):
-        pixels = tiling.crop(pixels_of(latents), box)
+        pixels = boxes.crop(pixels_of(latents), box)
         return {"image": tf.cond(grayscale, lambda: pixels[..., :1], lambda: pixels)}
 
     def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
@@ -108,26 +111,30 @@ def toy_signatures(identity):
         return {"file": container.pack(identity, width, height, code, grayscale, payload, tiles)}
 
     functions = {
-        analyse: [exported.IMAGE],
-        quantise: [floats, exported.QUALITY, exported.BOX],
-        write: [latents_, hyper_latents_],
-        estimate: [latents_, hyper_latents_],
-        explain: [latents_, hyper_latents_],
-        read: [exported.PAYLOAD, *sizes],
-        synthesise: [latents_, hyper_latents_, exported.QUALITY, gray, exported.BOX],
-        pack: list(exported.PACKED.values()),
-        tiling.plan: [*sizes, exported.size("longest")],
+        model.ANALYSE: (analyse, {}),
+        model.QUANTISE: (quantise, floats),
+        model.WRITE: (write, coded),
+        model.ESTIMATE: (estimate, coded),
+        model.EXPLAIN: (explain, coded),
+        model.READ: (read, {}),
+        model.SYNTHESISE: (synthesise, coded),
+        model.PACK: (pack, {}),
+        model.PLAN: (tiling.plan, {}),
     }
-    made = {each.__name__: exported.traced(*specs)(each) for each, specs in functions.items()}
-    parse = exported.traced(exported.DATA)(container.parse)
-    on_files = exported.traced(exported.DATA, autograph=True)
+    made = {
+        each.name: exported.traced(*exported.specs(each, **of_codec))(function)
+        for each, (function, of_codec) in functions.items()
+    }
+    data = exported.specs(model.OPEN)
+    parse = exported.traced(*data)(container.parse)
+    on_files = exported.traced(*data, autograph=True)
     made["header"] = on_files(lambda data: opening.info(data, parse))
-    made["open"] = on_files(lambda data: opening.opened(data, identity, parse))
+    made["open"] = on_files(lambda data: opening.opened(data, identity, parse=parse))
 
     def try_read(payload, height, width, strict):
         return {"sound": tf.constant(True), **made["read"](payload, height, width)}
 
-    inside = {**made, "try_read": try_read, "parse": parse}
+    inside = {**made, TRY_READ.name: try_read, "parse": parse}
     inside["possible"] = lambda data: tf.constant(True)
     return {**made, **served.signatures(inside, identity)}
 
@@ -169,7 +176,7 @@ def toy_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def toy_codec(toy_model):
     """The toy model, loaded once."""
-    from tfclic.codec import runtime
+    from tfclic import runtime
 
     return runtime.load(toy_model)
 
@@ -251,22 +258,22 @@ def load_benchmark():
 @pytest.fixture(scope="session")
 def tiny_model(codec, tmp_path_factory):
     """The folder of the exported tiny codec, beside an earlier version; an export takes seconds."""
-    from tfclic.codec import export
+    from tfclic.export import saving
 
     folder = tmp_path_factory.mktemp("exported")
     (folder / "tiny" / "9").mkdir(parents=True)
-    return export.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
+    return saving.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
 
 
 @pytest.fixture(scope="session")
 def export_for_reading():
-    """`export.save` without warm-up requests, which take as long as any other part of it."""
-    from tfclic.codec import export, warm_up
+    """`saving.save` without warm-up requests, which take as long as any other part of it."""
+    from tfclic.export import saving, warm_up
 
     def save(*arguments):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(warm_up, "is_possible", lambda: False)
-            return export.save(*arguments)
+            return saving.save(*arguments)
 
     return save
 

@@ -23,3 +23,9 @@ def test_it_can_be_trained(stem):
 def test_every_system_has_one():
     configured = {configuration.load(stem)[1].model.name for stem in STEMS}
     assert configured == set(models.names())
+
+
+def test_fields_that_older_configurations_lack_are_completed():
+    completed = configuration.complete({"training": {"level_sampling": "stratified"}})
+    others = {**configuration.TRAINING, "level_sampling": "stratified"}
+    assert completed == {"training": others}

@@ -21,11 +21,11 @@ def load(name_or_path):
         TFCLIC_MODELS (its latest version, or NAME/VERSION), or the path of a model's folder.
 
     Returns:
-      A `tfclic.codec.runtime.Codec`.
+      A `tfclic.runtime.Codec`.
 
     Raises:
       errors.ModelError: there is no such model, or it cannot be loaded.
     """
-    from tfclic.codec import runtime
+    from tfclic import runtime
 
     return runtime.load(name_or_path)

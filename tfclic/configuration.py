@@ -5,6 +5,13 @@ import pathlib
 
 from tfclic import errors
 
+# Fields of `training` that came later than some configurations: what holds where they are missing.
+TRAINING = {
+    "level_sampling": "independent",
+    "stage_shares": (),
+    "first_share": 0.0,
+    "first_lmbda": 0.0,
+}
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
 
@@ -15,7 +22,7 @@ def load(name):
       name: the name of a file in configs/, or the path of a .py file.
 
     Returns:
-      `(stem, config)`: the file's name without its ending, and its ConfigDict.
+      `(stem, config)`: the file's name without its ending, and its ConfigDict, made `complete`.
 
     Raises:
       errors.UsageError: if there is no such file.
@@ -29,4 +36,20 @@ def load(name):
     spec = importlib.util.spec_from_file_location(f"tfclic_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return path.stem, module.get_config()
+    return path.stem, complete(module.get_config())
+
+
+def complete(config):
+    """Gives a configuration the fields of `training` that older ones lack.
+
+    Args:
+      config: ConfigDict or dict, the whole of it; changed in place.
+
+    Returns:
+      `config`.
+    """
+    training = config["training"]
+    for name, value in TRAINING.items():
+        if name not in training:
+            training[name] = value
+    return config

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfclic import runtime
 from tfclic.cli import common, compress
-from tfclic.codec import runtime
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfclic import runtime
 from tfclic.cli import common, decompress
-from tfclic.codec import runtime
 
 
 @pytest.fixture

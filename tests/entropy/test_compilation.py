@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from tfclic.codec import export
 from tfclic.entropy import compilation
+from tfclic.export import saving
 
 FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 
@@ -33,7 +33,7 @@ def save_coding(codec, path):
     def decode(string, height, width):
         return {"latents": coding.decompress(string, height, width)}
 
-    with export.unoptimized():
+    with saving.unoptimized():
         encode, decode = (f.get_concrete_function() for f in (encode, decode))
         tf.saved_model.save(coding, str(path), {"encode": encode, "decode": decode})
     return encode
@@ -42,7 +42,7 @@ def save_coding(codec, path):
 PROGRAM = """if True:
     import json, sys
     import numpy as np
-    from tfclic.codec import session
+    from tfclic.runtime import session
     coding = session.Session(sys.argv[1], json.loads(sys.argv[2]))
     given = np.load(sys.argv[3])
     encoded = coding.run("encode", hyper=given["hyper"], latents=given["latents"])
@@ -61,7 +61,7 @@ def test_strings_are_the_same_with_automatic_clustering(codec, tmp_path):
     given = {name: np.round(value).astype(np.float32) for name, value in given.items()}
     np.savez(data, **given)
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, path, json.dumps(export.functions(path)), data],
+        [sys.executable, "-c", PROGRAM, path, json.dumps(saving.functions(path)), data],
         env={**os.environ, "TF_XLA_FLAGS": FLAGS},
         capture_output=True,
         text=True,

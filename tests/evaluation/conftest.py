@@ -5,8 +5,8 @@ import types
 import numpy as np
 import pytest
 
-from tfclic.codec.explained import Part
 from tfclic.evaluation import inspection
+from tfclic.runtime.explained import Part
 
 ROWS, COLUMNS, CHANNELS, MIXTURES = 8, 12, 6, 3  # of an image of 90x130 pixels
 TILES = 6

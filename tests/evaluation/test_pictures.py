@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tfclic import errors
-from tfclic.codec.explained import Part
+from tfclic.runtime.explained import Part
 
 pytest.importorskip("matplotlib")
 

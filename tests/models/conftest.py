@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import configuration, models
-from tfclic.codec import container
+from tfclic.export import container
 from tfclic.training import checkpoints
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic import configuration, models
-from tfclic.codec import runtime
+from tfclic import configuration, models, runtime
 from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy import program

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.codec import runtime
+from tfclic import runtime
 from tfclic.entropy import coders, fixed_point, lowering, mixture, streams
 from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im

@@ -153,6 +153,6 @@ def pictures(make_pixels):
 @pytest.fixture(scope="session")
 def pngs(pictures):
     """The same as PNG files."""
-    from tfclic.codec import images
+    from tfclic import images
 
     return [images.encode(np.asarray(pixels), "x.png") for pixels in pictures]

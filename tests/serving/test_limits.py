@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfclic.codec import images, runtime
+from tfclic import images
+from tfclic.format import header
 from tfclic.serving import limits
 from tfclic.serving.client import predict_request
 from tfclic.serving.refusals import Refusal
@@ -124,7 +125,7 @@ def test_an_image_of_absurd_size_is_over_any_limit():
 @pytest.mark.parametrize("size", [(1, 1), (127, 128), (300, 20_000)])
 def test_files_claim_their_size(toy_codec, size):
     data = toy_codec.compress(np.zeros(size, np.uint8))
-    assert runtime.claimed_size(data) == size[::-1]
+    assert header.claimed_size(data) == size[::-1]
     for length in range(12):
-        assert runtime.claimed_size(data[:length]) is None
-    assert runtime.claimed_size(b"XYZ" + data[3:]) is None
+        assert header.claimed_size(data[:length]) is None
+    assert header.claimed_size(b"XYZ" + data[3:]) is None

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfclic import configuration
+
 
 def _load_fake():
     path = pathlib.Path(__file__).with_name("fake.py")
@@ -66,4 +68,4 @@ def config():
         "log_every": 1,
         "precision": "auto",
     }
-    return ml_collections.ConfigDict({"model": model, "training": training})
+    return configuration.complete(ml_collections.ConfigDict({"model": model, "training": training}))

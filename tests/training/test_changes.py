@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tfclic import errors
+from tfclic import configuration, errors
 from tfclic.training import changes, checkpoints
 
 
@@ -45,7 +45,7 @@ def test_the_recipe_may_change_and_is_noted(workdir, config):
     assert found == [
         {"field": "training.clip_norm", "before": 1.0, "after": None},
         {"field": "training.learning_rate", "before": 0.001, "after": 0.0001},
-        {"field": "training.level_sampling", "before": None, "after": "stratified"},
+        {"field": "training.level_sampling", "before": "independent", "after": "stratified"},
         {"field": "training.steps", "before": 6, "after": 9},
     ]
     assert changes.in_words(changes.dated(found, 1200)[:2]) == (
@@ -68,3 +68,12 @@ def test_a_model_may_have_fields_that_are_new(workdir, config):
     new = checkpoints.as_plain(config)
     assert changes.is_same_model(old, new)
     assert not changes.is_same_model(new, old)
+
+
+def test_fields_that_came_later_than_the_run_are_no_change(workdir, config):
+    path = workdir / "config.json"
+    old = json.loads(path.read_text())
+    for field in configuration.TRAINING:
+        del old["training"][field]
+    path.write_text(json.dumps(old))
+    assert changes.check_config(workdir, "fake", config) == []

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import configuration, errors, models
-from tfclic.codec import stored
+from tfclic.export import stored
 from tfclic.training import checkpoints, starts, step
 
 

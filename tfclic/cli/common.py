@@ -166,7 +166,7 @@ def read_coded(path):
 
 @contextlib.contextmanager
 def tiles_bar(path):
-    """Yields a `progress` for `tfclic.codec.runtime.Codec`: a bar, if stderr is a terminal.
+    """Yields a `progress` for `tfclic.runtime.Codec`: a bar, if stderr is a terminal.
 
     Args:
       path: of the file, to be shown. An image in one piece, which has two steps at most, has no

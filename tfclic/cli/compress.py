@@ -3,9 +3,9 @@
 import functools
 import time
 
-from tfclic import errors
+from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, remote
-from tfclic.codec import catalog, images, runtime
+from tfclic.runtime import catalog
 
 DETAILS = """\
 examples:

@@ -2,8 +2,9 @@
 
 import os
 
+from tfclic import runtime
 from tfclic.cli import common, compress, corpora
-from tfclic.codec import catalog, runtime
+from tfclic.runtime import catalog
 
 DETAILS = f"""\
 examples:

@@ -4,9 +4,8 @@ import argparse
 import re
 import time
 
-from tfclic import errors
+from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, remote
-from tfclic.codec import images, runtime
 
 DETAILS = """\
 examples:

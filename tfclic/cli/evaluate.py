@@ -6,9 +6,9 @@ import os
 import tempfile
 from typing import NamedTuple
 
-from tfclic import errors
+from tfclic import errors, runtime
 from tfclic.cli import common, evaluate_tables
-from tfclic.codec import catalog, runtime
+from tfclic.runtime import catalog
 
 DETAILS = """\
 examples:

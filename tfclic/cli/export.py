@@ -25,7 +25,7 @@ def export(args):
     from ml_collections import ConfigDict
 
     from tfclic import models
-    from tfclic.codec import catalog
+    from tfclic.runtime import catalog
 
     workdir = pathlib.Path(args.workdir)
     try:
@@ -37,8 +37,7 @@ def export(args):
     if args.name in ("", ".", "..") or "/" in args.name:
         raise errors.UsageError(f"{args.name!r} cannot be the name of a model.")
 
-    from tfclic.codec import export as exporting
-    from tfclic.codec import warm_up
+    from tfclic.export import saving, warm_up
     from tfclic.training import checkpoints
 
     codec = models.build(ConfigDict(config["model"]))
@@ -47,7 +46,7 @@ def export(args):
     record["objective"] = config["training"]["objective"]
     folder = args.folder or catalog.SAVED_MODELS
     print(f"Exporting step {step} of {workdir} ...", flush=True)
-    path = exporting.save(codec, folder, args.name, config, record)
+    path = saving.save(codec, folder, args.name, config, record)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     print(f"{path}: {size / 1e6:.1f} MB")
     if not warm_up.is_possible():

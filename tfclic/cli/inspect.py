@@ -5,9 +5,10 @@ import json
 import os
 import re
 
-from tfclic import errors
+from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs
-from tfclic.codec import catalog, images, runtime
+from tfclic.format.header import MAGIC
+from tfclic.runtime import catalog
 
 DETAILS = """\
 examples:
@@ -23,7 +24,6 @@ some positions, beside single Gaussians; the levels of hyper latents; and how mu
 in common on each level, before and after what is expected is taken away. A PDF has a page for each,
 a PNG has them all.
 """
-_MAGIC = b"TFC"  # as in tfclic.codec.container, which needs TensorFlow
 _FOR_IMAGES = ("quality", "model", "background", "tile")
 
 
@@ -100,7 +100,7 @@ def inspect(args):
 def _is_coded(path):
     try:
         with open(path, "rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC or path.endswith(".tfclic")
+            return file.read(len(MAGIC)) == MAGIC or path.endswith(".tfclic")
     except OSError:
         return path.endswith(".tfclic")
 

@@ -2,8 +2,9 @@
 
 import concurrent.futures
 
-from tfclic import errors
-from tfclic.codec import catalog, images, runtime
+from tfclic import errors, images, runtime
+from tfclic.format import header
+from tfclic.runtime import catalog
 
 AHEAD = 4  # files on their way to the server or back
 
@@ -56,8 +57,9 @@ class Coder:
 
 
 def _model_of(data):
+    fingerprint = header.parse(data).fingerprint.hex()
     try:
-        return catalog.find_fingerprint(runtime.claimed_fingerprint(data)).name
+        return catalog.find_fingerprint(fingerprint).name
     except errors.ModelError:
         return runtime.DEFAULT_MODEL
 

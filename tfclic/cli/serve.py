@@ -9,7 +9,7 @@ from absl import logging
 
 from tfclic import errors
 from tfclic.cli import common
-from tfclic.codec import catalog
+from tfclic.runtime import catalog
 
 DETAILS = """\
 examples:

@@ -1,8 +1,8 @@
-"""bin/test: lints the checkout, checks its formatting and runs its tests.
+"""bin/test: lints the checkout, checks its formatting and its imports, and runs its tests.
 
     bin/test [PYTEST-ARGUMENT ...]
 
-Exit status: pytest's; 1 if only the linter or the formatter has found something.
+Exit status: pytest's; 1 if only one of the checks before the tests has found something.
 """
 
 import os
@@ -13,28 +13,44 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Each holds a TensorFlow of about 1 GB, and often waits for programs that a test has started.
 MOST_PROCESSES = 4
+# it has no module that can be run
+IMPORTS = "from importlinter.cli import lint_imports_command as check; check()"
 
 
-def commands(arguments):
-    """The modules to run, with their arguments; `arguments` are the user's for pytest."""
+def checks():
+    """The commands to run in the checkout before the tests: lists of a program's arguments."""
+    return [
+        [sys.executable, "-m", "ruff", "check", "."],
+        [sys.executable, "-m", "ruff", "format", "--check", "."],
+        [sys.executable, "-c", IMPORTS, "--no-cache"],
+    ]
+
+
+def tests(arguments):
+    """The command that runs the tests; `arguments` are the user's for pytest."""
     processes = min(MOST_PROCESSES, (os.cpu_count() or 1) + 1)
-    pytest = ["pytest", f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}"]
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        f"--config-file={ROOT / 'pyproject.toml'}",
+        f"--rootdir={ROOT}",
+    ]
     pytest += [f"--numprocesses={processes}", "--dist=loadfile"]
     # by themselves, files with one long test would come last, one process waiting for the other
     pytest += ["--no-loadscope-reorder", *arguments]
     if not any(os.path.exists(argument.partition("::")[0]) for argument in arguments):
         pytest.append(str(ROOT / "tests"))
-    return [["ruff", "check", str(ROOT)], ["ruff", "format", "--check", str(ROOT)], pytest]
+    return pytest
 
 
 def main(arguments):
     """Runs everything, whatever fails, and returns the exit status."""
-    statuses = [
-        subprocess.call([sys.executable, "-m", *command]) for command in commands(arguments)
-    ]
-    if any(statuses[:2]):
-        print("test: ruff has found something, see above the tests.", file=sys.stderr)
-    return statuses[-1] or int(any(statuses[:2]))
+    found = [subprocess.call(command, cwd=ROOT) for command in checks()]
+    status = subprocess.call(tests(arguments))
+    if any(found):
+        print("test: ruff or import-linter has found something, see above.", file=sys.stderr)
+    return status or int(any(found))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ def export(name, config, args, new_codec):
 
     new_codec: function of a configuration and a number format that makes the codec.
     """
-    from tfclic.training import loop, portable, portable_data, precision, sources
+    from tfclic.portable import folder, packs
+    from tfclic.portable.runner import files
+    from tfclic.training import loop, precision, sources
 
     loop.check(config)
     loop.warn_of_crops(config)
@@ -22,7 +24,7 @@ def export(name, config, args, new_codec):
         raise errors.UsageError("--pack-crop must be at least training.crop_size.")
     if args.steps_per_call < 1 or args.pack_first < 0:
         raise errors.UsageError("--steps-per-call must be at least 1, --pack-first at least 0.")
-    options = portable_data.Options(
+    options = packs.Options(
         side=side,
         first=args.pack_first,
         image_format=args.pack_format,
@@ -33,26 +35,27 @@ def export(name, config, args, new_codec):
     )
     store = sources.open_source(args.data, config.training.crop_size)
     codec = new_codec(config, compute_dtype)
-    start, images = portable.export_folder(
+    start, images = folder.export_folder(
         args.portable, name, config, codec, compute_dtype, store, options, args.workdir
     )
-    files = sorted(pathlib.Path(args.portable).iterdir())
-    size, largest = (f(p.stat().st_size for p in files) / 2**20 for f in (sum, max))
+    sizes = [p.stat().st_size for p in pathlib.Path(args.portable).rglob("*") if p.is_file()]
+    size, largest = (f(sizes) / 2**20 for f in (sum, max))
     print(
         f"{args.portable}: step {start} of {config.training.steps}, {compute_dtype}, {images} crops"
-        f" of {side}x{side}; {len(files)} files, {size:.1f} MiB, the largest {largest:.1f} MiB.\n"
-        f"Next: python {pathlib.Path(args.portable) / 'portable_run.py'} --minutes 9\n"
+        f" of {side}x{side}; {len(sizes)} files, {size:.1f} MiB, the largest {largest:.1f} MiB.\n"
+        f"Next: python {pathlib.Path(args.portable) / files.PROGRAM} --minutes 9\n"
         f"A next set of crops would be made with --pack-first={args.pack_first + images}."
     )
 
 
-def adopt(folder, workdir, new_codec):
-    """Makes `workdir` of what a portable run brought back in `folder`; `new_codec` as `export`."""
-    from tfclic.training import checkpoints, portable
+def adopt(source, workdir, new_codec):
+    """Makes `workdir` of what a portable run brought back in `source`; `new_codec` as `export`."""
+    from tfclic.portable import folder
+    from tfclic.training import checkpoints
 
     workdir = pathlib.Path(workdir)
     with checkpoints.locked(workdir):
-        record = portable.adopt(folder, workdir, lambda config: new_codec(config, "float32"))
+        record = folder.adopt(source, workdir, lambda config: new_codec(config, "float32"))
     print(
         f"{workdir}: step {record['steps']} of {record['planned_steps']}, "
         f"{record['seconds']:.0f} seconds on {record['hardware']}; ready for bin/train and "

@@ -14,8 +14,8 @@ import os
 import threading
 from typing import Optional
 
-from tfclic import errors
-from tfclic.codec import catalog, images, runtime
+from tfclic import errors, images, runtime
+from tfclic.runtime import catalog
 
 _LOCK = threading.Lock()
 

@@ -18,9 +18,8 @@ from tfclic.entropy.streams import (
     Independent,
     least_decision,
 )
+from tfclic.format.header import NOT_OF_THIS_SIZE, TOO_SHORT
 
-TOO_SHORT = "The image is too large for so few bytes."
-NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
 # Of codings whose strings say which channels are in use. Before it, 1 had the finer table of single
 # Gaussians, and 0 a table as coarse as that of mixtures.
 REVISION = 2

@@ -11,17 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import mixture
+from tfclic.format.latents import FLOOR, MASS_BITS
 
 SYMBOLS = mixture.LATENT_MAX - mixture.LATENT_MIN + 1
 MEAN_BITS = 4  # means are multiples of 1/16
 MEAN_LIMIT = 300 << MEAN_BITS
 LOGIT_BITS = 4  # logits are multiples of 1/16
 WEIGHT_BITS = 12  # the largest weight is 2**12, the others exp(logit difference) of it
-MASS_BITS = 28  # of a Gaussian of the largest weight
 CDF_STEPS = 64  # table entries per standard deviation
 FRACTION_BITS = 6  # between table entries, linear interpolation
 RECIPROCAL_BITS = 6
-FLOOR = 8  # every symbol's mass, in units of 2**-MASS_BITS, on top of the mixture's
 MAX_MIXTURES = 7  # more would overflow 31 bits
 
 Resolution = collections.namedtuple("Resolution", "cdf_bits cdf_range")

@@ -10,7 +10,8 @@ import math
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-LATENT_MIN, LATENT_MAX = -255, 256
+from tfclic.format.latents import LATENT_MAX, LATENT_MIN
+
 LIKELIHOOD_FLOOR = 1e-6
 # the scale table, as in TFC's examples: 64 rows, log-spaced
 SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 256.0, 64

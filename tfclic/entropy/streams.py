@@ -13,10 +13,11 @@ import tensorflow_compression as tfc
 
 from tfclic.entropy import coders, factorized, fixed_point, lowering, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
+from tfclic.format.latents import HYPER_STRIDE
 
 SIDE_LIMIT = 127  # of streams whose elements are independent
 LATENT_LIMIT = 256
-SIDE_STRIDE = 4  # latents to an element of what streams of side information are joined to
+SIDE_STRIDE = HYPER_STRIDE  # of what streams of side information are joined to
 # where latents are known: enough that elements, not operations, take the time
 WAVEFRONTS_TOGETHER = 32
 # of a gained stream, from one trained quality to the next; gains are within some 5 % of the nearest

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfclic import errors
-from tfclic.codec import images
+from tfclic import errors, images
 from tfclic.evaluation import codecs, curves, evaluate
 
 # What the numbers of one file may differ by to be called equal: in the logarithm, 3 %.

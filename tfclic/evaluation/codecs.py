@@ -55,7 +55,7 @@ class Model(Codec):
     limits = (0, 100)
 
     def __init__(self, source, qualities):
-        from tfclic.codec import runtime
+        from tfclic import runtime
 
         self.source, self.options = source, tuple(qualities)
         self.settings = sorted(qualities)
@@ -65,7 +65,7 @@ class Model(Codec):
         self.title = str(model)
         self.description = f"tfclic {model} ({model.fingerprint})"
         self.identity = model.fingerprint
-        self.objective = model.card.get("training", {}).get("objective")
+        self.objective = model.card.training.get("objective")
 
     def encode(self, pixels, setting):
         return self.runtime.compress(pixels, setting)

@@ -109,7 +109,7 @@ def verify(codec, pixels, quality):
     """Compares a file of `codec` with what its encoder knew.
 
     Args:
-      codec: a `tfclic.codec.runtime.Codec`.
+      codec: a `tfclic.runtime.Codec`.
       pixels: uint8 array [H, W, 3] or [H, W], 0..255; grayscale is taken as colour.
       quality: float, 0..100.
 

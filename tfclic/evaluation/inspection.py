@@ -6,17 +6,15 @@ from typing import NamedTuple
 import numpy as np
 
 from tfclic import errors
-from tfclic.codec.explained import LATENTS
 from tfclic.evaluation import levels
+from tfclic.format import header
+from tfclic.format.latents import FLOOR, LATENT_MAX, LATENT_MIN, MASS_BITS, STRIDE
+from tfclic.format.model import LATENTS
 
-# as in tfclic.entropy and tfclic.codec.tiling, which need TensorFlow
-LATENT_MIN, LATENT_MAX = -255, 256
-LEAST_PROBABILITY = 2.0**-25  # that the exact coder gives to every latent
-STRIDE = 16  # image pixels per latent, each way
+LEAST_PROBABILITY = FLOOR / 2**MASS_BITS  # that the exact coder gives to every latent
 HEADER = "header"  # and the index of the tiles, and the checksum
 # Of all latents of a channel, those which take more bits than this share of the others.
 QUANTILES = (1.0, 0.99, 0.9, 0.5, 0.1)
-_VERSION_BYTE = 3  # its lower half is the version of the format: docs/format.md
 
 
 class Position(NamedTuple):
@@ -77,7 +75,7 @@ def report(codec, data, explanation, parts):
     """What a file is and what it holds, fit for JSON.
 
     Args:
-      codec: the `tfclic.codec.runtime.Codec` of the model that made it.
+      codec: the `tfclic.runtime.Codec` of the model that made it.
       data: bytes, the file.
       explanation: `explained.Explanation` of it.
       parts: its `parts`, or None: sizes only.
@@ -90,7 +88,7 @@ def report(codec, data, explanation, parts):
       file. The last three, and the strings' bits, are None without `parts`.
     """
     info = codec.info(data)
-    info["format_version"] = data[_VERSION_BYTE] & 15
+    info["format_version"] = header.parse(data).version
     header_bits = 8 * (info["file_bytes"] - info["payload_bytes"])
     strings = [
         {

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tfclic.codec.explained import LATENTS
 from tfclic.evaluation import drawing, levels
+from tfclic.format.model import LATENTS
 
 COLUMNS = 5
 

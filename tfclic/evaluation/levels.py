@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from tfclic.codec.explained import BITS, LATENTS
+from tfclic.format.model import BITS, LATENTS
 
 REACH = 4  # positions each way, of correlations
 LEAST_VARIANCE = 0.05  # of channels that say anything, in squared steps

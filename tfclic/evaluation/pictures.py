@@ -17,10 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from PIL import Image
 
-from tfclic import errors
-from tfclic.codec import images
-from tfclic.codec.explained import LATENTS
+from tfclic import errors, images
 from tfclic.evaluation import drawing, inspection, level_pictures
+from tfclic.format.model import LATENTS
 
 DPI = 130  # of PNG files
 LONGEST = 1200  # pixels of the image, as drawn

@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 
-from tfclic.codec import images
+from tfclic import images
 from tfclic.evaluation import curves, evaluate
 
 _AXES = {

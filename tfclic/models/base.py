@@ -8,9 +8,9 @@ import tensorflow_compression as tfc
 
 from tfclic.entropy import mixture, program
 from tfclic.entropy.coding import Coding
+from tfclic.format.latents import MULTIPLE
 from tfclic.layers import QualityGain
 
-MULTIPLE = 64  # hyper latents have 1/64 of the image's height and width
 CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
 
 Forward = collections.namedtuple("Forward", "reconstruction bits parts helping")

@@ -6,11 +6,11 @@ import grpc
 import numpy as np
 
 from tfclic import errors
+from tfclic.format.header import OTHER_MODEL
+from tfclic.format.model import COMPRESS, DECOMPRESS, GOOD, Files, Images
 from tfclic.serving import protos, tensors
 
 SECONDS = 600  # until an answer is given up
-GOOD = b"OK"
-_OTHER_MODEL = b"It was made by another model"
 _MEBIBYTE = 1 << 20
 # A server that restarts, or has its hands full, is asked again; for some 6 seconds in all.
 _RETRIES = {
@@ -64,8 +64,8 @@ class Client:
           errors.ModelError: the server has no such model.
           errors.TfclicError: the server cannot be reached, or does not answer.
         """
-        inputs = {"images": [image], "qualities": np.array([quality], np.float32)}
-        return self._call(model, "compress", inputs, "files_bytes", errors.ImageError)
+        inputs = Images([image], np.array([quality], np.float32))
+        return self._call(model, COMPRESS, inputs, errors.ImageError).files_bytes[0]
 
     def decompress(self, model, data):
         """Returns the PNG file, bytes, of the image in a `.tfclic` file.
@@ -79,22 +79,24 @@ class Client:
           errors.ModelError: another model made it, or the server has no such model.
           errors.TfclicError: the server cannot be reached, or does not answer.
         """
-        inputs = {"files": [data]}
-        return self._call(model, "decompress", inputs, "images_bytes", errors.FileFormatError)
+        found = self._call(model, DECOMPRESS, Files([data]), errors.FileFormatError)
+        return found.images_bytes[0]
 
-    def _call(self, model, signature, inputs, output, refusal):
-        request = predict_request(model, signature, inputs)
+    def _call(self, model, function, inputs, refusal):
+        """What a `Function` of `tfclic.format.model` gives for a batch of one element."""
+        request = predict_request(model, function.name, inputs._asdict())
         try:
             answer = self._stub.Predict(request, timeout=SECONDS)
         except grpc.RpcError as error:
             raise self._failure(error, refusal) from error
-        found = {key: tensors.to_array(each) for key, each in answer.outputs.items()}
-        status = found["statuses"][0]
-        if status.startswith(_OTHER_MODEL):
+        outputs = {key: tensors.to_array(each) for key, each in answer.outputs.items()}
+        found = function.results(outputs)
+        status = found.statuses[0].decode()
+        if status.startswith(OTHER_MODEL):
             refusal = errors.ModelError
         if status != GOOD:
-            raise refusal(status.decode())
-        return found[output][0]
+            raise refusal(status)
+        return found
 
     def _failure(self, error, refusal):
         code, sentence = error.code(), error.details()

@@ -9,7 +9,7 @@ import time
 
 from PIL import Image
 
-from tfclic.codec import runtime
+from tfclic.format import header
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
 
 # What TensorFlow's `decode_image` reads; no other decoder of Pillow's sees what a client sent.
@@ -103,7 +103,7 @@ def check_pixels(inputs, most):
     Raises:
       Refusal: one of them has more.
     """
-    for name, size_of in (("images", image_size), ("files", runtime.claimed_size)):
+    for name, size_of in (("images", image_size), ("files", header.claimed_size)):
         strings = inputs.get(name)
         if strings is None or strings.dtype != object:
             continue

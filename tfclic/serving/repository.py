@@ -3,6 +3,7 @@
 import pathlib
 
 from tfclic import errors
+from tfclic.format.model import GRAPH
 
 
 class Repository:
@@ -39,5 +40,5 @@ def _versions(folder):
     return {
         int(child.name): child
         for child in folder.iterdir()
-        if child.name.isdecimal() and (child / "saved_model.pb").is_file()
+        if child.name.isdecimal() and (child / GRAPH).is_file()
     }

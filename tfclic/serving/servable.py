@@ -6,14 +6,14 @@ import numpy as np
 from absl import logging
 
 from tfclic import errors
-from tfclic.codec import session as sessions
+from tfclic.format import model
+from tfclic.runtime import session as sessions
 from tfclic.serving import protos, tensors
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
 
 DEFAULT_SIGNATURE = "serving_default"
 # Of a codec, these alone are served: its other functions believe their arguments.
-CODEC_SIGNATURES = frozenset({"compress", "decompress", "info", "heat_map"})
-WARM_UP = "assets.extra/tf_serving_warmup_requests"
+CODEC_SIGNATURES = frozenset(function.name for function in model.SERVED)
 MOST_WARM_UP = 1000  # requests, as in TensorFlow Serving
 
 
@@ -91,7 +91,7 @@ class Servable:
         """
         count = 0
         try:
-            for record in _records(self._path / WARM_UP):
+            for record in _records(self._path / model.WARM_UP):
                 log = protos.prediction_log_pb2.PredictionLog.FromString(record)
                 if count < MOST_WARM_UP and log.HasField("predict_log"):
                     request = log.predict_log.request
@@ -107,12 +107,12 @@ class Servable:
 
 def _signatures(path):
     try:
-        proto = protos.saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-        graph = next(graph for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags)
+        proto = protos.saved_model_pb2.SavedModel.FromString((path / model.GRAPH).read_bytes())
+        graph = next(graph for graph in proto.meta_graphs if model.TAG in graph.meta_info_def.tags)
     except Exception as error:
         raise errors.ModelError(f"The model {path} cannot be read: {error}.") from error
     found = {k: v for k, v in graph.signature_def.items() if not k.startswith("__")}
-    if "compress" in found:
+    if model.COMPRESS.name in found:
         found = {name: found[name] for name in CODEC_SIGNATURES if name in found}
     # copies, so that the graph itself is not kept
     return {name: type(each).FromString(each.SerializeToString()) for name, each in found.items()}

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tfclic.format.model import BINARY
 from tfclic.serving import protos
 from tfclic.serving.refusals import invalid
 
@@ -23,8 +24,6 @@ _KINDS = {
 }
 _NUMBERS = {np.dtype(array): number for number, (array, _) in _KINDS.items()}
 MOST_REPEATED = 1 << 20  # elements that one value may stand for
-# REST: the outputs that are written in base64, by the ends of their names.
-BINARY_SUFFIX = "_bytes"
 
 
 def type_name(number):
@@ -141,7 +140,7 @@ def to_json(name, value):
         return array.tolist()
     written = np.empty(array.shape, np.object_)
     for i, each in enumerate(array.flat):
-        if name.endswith(BINARY_SUFFIX):
+        if name.endswith(BINARY):
             written.flat[i] = {"b64": base64.b64encode(each).decode()}
         else:
             written.flat[i] = each.decode("utf-8", "replace")

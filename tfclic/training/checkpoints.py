@@ -23,7 +23,7 @@ import shutil
 import tensorflow as tf
 from absl import logging
 
-from tfclic import errors
+from tfclic import configuration, errors
 from tfclic.training import filed
 
 KEPT = 3
@@ -109,13 +109,15 @@ def locked(workdir):
 def read_config(workdir):
     """Returns the configuration filed in the workdir, a dict of name, model and training.
 
+    It is made `configuration.complete`.
+
     Raises:
       errors.UsageError: it cannot be read.
     """
     path = pathlib.Path(workdir) / "config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return as_plain(configuration.complete(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, LookupError, TypeError):
         raise errors.UsageError(f"{path} cannot be read.") from None
 
 

@@ -8,7 +8,7 @@ import re
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.codec.stored import SUFFIX
+from tfclic.export.stored import SUFFIX
 
 # TensorFlow's readers raise any of these for files that are damaged or hold other variables.
 UNREADABLE = (

@@ -63,14 +63,14 @@ def check(config):
     for field in ("steps", "batch_size", "log_every", "checkpoint_every", "validate_every"):
         if training[field] < 1:
             raise errors.UsageError(f"training.{field} must be at least 1.")
-    if training.get("level_sampling", "independent") not in step.LEVEL_SAMPLINGS:
+    if training.level_sampling not in step.LEVEL_SAMPLINGS:
         known = ", ".join(step.LEVEL_SAMPLINGS)
         raise errors.UsageError(f"training.level_sampling must be one of {known}.")
     if not 0 < training.downscale_min <= 1:
         raise errors.UsageError("training.downscale_min must be above 0 and at most 1.")
-    if not 0 <= training.get("first_share", 0) <= 1:
+    if not 0 <= training.first_share <= 1:
         raise errors.UsageError("training.first_share must be from 0 to 1.")
-    if training.get("first_share") and training.first_lmbda <= 0:
+    if training.first_share and training.first_lmbda <= 0:
         raise errors.UsageError("training.first_lmbda must be above 0.")
 
 
@@ -87,7 +87,7 @@ def warn_of_crops(config):
 
 
 def _check_stages(codec, training):
-    shares = training.get("stage_shares", ())
+    shares = training.stage_shares
     if len(shares) != codec.stages - 1:
         raise errors.UsageError(
             f"training.stage_shares has to have {codec.stages - 1} shares, all but the last "

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors, models
-from tfclic.codec import catalog, stored
+from tfclic.export import stored
+from tfclic.runtime import catalog
 from tfclic.training import checkpoints, filed, growing
 
 
@@ -112,7 +113,7 @@ class _Export:
         given = {id(v) for v in given}
         paths = checkpoints.variable_paths(self._codec).items()
         self.values = {path: v.numpy() for path, v in paths if id(v) in given}
-        self.record = model.card.get("training") or {}
+        self.record = model.card.training
         self.lmbdas = self._codec.lmbdas
 
     def codec(self):

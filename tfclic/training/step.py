@@ -113,13 +113,13 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
     """
     stage = stage_of(codec, state, training)
     if levels is None:
-        batch, sampling = tf.shape(images)[:1], training.get("level_sampling", "independent")
-        levels = draw_levels(seed, len(codec.lmbdas), batch, sampling)
+        batch = tf.shape(images)[:1]
+        levels = draw_levels(seed, len(codec.lmbdas), batch, training.level_sampling)
     targets = targets_of(codec, state, training, levels)
     metrics, grads = loss_and_gradients(
         codec, state.parameters, distortion, images, seed, targets, stage
     )
-    if training.get("first_share"):
+    if training.first_share:
         metrics["phase"] = 2.0 - tf.cast(schedule.in_first_phase(state.step, training), tf.float32)
     metrics, grads = mean_over_replicas((metrics, grads))
     norm = tf.linalg.global_norm(grads)
@@ -165,7 +165,7 @@ def add_to_copy(variable, value):
     return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
-def draw_levels(seed, count, batch, sampling="independent"):
+def draw_levels(seed, count, batch, sampling):
     """Draws the quality level of each image of a step.
 
     In the mean over a batch every level is as likely as any other. "independent" draws for each
@@ -214,7 +214,7 @@ def targets_of(codec, state, training, levels):
     """
     qualities, lmbdas = levels_of(codec)
     found = tf.gather(qualities, levels), tf.gather(lmbdas, levels)
-    if not training.get("first_share"):
+    if not training.first_share:
         return found
     nearest = np.argmin(np.abs(np.log(codec.lmbdas) - np.log(training.first_lmbda)))
     first = qualities[nearest], tf.constant(training.first_lmbda, tf.float32)

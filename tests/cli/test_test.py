@@ -1,0 +1,75 @@
+"""What bin/test runs, and that the contracts about imports can be broken."""
+
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from tfclic.cli import test
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what the check of imports looks at."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    leave = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "tfclic", tmp_path / "tfclic", ignore=leave)
+    return tmp_path
+
+
+def imports_checked(folder):
+    """Runs the check as bin/test does; returns its exit status and what it says."""
+    command = next(each for each in test.checks() if test.IMPORTS in each)
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return run.returncode, run.stdout
+
+
+def test_imports_are_as_they_have_to_be(checkout):
+    status, said = imports_checked(checkout)
+    assert status == 0, said
+
+
+@pytest.mark.parametrize(
+    "module, imported",
+    [
+        ("runtime/tiles.py", "tensorflow"),
+        ("runtime/codec.py", "tfclic.export.container"),
+        ("format/boxes.py", "tfclic.images"),
+        ("layers/gain.py", "tfclic.models.base"),
+        ("evaluation/metrics.py", "tfclic.training.step"),
+        ("serving/limits.py", "tfclic.corpora.job"),
+        ("portable/runner/device.py", "tfclic.errors"),
+    ],
+)
+def test_an_import_that_may_not_be_is_told_though_inside_of_a_function(checkout, module, imported):
+    with open(checkout / "tfclic" / module, "a") as file:
+        file.write(f"\n\ndef added():\n    import {imported}\n")
+    status, said = imports_checked(checkout)
+    assert status == 1
+    importer = "tfclic." + module[:-3].replace("/", ".")
+    assert f"{importer} -> {imported}" in said
+
+
+def test_a_package_without_a_place_is_told(checkout):
+    (checkout / "tfclic" / "more").mkdir()
+    (checkout / "tfclic" / "more" / "__init__.py").touch()
+    status, said = imports_checked(checkout)
+    assert status == 1 and "more" in said
+
+
+@pytest.mark.parametrize("statuses, expected", [([0] * 4, 0), ([0, 0, 1, 0], 1), ([1, 0, 0, 5], 5)])
+def test_everything_runs_whatever_fails(monkeypatch, statuses, expected):
+    calls, returned = [], iter(statuses)
+
+    def call(command, cwd=None):
+        calls.append((command, cwd))
+        return next(returned)
+
+    monkeypatch.setattr(test.subprocess, "call", call)
+    assert test.main(["-k", "nothing"]) == expected
+    assert [cwd for _, cwd in calls] == [ROOT, ROOT, ROOT, None]
+    assert [command for command, _ in calls[:3]] == test.checks()
+    assert calls[3][0][-3:] == ["-k", "nothing", str(ROOT / "tests")]

@@ -1,0 +1,144 @@
+"""What an export stores becomes a codec again, of which the same would be stored."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import configuration, errors, models
+from tfclic.entropy import coders, fixed_point
+from tfclic.export import stored
+from tfclic.format.model import Card
+from tfclic.runtime import catalog
+from tfclic.training import checkpoints
+
+SMALL = dict(
+    latent_channels=6,
+    widths=(4, 4, 4),
+    hyper_channels=4,
+    feature_channels=8,
+    parameter_channels=(10, 8),
+    fine_widths=(8, 8, 5),
+    coarse_widths=(6, 6, 4),
+    coarse_features=8,
+    prediction_widths=(6, 7, 8),
+    lmbdas=(0.0016, 0.045),
+)
+# parts that an export has nothing of
+LOST = {"factorized": {"prior"}, "coarse_to_fine_small": {"fine_prior"}, "cca_small": {"auxiliary"}}
+
+
+def config_of(name):
+    """The model's part of a configuration, small enough for tests."""
+    _, config = configuration.load(name)
+    changes = {**SMALL, "parameter_channels": 10} if name == "gmm_attention_small" else SMALL
+    if name == "cca_small":
+        changes = dict(latent_channels=12, widths=(4, 4, 4), hyper_channels=4, hyper_width=6)
+        changes.update(slices=3, support_channels=8, slice_widths=(8, 6), lmbdas=SMALL["lmbdas"])
+    config.model.update({k: v for k, v in changes.items() if k in config.model})
+    return config.model
+
+
+def trained(config):
+    """A codec whose variables are all different from how they begin, as those of its name are."""
+    tf.keras.utils.set_random_seed(3)
+    codec = models.build(config)
+    checkpoints.build_variables(codec)
+    for i, variable in enumerate(codec.trainable_variables):
+        noise = tf.random.stateless_normal(variable.shape, [i, 0], stddev=0.02)
+        variable.assign_add(noise)
+    return codec
+
+
+def write(codec, config, folder):
+    """The weights of an export, and its `catalog.Model`, without the graph."""
+    made = stored.StoredCodec(codec)
+    (folder / "variables").mkdir()
+    whole = tf.train.Checkpoint(coding=made.coding, weights=made.weights)
+    whole.write(str(folder / "variables" / "variables"))
+    card = Card("tiny", 1, made.digest().hex(), config={"model": config.to_dict()})
+    return made, catalog.Model("tiny", 1, folder, card)
+
+
+def dense_layers(coding, codec):
+    """The integer layers of which an export has nothing more precise."""
+    in_floats = {module.name for module in codec.transforms()}
+    layers = (m for m in coding.submodules if isinstance(m, fixed_point.FixedPointDense))
+    return [layer for layer in layers if layer.name.rpartition("_")[0] not in in_floats]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "factorized",
+        "hyperprior",
+        "joint",
+        "gmm_attention_small",
+        "coarse_to_fine_small",
+        "cca_small",
+    ],
+)
+def test_what_is_read_would_be_stored_again(name, tmp_path):
+    config = config_of(name)
+    codec = trained(config)
+    made, model = write(codec, config, tmp_path)
+    tf.keras.utils.set_random_seed(4)
+    found, given = stored.read(model, checkpoints.build_variables)
+
+    given = {id(v) for v in given}
+    paths = checkpoints.variable_paths(found)
+    assert {p.split("/")[0] for p, v in paths.items() if id(v) not in given} == LOST.get(
+        name, set()
+    )
+    for path, variable in checkpoints.variable_paths(codec).items():
+        if id(paths[path]) in given and "prior" not in path:
+            # kernels have 8 bits; biases are as fine as the sums that they are added to
+            error = 0.01 * np.abs(variable).max() + 0.002
+            np.testing.assert_allclose(paths[path], variable, atol=error, err_msg=path)
+
+    again = stored.StoredCodec(found)
+    for weight, other in zip(made.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(weight, other)
+    layers = [dense_layers(each.coding, codec) for each in (made, again)]
+    for layer, other in zip(*layers, strict=True):
+        for variable, of_other in zip(layer.variables, other.variables, strict=True):
+            np.testing.assert_array_equal(variable, of_other, layer.name)
+    if made.coding.streams:
+        difference = np.array(made.coding.table) - np.array(again.coding.table)
+        assert np.abs(difference).max() / 2**coders.PRECISION < 0.01
+
+
+@pytest.mark.parametrize("name", ["gmm_attention_small", "cca_small", "coarse_to_fine_small"])
+def test_models_that_are_shipped_can_be_read(name):
+    # their variables are where `tfclic.export.earlier` finds them; fingerprints are compared
+    found, given = stored.read(catalog.find(name), checkpoints.build_variables)
+    lost = len(found.variables) - len(given)
+    assert lost == {"coarse_to_fine_small": 1}.get(name, 0)  # the fine prior
+
+
+def test_revisions_of_a_coding_have_fingerprints_of_their_own(tmp_path):
+    config = config_of("hyperprior")
+    made, model = write(trained(config), config, tmp_path)
+    assert made.coding.revision == 2
+    assert made.digest() == made.digest(2)
+    assert len({made.digest(2), made.digest(1), made.digest(0)}) == 3
+    # weights of an earlier revision are weights all the same
+    card = dataclasses.replace(model.card, fingerprint=made.digest(0).hex())
+    stored.read(dataclasses.replace(model, card=card), checkpoints.build_variables)
+    made.coding.revision = 3
+    assert made.digest() not in [made.digest(revision) for revision in range(3)]
+
+
+def test_what_cannot_be_read_is_refused(tmp_path):
+    config = config_of("hyperprior")
+    _, model = write(trained(config), config, tmp_path)
+    narrow = {**config.to_dict(), "latent_channels": 5}
+    for changes, message in (
+        ({"fingerprint": "00ff00ff"}, "are not those of its card"),
+        ({"config": {"model": narrow}}, "cannot be read"),
+        ({"config": {}}, "cannot be read"),
+    ):
+        card = dataclasses.replace(model.card, **changes)
+        with pytest.raises(errors.ModelError, match=message):
+            stored.read(dataclasses.replace(model, card=card), checkpoints.build_variables)

@@ -1,0 +1,330 @@
+"""docs/format.md is enough to read a file: everything up to `read` is made from that text alone."""
+
+import collections
+
+import pytest
+
+Fields = collections.namedtuple("Fields", "grayscale fingerprint quality width height tile strings")
+
+
+class Refused(Exception):
+    """A file that is not one; the number of the reason in the document's list."""
+
+
+def varint(data, position):
+    """(value, position after it), or None where there is no varint."""
+    value = 0
+    for count in range(5):
+        if position + count >= len(data):
+            return None
+        byte = data[position + count]
+        value += (byte & 127) << (7 * count)
+        if byte < 128:
+            superfluous = byte == 0 and count > 0
+            return None if superfluous else (value, position + count + 1)
+    return None
+
+
+def is_foreign(data):
+    return not data or data[:3] != b"TFC"[: len(data)]
+
+
+def read(data):
+    """Reads a file, or raises Refused."""
+    if is_foreign(data):
+        raise Refused(1)
+    if len(data) > 3 and data[3] & 15 > 2:
+        raise Refused(2)
+    length = varint(data, 4)
+    if len(data) < 17 or (length and length[0] > len(data)):
+        raise Refused(3)
+    checksum = fingerprint64(data[:-4]).to_bytes(8, "little")[:4]
+    if (
+        data[3] & 0xEF not in (1, 2)
+        or not length
+        or length[0] != len(data)
+        or data[-4:] != checksum
+    ):
+        raise Refused(4)
+    start = length[1]
+    body = data[:-4]
+    width = varint(body, start + 6)
+    height = width and varint(body, width[1])
+    if not height or not 1 <= width[0] < 1 << 21 or not 1 <= height[0] < 1 << 21:
+        raise Refused(4)
+    if width[0] * height[0] > 1 << 31:
+        raise Refused(4)
+    tile, strings = pieces(data[3] & 15, width[0], height[0], body[height[1] :])
+    return Fields(
+        grayscale=bool(data[3] & 16),
+        fingerprint=data[start : start + 4],
+        quality=int.from_bytes(data[start + 4 : start + 6], "little"),
+        width=width[0],
+        height=height[0],
+        tile=tile,
+        strings=strings,
+    )
+
+
+def pieces(version, width, height, rest):
+    """Size of the tiles, None if there is one, and their strings."""
+    if version == 1:
+        if max(width, height) > 4096:
+            raise Refused(4)
+        return None, [rest]
+    if len(rest) < 2 or not 1 <= rest[0] <= 64 or not 1 <= rest[1] <= 64:
+        raise Refused(4)
+    tile = 64 * rest[0], 64 * rest[1]
+    count = -(-width // tile[0]) * -(-height // tile[1])
+    lengths = [int.from_bytes(rest[i : i + 4], "little") for i in range(2, 2 + 4 * count, 4)]
+    payload = rest[2 + 4 * count :]
+    if count < 2 or len(rest) < 2 + 4 * count or sum(lengths) != len(payload):
+        raise Refused(4)
+    ends = [sum(lengths[: i + 1]) for i in range(count)]
+    return tile, [payload[end - size : end] for end, size in zip(ends, lengths)]
+
+
+# FarmHash's Fingerprint64: little-endian words, all arithmetic modulo 2**64.
+K0, K1, K2 = 0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F
+MASK = (1 << 64) - 1
+
+
+def rotated(x, bits):
+    x &= MASK
+    return (x >> bits | x << (64 - bits)) & MASK
+
+
+def shifted(x):
+    x &= MASK
+    return x ^ x >> 47
+
+
+def mixed(a, b, factor):
+    x = shifted((a ^ b) * factor)
+    x = shifted(((b ^ x) & MASK) * factor)
+    return x * factor & MASK
+
+
+def fingerprint64(data):
+    """FarmHash64 of bytes, an int."""
+    size = len(data)
+    factor = (K2 + 2 * size) & MASK
+
+    def word(position, count=8):
+        position %= size  # negative ones count from the end
+        return int.from_bytes(data[position : position + count], "little")
+
+    if size > 64:
+        return long_fingerprint64(data, word)
+    if size > 32:
+        a, d = word(0) * K2, word(-16) * K2
+        b, c = word(8), word(-8) * factor
+        y = (rotated(a + b, 43) + rotated(c, 30) + d) & MASK
+        z = mixed(y, (a + rotated(b + K2, 18) + c) & MASK, factor)
+        e, f = word(16) * factor, word(24)
+        g, h = (y + word(-32)) * factor, (z + word(-24)) * factor
+        first = rotated(e + f, 43) + rotated(g, 30) + h
+        return mixed(first & MASK, (e + rotated(f + a, 18) + g) & MASK, factor)
+    if size > 16:
+        a, b = word(0) * K1, word(8)
+        c, d = word(-8) * factor, word(-16) * K2
+        first = rotated(a + b, 43) + rotated(c, 30) + d
+        return mixed(first & MASK, (a + rotated(b + K2, 18) + c) & MASK, factor)
+    if size >= 8:
+        a, b = word(0) + K2, word(-8)
+        c, d = rotated(b, 37) * factor + a, (rotated(a, 25) + b) * factor
+        return mixed(c & MASK, d & MASK, factor)
+    if size >= 4:
+        return mixed(size + (word(0, 4) << 3), word(-4, 4), factor)
+    if size:
+        y = data[0] + (data[size >> 1] << 8)
+        z = size + (data[-1] << 2)
+        return shifted(y * K2 & MASK ^ z * K0 & MASK) * K2 & MASK
+    return K2
+
+
+def long_fingerprint64(data, word):
+    def absorb(position, a, b):
+        w, x, y, z = (word(position + 8 * i) for i in range(4))
+        a = (a + w) & MASK
+        b = rotated(b + a + z, 21)
+        total = a + x + y
+        return (total + z) & MASK, (b + rotated(total, 44) + a) & MASK
+
+    def step(position, factor, multiple):
+        nonlocal x, y, z, v, w
+        x = rotated(x + y + v[0] + word(position + 8), 37) * factor
+        y = rotated(y + v[1] + word(position + 48), 42) * factor
+        x = (x ^ w[1] * multiple) & MASK
+        y = (y + v[0] * multiple + word(position + 40)) & MASK
+        z = rotated(z + w[0], 33) * factor & MASK
+        v = absorb(position, v[1] * factor, x + w[0])
+        w = absorb(position + 32, z + w[1], y + word(position + 16))
+        z, x = x, z
+
+    size = len(data)
+    y = (81 * K1 + 113) & MASK
+    z = shifted(y * K2 + 113) * K2 & MASK
+    x, v, w = (81 * K2 + word(0)) & MASK, (0, 0), (0, 0)
+    for position in range(0, size - 1 - (size - 1) % 64, 64):
+        step(position, K1, 1)
+    factor = (K1 + ((z & 255) << 1)) & MASK
+    w = ((w[0] + (size - 1) % 64) & MASK, w[1])
+    v = ((v[0] + w[0]) & MASK, v[1])
+    w = ((w[0] + v[0]) & MASK, w[1])
+    step(size - 64, factor, 9)
+    first = mixed(v[0], w[0], factor) + shifted(y) * K0 + z
+    return mixed(first & MASK, (mixed(v[1], w[1], factor) + x) & MASK, factor)
+
+
+class Coder:
+    """The range coder's reader."""
+
+    def __init__(self, string):
+        self.base, self.size, self.value = 0, 1 << 32, 0
+        self.bytes = iter(string)
+        for _ in range(4):
+            self.next_byte()
+
+    def next_byte(self):
+        self.value = (self.value << 8 | next(self.bytes, 0)) % (1 << 32)
+
+    def symbol(self, precision, row):
+        place = (self.value - self.base) % (1 << 32)
+        bounds = [self.size * mass >> precision for mass in row]
+        symbol = next(s for s in range(len(row) - 1) if bounds[s] <= place < bounds[s + 1])
+        self.base = (self.base + bounds[symbol]) % (1 << 32)
+        self.size = bounds[symbol + 1] - bounds[symbol]
+        if self.size <= 1 << 16:
+            self.base, self.size = (self.base << 16) % (1 << 32), self.size << 16
+            self.next_byte()
+            self.next_byte()
+        return symbol
+
+
+def channels_in_use(coder, channels):
+    """The numbers of the channels that a string says it has."""
+
+    def ask(count):
+        return [coder.symbol(16, [0, 65536 - 16 * 2048, 65536]) for _ in range(count)]
+
+    groups = -(-channels // 8)
+    digits = ask((groups + 1).bit_length())
+    if all(digits):
+        return list(range(channels))
+    number = min(int("".join(map(str, digits)), 2), groups)
+    some = [group for group, answer in enumerate(ask(number)) if answer]
+    whole = dict(zip(some, ask(len(some))))
+    members = {group: [1] * 8 if whole[group] else None for group in some}
+    mixed = [group for group in some if not whole[group]]
+    answers = ask(8 * len(mixed))
+    members.update({group: answers[8 * i : 8 * i + 8] for i, group in enumerate(mixed)})
+    found = [8 * group + i for group in some for i in range(8) if members[group][i]]
+    return [channel for channel in found if channel < channels] or [0]
+
+
+# Here the document ends, and the library comes in.
+
+
+def with_checksum(body):
+    return body + fingerprint64(body).to_bytes(8, "little")[:4]
+
+
+@pytest.fixture(scope="module")
+def file(toy_codec, make_pixels):
+    return toy_codec.compress(make_pixels(11, 300, 1), quality=80)
+
+
+@pytest.mark.parametrize("grayscale", [False, True])
+def test_every_field_is_what_the_library_says(toy_codec, make_pixels, grayscale):
+    data = toy_codec.compress(make_pixels(11, 300, 1 if grayscale else 3), quality=80)
+    known, fields = toy_codec.info(data), read(data)
+    assert fields.grayscale == known["grayscale"] == grayscale
+    assert fields.fingerprint.hex() == known["fingerprint"]
+    assert fields.quality * 100 / 65535 == pytest.approx(known["quality"], abs=1e-4)
+    assert (fields.width, fields.height) == (known["width"], known["height"]) == (300, 11)
+    (string,) = fields.strings
+    assert fields.tile is None and len(string) == known["payload_bytes"]
+    assert string.startswith(b"\x89PNG") and len(data) == known["file_bytes"]
+
+
+def test_tiles_are_where_the_text_says(toy_codec, make_pixels):
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    pixels = make_pixels(150, 100)
+    fields = read(toy_codec.compress(pixels, quality=80, tile=64))
+    assert fields.tile == (64, 64) and len(fields.strings) == 6
+    width, height = fields.tile
+    for i, string in enumerate(fields.strings):
+        top, left = i // 2 * height, i % 2 * width
+        tile = pixels[top : top + height, left : left + width]
+        decoded = np.array(Image.open(io.BytesIO(string)))
+        assert np.array_equal(decoded[: tile.shape[0], : tile.shape[1]], tile)
+
+
+def test_the_checksum_is_farmhash():
+    import tensorflow as tf
+
+    data = bytes((7 * i * i + i) % 256 for i in range(700))
+    for size in [*range(260), 511, 512, 513, 639, 640, 641, 700]:
+        known = tf.fingerprint([data[:size]]).numpy()[0].tobytes()
+        assert fingerprint64(data[:size]).to_bytes(8, "little") == known, size
+
+
+def test_damaged_copies_are_refused_for_the_reasons_that_the_library_gives(file):
+    from tfclic.export import container
+
+    damaged = [file[:size] for size in range(0, len(file), 7)]
+    damaged += [
+        file[:place] + bytes([file[place] ^ pattern]) + file[place + 1 :]
+        for place in [*range(20), len(file) // 2, len(file) - 4, len(file) - 1]
+        for pattern in (1, 2, 16, 128, 255)
+    ]
+    sized = (
+        b"\0\5",
+        b"\5\0",
+        b"\x85\0\5",
+        b"\x80\x80\x80\x01\1",
+        b"\xff\xff\x3f\xff\xff\x3f",
+        b"\5\x85",
+    )
+    damaged += [with_checksum(b"TFC\1" + bytes([15 + len(s)]) + b"abcd\0\0" + s) for s in sized]
+    damaged += [with_checksum(b"TFC" + bytes([flags]) + file[4:-4]) for flags in (0, 2, 0x21, 0x91)]
+    for data in damaged:
+        with pytest.raises(Refused) as refused:
+            read(data)
+        assert refused.value.args == (int(container.parse(data).status),), data[:24]
+
+
+def test_the_range_coder_and_the_order_of_the_hyper_latents(codec):
+    import numpy as np
+    import tensorflow as tf
+
+    coding = codec.coding()
+    hyper = np.round(np.random.default_rng(0).normal(0, 20, [2, 3, 4])).clip(-127, 127)
+    string = tf.function(coding.compress)(hyper.astype(np.float32), tf.zeros([8, 12, 6])).numpy()
+    coder = Coder(string)
+    assert channels_in_use(coder, 6) == list(range(6))
+    rows = coding.streams["hyper_latents"].table.numpy().tolist()
+    read_back = [coder.symbol(16, rows[channel][1:]) for _ in range(6) for channel in range(4)]
+    np.testing.assert_array_equal(np.reshape(read_back, [2, 3, 4]) - 127, hyper)
+
+
+def test_the_channels_in_use():
+    import numpy as np
+    import tensorflow as tf
+
+    from tfclic.entropy import active, coders
+
+    random = np.random.default_rng(1)
+    for channels in (6, 24, 100):
+        for share in (0, 0.1, 0.5, 0.95, 1):
+            chosen = np.flatnonzero(random.random(channels) < share)
+            encoder = coders.RangeEncoder(coders.NO_TABLE)
+            chosen = tf.constant(chosen, tf.int32)
+            state, _ = active.code(encoder, encoder.start(), channels, chosen)
+            string = encoder.finish(state).numpy()
+            assert channels_in_use(Coder(string), channels) == (chosen.numpy().tolist() or [0])

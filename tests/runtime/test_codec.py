@@ -1,0 +1,207 @@
+"""The Python interface, over the toy model."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tfclic
+from tfclic import errors, runtime
+from tfclic.format import model
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_the_package_and_the_programs_start_without_tensorflow():
+    program = (
+        "import sys, tfclic, tfclic.runtime, tfclic.images, tfclic.cli.compress, "
+        "tfclic.cli.decompress, tfclic.cli.evaluate; assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_a_model_runs_without_the_python_package_of_tfc_which_can_be_imported_later(toy_model):
+    program = (
+        "import sys, numpy, tfclic; codec = tfclic.load(sys.argv[1]); "
+        "codec.compress(numpy.zeros([2, 2, 3], 'uint8')); "
+        "assert 'tensorflow_compression' not in sys.modules; "
+        "import tensorflow_compression as tfc; tfc.NoisyNormal"
+    )
+    subprocess.run([sys.executable, "-c", program, str(toy_model)], check=True, cwd=ROOT)
+
+
+def test_three_lines(toy_folder, make_pixels):
+    codec = tfclic.load("toy")
+    pixels = make_pixels(20, 30)
+    assert np.array_equal(codec.decompress(codec.compress(pixels, quality=100)), pixels)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 7), (5, 1), (20, 31)])
+def test_grayscale_comes_back_as_grayscale(toy_codec, height, width, make_pixels):
+    pixels = make_pixels(height, width, 1)
+    for image in (pixels, pixels[..., 0]):
+        assert np.array_equal(toy_codec.decompress(toy_codec.compress(image)), pixels[..., 0])
+
+
+def test_quality_reaches_the_model(toy_codec, make_pixels):
+    pixels = make_pixels(40, 40)
+    assert len(toy_codec.compress(pixels, 0)) < len(toy_codec.compress(pixels, 100))
+
+
+def test_info_tells_what_the_header_says(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(20, 30, 1), quality=25)
+    info = toy_codec.info(data)
+    assert info["quality"] == pytest.approx(25, abs=1e-3)
+    del info["quality"]
+    assert info.pop("tiles") == 1
+    assert (info.pop("tile_width"), info.pop("tile_height")) == (64, 64)
+    assert info == {
+        "fingerprint": toy_codec.model.fingerprint,
+        "width": 30,
+        "height": 20,
+        "grayscale": True,
+        "file_bytes": len(data),
+        "payload_bytes": len(data) - 18,
+    }
+
+
+@pytest.mark.parametrize(
+    "image, sentence",
+    [
+        (np.zeros([4, 4, 3], np.float32), "uint8, not of float32"),
+        (np.zeros([4, 4, 4], np.uint8), r"not \[4, 4, 4\]"),
+        (np.zeros([4], np.uint8), r"not \[4\]"),
+        (np.zeros([0, 4, 3], np.uint8), "no pixels"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(toy_codec, image, sentence):
+    with pytest.raises(errors.ImageError, match=sentence):
+        toy_codec.compress(image)
+
+
+def test_an_image_larger_than_the_format_is_refused(toy_codec):
+    with pytest.raises(errors.ImageError, match="too large for a tfclic file"):
+        toy_codec.compress(np.zeros([1, 2**21], np.uint8))
+
+
+@pytest.mark.parametrize("quality", [-1, 100.5, float("nan")])
+def test_qualities_out_of_range_are_refused(toy_codec, quality, make_pixels):
+    with pytest.raises(errors.UsageError, match="0 to 100"):
+        toy_codec.compress(make_pixels(4, 4), quality)
+
+
+def test_every_damage_of_a_file_is_refused(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(2, 3))
+    damaged = [data[:length] for length in range(len(data))] + [data + b"\0"]
+    for position, byte in enumerate(data):
+        for pattern in (0x01, 0x80, 0xFF):
+            damaged.append(data[:position] + bytes([byte ^ pattern]) + data[position + 1 :])
+    for each in damaged:
+        with pytest.raises(errors.FileFormatError):
+            toy_codec.decompress(each)
+
+
+def test_a_file_of_another_model_is_refused(toy_codec, tmp_path, export_toy, make_pixels):
+    other = runtime.load(export_toy(tmp_path, fingerprint="deadbeef"))
+    data = other.compress(make_pixels(4, 4))
+    with pytest.raises(errors.ModelError, match="fingerprint deadbeef; this is toy/1"):
+        toy_codec.decompress(data)
+    # And by the exported graph itself.
+    with pytest.raises(
+        errors.FileFormatError, match="another model, whose fingerprint is deadbeef"
+    ):
+        toy_codec._call(errors.FileFormatError, model.OPEN, data)
+
+
+def test_a_sound_file_with_a_senseless_payload_is_refused(toy_codec):
+    from tfclic.export import container
+
+    identity = bytes.fromhex(toy_codec.model.fingerprint)
+    data = container.pack(identity, 4096, 1000, 0, False, b"not a PNG file").numpy()
+    with pytest.raises(errors.FileFormatError, match="refuses this file"):
+        toy_codec.decompress(data)
+
+
+def test_a_damaged_saved_model_is_refused(tmp_path, export_toy):
+    path = export_toy(tmp_path)
+    (path / "saved_model.pb").write_bytes(b"not a SavedModel")
+    with pytest.raises(errors.ModelError, match="cannot be loaded"):
+        runtime.load(path)
+
+
+def test_a_function_that_was_not_exported_is_told(toy_codec):
+    with pytest.raises(errors.ModelError, match="has no function fly"):
+        toy_codec._call(errors.ImageError, model.OPEN._replace(name="fly"), b"")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("height, width", [(65, 64), (130, 200), (1, 300)])
+def test_tiles_come_back_as_one_image(toy_codec, make_pixels, height, width, channels):
+    pixels = make_pixels(height, width, channels)
+    data = toy_codec.compress(pixels, quality=100, tile=64)
+    assert toy_codec.info(data)["tiles"] == -(-height // 64) * -(-width // 64)
+    decoded = toy_codec.decompress(data)
+    assert np.array_equal(decoded.reshape(pixels.shape), pixels)
+    whole = toy_codec.decode_latents(toy_codec.compress(pixels, quality=100))
+    assert np.array_equal(toy_codec.decode_latents(data), whole)
+
+
+def test_images_are_cut_into_equal_parts(toy_codec, make_pixels):
+    info = toy_codec.info(toy_codec.compress(make_pixels(64, 260), tile=256))
+    assert (info["tiles"], info["tile_width"], info["tile_height"]) == (2, 192, 64)
+
+
+def test_a_region_is_that_part_of_the_image(toy_codec, make_pixels):
+    pixels = make_pixels(300, 200)
+    data = toy_codec.compress(pixels, quality=100, tile=64)
+    for x, y, width, height in [
+        (0, 0, 200, 300),
+        (199, 299, 1, 1),
+        (60, 100, 70, 5),
+        (64, 64, 64, 64),
+    ]:
+        decoded = toy_codec.decompress(data, region=(x, y, width, height))
+        assert np.array_equal(decoded, pixels[y : y + height, x : x + width])
+
+
+def test_a_region_decodes_the_tiles_around_it_alone(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(64, 768), quality=100, tile=192)
+    for x, tiles_read, pieces in ((270, 1, 1), (200, 2, 1), (380, 2, 2)):
+        told, region = [], (x, 0, 10, 10)
+        toy_codec.decompress(data, region, progress=lambda *steps: told.append(steps))  # noqa: B023
+        total = tiles_read + pieces
+        assert told == [(step, total) for step in range(1, total + 1)]
+
+
+@pytest.mark.parametrize(
+    "region", [(0, 0, 41, 30), (-1, 0, 5, 5), (0, 0, 0, 5), (40, 0, 1, 1), (0, 29, 1, 2)]
+)
+def test_a_region_outside_of_the_image_is_refused(toy_codec, make_pixels, region):
+    with pytest.raises(errors.UsageError, match="not inside of the image, 40x30"):
+        toy_codec.decompress(toy_codec.compress(make_pixels(30, 40)), region=region)
+
+
+@pytest.mark.parametrize("tile", [0, 63, 100, 8192])
+def test_tiles_of_impossible_sizes_are_refused(toy_codec, make_pixels, tile):
+    with pytest.raises(errors.UsageError, match="multiple of 64 from 64 to 4096"):
+        toy_codec.compress(make_pixels(4, 4), tile=tile)
+
+
+def test_progress_is_told_for_each_tile(toy_codec, make_pixels):
+    told = []
+    toy_codec.compress(make_pixels(64, 150), tile=64, progress=lambda *steps: told.append(steps))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_damaged_tile_is_refused(toy_codec, make_pixels):
+    from tfclic.export import container
+
+    data = toy_codec.compress(make_pixels(64, 128), tile=64)
+    header = container.parse(data)
+    payload = header.payload.numpy()[:-40] + 40 * b"\0"
+    tiles = header.tile_height, header.tile_width, header.lengths
+    forged = container.pack(header.fingerprint, 128, 64, 0, False, payload, tiles).numpy()
+    with pytest.raises(errors.FileFormatError, match="refuses this file"):
+        toy_codec.decompress(forged)

@@ -1,0 +1,271 @@
+"""Images in and out: every kind of picture comes to sRGB or grayscale, 8 bits, no alpha."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from tfclic import errors, images
+
+WHITE = (255, 255, 255)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Function that saves a Pillow image (or writes bytes) and returns the path."""
+
+    def save(image, name="image.png", **options):
+        path = tmp_path / name
+        if isinstance(image, bytes):
+            path.write_bytes(image)
+        else:
+            image.save(path, **options)
+        return path
+
+    return save
+
+
+def deep_png(samples, color_type):
+    """Bytes of a PNG file with 16 bits per sample; `samples` is uint16 [H, W, C]."""
+    import struct
+    import zlib
+
+    def chunk(kind, content):
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    height, width = samples.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def gray_ramp():
+    return np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 1), (30, 40)])
+def test_colour_is_read_as_it_is(save, make_pixels, size):
+    pixels = make_pixels(*size)
+    photo = images.read(save(Image.fromarray(pixels)))
+    assert photo.pixels.dtype == np.uint8
+    assert np.array_equal(photo.pixels, pixels)
+    assert photo.notes == ()
+
+
+def test_grayscale_stays_grayscale(save):
+    assert np.array_equal(images.read(save(Image.fromarray(gray_ramp()))).pixels, gray_ramp())
+
+
+def test_one_bit_becomes_grayscale(save):
+    image = Image.fromarray(gray_ramp()).point(lambda value: 255 * (value > 99)).convert("1")
+    assert np.array_equal(images.read(save(image)).pixels, np.where(gray_ramp() > 99, 255, 0))
+
+
+def test_palette_becomes_colour(save, make_pixels):
+    image = Image.fromarray(make_pixels(8, 8)).quantize(16)
+    assert np.array_equal(images.read(save(image)).pixels, np.array(image.convert("RGB")))
+
+
+def test_cmyk_becomes_colour(save):
+    image = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
+    pixels = images.read(save(image, "image.tif")).pixels
+    assert pixels.shape == (4, 4, 3)
+    assert pixels[0, 0, 0] > 200 and pixels[0, 0, 2] < 60
+
+
+@pytest.mark.parametrize("name", ["image.jpg", "image.png", "image.tif", "image.webp"])
+def test_orientation_is_applied_once(save, make_pixels, name):
+    image = Image.fromarray(make_pixels(16, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Turned by 90 degrees, clockwise when shown.
+    options = {"exif": exif.tobytes()} if name != "image.tif" else {"tiffinfo": {274: 6}}
+    pixels = images.read(save(image, name, **options)).pixels
+    assert pixels.shape == (32, 16, 3)
+    error = np.abs(pixels.astype(int) - np.rot90(make_pixels(16, 32), -1)).mean()
+    assert error < 12
+
+
+def test_damaged_exif_does_not_matter(save, make_pixels):
+    path = save(Image.fromarray(make_pixels(8, 8)), exif=b"Exif\0\0nonsense")
+    assert images.read(path).pixels.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_refused_with_what_to_do(save, mode):
+    if mode == "P":
+        path = save(Image.fromarray(gray_ramp()).convert("P"), transparency=int(gray_ramp()[0, 1]))
+    else:
+        path = save(Image.new(mode, (4, 4), (9,) * (len(mode) - 1) + (128,)))
+    with pytest.raises(errors.ImageError, match=r"image.png is transparent.*--background COLOR"):
+        images.read(path)
+
+
+def test_a_transparent_colour_is_refused(save):
+    path = save(Image.new("RGB", (4, 4), (1, 2, 3)), transparency=(1, 2, 3))
+    with pytest.raises(errors.ImageError, match="is transparent"):
+        images.read(path)
+
+
+@pytest.mark.parametrize("mode, shape", [("RGBA", (4, 4, 3)), ("LA", (4, 4))])
+def test_opaque_alpha_is_dropped(save, mode, shape):
+    path = save(Image.new(mode, (4, 4), (9,) * (len(mode) - 1) + (255,)))
+    photo = images.read(path)
+    assert photo.pixels.shape == shape
+    assert (photo.pixels == 9).all()
+    assert photo.notes == ()
+
+
+def test_transparent_images_are_put_on_the_background(save):
+    path = save(Image.new("RGBA", (4, 4), (0, 0, 0, 51)))
+    assert (images.read(path, (255, 0, 100)).pixels == [204, 0, 80]).all()
+
+
+@pytest.mark.parametrize("background, shape", [(WHITE, (4, 4)), ((255, 0, 0), (4, 4, 3))])
+def test_transparent_gray_stays_gray_on_gray(save, background, shape):
+    path = save(Image.new("LA", (4, 4), (0, 0)))
+    pixels = images.read(path, background).pixels
+    assert pixels.shape == shape
+    assert (pixels == background[: pixels.ndim if pixels.ndim == 3 else 1]).all()
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "pgm"])
+def test_16_bit_gray_is_reduced_with_a_note(save, kind):
+    samples = gray_ramp().astype(np.uint16) * 257 + 100
+    if kind == "pgm":
+        path = save(b"P5\n6 4\n65535\n" + samples.astype(">u2").tobytes(), "image.pgm")
+    else:
+        path = save(Image.fromarray(samples), f"image.{kind}")
+    photo = images.read(path)
+    assert np.array_equal(photo.pixels, gray_ramp())
+    assert photo.notes == ("Its samples of more than 8 bits are reduced to 8.",)
+
+
+@pytest.mark.parametrize("kind", ["png", "ppm"])
+def test_16_bit_colour_is_reduced_with_a_note(save, make_pixels, kind):
+    pixels = make_pixels(4, 6)
+    deep = pixels.astype(np.uint16) * 257
+    if kind == "png":
+        path = save(deep_png(deep, 2))
+    else:
+        path = save(b"P6\n6 4\n65535\n" + deep.astype(">u2").tobytes(), "image.ppm")
+    photo = images.read(path)
+    assert np.array_equal(photo.pixels, pixels)
+    assert len(photo.notes) == 1
+
+
+def test_floats_from_0_to_1_are_images(save):
+    image = Image.fromarray(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4))
+    photo = images.read(save(image, "image.tif"))
+    assert photo.pixels[0, 0] == 0 and photo.pixels[-1, -1] == 255
+    assert len(photo.notes) == 1
+
+
+@pytest.mark.parametrize("worst", [np.float32(1.5), np.float32("nan"), np.int32(-1), np.int32(1e6)])
+def test_samples_without_a_known_range_are_refused(save, worst):
+    path = save(Image.fromarray(np.full([3, 4], worst)), "image.tif")
+    with pytest.raises(errors.ImageError, match="image.tif has samples outside"):
+        images.read(path)
+
+
+def test_of_several_frames_the_first_is_read_with_a_note(save):
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
+    path = save(frames[0], "image.gif", save_all=True, append_images=frames[1:])
+    photo = images.read(path)
+    assert (photo.pixels == [255, 0, 0]).all()
+    assert photo.notes == ("Only the first of its 2 frames is used.",)
+
+
+def test_other_profiles_are_converted_to_srgb(save, make_pixels):
+    pixels = make_pixels(8, 8)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = save(Image.fromarray(pixels), icc_profile=srgb)
+    assert np.array_equal(images.read(path).pixels, pixels)
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    converted = images._to_srgb(Image.new("LAB", (2, 2), (255, 128, 128)), lab)
+    assert converted.mode == "RGB"
+    assert min(converted.getpixel((0, 0))) > 245
+
+
+@pytest.mark.parametrize("profile", [b"no profile at all", None])
+def test_a_profile_that_does_not_fit_is_ignored(save, profile):
+    if profile is None:
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    path = save(Image.fromarray(gray_ramp()), icc_profile=profile)
+    assert np.array_equal(images.read(path).pixels, gray_ramp())
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.jpg", "image.bmp", "image.tif", "image.webp"])
+def test_truncated_images_are_refused(save, make_pixels, name):
+    path = save(Image.fromarray(make_pixels(40, 40)), name)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(errors.ImageError, match=f"{name} "):
+        images.read(path)
+
+
+def test_what_is_no_image_is_refused(save, tmp_path):
+    with pytest.raises(errors.ImageError, match="is not an image of a known kind"):
+        images.read(save(b"some text"))
+    with pytest.raises(errors.ImageError, match="missing.png .*No such file"):
+        images.read(tmp_path / "missing.png")
+    with pytest.raises(errors.ImageError, match="Is a directory"):
+        images.read(tmp_path)
+
+
+def test_images_larger_than_pillow_likes_are_read(save, make_pixels, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert images.read(save(Image.fromarray(make_pixels(40, 40)))).pixels.shape == (40, 40, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_images_larger_than_a_file_can_hold_are_refused(save, make_pixels, monkeypatch):
+    path = save(Image.fromarray(make_pixels(40, 40)))
+    monkeypatch.setattr(images, "MAX_PIXELS", 1599)
+    with pytest.raises(errors.ImageError, match="exceeds limit"):
+        images.read(path)
+
+
+@pytest.mark.parametrize("text, color", [("white", WHITE), ("#ff8800", (255, 136, 0))])
+def test_colours_are_parsed(text, color):
+    assert images.parse_color(text) == color
+
+
+@pytest.mark.parametrize("text", ["", "whit", "#ff880080"])
+def test_what_is_no_opaque_colour_is_refused(text):
+    with pytest.raises(errors.UsageError, match="not an opaque colour"):
+        images.parse_color(text)
+
+
+@pytest.mark.parametrize("name", ["image.png", "image", "image.PNG", "image.bmp", "image.webp"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lossless_formats_hold_the_pixels(make_pixels, name, channels):
+    pixels = make_pixels(9, 5, channels)
+    pixels = pixels[..., 0] if channels == 1 else pixels
+    decoded = Image.open(io.BytesIO(images.encode(pixels, name)))
+    assert np.array_equal(np.array(decoded.convert("L" if channels == 1 else "RGB")), pixels)
+
+
+def test_jpeg_is_written_with_high_quality(make_pixels):
+    pixels = make_pixels(32, 32)
+    decoded = Image.open(io.BytesIO(images.encode(pixels, "image.jpeg")))
+    assert decoded.format == "JPEG"
+    assert np.abs(np.array(decoded).astype(int) - pixels).mean() < 2
+
+
+def test_unknown_extensions_and_unfitting_images_are_refused(make_pixels):
+    with pytest.raises(errors.UsageError, match="image.xyz: .xyz files cannot be written"):
+        images.output_format("image.xyz")
+    with pytest.raises(errors.UsageError, match="JPEG cannot hold this image .70000x1"):
+        images.encode(np.zeros([1, 70000], np.uint8), "image.jpg")
+
+
+def test_a_file_in_memory_is_read_like_one_on_disk(save, make_pixels):
+    path = save(Image.fromarray(make_pixels(7, 9)))
+    assert np.array_equal(images.decode(path.read_bytes(), "it").pixels, images.read(path).pixels)
+    with pytest.raises(errors.ImageError, match="^it is not an image of a known kind.$"):
+        images.decode(b"junk", "it")
+    clear = io.BytesIO()
+    Image.new("RGBA", (1, 1)).save(clear, "PNG")
+    assert images.decode(clear.getvalue(), "it", WHITE).pixels.tolist() == [[[255] * 3]]

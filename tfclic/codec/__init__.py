@@ -1,1 +1,0 @@
-"""The file, the exported graph, and images in and out."""

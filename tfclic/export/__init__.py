@@ -1,0 +1,1 @@
+"""Making exported models: SavedModels that are codecs, image in, file out, and back."""

@@ -1,0 +1,293 @@
+"""The `.tfclic` file in TensorFlow's ops: `tfclic.format.header` says what is in it.
+
+Everything runs eagerly as well as inside the exported graph. Comparisons are ops too, since `==`
+between tensors can mean identity where a graph is traced. All tensors are scalars unless said
+otherwise.
+"""
+
+import collections
+
+import tensorflow as tf
+
+from tfclic import errors
+from tfclic.format import boxes
+from tfclic.format import header as layout
+from tfclic.format.header import (
+    CHECKSUM_BYTES,
+    CORRUPTED,
+    FINGERPRINT_BYTES,
+    GRAYSCALE_FLAG,
+    LENGTH_BYTES,
+    MAGIC,
+    MAX_PAYLOAD_BYTES,
+    MAX_PIXELS,
+    MAX_QUALITY_CODE,
+    MAX_SIDE,
+    MAX_TILE_SIDE,
+    NEWER_VERSION,
+    NO_SIZE,
+    NOT_TFCLIC,
+    OK,
+    ONE_TILE,
+    OTHER_MODEL,
+    QUALITY_BYTES,
+    SENTENCES,
+    SHORTEST_FILE,
+    START,
+    TILED,
+    TRUNCATED,
+    VARINT_BYTES,
+    VERSION,
+    VERSION_BITS,
+)
+from tfclic.format.latents import MULTIPLE
+
+# Where the header ends at the latest.
+_LONGEST_HEADER = START + VARINT_BYTES + FINGERPRINT_BYTES + QUALITY_BYTES + 2 * VARINT_BYTES + 2
+
+_ALL_BYTES = [bytes([value]) for value in range(256)]
+_ALL_HEX = [f"{value:02x}" for value in range(256)]
+
+
+class Header(collections.namedtuple("Header", ("status", *layout.Header._fields))):
+    """What `parse` finds in a file: `status`, int32, and a `layout.Header` of tensors.
+
+    `status` is OK or another of the codes of `layout`. If it is not OK, all else is void.
+    """
+
+
+def quality_code(quality):
+    """Returns the int32 code of a float32 `quality` in 0..100, for the header."""
+    code = tf.round(tf.cast(quality, tf.float32) * (MAX_QUALITY_CODE / 100))
+    return tf.clip_by_value(tf.cast(code, tf.int32), 0, MAX_QUALITY_CODE)
+
+
+def quality_of(code):
+    """Returns the float32 quality 0..100 that an int32 `code` stands for.
+
+    Encoders have to use `quality_of(quality_code(quality))`, which is all that the decoder knows.
+    """
+    return layout.quality_of(tf.cast(code, tf.float32))
+
+
+def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
+    """Makes a file.
+
+    Args:
+      fingerprint: string of 4 bytes.
+      width, height: int32, pixels, 1 to MAX_SIDE, at most MAX_PIXELS together, and neither more
+        than MAX_TILE_SIDE if there is one tile.
+      quality16: int32, quality code 0..65535.
+      grayscale: bool.
+      payload: string.
+      tiles: `(tile_height, tile_width, lengths)` as in `Header`; None: there is one tile.
+
+    Returns:
+      string, the bytes of the file.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the image is larger than a file can say.
+    """
+    width, height = tf.cast(width, tf.int64), tf.cast(height, tf.int64)
+    is_tiled = tf.size(tiles[2]) > 1 if tiles is not None else tf.constant(False)
+    fits = _is_size(width, height) & (is_tiled | (tf.maximum(width, height) <= MAX_TILE_SIDE))
+    with tf.control_dependencies([tf.debugging.Assert(fits, [NO_SIZE])]):
+        size = tf.strings.join([_varint(width), _varint(height)])
+    version, index = tf.constant(ONE_TILE, tf.int64), tf.constant(b"")
+    if tiles is not None:
+        version = tf.where(is_tiled, tf.constant(TILED, tf.int64), version)
+        index = tf.cond(is_tiled, lambda: _pack_index(*tiles), lambda: index)
+    flags = version + GRAYSCALE_FLAG * tf.cast(grayscale, tf.int64)
+    quality = tf.cast(quality16, tf.int64)
+    middle = tf.strings.join(
+        [fingerprint, _bytes(tf.stack([quality % 256, quality // 256])), size, index, payload]
+    )
+    start = tf.strings.join([MAGIC, _bytes(flags[None])])
+    rest = tf.cast(tf.strings.length(start) + tf.strings.length(middle), tf.int64) + CHECKSUM_BYTES
+    length = rest
+    for count in range(1, VARINT_BYTES + 1):
+        # The length counts its own bytes, and there is a `count` that fits them exactly.
+        candidate = rest + count
+        length = tf.where(tf.equal(_varint_size(candidate), count), candidate, length)
+    body = tf.strings.join([start, _varint(length), middle])
+    return tf.strings.join([body, _checksum(body)])
+
+
+def _pack_index(tile_height, tile_width, lengths):
+    sides = tf.stack([tile_width, tile_height]) // MULTIPLE
+    places = 8 * tf.range(LENGTH_BYTES)
+    lengths = tf.bitwise.right_shift(lengths[:, None], places) & 255
+    return _bytes(tf.concat([sides, tf.reshape(lengths, [-1])], 0))
+
+
+def parse(data):
+    """Takes a file apart, and never fails: `status` tells what is wrong with `data`, a string."""
+    actual = tf.cast(tf.strings.length(data), tf.int64)
+    padded = tf.strings.join([_slice(data, 0, _LONGEST_HEADER), b"\0" * _LONGEST_HEADER])
+    head = tf.cast(tf.io.decode_raw(padded, tf.uint8), tf.int64)
+    magic = _slice(padded, 0, len(MAGIC))
+    flags = head[len(MAGIC)]
+    version = flags & VERSION_BITS
+    length, position, length_is_valid = _read_varint(head, START)
+    fingerprint = _slice(padded, position, FINGERPRINT_BYTES)
+    position += FINGERPRINT_BYTES
+    quality = head[position] + 256 * head[position + 1]
+    width, position, width_is_valid = _read_varint(head, position + QUALITY_BYTES)
+    height, position, height_is_valid = _read_varint(head, position)
+
+    before_checksum = tf.maximum(actual - CHECKSUM_BYTES, 0)
+    body = _slice(data, 0, before_checksum)
+    checksum = _slice(data, before_checksum, CHECKSUM_BYTES)
+    sound = length_is_valid & tf.equal(length, actual) & tf.equal(checksum, _checksum(body))
+    sound &= tf.equal(flags & ~(VERSION_BITS | GRAYSCALE_FLAG), 0) & (version >= ONE_TILE)
+    sound &= width_is_valid & height_is_valid & _is_size(width, height)
+
+    tile_height, tile_width, count, position = _read_tiles(head, position, version, height, width)
+    index_bytes = tf.where(count > 1, LENGTH_BYTES * count, 0)
+    sound &= (count > 0) & (position + index_bytes <= before_checksum)
+    position, index_bytes = (tf.where(sound, x, 0) for x in (position, index_bytes))
+    payload_bytes = before_checksum - position - index_bytes
+    lengths = _read_index(_slice(data, position, index_bytes), payload_bytes)
+    sound &= tf.equal(tf.reduce_sum(lengths), payload_bytes)
+    sound &= payload_bytes <= MAX_PAYLOAD_BYTES
+
+    sizes = (tf.where(sound, x, 0) for x in (width, height, tile_height, tile_width))
+    return Header(
+        _status(actual, magic, version, length_is_valid & (actual < length), sound),
+        sound & tf.not_equal(flags & GRAYSCALE_FLAG, 0),
+        fingerprint,
+        tf.cast(quality, tf.int32),
+        *(tf.cast(size, tf.int32) for size in sizes),
+        lengths=tf.cast(tf.where(sound, lengths, 0), tf.int32),
+        payload=_slice(data, position + index_bytes, tf.where(sound, payload_bytes, 0)),
+    )
+
+
+def _read_tiles(head, position, version, height, width):
+    """(tile height, tile width, their number, position after it); the number is 0 if it is wrong.
+
+    All int64. Sizes that are not sound may give anything but an error.
+    """
+    sides = head[position : position + 2] * MULTIPLE
+    most = MAX_TILE_SIDE
+    is_tiled = tf.equal(version, TILED)
+    whole = [boxes.round_up(side, MULTIPLE) for side in (width, height)]
+    tile_width, tile_height = (
+        tf.where(is_tiled, sides[i], tf.clip_by_value(whole[i], MULTIPLE, most)) for i in (0, 1)
+    )
+    possible = (tile_width >= 1) & (tile_height >= 1) & (tile_width <= most) & (tile_height <= most)
+    count = boxes.count(height, width, tf.maximum(tile_height, 1), tf.maximum(tile_width, 1))
+    count = tf.where(possible & tf.equal(count > 1, is_tiled), count, 0)
+    return tile_height, tile_width, count, position + 2 * tf.cast(is_tiled, tf.int64)
+
+
+def _read_index(index, payload_bytes):
+    """The lengths, int64 `[n]`, that `index` holds; if it is empty, the only one."""
+    values = tf.reshape(tf.io.decode_raw(index, tf.uint8), [-1, LENGTH_BYTES])
+    places = 8 * tf.range(LENGTH_BYTES, dtype=tf.int64)
+    lengths = tf.reduce_sum(tf.bitwise.left_shift(tf.cast(values, tf.int64), places), -1)
+    return tf.cond(tf.size(lengths) > 0, lambda: lengths, lambda: payload_bytes[None])
+
+
+def _status(actual, magic, version, ends_early, sound):
+    status = tf.where(sound, OK, CORRUPTED)
+    status = tf.where((actual < SHORTEST_FILE) | ends_early, TRUNCATED, status)
+    status = tf.where((version > VERSION) & (actual > len(MAGIC)), NEWER_VERSION, status)
+    # The beginning of the magic alone is a truncated file, nothing at all is none.
+    known = tf.minimum(actual, len(MAGIC))
+    foreign = tf.not_equal(_slice(magic, 0, known), _slice(MAGIC, 0, known))
+    return tf.where(foreign | tf.equal(actual, 0), NOT_TFCLIC, status)
+
+
+def check(header, fingerprint=None):
+    """Refuses what is not a sound file.
+
+    Args:
+      header: what `parse` returned.
+      fingerprint: 4 bytes; the model's that is about to decode. None: any.
+
+    Returns:
+      `header`; in a graph, its tensors wait for the checks.
+
+    Raises:
+      errors.FileFormatError: eagerly, if the status is not OK; the sentence says why.
+      errors.ModelError: eagerly, if the file was made by another model.
+      tf.errors.InvalidArgumentError: in a graph, with the same sentences.
+    """
+    if tf.executing_eagerly():
+        status = int(header.status)
+        if status != OK:
+            raise errors.FileFormatError(SENTENCES[status])
+        if fingerprint is not None and header.fingerprint.numpy() != fingerprint:
+            raise errors.ModelError(other_model(header.fingerprint).numpy().decode())
+        return header
+    sentences = [SENTENCES.get(status, "") for status in range(CORRUPTED + 1)]
+    checks = [
+        tf.debugging.Assert(tf.equal(header.status, OK), [tf.gather(sentences, header.status)])
+    ]
+    if fingerprint is not None:
+        with tf.control_dependencies(checks):
+            is_ours = tf.equal(header.fingerprint, fingerprint)
+            checks = [tf.debugging.Assert(is_ours, [other_model(header.fingerprint)])]
+    with tf.control_dependencies(checks):
+        return Header(*(tf.identity(field) for field in header))
+
+
+def hexadecimal(fingerprint):
+    """Returns the 8 hex digits of a fingerprint (string of 4 bytes) as a string."""
+    return tf.strings.reduce_join(tf.gather(_ALL_HEX, _values(fingerprint)))
+
+
+def other_model(fingerprint):
+    """The sentence, string, for whoever is to decode a file of the model with `fingerprint`."""
+    return tf.strings.join([OTHER_MODEL, hexadecimal(fingerprint), "."])
+
+
+def _is_size(width, height):
+    # Both sides are bounded first, so that their product cannot overflow.
+    inside = (width >= 1) & (height >= 1) & (width <= MAX_SIDE) & (height <= MAX_SIDE)
+    return inside & (tf.minimum(width, MAX_SIDE) * tf.minimum(height, MAX_SIDE) <= MAX_PIXELS)
+
+
+def _slice(string, start, length):
+    # Python integers and int64 tensors do not mix in a graph without this.
+    return tf.strings.substr(string, tf.cast(start, tf.int64), tf.cast(length, tf.int64))
+
+
+def _values(string):
+    return tf.cast(tf.io.decode_raw(string, tf.uint8), tf.int32)
+
+
+def _bytes(values):
+    """Returns the string whose bytes are `values`, an integer vector of 0..255."""
+    return tf.strings.reduce_join(tf.gather(_ALL_BYTES, values))
+
+
+def _checksum(body):
+    return _bytes(tf.cast(tf.fingerprint(body[None])[0, :CHECKSUM_BYTES], tf.int32))
+
+
+def _varint_size(value):
+    """Returns how many bytes (int64) the varint of `value` (int64, 0..2^35 - 1) has."""
+    limits = tf.constant([1 << (7 * count) for count in range(1, VARINT_BYTES)], tf.int64)
+    return 1 + tf.reduce_sum(tf.cast(value >= limits, tf.int64))
+
+
+def _varint(value):
+    """Returns the string that codes `value`, int64."""
+    count = _varint_size(value)
+    place = tf.range(VARINT_BYTES, dtype=tf.int64)
+    groups = tf.bitwise.right_shift(value, 7 * place) & 127
+    return _bytes((groups + 128 * tf.cast(place < count - 1, tf.int64))[:count])
+
+
+def _read_varint(head, position):
+    """Reads a varint in `head` (int64 [n]) at `position`: (value, position after it, is valid)."""
+    groups = head[position : position + VARINT_BYTES]
+    ended = tf.cast(groups < 128, tf.int32)
+    count = tf.minimum(tf.argmax(ended), VARINT_BYTES - 1) + 1
+    place = tf.range(VARINT_BYTES, dtype=tf.int64)
+    parts = tf.bitwise.left_shift(groups & 127, 7 * place)
+    value = tf.reduce_sum(tf.where(place < count, parts, 0))
+    valid = tf.reduce_any(groups < 128) & tf.equal(_varint_size(value), count)
+    return value, tf.cast(position, tf.int64) + count, valid

@@ -1,0 +1,235 @@
+"""The functions of an exported codec, as one graph."""
+
+import tensorflow as tf
+
+from tfclic.export import container, opening, served, stored, tiling, whole
+from tfclic.format import boxes, model
+from tfclic.format.header import TOO_SHORT
+from tfclic.format.latents import HYPER_STRIDE
+from tfclic.layers.substitution import substituted
+from tfclic.models import base
+
+# Latents outside of the graph: 100 megapixels have 75 million of them.
+LATENT_DTYPE = tf.int16
+
+_SCALAR = tf.TensorSpec([], tf.int32)
+_STRING = tf.TensorSpec([], tf.string)
+# Of arguments, by name, that are the same for every codec.
+SPECS = {
+    "image": tf.TensorSpec([None, None, None], tf.uint8),
+    "quality": tf.TensorSpec([], tf.float32),
+    "grayscale": tf.TensorSpec([], tf.bool),
+    "box": tf.TensorSpec([4], tf.int32),
+    "lengths": tf.TensorSpec([None], tf.int32),
+    "strict": tf.TensorSpec([], tf.bool),
+    **{name: _STRING for name in ("data", "payload")},
+    **{name: _SCALAR for name in ("height", "width", "longest", "tile_height", "tile_width")},
+}
+# What `whole` and `served` need of the parts, and nobody else.
+INTERNAL = (whole.TRY_READ.name, "possible", "parse")
+
+
+def specs(function, **of_codec):
+    """Specs of what a `model.Function` takes, list of tf.TensorSpec.
+
+    Args:
+      function: the `model.Function`.
+      **of_codec: specs of arguments that depend on the codec, by name.
+    """
+    return _named(*function.takes._fields, **of_codec)
+
+
+def _named(*names, **of_codec):
+    known = {**SPECS, **of_codec}
+    return [tf.TensorSpec.from_spec(known[name], name) for name in names]
+
+
+def snapped(quality):
+    """The nearest quality that a file can state, float32."""
+    return container.quality_of(container.quality_code(quality))
+
+
+class ExportedCodec(stored.StoredCodec):
+    """The functions of an exported codec.
+
+    | function | takes | gives |
+    |---|---|---|
+    | `compress` | uint8 `[H, W, 3]` or `[H, W, 1]`, quality float32 | the file, string |
+    | `decompress` | the file | uint8 `[H, W, 3]` or `[H, W, 1]` |
+    | `info` | the file | header fields by name |
+
+    and, as signatures alone, those of `tfclic.format.model`: for servers, and the parts, which
+    whoever wants to see progress, to code tiles in parallel, or to try several qualities calls one
+    by one.
+
+    Args:
+      codec: a trained `tfclic.models.base.ImageCodec` with all its variables made.
+
+    Raises:
+      errors.ModelError: an entropy network cannot be made exact; names the layer.
+    """
+
+    def __init__(self, codec):
+        super().__init__(codec)
+        self.fingerprint = self.digest()
+        self._parts = self._transforms(codec, self.stand_ins(codec))
+        self._parts.update(self._coding(codec.is_local))
+        self.compress = traced(*_named("image", "quality"))(
+            lambda image, quality: whole.compress(self._parts, image, quality)
+        )
+        self.decompress = traced(*specs(model.OPEN))(
+            lambda data: whole.decompress(self._parts, data, True)[0]
+        )
+        parse = self._parts["parse"]
+        self.info = traced(*specs(model.HEADER), autograph=True)(
+            lambda data: opening.info(data, parse)
+        )
+
+    def _transforms(self, codec, stand_ins):
+        coding, channels = self.coding, codec.config.latent_channels
+
+        def weights():
+            return substituted(codec.transforms(), stand_ins)
+
+        @traced(*specs(model.ANALYSE))
+        def analyse(image):
+            shape = tf.shape(image)
+            pixels = tf.cast(tf.broadcast_to(image, [shape[0], shape[1], 3]), tf.float32) / 255.0
+            with weights():
+                latents = codec.analysis(base.centred(base.pad_image(pixels[None])))[0]
+            return model.Analysed(latents)._asdict()
+
+        analysed = tf.TensorSpec([None, None, channels], tf.float32)
+
+        @traced(*specs(model.QUANTISE, latents=analysed))
+        def quantise(latents, quality, box):
+            with weights():
+                gained = codec.gained(latents[None], snapped(quality)[None])
+                sources = codec.sources(gained)
+            places = {name: coding.box(name, box) for name in sources}
+            cropped = {name: boxes.crop(sources[name][0], each) for name, each in places.items()}
+            return model.Coded(*_as_coded(*coding.quantize(cropped)))._asdict()
+
+        @traced(*specs(model.SYNTHESISE, **self._coded()))
+        def synthesise(latents, hyper_latents, quality, grayscale, box):
+            latents = tf.cast(latents, tf.float32)[None] * coding.latent_step
+            sides = coding.split(tf.cast(hyper_latents, tf.float32))
+            sides = {name: array[None] for name, array in sides.items()}
+            with weights():
+                pixels = codec.synthesise(latents, sides, snapped(quality)[None])[0]
+            pixels = tf.round(tf.clip_by_value(boxes.crop(pixels, box), 0.0, 1.0) * 255.0)
+            gray = tf.round(tf.reduce_mean(pixels, -1, keepdims=True))
+            pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
+            return model.Image(tf.cast(pixels, tf.uint8))._asdict()
+
+        return {
+            model.ANALYSE.name: analyse,
+            model.QUANTISE.name: quantise,
+            model.SYNTHESISE.name: synthesise,
+        }
+
+    def _coded(self):
+        """Specs of what a `model.Coded` has, by name."""
+        channels = model.Coded(self.coding.channels, self.coding.hyper_channels)
+        shapes = {name: [None, None, n] for name, n in channels._asdict().items()}
+        return {name: tf.TensorSpec(shape, LATENT_DTYPE) for name, shape in shapes.items()}
+
+    def _coding(self, is_local):
+        coding, fingerprint = self.coding, self.fingerprint
+        coded = specs(model.WRITE, **self._coded())
+
+        def as_floats(*arrays):
+            return (tf.cast(array, tf.float32) for array in arrays)
+
+        @traced(*coded)
+        def write(latents, hyper_latents):
+            return model.String(coding.compress(*as_floats(hyper_latents, latents)))._asdict()
+
+        @traced(*coded)
+        def explain(latents, hyper_latents):
+            return coding.explain(*as_floats(hyper_latents, latents))
+
+        @traced(*coded)
+        def estimate(latents, hyper_latents):
+            return model.Estimate(coding.total_bits(explain(latents, hyper_latents)))._asdict()
+
+        @traced(*specs(whole.TRY_READ))
+        def try_read(payload, height, width, strict):
+            sound, hyper_latents, latents = coding.try_read(payload, height, width, strict)
+            return whole.Tried(*_as_coded(latents, hyper_latents), sound)._asdict()
+
+        @traced(*specs(model.READ))
+        def read(payload, height, width):
+            return model.READ.results(try_read(payload, height, width, True))._asdict()
+
+        @traced(*specs(model.PACK))
+        def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
+            code = container.quality_code(quality)
+            tiles = tile_height, tile_width, lengths
+            file = container.pack(fingerprint, width, height, code, grayscale, payload, tiles)
+            return model.File(file)._asdict()
+
+        # it is most of what a start has to read, so there is one of it
+        parse = traced(*specs(model.OPEN))(container.parse)
+
+        def can_hold(found):
+            opened = model.OPEN.results(found)
+            positions = opened.coded[:, 2:] // HYPER_STRIDE
+            held = coding.can_hold(opened.lengths, positions[:, 0], positions[:, 1])
+            return tf.reduce_all(held)
+
+        @traced(*specs(model.OPEN))
+        def possible(data):
+            return can_hold(opening.opened(data, fingerprint, is_local, parse))
+
+        @traced(*specs(model.OPEN))
+        def open_(data):
+            found = opening.opened(data, fingerprint, is_local, parse)
+            # more than the strings can hold shows here, before anyone takes memory for it
+            with tf.control_dependencies([tf.debugging.Assert(can_hold(found), [TOO_SHORT])]):
+                return tf.nest.map_structure(tf.identity, found)
+
+        return {
+            model.WRITE.name: write,
+            model.EXPLAIN.name: explain,
+            model.ESTIMATE.name: estimate,
+            model.READ.name: read,
+            model.PACK.name: pack,
+            model.OPEN.name: open_,
+            model.PLAN.name: traced(*specs(model.PLAN))(tiling.plan),
+            whole.TRY_READ.name: try_read,
+            "possible": possible,
+            "parse": parse,
+        }
+
+    def signatures(self):
+        """The functions as they are called from outside of TensorFlow, by name.
+
+        Servers call those of `tfclic.export.served`, with batches. The others are for
+        `tfclic.runtime`; `model.HEADER` is there what `info` is here.
+        """
+        return {
+            **served.signatures(self._parts, self.fingerprint),
+            model.HEADER.name: self.info,
+            **{name: part for name, part in self._parts.items() if name not in INTERNAL},
+        }
+
+
+def _as_coded(*arrays):
+    return (tf.cast(array, LATENT_DTYPE) for array in arrays)
+
+
+def traced(*specs, autograph=False):
+    """Traces a function at once, for `specs`, so that whoever calls it calls the same trace.
+
+    A tf.function would be traced once more inside of others, and every process that runs a part of
+    the SavedModel would read all of it twice. It stays a function, too: what TensorFlow takes apart
+    and puts into the loop over a batch runs slower there.
+    """
+    alone = {"_noinline": True}
+
+    def trace(function):
+        made = tf.function(function, specs, autograph=autograph, experimental_attributes=alone)
+        return made.get_concrete_function()
+
+    return trace

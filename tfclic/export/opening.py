@@ -1,0 +1,48 @@
+"""What a file says of itself, before any of it is decoded."""
+
+import tensorflow as tf
+
+from tfclic.export import container, tiling
+from tfclic.format import model
+
+
+def info(data, parse=container.parse):
+    """The header of a file (string): the dict of a `model.Info`.
+
+    `parse` is `container.parse`, or a trace of it.
+    """
+    return fields(container.check(parse(data)))._asdict()
+
+
+def fields(header):
+    """What a `container.Header` says, a `model.Info`; void unless its status is OK."""
+    return model.Info(
+        width=header.width,
+        height=header.height,
+        tile_width=header.tile_width,
+        tile_height=header.tile_height,
+        grayscale=header.grayscale,
+        quality=container.quality_of(header.quality),
+        tiles=tf.size(header.lengths),
+        payload_bytes=tf.strings.length(header.payload),
+        fingerprint=container.hexadecimal(header.fingerprint),
+    )
+
+
+def opened(data, fingerprint, is_local=True, parse=container.parse):
+    """A file of this model: the dict of a `model.Opened`."""
+    header = container.check(parse(data), fingerprint)
+    sides = header.tile_height, header.tile_width
+    layout = tiling.layout(header.height, header.width, *sides)
+    after_payload = tf.strings.length(data) - container.CHECKSUM_BYTES
+    starts = after_payload - tf.strings.length(header.payload)
+    return model.Opened(
+        height=header.height,
+        width=header.width,
+        grayscale=header.grayscale,
+        quality=container.quality_of(header.quality),
+        lengths=header.lengths,
+        starts=starts + tf.cumsum(header.lengths, exclusive=True),
+        is_local=tf.constant(is_local),
+        **layout._asdict(),
+    )._asdict()

@@ -1,0 +1,131 @@
+"""Turning a trained codec into a SavedModel that is the codec: image in, file out, and back."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tfclic.export import exported, warm_up
+from tfclic.format import header, model
+from tfclic.format.model import GRAPH
+
+# What TensorFlow notes at every operation of a graph and needs no more when it is whole: shapes are
+# inferred anew, and of XLA's marks only `_XlaCompile` says what to leave alone.
+IDLE_NOTES = (
+    "_output_shapes",
+    "_user_specified_name",
+    "_XlaScope",
+    "_XlaSeparateCompiledGradients",
+)
+
+
+@contextlib.contextmanager
+def unoptimized():
+    """Makes functions that are traced here run as they are.
+
+    A process that compresses one photograph would spend longer optimizing graphs than running them,
+    and they run no faster afterwards.
+    """
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
+
+
+def functions(path):
+    """What a reader of the graph has to know of a SavedModel: where its functions begin and end.
+
+    Args:
+      path: folder of the SavedModel.
+
+    Returns:
+      JSON-compatible, as `tfclic.runtime.session.Session` takes it.
+    """
+    (graph,) = _read(path).meta_graphs
+    return {
+        name: {
+            side: {key: info.name for key, info in sorted(getattr(signature, side).items())}
+            for side in ("inputs", "outputs")
+        }
+        for name, signature in sorted(graph.signature_def.items())
+        if not name.startswith("__")
+    }
+
+
+def slim(path):
+    """Takes what no reader needs out of a SavedModel's graph, a good part of its bytes.
+
+    Args:
+      path: folder of the SavedModel.
+    """
+    proto = _read(path)
+    (graph,) = proto.meta_graphs
+    for function in graph.graph_def.library.function:
+        for noted in (*function.node_def, *function.arg_attr.values()):
+            for name in IDLE_NOTES:
+                noted.attr.pop(name, None)
+        for number in [number for number, noted in function.arg_attr.items() if not noted.attr]:
+            del function.arg_attr[number]
+    (path / GRAPH).write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _read(path):
+    return saved_model_pb2.SavedModel.FromString((path / GRAPH).read_bytes())
+
+
+def save(codec, folder, name, config=None, training=None):
+    """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
+
+    It is a servable as it stands, with warm-up requests where these can be made (`warm_up`).
+
+    Args:
+      codec: a trained codec.
+      folder: where models are, such as saved_models/.
+      name: of the model.
+      config: JSON-compatible description of the configuration, for the card.
+      training: JSON-compatible description of the training run, for the card.
+
+    Returns:
+      The path of the version's folder.
+
+    Raises:
+      errors.ModelError: the model cannot be made exact.
+    """
+    with unoptimized():
+        graph = exported.ExportedCodec(codec)
+    parent = pathlib.Path(folder) / name
+    parent.mkdir(parents=True, exist_ok=True)
+    version = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
+    target = parent / str(version)
+    work = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
+    try:
+        # gradients would double the functions that every start has to read
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        with unoptimized():
+            tf.saved_model.save(graph, str(work), graph.signatures(), options)
+        slim(work)
+        card = model.Card(
+            name=name,
+            version=version,
+            fingerprint=graph.fingerprint.hex(),
+            format_version=header.VERSION,
+            config=config or {},
+            training=training or {},
+            functions=functions(work),
+        )
+        if warm_up.is_possible():
+            warm_up.write(work, name, card.functions)
+        (work / model.CARD).write_text(json.dumps(card.content(), indent=1) + "\n")
+        work.chmod(0o755)
+        os.replace(work, target)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return target

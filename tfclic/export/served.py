@@ -1,0 +1,136 @@
+"""The signatures that servers call: batches in, batches out, each element with its own status.
+
+`tfclic.format.model` says what they take and give; a bad element does not harm the others. Images
+are what `tfclic.export.encoded` reads; images and files have `encoded.MAX_PIXELS` at most, as their
+headers tell before anything is decoded.
+"""
+
+import functools
+
+import tensorflow as tf
+
+from tfclic.export import container, encoded, opening, whole
+from tfclic.export.encoded import MAX_PIXELS, TOO_LARGE
+from tfclic.format import model
+from tfclic.format.latents import STRIDE
+from tfclic.format.model import GOOD
+
+BAD_QUALITY = "The quality has to be a number from 0 to 100."
+_CELL = STRIDE**2  # pixels
+
+_TYPES = {"qualities": tf.float32}  # of arguments; all others are strings
+
+
+def signatures(part, fingerprint):
+    """The signatures of a codec, a dict of functions by name.
+
+    Args:
+      part: see `tfclic.export.whole`; and it has `parse`, a trace of `container.parse`, and
+        `possible`, a function of a file of this model: whether its strings can hold what its header
+        says, so that it is worth the memory.
+      fingerprint: 4 bytes, the model's.
+    """
+
+    def compress(images, qualities):
+        def one(element):
+            data, quality = element
+            image, status = encoded.decoded(data)
+            possible = (quality >= 0) & (quality <= 100)
+            status = tf.where(possible, status, BAD_QUALITY)
+
+            def file():
+                return whole.compress(part, image, quality)
+
+            return tf.cond(tf.equal(status, GOOD), file, lambda: b""), status
+
+        files, statuses = _each(one, (images, qualities), (tf.string, tf.string))
+        return model.CompressedImages(files, statuses)._asdict()
+
+    def decompress(files):
+        def image(data):
+            pixels, sound = whole.decompress(part, data, False)
+            return (tf.cond(sound, lambda: tf.io.encode_png(pixels), lambda: b""),), sound
+
+        (images,), statuses = of_files(image, (b"",), files)
+        return model.DecompressedFiles(images, statuses)._asdict()
+
+    def heat_map(files):
+        def drawn(data):
+            bits, sound = whole.heat_map(part, data)
+            most = tf.reduce_max(bits)
+            shades = tf.cast(tf.round(255 * tf.math.divide_no_nan(bits, most)), tf.uint8)
+            png = tf.cond(sound, lambda: tf.io.encode_png(shades[..., None]), lambda: b"")
+            return (png, tf.where(sound, most / _CELL, 0.0)), sound
+
+        (maps, scale), statuses = of_files(drawn, (b"", 0.0), files)
+        return model.HeatMaps(maps, scale, statuses)._asdict()
+
+    def info(files):
+        def one(data):
+            header = part["parse"](data)
+            status, found = _status(header), opening.fields(header)
+            good = tf.equal(status, GOOD)
+            return (*(tf.where(good, value, tf.zeros_like(value)) for value in found), status)
+
+        example = opening.fields(part["parse"](tf.constant(b"")))
+        dtypes = tuple(value.dtype for value in example)
+        return model.Infos(*_each(one, files, (*dtypes, tf.string)))._asdict()
+
+    of_files = functools.partial(_of_files, part, fingerprint)
+    made = {
+        model.COMPRESS: compress,
+        model.DECOMPRESS: decompress,
+        model.INFO: info,
+        model.HEAT_MAP: heat_map,
+    }
+    return {
+        each.name: tf.function(made[each], _specs(each), autograph=False) for each in model.SERVED
+    }
+
+
+def _specs(function):
+    names = function.takes._fields
+    return [tf.TensorSpec([None], _TYPES.get(name, tf.string), name) for name in names]
+
+
+def _each(function, elements, dtypes):
+    """One by one: what is done to an image uses all cores, and memory by its size."""
+    return tf.map_fn(function, elements, fn_output_signature=dtypes, parallel_iterations=1)
+
+
+def _of_files(part, fingerprint, function, nothing, files):
+    """Does something with every sound file of this model.
+
+    Args:
+      part, fingerprint: as for `signatures`.
+      function: of a file; gives a tuple of scalars, and whether the file was sound all the way.
+      nothing: what takes their place for other files.
+      files: string `[N]`.
+
+    Returns:
+      `(results, statuses)`: a tuple of `[N]`, and string `[N]`.
+    """
+    nothing = tuple(tf.constant(value) for value in nothing)
+
+    def one(data):
+        status = _status(part["parse"](data), fingerprint)
+        good = tf.equal(status, GOOD)
+        sound = tf.cond(good, lambda: part["possible"](data), lambda: False)
+        results, sound = tf.cond(sound, lambda: function(data), lambda: (nothing, False))
+        return results, tf.where(good & ~sound, container.SENTENCES[container.CORRUPTED], status)
+
+    return _each(one, files, (tuple(value.dtype for value in nothing), tf.string))
+
+
+def _status(header, fingerprint=None):
+    """What is wrong with a file; with `fingerprint`, for this model to decode."""
+    codes = range(container.CORRUPTED + 1)
+    sentences = [container.SENTENCES.get(code, GOOD) for code in codes]
+    status = tf.gather(sentences, header.status)
+    if fingerprint is None:
+        return status
+    small = tf.cast(header.width, tf.int64) * tf.cast(header.height, tf.int64) <= MAX_PIXELS
+    wrong = tf.where(small, GOOD, TOO_LARGE)
+    ours = tf.equal(header.fingerprint, fingerprint)
+    wrong = tf.where(ours, wrong, container.other_model(header.fingerprint))
+    return tf.where(tf.equal(status, GOOD), wrong, status)

@@ -1,0 +1,135 @@
+"""What an exported codec stores of its weights, and the way back."""
+
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+from tfclic import errors, models
+from tfclic.export import earlier
+
+# Transforms need not repeat bit for bit, so their weights are stored with half the bits.
+DTYPE = tf.float16
+SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of variables' names in TensorFlow's checkpoints
+
+
+class StoredCodec(tf.Module):
+    """The variables of an exported codec.
+
+    coding: its exact entropy model, in integers.
+    weights: those of its transforms, a list.
+
+    Args:
+      codec: a `tfclic.models.base.ImageCodec` with all its variables made.
+
+    Raises:
+      errors.ModelError: an entropy network cannot be made exact; names the layer.
+    """
+
+    def __init__(self, codec):
+        super().__init__(name="tfclic")
+        try:
+            self.coding = codec.coding()
+        except ValueError as error:
+            raise errors.ModelError(f"The model cannot be exported: {error}.") from error
+        self.weights = [
+            tf.Variable(tf.cast(v, DTYPE), trainable=False, name="weight")
+            for v in _in_transforms(codec)
+        ]
+
+    def stand_ins(self, codec):
+        """The weights by the ids of the variables of which they were made."""
+        return {id(v): weight for v, weight in zip(_in_transforms(codec), self.weights)}
+
+    def digest(self, revision=None):
+        """The fingerprint of a model with these variables, 4 bytes.
+
+        Args:
+          revision: that of the coding; None: today's.
+        """
+        values = {number: variable.numpy() for number, variable in enumerate(self.variables)}
+        return _digest(values, self.coding.revision if revision is None else revision)
+
+    def restore(self, codec):
+        """Gives the codec of which this was made the weights that are stored here.
+
+        Returns:
+          A list of the variables that were given values; the others matter in training alone.
+        """
+        given = self.coding.restore()
+        for variable, weight in zip(_in_transforms(codec), self.weights):
+            variable.assign(tf.cast(weight, variable.dtype))
+            given.append(variable)
+        return list({id(v): v for v in given}.values())
+
+
+def _in_transforms(codec):
+    """The variables of the parts that stay in floating point, each once."""
+    found = (v for module in codec.transforms() for v in module.variables)
+    return list({id(v): v for v in found}.values())
+
+
+def read(model, build):
+    """Makes a codec of an exported model, as near to the one that was exported as it can be.
+
+    Weights have come back from half precision, those of the entropy networks from integers of 8
+    bits; what was exported again at once would have the same fingerprint, were it not for priors
+    that are kept as tables, to which densities are fitted.
+
+    Args:
+      model: a `catalog.Model`.
+      build: function that makes the variables of a codec.
+
+    Returns:
+      The codec, and a list of those of its variables that were given values.
+
+    Raises:
+      errors.ModelError: the model is damaged, or of a version that stored other things.
+    """
+    from ml_collections import ConfigDict
+
+    try:
+        codec = models.build(ConfigDict(model.card.config["model"]))
+        build(codec)
+        stored = StoredCodec(codec)
+        values = _values(model.path / "variables" / "variables")
+        if any(path.startswith("coding/networks/") for path in values):
+            holder = tf.train.Checkpoint(coding=stored.coding, weights=stored.weights)
+            status = holder.read(str(model.path / "variables" / "variables"))
+            status.assert_existing_objects_matched().expect_partial()
+        else:
+            earlier.assign(stored, values)
+    except (KeyError, AttributeError, ValueError, AssertionError, tf.errors.OpError):
+        raise errors.ModelError(f"The weights of {model.path} cannot be read.") from None
+    revisions = range(stored.coding.revision + 1)
+    if model.fingerprint not in [_digest(values, each).hex() for each in revisions]:
+        raise errors.ModelError(f"The weights of {model.path} are not those of its card.")
+    return codec, stored.restore(codec)
+
+
+def _values(path):
+    """The variables of a SavedModel, a dict of arrays by path, in the order of fingerprints."""
+    reader = tf.train.load_checkpoint(str(path))
+    names = (name for name in reader.get_variable_to_shape_map() if name.endswith(SUFFIX))
+    paths = (name[: -len(SUFFIX)] for name in names)
+    ours = (path for path in paths if path.startswith(("coding/", "weights/")))
+    return {path: reader.get_tensor(path + SUFFIX) for path in sorted(ours, key=_place)}
+
+
+def _place(path):
+    """Sorts paths as tf.Module does: a module's own variables, then those of its modules."""
+    names = [int(name) if name.isdecimal() else name for name in path.split("/")]
+    groups = []  # a name, and the numbers after it: those in a list
+    for name in names:
+        numbered = groups.pop() if isinstance(name, int) else ()
+        groups.append((*numbered, name))
+    return [(i < len(groups) - 1, *group) for i, group in enumerate(groups)]
+
+
+def _digest(values, revision):
+    """The fingerprint, 4 bytes, of variables, a dict of arrays in their order."""
+    digest = hashlib.sha256()
+    for value in values.values():
+        digest.update(np.ascontiguousarray(value).tobytes())
+    digest.update(bytes([revision] if revision else []))
+    return digest.digest()[:4]

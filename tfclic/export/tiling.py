@@ -1,0 +1,57 @@
+"""Images in tiles, in TensorFlow's ops: `tfclic.format.boxes` says where each tile is."""
+
+import tensorflow as tf
+
+from tfclic.format import boxes, model
+
+
+def layout(height, width, tile_height, tile_width):
+    """The `boxes.Layout` of an image, row by row.
+
+    Args:
+      height, width: int32, pixels of the image.
+      tile_height, tile_width: int32, pixels, multiples of 64.
+    """
+    rows, columns = (
+        -(-side // tile) for side, tile in ((height, tile_height), (width, tile_width))
+    )
+    index = tf.range(rows * columns)
+    down = boxes.spans(index // columns * tile_height, height, tile_height, tf)
+    across = boxes.spans(index % columns * tile_width, width, tile_width, tf)
+    return boxes.Layout(
+        *(
+            tf.stack([top, left, bottom - top, right - left], -1)
+            for (top, bottom), (left, right) in zip(down, across)
+        )
+    )
+
+
+def plan(height, width, longest):
+    """How an encoder cuts an image into tiles: their sides, and their boxes.
+
+    Args:
+      height, width: int32, pixels of the image.
+      longest: int32, pixels, the longest side of a tile.
+
+    Returns:
+      The dict of a `model.Plan`.
+    """
+    sides = boxes.tile_side(height, longest), boxes.tile_side(width, longest)
+    return model.Plan(*sides, *layout(height, width, *sides))._asdict()
+
+
+def assemble(tiles, height, width, rows):
+    """Puts tiles together.
+
+    Args:
+      tiles: `[n, h, w, C]`, row by row, each extended to the common size by anything.
+      height, width: int32, of the whole.
+      rows: int32, number of rows of tiles.
+
+    Returns:
+      `[height, width, C]`.
+    """
+    shape = tf.shape(tiles)
+    grid = tf.reshape(tiles, tf.concat([[rows, -1], shape[1:]], 0))
+    whole = tf.reshape(tf.transpose(grid, [0, 2, 1, 3, 4]), [rows * shape[1], -1, shape[3]])
+    return whole[:height, :width]

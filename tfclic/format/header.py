@@ -1,0 +1,265 @@
+"""The `.tfclic` file: a header, the range coder's strings, a checksum.
+
+| bytes | what |
+|---|---|
+| 3 | `TFC` |
+| 1 | bits 0-3: format version, 1 or 2; bit 4: the image is grayscale; bits 5-7: zero |
+| 1-5 | length of the whole file, varint |
+| 4 | fingerprint of the model |
+| 2 | quality, little-endian, 0..65535 for 0..100 |
+| 1-3 | width, varint |
+| 1-3 | height, varint |
+| 2 | version 2: width and height of the tiles in units of 64 pixels |
+| 4 n | version 2: the length of each of the n tiles' strings, little-endian |
+| ... | payload: one string, in version 2 one for each tile |
+| 4 | checksum: the first 4 bytes of FarmHash64 (`tf.fingerprint`) of everything before |
+
+Version 1 is for images that are one tile, version 2 for those that are several.
+
+A varint is LEB128: 7 bits per byte, the lowest first, the top bit set in all bytes but the last, no
+superfluous zero bytes. Files below 256 MiB spend at most 24 bytes on all but the payload.
+
+The checksum covers the magic, the version and the length too, but those are judged first, so that
+a foreign, a newer and a truncated file are told apart from a corrupted one. Nothing else is
+believed before the checksum holds.
+
+`parse` and `pack` here are in Python alone, `tfclic.export.container` has them in TensorFlow's ops.
+Python has no FarmHash, so that `parse` and `pack` are given it, as a function; without one, `parse`
+tells what a file claims, which is enough to look for its model, and leaves the checksum to that.
+"""
+
+import struct
+from typing import NamedTuple
+
+from tfclic import errors
+from tfclic.format import boxes
+from tfclic.format.boxes import LONGEST_SIDE as MAX_TILE_SIDE
+from tfclic.format.latents import MULTIPLE
+
+MAGIC = b"TFC"
+ONE_TILE, TILED = 1, 2
+VERSION = TILED
+VERSION_BITS = 15
+GRAYSCALE_FLAG = 1 << 4
+MAX_QUALITY_CODE = 65535
+MAX_SIDE = (1 << 21) - 1
+MAX_PIXELS = 1 << 31
+MAX_PAYLOAD_BYTES = (1 << 31) - 1
+
+VARINT_BYTES = 5
+FINGERPRINT_BYTES = 4
+QUALITY_BYTES = 2
+LENGTH_BYTES = 4
+CHECKSUM_BYTES = 4
+START = len(MAGIC) + 1  # of the length
+SHORTEST_FILE = START + 1 + FINGERPRINT_BYTES + QUALITY_BYTES + 1 + 1 + CHECKSUM_BYTES
+
+OK, NOT_TFCLIC, NEWER_VERSION, TRUNCATED, CORRUPTED = range(5)
+
+SENTENCES = {
+    NOT_TFCLIC: "It is not a tfclic file.",
+    NEWER_VERSION: "It is of a newer format than this tfclic knows; update tfclic.",
+    TRUNCATED: "It is truncated: its end is missing.",
+    CORRUPTED: "It is corrupted: its content is not what was written.",
+}
+# The hexadecimal fingerprint and a full stop follow.
+OTHER_MODEL = "It was made by another model, whose fingerprint is "
+NO_SIZE = "The image is empty, or too large for a tfclic file."
+# Of strings, which models judge:
+TOO_SHORT = "The image is too large for so few bytes."
+NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
+
+
+class Header(NamedTuple):
+    """What a file says.
+
+    Attributes:
+      grayscale: bool.
+      fingerprint: bytes, 4, the model's.
+      quality: int, the quality code 0..65535 (see `quality_of`).
+      width, height: int, pixels.
+      tile_height, tile_width: int, pixels, multiples of 64.
+      lengths: tuple of ints, bytes of each tile's string.
+      payload: bytes, the tiles' strings one after the other.
+    """
+
+    grayscale: bool
+    fingerprint: bytes
+    quality: int
+    width: int
+    height: int
+    tile_height: int
+    tile_width: int
+    lengths: tuple
+    payload: bytes
+
+    @property
+    def version(self):
+        """Of the format, int."""
+        return TILED if len(self.lengths) > 1 else ONE_TILE
+
+
+def quality_of(code):
+    """The quality 0..100 that a code, a float, stands for."""
+    return code * 100 / MAX_QUALITY_CODE
+
+
+def is_size(width, height):
+    """Whether a file can say so many pixels."""
+    inside = 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE
+    return inside and width * height <= MAX_PIXELS
+
+
+def whole_side(side):
+    """The side of the only tile of an image with this side, in pixels."""
+    return min(boxes.round_up(side, MULTIPLE), MAX_TILE_SIDE)
+
+
+def pack(header, checksum):
+    """Makes a file.
+
+    Args:
+      header: a `Header`; of its tiles' sides there is no trace if there is one tile.
+      checksum: function of bytes, of which the first 4 are taken: FarmHash64, little-endian.
+
+    Returns:
+      bytes.
+
+    Raises:
+      errors.ImageError: the image is larger than a file can say.
+    """
+    is_tiled, sides = header.version == TILED, (header.width, header.height)
+    if not is_size(*sides) or not (is_tiled or max(sides) <= MAX_TILE_SIDE):
+        raise errors.ImageError(NO_SIZE)
+    flags = header.version + GRAYSCALE_FLAG * header.grayscale
+    index = b""
+    if is_tiled:
+        index = bytes([header.tile_width // MULTIPLE, header.tile_height // MULTIPLE])
+        index += struct.pack(f"<{len(header.lengths)}I", *header.lengths)
+    quality = header.quality.to_bytes(QUALITY_BYTES, "little")
+    rest = header.fingerprint + quality + b"".join(map(varint, sides)) + index + header.payload
+    others = START + len(rest) + CHECKSUM_BYTES
+    # the length counts its own bytes; where two numbers of them would do, it is the larger
+    fitting = (others + n for n in range(1, VARINT_BYTES + 1) if len(varint(others + n)) == n)
+    body = MAGIC + bytes([flags]) + varint(max(fitting)) + rest
+    return body + checksum(body)[:CHECKSUM_BYTES]
+
+
+def varint(value):
+    """The bytes that code `value`, an int."""
+    groups = []
+    while value >= 128:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def parse(data, checksum=None):
+    """Takes a file apart.
+
+    Args:
+      data: bytes.
+      checksum: as for `pack`; None: the checksum may be anything, so what is returned is no more
+        than a claim.
+
+    Returns:
+      A `Header`.
+
+    Raises:
+      errors.FileFormatError: it is not a sound file; the sentence, one of SENTENCES, says why.
+    """
+    status, header = _parse(data, checksum)
+    if status != OK:
+        raise errors.FileFormatError(SENTENCES[status])
+    return header
+
+
+def claimed_size(data):
+    """The (width, height) at their place in a file, pixels; None if there cannot be any.
+
+    A hint how much a file, however damaged, may ask for before anything else has looked at it.
+    """
+    _, start = _read_varint(data, START)
+    width, height, _ = _read_sizes(data, start)
+    return None if not data.startswith(MAGIC) or None in (width, height) else (width, height)
+
+
+def _parse(data, checksum):
+    """`(status, Header)`, the latter None unless the former is OK."""
+    # The beginning of the magic alone is a truncated file, nothing at all is none.
+    if not data or not MAGIC.startswith(data[: len(MAGIC)]):
+        return NOT_TFCLIC, None
+    if len(data) > len(MAGIC) and data[len(MAGIC)] & VERSION_BITS > VERSION:
+        return NEWER_VERSION, None
+    length, start = _read_varint(data, START)
+    if len(data) < SHORTEST_FILE or (length is not None and len(data) < length):
+        return TRUNCATED, None
+    body = data[:-CHECKSUM_BYTES]
+    sound = length == len(data)
+    sound = sound and (checksum is None or checksum(body)[:CHECKSUM_BYTES] == data[len(body) :])
+    header = _fields(body, start) if sound else None
+    return (OK, header) if header else (CORRUPTED, None)
+
+
+def _fields(body, start):
+    """The `Header` in a file without its checksum, whose length ends at `start`; None if none."""
+    flags = body[len(MAGIC)]
+    version = flags & VERSION_BITS
+    quality_start = start + FINGERPRINT_BYTES
+    width, height, position = _read_sizes(body, start)
+    known = flags & ~(VERSION_BITS | GRAYSCALE_FLAG) == 0 and version in (ONE_TILE, TILED)
+    if not known or None in (width, height) or not is_size(width, height):
+        return None
+    tiles = _read_tiles(body[position:], version, width, height)
+    if tiles is None:
+        return None
+    return Header(
+        flags & GRAYSCALE_FLAG != 0,
+        body[start:quality_start],
+        int.from_bytes(body[quality_start : quality_start + QUALITY_BYTES], "little"),
+        width,
+        height,
+        *tiles,
+    )
+
+
+def _read_sizes(data, start):
+    """(width, height, position after them) in a file whose length ends at `start`."""
+    width, position = _read_varint(data, start + FINGERPRINT_BYTES + QUALITY_BYTES)
+    return (width, *_read_varint(data, position))
+
+
+def _read_tiles(rest, version, width, height):
+    """(tile height, tile width, lengths, payload) of what follows the sizes; None if unsound."""
+    if version == ONE_TILE:
+        tile_width, tile_height = whole_side(width), whole_side(height)
+    elif len(rest) < 2:
+        return None
+    else:
+        tile_width, tile_height, rest = rest[0] * MULTIPLE, rest[1] * MULTIPLE, rest[2:]
+    if not (0 < tile_width <= MAX_TILE_SIDE and 0 < tile_height <= MAX_TILE_SIDE):
+        return None
+    count = boxes.count(height, width, tile_height, tile_width)
+    index_bytes = 0 if count == 1 else LENGTH_BYTES * count
+    if (count > 1) != (version == TILED) or index_bytes > len(rest):
+        return None
+    payload = rest[index_bytes:]
+    lengths = struct.unpack(f"<{count}I", rest[:index_bytes]) if index_bytes else (len(payload),)
+    if sum(lengths) != len(payload) or len(payload) > MAX_PAYLOAD_BYTES:
+        return None
+    return tile_height, tile_width, lengths, payload
+
+
+def _read_varint(data, position):
+    """(value, position after it) of the varint at `position`; the value is None if there is none.
+
+    Args:
+      data: bytes.
+      position: int.
+    """
+    value = 0
+    for count, byte in enumerate(data[position : position + VARINT_BYTES]):
+        value |= (byte & 127) << 7 * count
+        if byte < 128:
+            return value if byte or not count else None, position + count + 1
+    return None, len(data)

@@ -1,0 +1,294 @@
+"""An exported model from outside: its files, its card, and the functions that its graph has.
+
+`tfclic.export` makes what is described here, `tfclic.runtime` and `tfclic.serving` call it. A
+function takes and gives tensors by name; what it takes and what it gives is a NamedTuple each, with
+the names as fields. Images are uint8 `[H, W, 3]` or `[H, W, 1]`; latents `[h, w, C]` and hyper
+latents `[h / 4, w / 4, Z]` are int16 where they are as coded; boxes are those of
+`tfclic.format.boxes`; numbers of pixels, latents and bytes are int32; qualities are float32,
+0..100; files and strings are bytes.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple, Optional
+
+GRAPH = "saved_model.pb"
+CARD = "model_card.json"
+WARM_UP = "assets.extra/tf_serving_warmup_requests"
+TAG = "serve"  # of the graph in the SavedModel
+
+# Of what `EXPLAIN` gives: after the name of a part, what its elements cost
+BITS = "_bits"
+# the part with a place for each 16x16 pixels, whose parameters are told
+LATENTS = "latents"
+# how many of its channels are coded together, where these are not all
+SLICES = "slices"
+# Of the functions for servers: an element that is well
+GOOD = "OK"
+
+
+class Function(NamedTuple):
+    """A function of an exported model.
+
+    Attributes:
+      name: str, of its signature in the SavedModel.
+      takes: NamedTuple class of its arguments.
+      gives: NamedTuple class of its results; dict where these depend on the model.
+    """
+
+    name: str
+    takes: type
+    gives: type
+
+    def results(self, found):
+        """`gives` of a dict of results; what an earlier export did not have is as by default."""
+        if self.gives is dict:
+            return found
+        return self.gives(**{name: found[name] for name in self.gives._fields if name in found})
+
+
+class ToPlan(NamedTuple):
+    """Of an image; `longest` is the longest side of a tile."""
+
+    height: Any
+    width: Any
+    longest: Any
+
+
+class Plan(NamedTuple):
+    """How an image is cut into n tiles: their sides, and their boxes `[n, 4]`."""
+
+    tile_height: Any
+    tile_width: Any
+    core: Any
+    window: Any
+    coded: Any
+    seen: Any
+
+
+class Image(NamedTuple):
+    """An image, or a part of one."""
+
+    image: Any
+
+
+class Analysed(NamedTuple):
+    """Latents before the gain, float32."""
+
+    latents: Any
+
+
+class ToQuantise(NamedTuple):
+    """What `Analysed` has; `box` is what is coded of it."""
+
+    latents: Any
+    quality: Any
+    box: Any
+
+
+class Coded(NamedTuple):
+    """What a tile's string holds."""
+
+    latents: Any
+    hyper_latents: Any
+
+
+class String(NamedTuple):
+    """A tile's string."""
+
+    payload: Any
+
+
+class ToRead(NamedTuple):
+    """A tile's string; rows and columns of its latents."""
+
+    payload: Any
+    height: Any
+    width: Any
+
+
+class Estimate(NamedTuple):
+    """The bits that a string should take, float32."""
+
+    bits: Any
+
+
+class ToPack(NamedTuple):
+    """A file's strings, one after the other, and the length of each, `[n]`; `grayscale` is bool."""
+
+    payload: Any
+    lengths: Any
+    width: Any
+    height: Any
+    tile_width: Any
+    tile_height: Any
+    quality: Any
+    grayscale: Any
+
+
+class File(NamedTuple):
+    """A file that was made."""
+
+    file: Any
+
+
+class Data(NamedTuple):
+    """A file that is read."""
+
+    data: Any
+
+
+class Info(NamedTuple):
+    """What a file says of itself; `tiles` is their number, the fingerprint in hexadecimal."""
+
+    width: Any
+    height: Any
+    tile_width: Any
+    tile_height: Any
+    grayscale: Any
+    quality: Any
+    tiles: Any
+    payload_bytes: Any
+    fingerprint: Any
+
+
+class Opened(NamedTuple):
+    """A file, ready to be read.
+
+    For each of n tiles the boxes `[n, 4]`, and where its string starts and how long it is, `[n]`.
+    `is_local`, bool: whether pixels depend on what is near them alone. Of models whose earlier
+    export does not say so they do.
+    """
+
+    height: Any
+    width: Any
+    grayscale: Any
+    quality: Any
+    lengths: Any
+    starts: Any
+    core: Any
+    window: Any
+    coded: Any
+    seen: Any
+    is_local: Any = True
+
+
+class ToSynthesise(NamedTuple):
+    """What is coded of a part of the image; `box` are the pixels of it that are wanted."""
+
+    latents: Any
+    hyper_latents: Any
+    quality: Any
+    grayscale: Any
+    box: Any
+
+
+PLAN = Function("plan", ToPlan, Plan)
+ANALYSE = Function("analyse", Image, Analysed)
+QUANTISE = Function("quantise", ToQuantise, Coded)
+WRITE = Function("write", Coded, String)
+ESTIMATE = Function("estimate", Coded, Estimate)
+# float32 arrays `[h, w, C]`: `PART_bits`, and what these follow from
+EXPLAIN = Function("explain", Coded, dict)
+PACK = Function("pack", ToPack, File)
+HEADER = Function("header", Data, Info)
+OPEN = Function("open", Data, Opened)
+READ = Function("read", ToRead, Coded)
+SYNTHESISE = Function("synthesise", ToSynthesise, Image)
+# of exports that have no functions for servers
+EARLIER_HEADER = HEADER._replace(name="info")
+
+# The functions for servers take and give batches, `[N]`. Each element has a status, string: GOOD,
+# or one sentence that says what is wrong with it; its other results are then empty or 0.
+# TensorFlow Serving writes strings in base64 where a name ends in BINARY, and nowhere else.
+BINARY = "_bytes"
+
+
+class Images(NamedTuple):
+    """Encoded images, string, and qualities."""
+
+    images: Any
+    qualities: Any
+
+
+class Files(NamedTuple):
+    """Files that are read."""
+
+    files: Any
+
+
+class CompressedImages(NamedTuple):
+    """Files that were made."""
+
+    files_bytes: Any
+    statuses: Any
+
+
+class DecompressedFiles(NamedTuple):
+    """PNG files."""
+
+    images_bytes: Any
+    statuses: Any
+
+
+class HeatMaps(NamedTuple):
+    """Grayscale PNG files with a pixel for 16x16 of the image; bits per pixel that white is."""
+
+    maps_bytes: Any
+    scale: Any
+    statuses: Any
+
+
+Infos = NamedTuple("Infos", [*Info.__annotations__.items(), ("statuses", Any)])
+Infos.__doc__ = "The fields of `Info`."
+
+COMPRESS = Function("compress", Images, CompressedImages)
+DECOMPRESS = Function("decompress", Files, DecompressedFiles)
+INFO = Function("info", Files, Infos)
+HEAT_MAP = Function("heat_map", Files, HeatMaps)
+SERVED = COMPRESS, DECOMPRESS, INFO, HEAT_MAP
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a model's card says, a JSON file.
+
+    Attributes:
+      name: str; None: it does not say.
+      version: int.
+      fingerprint: 8 hex digits, lower case; every file that the model makes carries them.
+      format_version: of the files that it makes, int; None: it does not say.
+      config: dict, the configuration that it was trained with; what builds it is in `model`.
+      training: dict, the record of its training.
+      functions: dict by name of `{"inputs": names, "outputs": names}`, where `names` maps what a
+        function takes or gives to its tensor in the graph ("operation:index"); None: not listed.
+      results: dict by the names of test sets, in the form of the published curves; None: nothing
+        was measured.
+    """
+
+    name: Optional[str]
+    version: int
+    fingerprint: str
+    format_version: Optional[int] = None
+    config: dict = dataclasses.field(default_factory=dict)
+    training: dict = dataclasses.field(default_factory=dict)
+    functions: Optional[dict] = None
+    results: Optional[dict] = None
+
+    @classmethod
+    def of(cls, content):
+        """The `Card` of what JSON has of it; fields that are not known are left out.
+
+        Raises:
+          KeyError, TypeError, ValueError: it is not that of a card; says why.
+        """
+        fingerprint = content["fingerprint"]
+        if len(bytes.fromhex(fingerprint)) != 4 or fingerprint != fingerprint.lower():
+            raise ValueError("its fingerprint is not 8 lower-case hex digits")
+        names = [field.name for field in dataclasses.fields(cls)]
+        said = {name: content[name] for name in names if content.get(name) is not None}
+        return cls(**{"name": None, "version": 0, **said})
+
+    def content(self):
+        """It for JSON: a dict."""
+        fields = dataclasses.asdict(self).items()
+        return {name: value for name, value in fields if value is not None}

@@ -1,0 +1,1 @@
+"""Training elsewhere: a run goes out as a folder, trains with jax alone, and comes back."""

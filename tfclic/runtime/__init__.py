@@ -1,0 +1,21 @@
+"""Running exported models, without TensorFlow's Python package."""
+
+from tfclic.runtime.codec import (
+    DEFAULT_MODEL,
+    DEFAULT_QUALITY,
+    DEFAULT_TILE,
+    Codec,
+    Library,
+    check_tile,
+    load,
+)
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "DEFAULT_QUALITY",
+    "DEFAULT_TILE",
+    "Codec",
+    "Library",
+    "check_tile",
+    "load",
+]

@@ -1,0 +1,305 @@
+"""Runs exported models: arrays to `.tfclic` bytes and back."""
+
+import functools
+
+import numpy as np
+
+from tfclic import errors
+from tfclic.format import boxes, header, model
+from tfclic.format.latents import MULTIPLE
+from tfclic.runtime import catalog, explained, targets, tiles
+from tfclic.runtime import session as sessions
+
+DEFAULT_MODEL = "gmm_attention_small"
+DEFAULT_QUALITY = 50
+DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
+
+
+def load(name_or_path=DEFAULT_MODEL):
+    """Loads a model by name, NAME/VERSION or path; see `tfclic.load`.
+
+    Returns:
+      A `Codec`.
+
+    Raises:
+      errors.ModelError: there is no such model, or it cannot be loaded.
+    """
+    return Codec(catalog.find(name_or_path))
+
+
+class Library:
+    """The models of files, found by their fingerprints and loaded once each."""
+
+    def __init__(self):
+        self._codecs = {}
+
+    def codec_of(self, data):
+        """Returns the `Codec` of the model that made a file.
+
+        Args:
+          data: bytes of a `.tfclic` file.
+
+        Raises:
+          errors.FileFormatError: it is not a sound `.tfclic` file.
+          errors.ModelError: there is no such model, or it cannot be loaded.
+        """
+        claimed = header.parse(data).fingerprint.hex()
+        known = {each.fingerprint: each for each in reversed(catalog.models())}
+        # Whether the file is damaged or its model missing, every model can tell.
+        judge = self._load(known.get(claimed) or catalog.find_any(DEFAULT_MODEL))
+        made_by = judge.info(data)["fingerprint"]
+        if made_by == judge.model.fingerprint:
+            return judge
+        return self._load(catalog.find_fingerprint(made_by))
+
+    def _load(self, model):
+        if model.path not in self._codecs:
+            self._codecs[model.path] = Codec(model)
+        return self._codecs[model.path]
+
+
+class Codec:
+    """An exported model, loaded.
+
+    Its methods may be called from several threads at once.
+
+    Attributes:
+      model: the `catalog.Model` it was loaded from.
+    """
+
+    def __init__(self, model):
+        """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails."""
+        self.model = model
+        self._session = _start(model)
+
+    def __repr__(self):
+        return f"<tfclic codec {self.model} ({self.model.fingerprint})>"
+
+    def compress(
+        self,
+        image,
+        quality=None,
+        *,
+        file_bytes=None,
+        bpp=None,
+        psnr=None,
+        tile=DEFAULT_TILE,
+        progress=None,
+    ):
+        """Compresses an image.
+
+        At most one of `quality`, `file_bytes`, `bpp` and `psnr` says how; the last three are
+        targets, for which the image is analysed once and the quality is searched.
+
+        Args:
+          image: uint8 array [H, W, 3] (sRGB), or [H, W] or [H, W, 1] (grayscale), 0..255.
+          quality: number, 0 (smallest) to 100 (best); 50 if nothing else is said.
+          file_bytes: int, the size of the file, which it will not exceed, nor fall short of by more
+            than 2 % (unless sizes jump, as with very small images).
+          bpp: number, the same in bits per pixel.
+          psnr: number, dB, which the image will have, and at most 0.05 dB more.
+          tile: int, pixels, the longest side of a tile, 64 to 4096, a multiple of 64. Larger images
+            are coded in several, which bounds the memory.
+          progress: function of (steps done, steps in all), called now and then.
+
+        Returns:
+          bytes, the content of a `.tfclic` file.
+
+        Raises:
+          errors.ImageError: `image` is not such an array, or too large.
+          errors.UsageError: an argument is not in its range; or a target is out of reach, with the
+            nearest that can be had.
+        """
+        pixels = _checked_image(image)
+        given = {"file_bytes": file_bytes, "bpp": bpp, "psnr": psnr}
+        target = {name: value for name, value in given.items() if value is not None}
+        if len(target) + (quality is not None) > 1:
+            raise errors.UsageError("Only one of quality, bytes, bpp and PSNR can be asked for.")
+        quality = _checked_quality(DEFAULT_QUALITY if quality is None else quality)
+        encoder = self._encoder(pixels, tile, bool(target), progress)
+        for name, value in target.items():
+            return targets.compress(encoder, name, value, pixels.shape[0] * pixels.shape[1])
+        return encoder.file(quality)
+
+    def decompress(self, data, region=None, progress=None):
+        """Decompresses a file that this model made.
+
+        Args:
+          data: bytes of a `.tfclic` file.
+          region: (x, y, width, height) in pixels: what to decompress. Of a large image, only the
+            tiles around it are decoded. None: all.
+          progress: function of (steps done, steps in all), called now and then.
+
+        Returns:
+          uint8 array [H, W, 3], or [H, W] if the image is grayscale.
+
+        Raises:
+          errors.FileFormatError: it is not a sound `.tfclic` file.
+          errors.ModelError: another model made it.
+          errors.UsageError: the region is not inside of the image.
+        """
+        found = self._own(data)
+        if region is not None:
+            _check_region(region, found["width"], found["height"])
+        pixels = tiles.decode(self._refusing(errors.FileFormatError), bytes(data), region, progress)
+        return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+    def info(self, data):
+        """Reads the header of a file, whichever model made it.
+
+        Args:
+          data: bytes of a `.tfclic` file.
+
+        Returns:
+          A dict: `fingerprint` (8 hex digits, of the model that made it), `width` and `height`
+          (pixels), `grayscale` (bool), `quality` (float, 0..100), `tiles` (their number),
+          `tile_width` and `tile_height` (pixels), `file_bytes` and `payload_bytes`.
+
+        Raises:
+          errors.FileFormatError: it is not a sound `.tfclic` file.
+        """
+        try:
+            has_header = model.HEADER.name in self._session
+            function = model.HEADER if has_header else model.EARLIER_HEADER
+            found = self._session.call(function, bytes(data))._asdict()
+        except sessions.SessionError as error:
+            raise errors.FileFormatError(_cause(error)) from error
+        found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
+        return {**found, "fingerprint": found["fingerprint"].decode(), "file_bytes": len(data)}
+
+    def evaluate(self, image, quality=DEFAULT_QUALITY, tile=DEFAULT_TILE):
+        """Compresses a colour image and tells what the encoder knows, for evaluation.
+
+        Args:
+          image: uint8 array [H, W, 3], 0..255.
+          quality: number, 0..100.
+          tile: as `compress`.
+
+        Returns:
+          A dict: `file` (bytes), `estimated_bits` (float, the model's own estimate of the file's
+          payload), `reconstruction` (uint8 [H, W, 3], the encoder's), `latents` (int16 [h, w, N]).
+
+        Raises:
+          As `compress`.
+        """
+        pixels, quality = _checked_image(image), _checked_quality(quality)
+        encoder = self._encoder(pixels, tile, True, None)
+        names = ("file", "estimated_bits", "reconstruction", "latents")
+        return {name: getattr(encoder, name)(quality) for name in names}
+
+    def decode_latents(self, data):
+        """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
+        self._own(data)
+        return tiles.decode_latents(self._refusing(errors.FileFormatError), bytes(data))
+
+    def explain(self, data, progress=None):
+        """What everything in a file of this model costs, for inspection.
+
+        Args:
+          data: bytes of a `.tfclic` file.
+          progress: function of (steps done, steps in all), called now and then.
+
+        Returns:
+          An `explained.Explanation`.
+
+        Raises:
+          As `decompress`; what it returns raises errors.ModelError, when asked for more than the
+          sizes, if the model's export is older than these questions.
+        """
+        self._own(data)
+        call = self._refusing(errors.FileFormatError)
+        return explained.Explanation(call, bytes(data), progress)
+
+    def _encoder(self, pixels, tile, keeps, progress):
+        check_tile(tile)
+        call = self._refusing(errors.ImageError)
+        return tiles.Encoder(call, pixels, tile, keeps, progress)
+
+    def _own(self, data):
+        """`info` of a file of this model; raises errors.ModelError if it is another's."""
+        found = self.info(data)
+        if found["fingerprint"] != self.model.fingerprint:
+            raise errors.ModelError(
+                f"The file was made by the model with fingerprint {found['fingerprint']}; this is "
+                f"{self.model} ({self.model.fingerprint})."
+            )
+        return found
+
+    def _refusing(self, refusal):
+        return functools.partial(self._call, refusal)
+
+    def _call(self, refusal, function, *arguments):
+        """Calls a `model.Function`, and returns its results, as `session.Session.call`.
+
+        Raises `refusal` where the model refuses its arguments.
+        """
+        if function.name not in self._session:
+            sentence = f"The model {self.model} has no function {function.name}; export it again."
+            raise errors.ModelError(sentence)
+        try:
+            return self._session.call(function, *arguments)
+        except sessions.SessionError as error:
+            if error.code == sessions.RESOURCE_EXHAUSTED:
+                sentence = "The image is too large for this machine's memory."
+                raise errors.TfclicError(sentence) from error
+            if error.code in (sessions.INVALID_ARGUMENT, sessions.DATA_LOSS):
+                what = "image" if refusal is errors.ImageError else "file"
+                sentence = f"The model {self.model} refuses this {what}: {_cause(error)}"
+                raise refusal(sentence) from error
+            raise
+
+
+def _start(found):
+    """The `session.Session` of a `catalog.Model`."""
+    sentence = f"The model {found.path} cannot be loaded"
+    if found.card.functions is None:
+        raise errors.ModelError(f"{sentence}: its card lists no functions.")
+    try:
+        return sessions.Session(found.path, found.card.functions)
+    except (sessions.SessionError, KeyError, ValueError) as error:
+        raise errors.ModelError(f"{sentence}: {_cause(error)}.") from error
+
+
+def check_tile(tile):
+    """Raises errors.UsageError unless `tile` (int, pixels) can be the longest side of a tile."""
+    if tile not in range(MULTIPLE, boxes.LONGEST_SIDE + 1, MULTIPLE):
+        raise errors.UsageError(
+            f"The side of a tile has to be a multiple of {MULTIPLE} from {MULTIPLE} to "
+            f"{boxes.LONGEST_SIDE}, not {tile}."
+        )
+
+
+def _checked_image(image):
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8:
+        raise errors.ImageError(f"The image has to be an array of uint8, not of {pixels.dtype}.")
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
+        raise errors.ImageError(
+            f"The image has to be [H, W, 3], [H, W, 1] or [H, W], not {list(pixels.shape)}."
+        )
+    if not pixels.size:
+        raise errors.ImageError("The image has no pixels.")
+    return pixels
+
+
+def _check_region(region, width, height):
+    x, y, across, down = region
+    inside = x >= 0 and y >= 0 and across > 0 and down > 0
+    if not (inside and x + across <= width and y + down <= height):
+        raise errors.UsageError(
+            f"The region {x},{y},{across},{down} is not inside of the image, {width}x{height}."
+        )
+
+
+def _checked_quality(quality):
+    if not 0 <= quality <= 100:
+        raise errors.UsageError(f"The quality has to be a number from 0 to 100, not {quality}.")
+    return np.float32(quality)
+
+
+def _cause(error):
+    """Returns the one line of a TensorFlow error that says what happened."""
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+    return sessions.assertion(error) or (lines[0] if lines else type(error).__name__)

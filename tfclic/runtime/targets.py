@@ -1,0 +1,112 @@
+"""Finding the quality at which a file has the size, or the fidelity, that was asked for."""
+
+import math
+
+from tfclic import errors
+from tfclic.format.header import MAX_QUALITY_CODE as CODES
+from tfclic.format.header import quality_of
+
+MOST_TRIES = 24
+SIZE_TOLERANCE = 0.02  # of the size asked for, below it
+PSNR_TOLERANCE = 0.05  # dB, above what was asked for
+
+
+def search(value_of, low, high, at_most):
+    """Looks for a quality whose value lies in `[low, high]`.
+
+    The values of lossy codecs rise with quality, though not at every single step. Between two
+    qualities of which one gives too little and the other too much, the next try is where a straight
+    line would meet the middle of the range; every third one halves the interval.
+
+    Args:
+      value_of: function of a quality, 0..100; it is asked for qualities that a file can state.
+      low, high: numbers.
+      at_most: which way to miss a range that lies between two neighbouring qualities, or is not met
+        in MOST_TRIES: below it (true) or above it.
+
+    Returns:
+      The quality.
+
+    Raises:
+      OutOfReach: even the lowest quality gives more than `high`, or the highest less than `low`.
+    """
+    bottom, top = 0, CODES
+    below, above = (value_of(quality_of(code)) for code in (bottom, top))
+    for code, value, misses in ((bottom, below, below > high), (top, above, above < low)):
+        if misses:
+            raise OutOfReach(quality_of(code), value)
+        if low <= value <= high:
+            return quality_of(code)
+    for tries in range(MOST_TRIES):
+        share = 0.5 if tries % 3 == 2 else ((low + high) / 2 - below) / (above - below)
+        code = min(max(round(bottom + share * (top - bottom)), bottom + 1), top - 1)
+        if code <= bottom:
+            break
+        value = value_of(quality_of(code))
+        if low <= value <= high:
+            return quality_of(code)
+        if value < low:
+            bottom, below = code, value
+        else:
+            top, above = code, value
+    return quality_of(bottom if at_most else top)
+
+
+class OutOfReach(Exception):
+    """No quality gives what was asked for.
+
+    Attributes:
+      quality: the one that comes nearest.
+      value: what it gives.
+    """
+
+    def __init__(self, quality, value):
+        super().__init__(f"Quality {quality:g} gives {value:g}.")
+        self.quality, self.value = quality, value
+
+
+def compress(encoder, kind, target, pixels):
+    """Compresses an image to a target.
+
+    Args:
+      encoder: its `tiles.Encoder`, which keeps the analysis.
+      kind: "file_bytes", "bpp" or "psnr".
+      target: number.
+      pixels: int, of the image.
+
+    Returns:
+      bytes, the file.
+
+    Raises:
+      errors.UsageError: the target is out of reach, or senseless.
+    """
+    if not 0 < target < math.inf:
+        raise errors.UsageError(f"{target:g} cannot be a target; it has to be above 0.")
+    files = {}
+
+    def size(quality):
+        files[quality] = encoder.file(quality)
+        return len(files[quality])
+
+    try:
+        if kind == "psnr":
+            quality = search(encoder.psnr, target, target + PSNR_TOLERANCE, at_most=False)
+        else:
+            most = target if kind == "file_bytes" else target * pixels / 8
+            quality = search(size, (1 - SIZE_TOLERANCE) * most, most, at_most=True)
+    except OutOfReach as nearest:
+        raise errors.UsageError(_sentence(kind, target, nearest, pixels)) from None
+    return files.get(quality) or encoder.file(quality)
+
+
+def _sentence(kind, target, nearest, pixels):
+    written = {
+        "file_bytes": lambda value: f"{value:,.0f} bytes",
+        "bpp": lambda value: f"{value:.4g} bits per pixel",
+        "psnr": lambda value: f"{value:.2f} dB",
+    }[kind]
+    value = 8 * nearest.value / pixels if kind == "bpp" else nearest.value
+    return (
+        f"{written(target)} cannot be reached; the nearest is {written(value)}, "
+        f"with quality {nearest.quality:g}."
+    )

@@ -1,0 +1,297 @@
+"""Images of any size through an exported codec's functions, tile by tile, on all cores.
+
+The functions are those of `tfclic.format.model`; boxes, (top, left, height, width), are explained
+in `tfclic.format.boxes`.
+"""
+
+import concurrent.futures
+import math
+import os
+import threading
+
+import numpy as np
+
+from tfclic.format import boxes, model
+from tfclic.format.latents import HYPER_STRIDE, STRIDE
+
+# Transforms use all cores, and most of the memory: one at a time. Range coding uses one core.
+_TRANSFORM = threading.Lock()
+
+
+class Encoder:
+    """An image on its way to a file: analysed once, written at any quality.
+
+    Args:
+      call: calls a `model.Function` with what it takes, and returns what it gives.
+      pixels: uint8 array [H, W, 1] or [H, W, 3].
+      longest: int, pixels, the longest side of a tile.
+      keeps: whether several things will be asked for, so that the analysis is kept in memory (for
+        192 channels, as many bytes as the image has samples), and what was quantised last (half of
+        that).
+      progress: function of (steps done, steps in all), or None; a tile is a step.
+    """
+
+    def __init__(self, call, pixels, longest, keeps=False, progress=None):
+        self._call, self._pixels, self._keeps, self._progress = call, pixels, keeps, progress
+        self._sides = np.array(pixels.shape[:2], np.int32)
+        self._plan = call(model.PLAN, *self._sides, np.int32(longest))
+        self._grayscale = np.bool_(pixels.shape[2] == 1)
+        self._analysed, self._latest = {}, {}
+
+    def file(self, quality):
+        """The file, bytes, at `quality` (0..100)."""
+        strings = [each.payload for each in self._each(model.WRITE, quality)]
+        height, width = self._sides
+        packed = model.ToPack(
+            payload=b"".join(strings),
+            lengths=np.array([len(string) for string in strings], np.int32),
+            width=width,
+            height=height,
+            tile_width=self._plan.tile_width,
+            tile_height=self._plan.tile_height,
+            quality=np.float32(quality),
+            grayscale=self._grayscale,
+        )
+        return self._call(model.PACK, *packed).file
+
+    def estimated_bits(self, quality):
+        """What the strings should take by the model's own probabilities, float."""
+        return float(sum(each.bits for each in self._each(model.ESTIMATE, quality)))
+
+    def latents(self, quality):
+        """Latents as coded, int16 [h, w, C]."""
+        return self._coded(quality).latents
+
+    def reconstruction(self, quality):
+        """The image that the file at `quality` gives, uint8 [H, W, 1] or [H, W, 3]."""
+        canvas = Canvas((0, 0, *self._pixels.shape[:2]))
+        for image, core in self._synthesised(quality):
+            canvas.paste(image, core)
+        return canvas.array
+
+    def psnr(self, quality):
+        """Its peak signal-to-noise ratio, dB; infinite if nothing is lost."""
+        error = 0
+        for image, core in self._synthesised(quality):
+            difference = boxes.crop(self._pixels, core).astype(np.int32) - image
+            error += int(np.sum(np.square(difference), dtype=np.int64))
+        return 10 * math.log10(255**2 * self._pixels.size / error) if error else math.inf
+
+    def _synthesised(self, quality):
+        settings = np.float32(quality), self._grayscale
+        coded = self._coded(quality)
+        steps = Steps(len(self._plan.core), self._progress)
+        for core in self._plan.core:
+            seen = _around(core, coded.box)
+            yield _synthesised(self._call, coded.cut(seen), seen, core, *settings), core
+            steps.add()
+
+    def _coded(self, quality):
+        coded = Coded(hull(self._plan.coded))
+        for tile, box in enumerate(self._plan.coded):
+            coded.paste(self._quantised(tile, quality), box)
+        return coded
+
+    def _quantised(self, tile, quality):
+        before, coded = self._latest.get(tile, (None, None))
+        if before != quality:
+            coded = self._quantise(tile, quality)
+            if self._keeps:
+                self._latest[tile] = quality, coded
+        return coded
+
+    def _quantise(self, tile, quality):
+        latents = self._analysed.get(tile)
+        if latents is None:
+            window = boxes.crop(self._pixels, self._plan.window[tile])
+            with _TRANSFORM:
+                latents = self._call(model.ANALYSE, window).latents
+            if self._keeps:
+                self._analysed[tile] = latents
+        box = boxes.relative(self._plan.coded[tile], self._plan.seen[tile])
+        return self._call(model.QUANTISE, latents, np.float32(quality), box)
+
+    def _each(self, function, quality):
+        """What a function of `model.Coded` gives for each tile."""
+
+        def work(tile):
+            return self._call(function, *self._quantised(tile, quality))
+
+        steps = Steps(len(self._plan.core), self._progress)
+        return list(in_parallel(work, range(steps.total), steps))
+
+
+def decode_latents(call, data):
+    """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
+    opened = call(model.OPEN, data)
+    tiles = range(len(opened.coded))
+    return _read(call, data, opened, tiles, Steps(len(tiles), None)).latents
+
+
+def decode(call, data, region=None, progress=None):
+    """Decodes a file.
+
+    Args:
+      call: as for `Encoder`.
+      data: bytes.
+      region: (x, y, width, height), pixels, inside of the image; None: the image. Only the tiles in
+        which it and its margin lie are read. Its pixels are those of the image, some of them
+        rounded to the other side. Where a pixel depends on all of its tile, all of the tile is
+        made.
+      progress: function of (steps done, steps in all), or None; reading a tile and making its
+        pixels are a step each.
+
+    Returns:
+      uint8 array [h, w, 1] or [h, w, 3].
+    """
+    opened = call(model.OPEN, data)
+    x, y, width, height = region or (0, 0, opened.width, opened.height)
+    canvas = Canvas((y, x, height, width))
+    shown = opened.core[_touching(opened.core, canvas.box)]
+    if opened.is_local:
+        shown = [_common(core, canvas.box) for core in shown]
+    whole = hull(opened.coded)
+    seen = np.stack([_around(box, whole) for box in shown])
+    needed = _touching(opened.coded, hull(seen))
+    steps = Steps(len(shown) + len(needed), progress)
+    coded = _read(call, data, opened, needed, steps)
+    settings = opened.quality, opened.grayscale
+    for box, around in zip(shown, seen):
+        canvas.paste(_synthesised(call, coded.cut(around), around, box, *settings), box)
+        steps.add()
+    return canvas.array
+
+
+def _read(call, data, opened, tiles, steps):
+    """What some tiles hold, as `Coded` that they just fill."""
+
+    def work(tile):
+        return read_tile(call, data, opened, tile)
+
+    coded = Coded(hull(opened.coded[tiles]))
+    for tile, found in zip(tiles, in_parallel(work, tiles, steps)):
+        coded.paste(found, opened.coded[tile])
+    return coded
+
+
+def read_tile(call, data, opened, tile):
+    """Everything that one string of a file holds, a `model.Coded`.
+
+    Args:
+      call: as for `Encoder`.
+      data: bytes.
+      opened: what the model's `OPEN` says of the file.
+      tile: int, its index.
+    """
+    start, length = opened.starts[tile], opened.lengths[tile]
+    return call(model.READ, data[start : start + length], *opened.coded[tile][2:])
+
+
+def _synthesised(call, coded, seen, box, quality, grayscale):
+    """The pixels of `box`, from what is coded, `Coded.cut`, of the box `seen`."""
+    box = boxes.relative(box, STRIDE * seen)
+    with _TRANSFORM:
+        return call(model.SYNTHESISE, *coded, quality, grayscale, box).image
+
+
+class Steps:
+    """Counts what is done and tells it."""
+
+    def __init__(self, total, progress):
+        self.total, self._done, self._progress = total, 0, progress
+
+    def add(self):
+        self._done += 1
+        if self._progress:
+            self._progress(self._done, self.total)
+
+
+class Canvas:
+    """A part of a larger array, filled by pieces that may reach beyond it."""
+
+    def __init__(self, box):
+        self.box, self.array = np.array(box, np.int32), None
+
+    def paste(self, piece, box):
+        """Puts in what of `piece`, which fills `box`, belongs here."""
+        if self.array is None:
+            # without touching the memory: a forged file may claim much and hold nothing
+            self.array = np.zeros([*self.box[2:], piece.shape[2]], piece.dtype)
+        common = _common(box, self.box)
+        mine, of_piece = (boxes.relative(common, frame) for frame in (self.box, box))
+        boxes.crop(self.array, mine)[...] = boxes.crop(piece, of_piece)
+
+
+class Coded:
+    """Latents and hyper latents of a part of an image, put together from those of its tiles.
+
+    Attributes:
+      box: the part, in latents, as the boxes of tiles are; on the grid of hyper latents.
+    """
+
+    def __init__(self, box):
+        self.box = box
+        self._canvases = model.Coded(Canvas(box), Canvas(box // HYPER_STRIDE))
+
+    @property
+    def latents(self):
+        """int16 `[h, w, C]`."""
+        return self._canvases.latents.array
+
+    def paste(self, pieces, box):
+        """Puts in `pieces`, a `model.Coded`: what a tile holds in the box `box`."""
+        self._canvases.latents.paste(pieces.latents, box)
+        self._canvases.hyper_latents.paste(pieces.hyper_latents, box // HYPER_STRIDE)
+
+    def cut(self, box):
+        """What lies in a box inside of this one, a `model.Coded`."""
+        inside = boxes.relative(box, self.box)
+        return model.Coded(
+            boxes.crop(self._canvases.latents.array, inside),
+            boxes.crop(self._canvases.hyper_latents.array, inside // HYPER_STRIDE),
+        )
+
+
+def in_parallel(work, items, steps):
+    """Yields `work(item)` of each item, in order, as cores get free."""
+    pool = concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, len(items)))
+    try:
+        for result in pool.map(work, items):
+            steps.add()
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _around(box, latents):
+    """The box of the latents that a box of pixels is made from, of those there are."""
+    needed = boxes.latents(boxes.around(_span(box)))
+    return _box(boxes.common(needed, _span(latents)))
+
+
+def _common(box, other):
+    """What two boxes have in common."""
+    return _box(boxes.common(_span(box), _span(other)))
+
+
+def _span(box):
+    """The first corner of a box, and the one beyond it."""
+    return box[:2], box[:2] + box[2:]
+
+
+def _box(span):
+    start, end = span
+    return np.concatenate([start, end - start])
+
+
+def hull(several):
+    """The smallest box around some."""
+    start, end = several[:, :2].min(0), (several[:, :2] + several[:, 2:]).max(0)
+    return _box((start, end))
+
+
+def _touching(several, box):
+    """Indices of the boxes that have something in common with `box`."""
+    after = several[:, :2] + several[:, 2:] > box[:2]
+    before = several[:, :2] < box[:2] + box[2:]
+    return np.flatnonzero((after & before).all(1))
