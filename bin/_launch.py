@@ -54,6 +54,7 @@ MARKS = {
         "pytest",
         "xdist",
         "ruff",
+        "mypy",
         "scipy",
     ),
 }
