@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
-Point = tuple[float, Optional[float]]
+Point = tuple[Optional[float], Optional[float]]
 
 # Of the narrower curve's range; below, a mean over the overlap says little of the curves.
 LEAST_OVERLAP = 0.5
@@ -65,9 +65,13 @@ def difference(anchor: Iterable[Point], judged: Iterable[Point]) -> Difference:
 def increasing(points: Iterable[Point]) -> list[tuple[float, float]]:
     """Returns points, (rate, quality), with both rising: without those that cost more for less."""
     kept: list[tuple[float, float]] = []
-    for rate, quality in sorted(points, key=lambda point: point[0]):
-        if quality is None or not math.isfinite(quality) or not math.isfinite(rate):
-            continue
+    known = [
+        (rate, quality)
+        for rate, quality in points
+        if rate is not None and quality is not None
+        if math.isfinite(rate) and math.isfinite(quality)
+    ]
+    for rate, quality in sorted(known, key=lambda point: point[0]):
         if not kept or quality > kept[-1][1]:
             kept.append((float(rate), float(quality)))
     return kept
