@@ -7,15 +7,19 @@ and what to call it in errors, and return `(output, facts)`: the bytes of the ou
 what the manifest tells about it.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math
 import os
 import threading
-from typing import Optional
+from typing import Any, Protocol
 
 from tfclic import errors
 from tfclic.codec import catalog, images, runtime
+
+Facts = dict[str, Any]
 
 _LOCK = threading.Lock()
 
@@ -26,8 +30,29 @@ def set_up_tensorflow(threads):
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
 
 
+class Coding(Protocol):
+    """What the module describes.
+
+    Attributes:
+      suffix: of the outputs, with its dot.
+      fatal: errors that concern all images.
+    """
+
+    @property
+    def suffix(self) -> str: ...
+
+    @property
+    def fatal(self) -> type[errors.TfclicError] | tuple[()]: ...
+
+    def output_name(self, name: str) -> str: ...
+
+    def settings(self) -> dict[str, Any]: ...
+
+    def __call__(self, data: bytes, name: str) -> tuple[bytes, Facts]: ...
+
+
 @functools.cache
-def _load(model, fingerprint):
+def _load(model: str, fingerprint: str) -> runtime.Codec:
     found = catalog.find(model)
     if found.fingerprint != fingerprint:
         raise errors.ModelError(
@@ -65,7 +90,7 @@ class Compression:
     fingerprint: str
     quality: float = runtime.DEFAULT_QUALITY
     tile: int = runtime.DEFAULT_TILE
-    background: Optional[tuple] = None
+    background: tuple | None = None
     psnr: bool = False
 
     suffix = ".tfclic"
