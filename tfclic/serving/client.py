@@ -1,12 +1,18 @@
 """A client of `bin/serve` or TensorFlow Serving, over gRPC."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
+from typing import Union
 
 import grpc
 import numpy as np
 
 from tfclic import errors
 from tfclic.serving import protos, tensors
+
+Inputs = Mapping[str, Union[np.ndarray, list[bytes]]]
 
 SECONDS = 600  # until an answer is given up
 GOOD = b"OK"
@@ -40,34 +46,34 @@ class Client:
     """Compresses and decompresses at a server. May be called by several threads at once.
 
     Args:
-      address: str, HOST:PORT.
+      address: HOST:PORT.
     """
 
-    def __init__(self, address):
+    def __init__(self, address: str) -> None:
         self._address = address
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def close(self):
+    def close(self) -> None:
         self._channel.close()
 
-    def compress(self, model, image, quality):
+    def compress(self, model: str, image: bytes, quality: float) -> bytes:
         """Returns the `.tfclic` file, bytes, of an encoded image.
 
         Args:
-          model: str, NAME or NAME/VERSION, as the server knows it.
+          model: NAME or NAME/VERSION, as the server knows it.
           image: bytes of a PNG file, or of another that the server reads.
-          quality: number, 0..100.
+          quality: 0..100.
 
         Raises:
           errors.ImageError: the image is refused.
           errors.ModelError: the server has no such model.
           errors.TfclicError: the server cannot be reached, or does not answer.
         """
-        inputs = {"images": [image], "qualities": np.array([quality], np.float32)}
+        inputs: Inputs = {"images": [image], "qualities": np.array([quality], np.float32)}
         return self._call(model, "compress", inputs, "files_bytes", errors.ImageError)
 
-    def decompress(self, model, data):
+    def decompress(self, model: str, data: bytes) -> bytes:
         """Returns the PNG file, bytes, of the image in a `.tfclic` file.
 
         Args:
@@ -82,7 +88,14 @@ class Client:
         inputs = {"files": [data]}
         return self._call(model, "decompress", inputs, "images_bytes", errors.FileFormatError)
 
-    def _call(self, model, signature, inputs, output, refusal):
+    def _call(
+        self,
+        model: str,
+        signature: str,
+        inputs: Inputs,
+        output: str,
+        refusal: type[errors.TfclicError],
+    ) -> bytes:
         request = predict_request(model, signature, inputs)
         try:
             answer = self._stub.Predict(request, timeout=SECONDS)
@@ -96,7 +109,9 @@ class Client:
             raise refusal(status.decode())
         return found[output][0]
 
-    def _failure(self, error, refusal):
+    def _failure(
+        self, error: grpc.RpcError, refusal: type[errors.TfclicError]
+    ) -> errors.TfclicError:
         code, sentence = error.code(), error.details()
         if code is grpc.StatusCode.UNAVAILABLE:
             return errors.TfclicError(f"The server {self._address} cannot be reached.")
@@ -106,11 +121,13 @@ class Client:
         return kind(f"The server {self._address} says: {sentence}")
 
 
-def predict_request(model, signature, inputs):
+def predict_request(
+    model: str, signature: str, inputs: Inputs
+) -> protos.predict_pb2.PredictRequest:
     """The PredictRequest for a signature.
 
     Args:
-      model: str, NAME or NAME/VERSION.
+      model: NAME or NAME/VERSION.
       signature: str.
       inputs: dict of arrays and of lists of bytes.
     """
