@@ -76,7 +76,7 @@ def write(target: str, data: bytes, force: bool) -> None:
 
     Args:
       target: path of the file.
-      data: bytes.
+      data: its content.
       force: whether an existing file is replaced.
 
     Raises:

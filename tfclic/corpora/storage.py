@@ -68,7 +68,7 @@ def write(path: str, data: bytes, unfinished: str) -> None:
 
     Args:
       path: its folder is made if need be.
-      data: bytes.
+      data: its content.
       unfinished: a folder on the same storage, for what is not finished yet.
 
     Raises:

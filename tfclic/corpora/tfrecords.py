@@ -43,7 +43,7 @@ def image(record: bytes, feature: str) -> tuple[bytes, str | None]:
 
     Args:
       record: a `tf.train.Example` with the image in `feature`, or the image itself.
-      feature: str.
+      feature: its name.
 
     Returns:
       (data, key): bytes, and what the Example calls the image (str, or None).

@@ -45,7 +45,7 @@ class Work(NamedTuple):
       setting: None: the one whose file has about `target` bytes.
       target: bytes.
       known: tuple of (setting, bytes) that have been measured, for the search.
-      is_verifying: bool.
+      is_verifying: whether a model's file is compared with what the encoder knew.
     """
 
     source: str

@@ -17,8 +17,8 @@ class Codec:
     """What is measured: pixels to a file and back, at some settings.
 
     Attributes:
-      name: fit for file names; what `load` takes is in `source`.
-      source: str.
+      name: fit for file names.
+      source: what `load` takes.
       options: tuple, the qualities that `load` got.
       title: for people.
       description: one line: library, version, options.

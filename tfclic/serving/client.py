@@ -78,7 +78,7 @@ class Client:
 
         Args:
           model: as for `compress`.
-          data: bytes.
+          data: the file.
 
         Raises:
           errors.FileFormatError: it is not a sound file.
@@ -128,7 +128,7 @@ def predict_request(
 
     Args:
       model: NAME or NAME/VERSION.
-      signature: str.
+      signature: its name.
       inputs: dict of arrays and of lists of bytes.
     """
     name, _, version = model.rpartition("/")

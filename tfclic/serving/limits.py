@@ -29,8 +29,8 @@ class Workers:
     """Runs work in threads: at most `concurrency` at once, while at most `queue` more wait.
 
     Args:
-      concurrency: int.
-      queue: int.
+      concurrency: pieces of work at once.
+      queue: pieces that may wait beside them.
     """
 
     def __init__(self, concurrency: int, queue: int) -> None:

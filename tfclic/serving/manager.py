@@ -91,7 +91,7 @@ class Manager:
         """Yields the `Servable`; until it is given back it stays loaded.
 
         Args:
-          name: str.
+          name: of the model.
           version: None: the latest.
 
         Raises:

@@ -25,7 +25,7 @@ class Request:
       rows: whether it came in rows, as the answer then does.
 
     Args:
-      body: bytes.
+      body: its JSON.
 
     Raises:
       Refusal: it is not such a request.

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from absl import logging
 
 from tfclic import errors
@@ -17,6 +16,7 @@ from tfclic.serving import protos, tensors
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -34,7 +34,7 @@ class Servable:
 
     Attributes:
       name: of the model.
-      version: int.
+      version: its number.
       signatures: dict of SignatureDef by name.
 
     Args:

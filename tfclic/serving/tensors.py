@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tfclic.serving import protos
 from tfclic.serving.refusals import invalid
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 STRING = protos.types_pb2.DT_STRING
 # By the numbers of TensorFlow's types: the array's type, and the field of a TensorProto.
