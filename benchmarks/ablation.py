@@ -40,6 +40,7 @@ RUNGS = {
     "hyperprior": ("hyperprior", {}),
     "mean_scale": ("mean_scale", {}),
     "joint": ("joint", {"model.parameter_channels": (384, 384)}),
+    "elic": ("elic_small", {}),
     "gmm_attention without both": (RECIPE, {"model.mixtures": 1, "model.attention": "none"}),
     "gmm_attention without GMM": (RECIPE, {"model.mixtures": 1}),
     "gmm_attention without attention": (RECIPE, {"model.attention": "none"}),

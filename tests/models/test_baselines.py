@@ -1,4 +1,4 @@
-"""The baselines: each trains, is exported, and codes real files as its probabilities say."""
+"""The baselines and elic: each trains, is exported, and codes files as its probabilities say."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,11 @@ from tfclic import configuration, models
 from tfclic.codec import runtime
 from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
+from tfclic.entropy import program
+from tfclic.layers.masked import checkerboard_mask
 from tfclic.training import checkpoints
 
-NAMES = ("factorized", "hyperprior", "mean_scale", "joint")
+NAMES = ("factorized", "hyperprior", "mean_scale", "joint", "elic")
 TRANSFORMS = {"nonlinear_analysis", "nonlinear_synthesis", "gain"}
 HYPER = {"hyper_analysis", "hyper_synthesis", "hyper_prior"}
 PARTS = {
@@ -18,7 +20,17 @@ PARTS = {
     "hyperprior": HYPER,
     "mean_scale": HYPER,
     "joint": HYPER | {"context", "parameter_network"},
+    "elic": HYPER | {"groups"},
 }
+SMALL = dict(
+    hyper_channels=4,
+    parameter_channels=(10, 8),
+    bottleneck_blocks=1,
+    latent_attention=False,
+    feature_channels=8,
+    group_sizes=(1, 2, 3),
+    channel_widths=(6,),
+)
 TINY = dict(latent_channels=6, widths=(4, 4, 4), lmbdas=(0.0016, 0.0075, 0.045))
 IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
 QUALITY = tf.constant([0.0, 80.0])
@@ -27,8 +39,7 @@ QUALITY = tf.constant([0.0, 80.0])
 def tiny(name, **changes):
     """A codec of that name, small enough for tests."""
     _, config = configuration.load(name)
-    small = dict(hyper_channels=4, parameter_channels=(10, 8))
-    config.model.update({k: v for k, v in small.items() if k in config.model})
+    config.model.update({k: v for k, v in SMALL.items() if k in config.model})
     config.model.update({**TINY, **changes})
     tf.keras.utils.set_random_seed(0)
     codec = models.build(config.model)
@@ -40,13 +51,21 @@ def tiny(name, **changes):
 def codec(request):
     """Each baseline; its latents are those of a block transform, since nothing is trained."""
     codec = tiny(request.param, block_transform=True)
-    if request.param != "factorized":
-        last = getattr(codec, "parameter_network", codec.hyper_synthesis).layers[-1]
-        last = getattr(last, "conv", last)
+    for network in parameter_networks(codec):
+        last = getattr(network.layers[-1], "conv", network.layers[-1])
         last.kernel.assign(0.1 * last.kernel)
-        wide = np.repeat([0, np.log(8)], 6)
-        last.bias.assign(wide[-last.bias.shape[0] :].astype(np.float32))
+        count = last.bias.shape[0]
+        wide = np.repeat([0, np.log(8)], max(count // 2, 6))
+        last.bias.assign(wide[-count:].astype(np.float32))
     return codec
+
+
+def parameter_networks(codec):
+    """What makes the parameters of each stream of latents."""
+    if codec.name == "elic":
+        return [group.aggregation for group in codec.groups]
+    names = ("parameter_network", "hyper_synthesis")
+    return [getattr(codec, name) for name in names if hasattr(codec, name)][:1]
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +122,16 @@ def codec_sources(codec, height, width):
 
 def test_all_latents_take_one_step_without_a_context(codec):
     class Noting(exact.Statistics):
-        steps = 1  # without a conditional stream
+        steps = 0
 
         def _conditional(self, stream, name):
-            self.steps = len(stream.order.starts) - 1
+            self.steps += len(stream.order.starts) - 1
             return super()._conditional(stream, name)
 
     runner = Noting(codec.coding(), (8, 12), codec_sources(codec, 8, 12))
     codec.entropy(runner)
-    assert runner.steps == (12 + 3 * 7 if codec.name == "joint" else 1)
+    wanted = {"factorized": 0, "joint": 12 + 3 * 7, "elic": 3 * 2}
+    assert runner.steps == wanted.get(codec.name, 1)
 
 
 def test_the_level_of_a_factorized_prior_is_that_of_the_quality():
@@ -134,6 +154,38 @@ def test_one_rate_needs_one_level():
     latents = tf.round(8 * tf.random.stateless_normal([4, 8, 6], [1, 2]))
     string = coding.compress(tf.zeros([1, 2, 0]), latents)
     np.testing.assert_array_equal(coding.decompress(string, 4, 8), latents)
+
+
+def likelihoods_of_zero(codec, channel, place, value):
+    """Of all groups, where one latent is `value` and all others are zero, `[8, 12, 6]`."""
+    latents = np.zeros([1, 8, 12, 6], np.float32)
+    latents[0, place[0], place[1], channel] = value
+    found = []
+
+    class Noting(program.Rounding):
+        def _coded(self, name, piece, likelihood, means=0.0):
+            if name != "hyper_latents":
+                found.append(likelihood(tf.zeros_like(piece(self.sources)))[0])
+            return super()._coded(name, piece, likelihood, means)
+
+    sources = {"hyper_latents": tf.zeros([1, 2, 3, 4]), "latents": tf.constant(latents)}
+    codec.entropy(Noting(sources, tf.constant([50.0])))
+    return np.concatenate(found, -1)
+
+
+def test_groups_of_elic_follow_from_those_before_and_from_anchors_of_their_own():
+    codec, anchor, other = tiny("elic"), (4, 4), (4, 5)
+    groups = [slice(0, 1), slice(1, 3), slice(3, 6)]
+    silent = likelihoods_of_zero(codec, 0, anchor, 0)
+    for number, group in enumerate(groups):
+        for place in (anchor, other):
+            changed = likelihoods_of_zero(codec, group.start, place, 9) != silent
+            assert not changed[..., : group.start].any()
+            own = changed[..., group].any(-1)
+            if place == anchor:
+                np.testing.assert_array_equal(own[2:7, 2:7], checkerboard_mask(5))
+            assert own.sum() == (12 if place == anchor else 0)
+            assert all(changed[..., after].any() for after in groups[number + 1 :])
 
 
 def test_configurations_have_the_papers_widths():

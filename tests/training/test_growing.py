@@ -32,6 +32,15 @@ SMALL = {
         support_blocks=1,
         slice_widths=(8, 6),
     ),
+    "elic": dict(
+        bottleneck_blocks=1,
+        latent_attention=False,
+        feature_channels=8,
+        group_sizes=(1, 2, 3),
+        channel_widths=(6, 5),
+        context_channels=4,
+        parameter_channels=(10, 8),
+    ),
 }
 
 
@@ -91,6 +100,7 @@ HYPER = {
     "all": dict(latent_channels=9, widths=(6, 5, 4), lmbdas=(0.005, *LMBDAS), hyper_channels=5),
 }
 SLICES = dict(latent_channels=9, slice_sizes=(2, 2, 5))
+GROUPS = dict(latent_channels=9, group_sizes=(2, 2, 5))
 FEW_LAYERS = dict(bottleneck_blocks=0, naf_blocks=0, support_blocks=0, gap_weight=0.0)
 GROWN = {
     "factorized": LARGER,
@@ -118,6 +128,11 @@ GROWN = {
         "hyper latents": dict(hyper_channels=6),
         "entropy networks": dict(hyper_width=7, support_channels=11, slice_widths=(9, 7)),
         "all": dict(**SLICES, lmbdas=(0.005, *LMBDAS), hyper_channels=5, support_channels=10),
+    },
+    "elic": {
+        "latents": GROUPS,
+        "contexts": dict(channel_widths=(7, 6), context_channels=6, parameter_channels=(12, 9)),
+        "all": dict(**GROUPS, widths=(6, 5, 4), lmbdas=(0.005, *LMBDAS), hyper_channels=5),
     },
 }
 
