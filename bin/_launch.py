@@ -55,6 +55,7 @@ MARKS = {
         "xdist",
         "ruff",
         "importlinter",
+        "mypy",
         "scipy",
     ),
 }

@@ -9,11 +9,20 @@
 Importing this package does not import TensorFlow; loading a model does.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from tfclic.runtime import Codec
+
 __version__ = "0.1.0"
 __all__ = ["load"]
 
 
-def load(name_or_path):
+def load(name_or_path: str | os.PathLike[str]) -> Codec:
     """Loads an exported model, ready to compress and decompress.
 
     Args:

@@ -1,7 +1,12 @@
 """The difference of two rate-distortion curves (Bjontegaard 2001)."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
 from typing import NamedTuple, Optional
+
+Point = tuple[Optional[float], Optional[float]]
 
 # Of the narrower curve's range; below, a mean over the overlap says little of the curves.
 LEAST_OVERLAP = 0.5
@@ -11,20 +16,20 @@ class Difference(NamedTuple):
     """One curve against another.
 
     Attributes:
-      rate: float, Bjontegaard delta rate in percent: the mean difference of the rate at equal
+      rate: Bjontegaard delta rate in percent: the mean difference of the rate at equal
         quality, negative if fewer bits are needed; None if there is too little overlap.
-      decibels: float, Bjontegaard delta quality, dB at equal rate; None likewise.
-      lowest: float, dB, where the overlap begins; None if a curve has no two points.
-      highest: float, dB, where it ends; below `lowest` if there is none.
+      decibels: Bjontegaard delta quality, dB at equal rate; None likewise.
+      lowest: dB, where the overlap begins; None if a curve has no two points.
+      highest: dB, where it ends; below `lowest` if there is none.
     """
 
-    rate: Optional[float]
-    decibels: Optional[float]
-    lowest: Optional[float]
-    highest: Optional[float]
+    rate: float | None
+    decibels: float | None
+    lowest: float | None
+    highest: float | None
 
 
-def difference(anchor, judged):
+def difference(anchor: Iterable[Point], judged: Iterable[Point]) -> Difference:
     """Compares two curves over the quality that both reach.
 
     Piecewise cubic interpolation (pchip) of the logarithm of the rate over the quality.
@@ -57,12 +62,16 @@ def difference(anchor, judged):
     )
 
 
-def increasing(points):
+def increasing(points: Iterable[Point]) -> list[tuple[float, float]]:
     """Returns points, (rate, quality), with both rising: without those that cost more for less."""
-    kept = []
-    for rate, quality in sorted(points, key=lambda point: point[0]):
-        if quality is None or not math.isfinite(quality) or not math.isfinite(rate):
-            continue
+    kept: list[tuple[float, float]] = []
+    known = [
+        (rate, quality)
+        for rate, quality in points
+        if rate is not None and quality is not None
+        if math.isfinite(rate) and math.isfinite(quality)
+    ]
+    for rate, quality in sorted(known, key=lambda point: point[0]):
         if not kept or quality > kept[-1][1]:
             kept.append((float(rate), float(quality)))
     return kept

@@ -1,10 +1,18 @@
 """Finding and loading configurations: short Python files with `get_config()`."""
 
+from __future__ import annotations
+
 import importlib.util
 import pathlib
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfclic import errors
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+Config = TypeVar("Config", bound=MutableMapping[str, Any])
 # Fields of `training` that came later than some configurations: what holds where they are missing.
 TRAINING = {
     "level_sampling": "independent",
@@ -15,7 +23,7 @@ TRAINING = {
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
 
-def load(name):
+def load(name: str) -> tuple[str, ConfigDict]:
     """Loads a configuration.
 
     Args:
@@ -34,12 +42,13 @@ def load(name):
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.py") if p.stem[0] != "_"))
         raise errors.UsageError(f"There is no configuration {name}; configs/ has: {known}.")
     spec = importlib.util.spec_from_file_location(f"tfclic_config_{path.stem}", path)
+    assert spec and spec.loader  # for what ends in .py there always are
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return path.stem, complete(module.get_config())
 
 
-def complete(config):
+def complete(config: Config) -> Config:
     """Gives a configuration the fields of `training` that older ones lack.
 
     Args:

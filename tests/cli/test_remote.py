@@ -114,6 +114,14 @@ def test_a_model_that_is_not_there_is_told(run, photos, capsys):
     assert run(compress, "--model=toy/7", photos[1], "--force") == 5
 
 
+def test_a_coder_without_a_model_asks_for_the_default_one(
+    toy_model, address, make_pixels, monkeypatch
+):
+    monkeypatch.setattr(remote.runtime, "DEFAULT_MODEL", toy_model.parent.name)
+    data = remote.Coder(address).compress(make_pixels(8, 8), None)
+    assert data[:3] == b"TFC"
+
+
 def test_no_server_is_told(photos, monkeypatch, capsys):
     from tfclic.serving import client
 

@@ -1,8 +1,10 @@
-"""What bin/test runs, and that the contracts about imports can be broken."""
+"""What bin/test runs, and that the checks of imports and types can fail."""
 
+import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -60,7 +62,19 @@ def test_a_package_without_a_place_is_told(checkout):
     assert status == 1 and "more" in said
 
 
-@pytest.mark.parametrize("statuses, expected", [([0] * 4, 0), ([0, 0, 1, 0], 1), ([1, 0, 0, 5], 5)])
+def test_a_function_without_types_is_told(tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text("def f(x):\n    return x\n")
+    command = [sys.executable, "-m", "mypy", f"--config-file={ROOT / 'pyproject.toml'}"]
+    command += [f"--cache-dir={os.devnull}", str(module)]
+    assert command[:3] in test.checks()
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1 and "no-untyped-def" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "statuses, expected", [([0] * 5, 0), ([0, 0, 0, 1, 0], 1), ([1, 0, 0, 0, 5], 5)]
+)
 def test_everything_runs_whatever_fails(monkeypatch, statuses, expected):
     calls, returned = [], iter(statuses)
 
@@ -70,6 +84,6 @@ def test_everything_runs_whatever_fails(monkeypatch, statuses, expected):
 
     monkeypatch.setattr(test.subprocess, "call", call)
     assert test.main(["-k", "nothing"]) == expected
-    assert [cwd for _, cwd in calls] == [ROOT, ROOT, ROOT, None]
-    assert [command for command, _ in calls[:3]] == test.checks()
-    assert calls[3][0][-3:] == ["-k", "nothing", str(ROOT / "tests")]
+    assert [cwd for _, cwd in calls] == [ROOT, ROOT, ROOT, ROOT, None]
+    assert [command for command, _ in calls[:4]] == test.checks()
+    assert calls[4][0][-3:] == ["-k", "nothing", str(ROOT / "tests")]

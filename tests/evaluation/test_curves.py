@@ -30,6 +30,11 @@ def test_order_does_not_matter_and_what_is_no_number_is_left_out():
     assert (found.lowest, found.highest) == (29, 35)
 
 
+def test_a_point_whose_rate_is_not_known_is_left_out():
+    found = curves.difference(CURVE, curve([None, 0.4, 0.8], [26.0, 29.0, 32.0]))
+    assert (found.lowest, found.highest) == (29, 32)
+
+
 @pytest.mark.parametrize(
     "other, lowest, highest",
     [

@@ -1,16 +1,25 @@
 """What the programs share: their arguments, their errors, their exit statuses, several files."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import math
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from absl import app, flags, logging
 
 import tfclic
 from tfclic import errors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Item = TypeVar("Item")
 
 EXIT_STATUSES = """\
 exit status: 0 all good; 2 usage, or an output that exists or cannot be written; 3 image unreadable
@@ -18,7 +27,7 @@ or not supported; 4 file damaged or not a tfclic file; 5 model missing or not th
 anything else; with several files, the highest of theirs."""
 
 
-def parser(name, description, details=""):
+def parser(name: str, description: str, details: str = "") -> argparse.ArgumentParser:
     """Returns an argparse parser for the program `name`; `details` are shown below its options."""
     made = argparse.ArgumentParser(
         prog=name,
@@ -31,7 +40,7 @@ def parser(name, description, details=""):
     return made
 
 
-def quality(text):
+def quality(text: str) -> float:
     """Returns the quality (float, 0..100) that `text` says; for argparse."""
     try:
         value = float(text)
@@ -42,7 +51,7 @@ def quality(text):
     return value
 
 
-def above_zero(text):
+def above_zero(text: str) -> float:
     """Returns the finite number above 0 (float) that `text` says; for argparse."""
     try:
         value = float(text)
@@ -53,13 +62,19 @@ def above_zero(text):
     return value
 
 
-def run(main, arguments_parser, argv=None, known_only=False, tensorflow=False):
+def run(
+    main: Callable[[argparse.Namespace], int],
+    arguments_parser: argparse.ArgumentParser,
+    argv: list[str] | None = None,
+    known_only: bool = False,
+    tensorflow: bool = False,
+) -> None:
     """Runs a program and ends the process with its exit status.
 
     Args:
       main: function of the parsed arguments; returns an exit status.
       arguments_parser: what `parser` returned.
-      argv: list of str, the program's name first. None: sys.argv.
+      argv: the program's name first. None: sys.argv.
       known_only: whether arguments that the parser does not know go to `rest` instead of being
         refused.
       tensorflow: whether `main` uses TensorFlow's Python package.
@@ -68,7 +83,7 @@ def run(main, arguments_parser, argv=None, known_only=False, tensorflow=False):
     # An exception undoes what is half-written, where the signal itself would leave it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
-    def parse(words):
+    def parse(words: list[str]) -> argparse.Namespace:
         flags.FLAGS.mark_as_parsed()
         if known_only:
             parsed, rest = arguments_parser.parse_known_args(words[1:])
@@ -82,7 +97,7 @@ def run(main, arguments_parser, argv=None, known_only=False, tensorflow=False):
             import tensorflow as _  # noqa: F401
         return parsed
 
-    def guarded_main(args):
+    def guarded_main(args: argparse.Namespace) -> int:
         # The libraries' own remarks; absl shows them unless told otherwise after its start.
         logging.set_verbosity(logging.ERROR)
         return guarded(main, args, arguments_parser.prog)
@@ -90,7 +105,7 @@ def run(main, arguments_parser, argv=None, known_only=False, tensorflow=False):
     app.run(guarded_main, argv=argv, flags_parser=parse)
 
 
-def guarded(main, args, name):
+def guarded(main: Callable[[argparse.Namespace], int], args: argparse.Namespace, name: str) -> int:
     """Returns `main(args)`; an error becomes a sentence on stderr and its exit status."""
     try:
         status = main(args)
@@ -108,17 +123,22 @@ def guarded(main, args, name):
         return 128 + signal.SIGPIPE
 
 
-def complain(name, sentence):
+def complain(name: str, sentence: object) -> None:
     """Prints a sentence for the user of the program `name` to stderr."""
     print(f"{name}: {sentence}", file=sys.stderr, flush=True)
 
 
-def quiet_tensorflow():
+def quiet_tensorflow() -> None:
     """Keeps TensorFlow's own remarks off stderr; to be called before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def each_file(name, files, work, fatal=()):
+def each_file(
+    name: str,
+    files: Sequence[Item],
+    work: Callable[[Item], str],
+    fatal: type[errors.TfclicError] | tuple[()] = (),
+) -> int:
     """Works through files: a line for each, a progress bar if there are several, their errors.
 
     Args:
@@ -155,7 +175,7 @@ def each_file(name, files, work, fatal=()):
     return max(statuses, default=0)
 
 
-def read_coded(path):
+def read_coded(path: str) -> bytes:
     """Returns the bytes of a `.tfclic` file; raises errors.FileFormatError if there is none."""
     try:
         with open(path, "rb") as file:
@@ -165,7 +185,7 @@ def read_coded(path):
 
 
 @contextlib.contextmanager
-def tiles_bar(path):
+def tiles_bar(path: str) -> Iterator[Callable[[int, int], None]]:
     """Yields a `progress` for `tfclic.runtime.Codec`: a bar, if stderr is a terminal.
 
     Args:
@@ -176,7 +196,7 @@ def tiles_bar(path):
 
     bar = tqdm(desc=os.path.basename(path), unit="tile", leave=False, disable=None, delay=0.5)
 
-    def progress(done, total):
+    def progress(done: int, total: int) -> None:
         if total <= 2:
             return
         if done <= bar.n or bar.total != total:
@@ -188,15 +208,22 @@ def tiles_bar(path):
         yield progress
 
 
-def result_line(source, target, pixels, coded_bytes, seconds, image_size=None):
+def result_line(
+    source: str,
+    target: str,
+    pixels: np.ndarray,
+    coded_bytes: int,
+    seconds: float,
+    image_size: tuple[int, int] | None = None,
+) -> str:
     """Returns the line that tells what became of one file.
 
     Args:
       source: path of the file that was read.
       target: path of the file that was written.
       pixels: uint8 array [H, W, 3] or [H, W], the image.
-      coded_bytes: int, size of the `.tfclic` file.
-      seconds: float, without starting TensorFlow and loading the model.
+      coded_bytes: size of the `.tfclic` file.
+      seconds: without starting TensorFlow and loading the model.
       image_size: (width, height) of what is coded, if `pixels` are a part of it.
     """
     height, width = pixels.shape[:2]

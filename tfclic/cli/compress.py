@@ -1,5 +1,8 @@
 """bin/compress: images to `.tfclic` files."""
 
+from __future__ import annotations
+
+import argparse
 import functools
 import time
 
@@ -23,7 +26,7 @@ Models are looked for in saved_models/ and in the folders that TFCLIC_MODELS lis
 """
 
 
-def add_model_arguments(parser):
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what every compression has to know, but for the quality, to an argparse parser."""
     parser.add_argument(
         "--model", metavar="NAME|PATH", default=runtime.DEFAULT_MODEL, help="default: %(default)s"
@@ -38,12 +41,12 @@ def add_model_arguments(parser):
     )  # fmt: skip
 
 
-def background_of(args):
+def background_of(args: argparse.Namespace) -> tuple[int, int, int] | None:
     """The colour of --background, or None; raises errors.UsageError if it is none."""
     return images.parse_color(args.background) if args.background else None
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     parser = common.parser("compress", "Compresses images to small .tfclic files.", DETAILS)
     parser.add_argument("photos", metavar="PHOTO", nargs="+", help="an image file (JPEG, PNG, ...)")
     parser.add_argument(
@@ -70,7 +73,7 @@ def make_parser():
     return parser
 
 
-def compress(args):
+def compress(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     if args.server:
         return compress_at_server(args)
@@ -81,10 +84,10 @@ def compress(args):
     goal = {"quality": args.quality, "bpp": args.bpp, "file_bytes": args.bytes, "psnr": args.psnr}
 
     @functools.lru_cache(maxsize=1)
-    def codec():
+    def codec() -> runtime.Codec:
         return runtime.Codec(model)
 
-    def work(pair):
+    def work(pair: tuple[str, str]) -> str:
         source, target = pair
         started = time.perf_counter()
         photo = images.read(source, background)
@@ -106,7 +109,7 @@ def compress(args):
     return common.each_file("compress", pairs, work, fatal=errors.ModelError)
 
 
-def compress_at_server(args):
+def compress_at_server(args: argparse.Namespace) -> int:
     """As `compress`, but that a server does the work."""
     remote.refuse(
         bpp=args.bpp, bytes=args.bytes, psnr=args.psnr, tile=args.tile != runtime.DEFAULT_TILE
@@ -115,7 +118,7 @@ def compress_at_server(args):
     pairs = outputs.plan(args.photos, args.output, ".tfclic")
     coder = remote.Coder(args.server, args.model)
 
-    def begin(pair):
+    def begin(pair: tuple[str, str]) -> tuple[images.Photo, bytes, float]:
         source, target = pair
         started = time.perf_counter()
         photo = images.read(source, background)
@@ -128,7 +131,7 @@ def compress_at_server(args):
 
     pipeline = remote.Pipeline(begin, pairs)
 
-    def work(pair):
+    def work(pair: tuple[str, str]) -> str:
         source, target = pair
         photo, data, seconds = pipeline.result(pair)
         for note in photo.notes:
@@ -139,7 +142,7 @@ def compress_at_server(args):
     return common.each_file("compress", pairs, work, fatal=errors.ModelError)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
     common.run(compress, make_parser(), argv)
 

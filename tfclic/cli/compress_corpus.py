@@ -1,5 +1,8 @@
 """bin/compress_corpus: many images to `.tfclic` files, on Apache Beam."""
 
+from __future__ import annotations
+
+import argparse
 import os
 
 from tfclic import runtime
@@ -17,7 +20,7 @@ coded/train-0.tfrecord/00000007.tfclic, counted from 0.
 {corpora.DETAILS}"""
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     parser = common.parser("compress_corpus", "Compresses many images to .tfclic files.", DETAILS)
     corpora.add_arguments(parser, "image files")
     compress.add_model_arguments(parser)
@@ -31,7 +34,7 @@ def make_parser():
     return parser
 
 
-def compress_corpus(args):
+def compress_corpus(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     from tfclic.corpora import coding
 
@@ -49,7 +52,7 @@ def compress_corpus(args):
     return corpora.run("compress_corpus", compression, args)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
     common.run(compress_corpus, make_parser(), argv, known_only=True)
 

@@ -1,5 +1,7 @@
 """What bin/compress_corpus and bin/decompress_corpus share."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import logging
@@ -8,10 +10,19 @@ import pathlib
 import re
 import threading
 import time
+import types
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from tfclic import errors
 from tfclic.cli import common
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from tfclic.corpora.coding import Coding
+    from tfclic.corpora.job import Job
 
 DETAILS = """\
 In a GLOB, * is anything but a slash and ** anything: 'photos/**.jpg' is all JPEG files in photos
@@ -27,7 +38,7 @@ their own arguments, do it elsewhere.
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def add_arguments(parser, what):
+def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
     """Adds the arguments of both programs to a parser; `what` says what the inputs are."""
     parser.add_argument("--input", metavar="GLOB", required=True, help=f"{what}, or TFRecord files")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder of the outputs")
@@ -55,11 +66,11 @@ def add_arguments(parser, what):
     parser.add_argument("--force", action="store_true", help="do again what is done")
 
 
-def run(name, coding, args):
+def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
     """Works through the corpus that the parsed arguments name.
 
     Args:
-      name: str, of the program.
+      name: of the program.
       coding: one of `tfclic.corpora.coding`.
       args: what the parser with `add_arguments` found; `args.rest` are Beam's arguments.
 
@@ -106,19 +117,19 @@ def run(name, coding, args):
     return totals["exit_status"]
 
 
-def _count(text):
+def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 
-def _from_records(args):
+def _from_records(args: argparse.Namespace) -> bool:
     if args.input_format:
         return args.input_format == "tfrecord"
     return ".tfrecord" in args.input.rpartition("/")[2]
 
 
-def _beam_options(args):
+def _beam_options(args: argparse.Namespace) -> tuple[PipelineOptions, int]:
     """Returns Beam's PipelineOptions and how many threads TensorFlow gets in each process.
 
     Raises:
@@ -128,7 +139,9 @@ def _beam_options(args):
 
     from tfclic.corpora import pipeline
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     local = [f"--direct_num_workers={cores}", "--direct_running_mode=multi_processing"]
     options = pipeline_options.PipelineOptions([*local, *args.rest])
     runner = options.view_as(pipeline_options.StandardOptions).runner
@@ -145,7 +158,7 @@ def _beam_options(args):
     return options, args.threads or max(1, cores // direct.direct_num_workers)
 
 
-def _unknown(options, words):
+def _unknown(options: type[PipelineOptions], words: Sequence[str]) -> list[str]:
     """The arguments of the list `words` that no class of Beam's options knows."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for known in options.__subclasses__():
@@ -154,7 +167,7 @@ def _unknown(options, words):
     return parser.parse_known_args(words)[1]
 
 
-def _run(pipeline, job, options):
+def _run(pipeline: types.ModuleType, job: Job, options: PipelineOptions) -> dict[str, int]:
     # Of a failure Beam logs a traceback in each of its threads; the last word is enough.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     before, threading.excepthook = threading.excepthook, lambda _: None
@@ -168,9 +181,12 @@ def _run(pipeline, job, options):
         threading.excepthook = before
 
 
-def _from_worker(text):
+def _from_worker(text: str) -> errors.TfclicError:
     """The error of a worker, in one sentence and with its exit status, from a runner's `text`."""
-    kinds = {"ModelError": errors.ModelError, "StorageError": errors.UsageError}
+    kinds: dict[str, type[errors.TfclicError]] = {
+        "ModelError": errors.ModelError,
+        "StorageError": errors.UsageError,
+    }
     for kind, sentence in re.findall(r"\btfclic\.[\w.]*\.(\w+): (.*)", text):
         if kind in kinds:
             return kinds[kind](sentence.partition(" [while running")[0])
@@ -183,15 +199,16 @@ def _from_worker(text):
 
 
 @contextlib.contextmanager
-def _progress(job):
+def _progress(job: Job) -> Iterator[None]:
     """Shows how many images are done, if stderr is a terminal, from the journals of the workers."""
     from tqdm import tqdm
 
     from tfclic.corpora import storage
 
-    stop, seen = threading.Event(), set()
+    stop = threading.Event()
+    seen: set[str] = set()
 
-    def watch():
+    def watch() -> None:
         while not stop.wait(2):
             with contextlib.suppress(storage.StorageError):
                 for path in storage.match(storage.join(job.journals, "*")):
@@ -212,7 +229,7 @@ def _progress(job):
             thread.join()
 
 
-def _summary(job, totals, seconds):
+def _summary(job: Job, totals: Mapping[str, int], seconds: float) -> str:
     rate = f"{8 * totals['bytes'] / totals['pixels']:.3f} bpp" if totals["pixels"] else "nothing"
     made = f"{totals['made']:,} made, {totals['kept']:,} kept, {totals['failed']:,} failed"
     return (

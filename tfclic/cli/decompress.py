@@ -1,11 +1,18 @@
 """bin/decompress: `.tfclic` files to images."""
 
+from __future__ import annotations
+
 import argparse
 import re
 import time
+from typing import TYPE_CHECKING
 
 from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, remote
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 DETAILS = """\
 examples:
@@ -19,7 +26,7 @@ The model that made a file is found in saved_models/ and in the folders that TFC
 """
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     parser = common.parser("decompress", "Turns .tfclic files back into images.", DETAILS)
     parser.add_argument("files", metavar="FILE", nargs="+", help="a .tfclic file")
     parser.add_argument(
@@ -41,15 +48,16 @@ def make_parser():
     return parser
 
 
-def region(text):
+def region(text: str) -> tuple[int, int, int, int]:
     """Returns the (x, y, width, height) that `text` says; for argparse."""
     found = re.fullmatch(r"(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})", text)
     if not found:
         raise argparse.ArgumentTypeError(f"{text} is not X,Y,W,H, four whole numbers of pixels")
-    return tuple(map(int, found.groups()))
+    x, y, width, height = map(int, found.groups())
+    return x, y, width, height
 
 
-def decompress(args):
+def decompress(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     if args.server:
         return decompress_at_server(args)
@@ -60,7 +68,7 @@ def decompress(args):
         images.output_format(target)
     library = runtime.Library()
 
-    def work(pair):
+    def work(pair: tuple[str, str]) -> str:
         source, target = pair
         data = common.read_coded(source)
         try:
@@ -81,7 +89,7 @@ def decompress(args):
     return common.each_file("decompress", pairs, work)
 
 
-def decompress_at_server(args):
+def decompress_at_server(args: argparse.Namespace) -> int:
     """As `decompress`, but that a server does the work."""
     remote.refuse(region=args.region)
     pairs = outputs.plan(args.files, args.output, ".png")
@@ -89,7 +97,7 @@ def decompress_at_server(args):
         images.output_format(target)
     coder = remote.Coder(args.server, args.model)
 
-    def begin(pair):
+    def begin(pair: tuple[str, str]) -> tuple[bytes, npt.NDArray[np.uint8], bytes, float]:
         source, target = pair
         started = time.perf_counter()
         data = common.read_coded(source)
@@ -102,7 +110,7 @@ def decompress_at_server(args):
 
     pipeline = remote.Pipeline(begin, pairs)
 
-    def work(pair):
+    def work(pair: tuple[str, str]) -> str:
         source, target = pair
         data, pixels, encoded, seconds = pipeline.result(pair)
         outputs.write(target, encoded, args.force)
@@ -111,7 +119,7 @@ def decompress_at_server(args):
     return common.each_file("decompress", pairs, work)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
     common.run(decompress, make_parser(), argv)
 

@@ -1,14 +1,26 @@
 """bin/evaluate: rate and distortion of codecs on a folder of images, from real files."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import os
 import tempfile
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from tfclic import errors, runtime
 from tfclic.cli import common, evaluate_tables
 from tfclic.runtime import catalog
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from tfclic.evaluation.campaign import ByImage, Record, Store, Work
+    from tfclic.evaluation.codecs import Codec
+    from tfclic.evaluation.curves import Curve
+    from tfclic.evaluation.evaluate import Measurement
+    from tfclic.evaluation.report import Table
 
 DETAILS = """\
 examples:
@@ -30,7 +42,7 @@ size is within 1 % + 24 bytes of the model's own estimate, and that the decoded 
 """
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     from tfclic.evaluation import codecs
 
     parser = common.parser("evaluate", "Measures codecs on a folder of images.", DETAILS)
@@ -70,7 +82,7 @@ def make_parser():
     return parser
 
 
-def evaluate(args):
+def evaluate(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     from tfclic.evaluation import campaign, codecs, report
 
@@ -97,18 +109,18 @@ def evaluate(args):
         if not measured:
             return status
         evaluate_tables.print_curves(measured)
-        anchors = [_measured_or(anchor, measured) for anchor in anchors]
-        tables = report.differences(anchors, [*measured, *others])
+        compared = [_measured_or(anchor, measured) for anchor in anchors]
+        tables = report.differences(compared, [*measured, *others])
         evaluate_tables.print_differences(tables)
         if args.output:
-            shown = [*others, *(a for a in anchors if a not in [*measured, *others])]
+            shown = [*others, *(a for a in compared if a not in [*measured, *others])]
             found = _write(args, loaded, records, measured, shown, tables, store, machine)
             status = max(status, found)
         if args.card:
             _write_cards(loaded, measured)
     if args.verify:
-        checks = [campaign.verification(record) for record in campaign.each(records)]
-        checks = [check for check in checks if check]
+        found_checks = (campaign.verification(record) for record in campaign.each(records))
+        checks = [check for check in found_checks if check]
         if checks:
             print("\n".join(evaluate_tables.verdict(checks)))
             status = status or int(not all(check.passed for check in checks))
@@ -120,13 +132,21 @@ class _Machine(NamedTuple):
     threads: int
 
 
-def _machine(jobs):
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def _machine(jobs: int | None) -> _Machine:
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     jobs = jobs or cores
     return _Machine(jobs, max(1, cores // jobs))
 
 
-def _measure(loaded, paths, store, is_verifying, machine):
+def _measure(
+    loaded: Sequence[Codec],
+    paths: Sequence[str],
+    store: Store,
+    is_verifying: bool,
+    machine: _Machine,
+) -> tuple[dict[str, ByImage], int]:
     """Returns (codec name -> image name -> records by rising setting, exit status)."""
     from tfclic.evaluation import campaign
 
@@ -145,7 +165,7 @@ def _measure(loaded, paths, store, is_verifying, machine):
                 for setting in codec.settings
             ]
     records, failed = _work(works, loaded, store, machine, "measuring")
-    complete = {
+    complete: dict[str, ByImage] = {
         codec.name: {
             os.path.basename(path): found
             for path in paths
@@ -157,7 +177,9 @@ def _measure(loaded, paths, store, is_verifying, machine):
     return complete, max(status, failed)
 
 
-def _work(works, loaded, store, machine, verb):
+def _work(
+    works: Sequence[Work], loaded: Sequence[Codec], store: Store, machine: _Machine, verb: str
+) -> tuple[list[tuple[Work, Record]], int]:
     """Does pieces of work, with a bar: (list of (work, record), in order, and an exit status)."""
     from tqdm import tqdm
 
@@ -179,7 +201,16 @@ def _work(works, loaded, store, machine, verb):
     return [(work, done[work]) for work in works if work in done], status
 
 
-def _write(args, loaded, records, measured, shown, tables, store, machine):
+def _write(
+    args: argparse.Namespace,
+    loaded: Sequence[Codec],
+    records: dict[str, ByImage],
+    measured: Sequence[Curve],
+    shown: Sequence[Curve],
+    tables: Sequence[Table],
+    store: Store,
+    machine: _Machine,
+) -> int:
     """Writes curves and report; returns an exit status."""
     from tfclic.evaluation import campaign, curves, report
 
@@ -188,7 +219,7 @@ def _write(args, loaded, records, measured, shown, tables, store, machine):
     paths = image_paths(args.images)[: args.gallery]
     works = campaign.equal_works(loaded, paths, records)
     equal, status = _work(works, loaded, store, machine, "equal bits")
-    by_path = {}
+    by_path: dict[str, list[tuple[Codec, Measurement, pathlib.Path]]] = {}
     for work, record in equal:
         codec = next(codec for codec in loaded if codec.source == work.source)
         version = codec, campaign.measurement(record), store.folder / record["file"]
@@ -201,7 +232,7 @@ def _write(args, loaded, records, measured, shown, tables, store, machine):
     return status
 
 
-def _write_cards(loaded, measured):
+def _write_cards(loaded: Iterable[Codec], measured: Iterable[Curve]) -> None:
     from tfclic.evaluation import codecs
 
     for codec in loaded:
@@ -211,7 +242,7 @@ def _write_cards(loaded, measured):
                 catalog.write_results(codec.runtime.model, dataset, results)
 
 
-def _anchor(name, loaded, dataset):
+def _anchor(name: str, loaded: Iterable[Codec], dataset: str) -> Codec | Curve:
     """What an --anchor means: a codec that will be measured, or a curve."""
     for codec in loaded:
         if name in (codec.source, codec.name, codec.title):
@@ -219,7 +250,7 @@ def _anchor(name, loaded, dataset):
     return _read(name, dataset)
 
 
-def _read(name, dataset):
+def _read(name: str, dataset: str) -> Curve:
     """A curve; its title says so if it is of other images."""
     from tfclic.evaluation import curves
 
@@ -229,23 +260,23 @@ def _read(name, dataset):
     return curve if same else {**curve, "title": f"{curve['title']}, on {of}"}
 
 
-def _measured_or(anchor, measured):
+def _measured_or(anchor: Codec | Curve, measured: Sequence[Curve]) -> Curve:
     if isinstance(anchor, dict):
         return anchor
     return next((curve for curve in measured if curve["name"] == anchor.name), measured[0])
 
 
-def _curve_names(names):
+def _curve_names(names: list[str]) -> list[str]:
     from tfclic.evaluation import curves
 
     return curves.stored() if "all" in names else names
 
 
-def _distinct(*lists):
+def _distinct(*lists: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(word for words in lists for word in words))
 
 
-def image_paths(folder):
+def image_paths(folder: str) -> list[str]:
     """Returns the paths (list of str, sorted) of the files in `folder` that are named like images.
 
     Raises:
@@ -264,22 +295,22 @@ def image_paths(folder):
     return [os.path.join(folder, name) for name in names]
 
 
-def _folder_name(folder):
+def _folder_name(folder: str) -> str:
     return os.path.basename(os.path.abspath(folder))
 
 
-def _qualities(text):
+def _qualities(text: str) -> list[float]:
     values = [common.quality(word) for word in _words(text)]
     if not values:
         raise argparse.ArgumentTypeError("there are no numbers in it")
     return values
 
 
-def _words(text):
+def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _peers(text):
+def _peers(text: str) -> list[str]:
     from tfclic.evaluation import codecs
 
     words = _words(text)
@@ -290,15 +321,15 @@ def _peers(text):
     return words
 
 
-def _positive(text):
+def _positive(text: str) -> int:
     return _whole(text, 1)
 
 
-def _count(text):
+def _count(text: str) -> int:
     return _whole(text, 0)
 
 
-def _whole(text, least):
+def _whole(text: str, least: int) -> int:
     try:
         value = int(text)
     except ValueError:
@@ -308,7 +339,7 @@ def _whole(text, least):
     return value
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
     common.run(evaluate, make_parser(), argv, tensorflow=True)
 

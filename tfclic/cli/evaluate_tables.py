@@ -1,11 +1,20 @@
 """What bin/evaluate prints."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 from tfclic.evaluation import report
+
+if TYPE_CHECKING:
+    from tfclic.evaluation.curves import Curve
+    from tfclic.evaluation.evaluate import Verification
 
 _ROW = "{:<24} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9}"
 
 
-def print_curves(measured):
+def print_curves(measured: Iterable[Curve]) -> None:
     """Prints the averages of measured curves, a line per setting."""
     header = "codec", "setting", "bpp", "PSNR", "MS-SSIM", "FLIP", "encode s", "decode s"
     print(_ROW.format(*header))
@@ -21,7 +30,7 @@ def print_curves(measured):
             print(_ROW.format(curve["title"], f"{setting:g}", *cells))
 
 
-def print_differences(tables):
+def print_differences(tables: Iterable[report.Table]) -> None:
     """Prints what `report.differences` makes."""
     for table in tables:
         print(f"\nBD-rate and BD-PSNR against {table['anchor']}, BD-rate and BD-MS-SSIM:")
@@ -30,10 +39,10 @@ def print_differences(tables):
             print("{:<32} {:<42} {}".format(row["title"], *words).rstrip())
 
 
-def verdict(checks):
+def verdict(checks: Sequence[Verification]) -> list[str]:
     """Returns lines that say whether files and encoder agree, for a list of `Verification`s."""
 
-    def line(is_passed, text):
+    def line(is_passed: bool, text: str) -> str:
         return f"{'pass' if is_passed else 'FAIL'}: {text}"
 
     differing = max(check.latents_differ for check in checks)

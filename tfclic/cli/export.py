@@ -1,5 +1,8 @@
 """bin/export: turns a trained workdir into saved_models/NAME/VERSION/."""
 
+from __future__ import annotations
+
+import argparse
 import json
 import pathlib
 
@@ -11,7 +14,7 @@ The version is the next free number. The weights are the moving averages of the 
 them; any finished or interrupted run can be exported."""
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The program's argparse parser."""
     parser = common.parser("export", "Exports a trained model as a SavedModel.", DETAILS)
     parser.add_argument("--workdir", required=True, help="folder of the training run")
@@ -20,7 +23,7 @@ def make_parser():
     return parser
 
 
-def export(args):
+def export(args: argparse.Namespace) -> int:
     """Exports what `args` name; returns the exit status."""
     from ml_collections import ConfigDict
 
@@ -54,7 +57,7 @@ def export(args):
     return 0
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Runs the program and ends the process with its exit status."""
     common.run(export, make_parser(), argv, tensorflow=True)
 

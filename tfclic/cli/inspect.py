@@ -1,14 +1,24 @@
 """bin/inspect: what is in a `.tfclic` file, and pictures of what the model does with an image."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
 import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs
 from tfclic.format.header import MAGIC
 from tfclic.runtime import catalog
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from tfclic.runtime.explained import Explanation
 
 DETAILS = """\
 examples:
@@ -27,7 +37,7 @@ a PNG has them all.
 _FOR_IMAGES = ("quality", "model", "background", "tile")
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     what = "Shows what is in a .tfclic file, and what the model does with an image."
     parser = common.parser("inspect", what, DETAILS)
     parser.add_argument("input", metavar="IMAGE|FILE", help="an image file, or a .tfclic file")
@@ -61,15 +71,16 @@ def make_parser():
     return parser
 
 
-def place(text):
+def place(text: str) -> tuple[int, int]:
     """Returns the (x, y) that `text` says; for argparse."""
     found = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
     if not found:
         raise argparse.ArgumentTypeError(f"{text} is not X,Y, two whole numbers of pixels")
-    return tuple(map(int, found.groups()))
+    x, y = map(int, found.groups())
+    return x, y
 
 
-def inspect(args):
+def inspect(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     from tfclic.evaluation import inspection
 
@@ -97,7 +108,7 @@ def inspect(args):
     return 0
 
 
-def _is_coded(path):
+def _is_coded(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             return file.read(len(MAGIC)) == MAGIC or path.endswith(".tfclic")
@@ -105,7 +116,7 @@ def _is_coded(path):
         return path.endswith(".tfclic")
 
 
-def _target(args, is_coded):
+def _target(args: argparse.Namespace, is_coded: bool) -> str | None:
     """The path of the pictures, or None; raises errors.UsageError if that cannot be done."""
     if is_coded:
         given = [name for name in _FOR_IMAGES if getattr(args, name) is not None]
@@ -123,7 +134,9 @@ def _target(args, is_coded):
     return target
 
 
-def _open_file(args):
+def _open_file(
+    args: argparse.Namespace,
+) -> tuple[runtime.Codec, bytes, npt.NDArray[np.uint8] | None]:
     """Returns (codec, bytes of the file, None)."""
     data = common.read_coded(args.input)
     try:
@@ -132,7 +145,9 @@ def _open_file(args):
         raise type(error)(f"{args.input}: {error}") from error
 
 
-def _code_image(args):
+def _code_image(
+    args: argparse.Namespace,
+) -> tuple[runtime.Codec, bytes, npt.NDArray[np.uint8] | None]:
     """Returns (codec, bytes of the file that the image makes, its pixels)."""
     background = images.parse_color(args.background) if args.background else None
     model = catalog.find(args.model or runtime.DEFAULT_MODEL)
@@ -149,7 +164,13 @@ def _code_image(args):
     return codec, data, photo.pixels
 
 
-def _draw(args, target, pixels, explanation, found):
+def _draw(
+    args: argparse.Namespace,
+    target: str,
+    pixels: npt.NDArray[np.uint8],
+    explanation: Explanation,
+    found: Mapping[str, Any],
+) -> dict[str, Any]:
     """Writes the pictures; returns what `report` is to say of them."""
     from tfclic.evaluation import inspection, pictures
 
@@ -165,7 +186,7 @@ def _draw(args, target, pixels, explanation, found):
     return {"output": target, "channel": view.channel, "positions": positions}
 
 
-def _tell(found, as_json):
+def _tell(found: Mapping[str, Any], as_json: bool) -> None:
     from tfclic.evaluation import inspection
 
     if as_json:
@@ -176,7 +197,7 @@ def _tell(found, as_json):
         print("\ndrawn in {output}, channel {channel}".format(**found["drawn"]))
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
     common.run(inspect, make_parser(), argv)
 

@@ -1,17 +1,20 @@
 """Where the programs write, and how: planned before any work, whole or not at all."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import secrets
+from collections.abc import Iterable, Sequence
 
 from tfclic import errors
 
 
-def plan(inputs, output, suffix):
+def plan(inputs: Sequence[str], output: str | None, suffix: str) -> list[tuple[str, str]]:
     """Decides the output of every input.
 
     Args:
-      inputs: list of str, paths.
+      inputs: paths.
       output: what -o says: a file or (always with several inputs) a folder; None: beside the input.
       suffix: of the outputs that -o does not name, with its dot.
 
@@ -24,30 +27,32 @@ def plan(inputs, output, suffix):
     is_folder = output is not None and (
         len(inputs) > 1 or output.endswith(os.sep) or os.path.isdir(output)
     )
-    if is_folder and os.path.exists(output) and not os.path.isdir(output):
-        raise errors.UsageError(f"{output} is not a folder, which -o has to be for several files.")
+    folder = output if is_folder else None
+    if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
+        raise errors.UsageError(f"{folder} is not a folder, which -o has to be for several files.")
     pairs = []
     for path in inputs:
-        folder, name = os.path.split(path)
-        beside = os.path.join(output if is_folder else folder, os.path.splitext(name)[0] + suffix)
-        pairs.append((path, output if output is not None and not is_folder else beside))
-    sources = {}
+        own_folder, name = os.path.split(path)
+        where = own_folder if folder is None else folder
+        beside = os.path.join(where, os.path.splitext(name)[0] + suffix)
+        pairs.append((path, beside if output is None or is_folder else output))
+    sources: dict[str, str] = {}
     for path, target in pairs:
         place = os.path.realpath(target)
         if place in sources:
             both = f"{sources[place]} and {path}"
             raise errors.UsageError(f"{both} would both be written to {target}.")
         sources[place] = path
-    if is_folder:
-        _make_folder(output)
+    if folder is not None:
+        _make_folder(folder)
     return pairs
 
 
-def check(target, inputs, force):
+def check(target: str, inputs: Iterable[str], force: bool) -> None:
     """Refuses an output that must not be written.
 
     Args:
-      target: str, path of the output.
+      target: path of the output.
       inputs: the paths of all files that are read; none of them may be replaced.
       force: whether an existing file may be replaced.
 
@@ -66,12 +71,12 @@ def check(target, inputs, force):
         raise errors.UsageError(f"{target} cannot be written: there is no folder {folder}.")
 
 
-def write(target, data, force):
+def write(target: str, data: bytes, force: bool) -> None:
     """Writes a file: all of it appears at once, or nothing does.
 
     Args:
-      target: str, path of the file.
-      data: bytes.
+      target: path of the file.
+      data: its content.
       force: whether an existing file is replaced.
 
     Raises:
@@ -100,7 +105,7 @@ def write(target, data, force):
         raise errors.UsageError(f"{target} cannot be written: {error.strerror}.") from error
 
 
-def _create(path, data):
+def _create(path: str, data: bytes) -> bool:
     """Makes a new file that has no name until it is whole, so that a kill leaves nothing behind.
 
     Returns:
@@ -128,7 +133,7 @@ def _create(path, data):
     return True
 
 
-def _publish(temporary, target):
+def _publish(temporary: str, target: str) -> None:
     """Gives a file its final name, unless a file with that name has appeared meanwhile."""
     try:
         os.link(temporary, target)
@@ -141,12 +146,12 @@ def _publish(temporary, target):
         os.replace(temporary, target)
 
 
-def _make_folder(folder):
+def _make_folder(folder: str) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise errors.UsageError(f"{folder} cannot be made: {error.strerror}.") from error
 
 
-def _exists(target):
+def _exists(target: str) -> errors.UsageError:
     return errors.UsageError(f"{target} exists already; --force replaces it.")

@@ -1,15 +1,27 @@
 """What `bin/compress` and `bin/decompress` do with --server: the same files, made elsewhere."""
 
+from __future__ import annotations
+
+import argparse
 import concurrent.futures
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tfclic import errors, images, runtime
 from tfclic.format import header
 from tfclic.runtime import catalog
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 AHEAD = 4  # files on their way to the server or back
 
 
-def add_argument(parser):
+def add_argument(parser: argparse.ArgumentParser) -> None:
     """Adds --server to an argparse parser."""
     parser.add_argument(
         "--server", metavar="HOST:PORT",
@@ -17,7 +29,7 @@ def add_argument(parser):
     )  # fmt: skip
 
 
-def refuse(**given):
+def refuse(**given: object) -> None:
     """Raises errors.UsageError if an option is given that a server cannot do.
 
     Args:
@@ -32,31 +44,32 @@ class Coder:
     """A server's codec as the programs use it, for images as they have them.
 
     Args:
-      address: str, HOST:PORT.
-      model: str, its name there; None: for each file that which made it, or else the default.
+      address: HOST:PORT.
+      model: its name there; None: for each file that which made it, or else the default.
 
     Raises:
       errors.UsageError: the packages for that are not installed.
     """
 
-    def __init__(self, address, model=None):
+    def __init__(self, address: str, model: str | None = None) -> None:
         # it imports grpc, which takes longer than everything else here
         from tfclic.serving import client
 
         self._client, self._model = client.Client(address), model
 
-    def compress(self, pixels, quality):
+    def compress(self, pixels: npt.NDArray[np.uint8], quality: float | None) -> bytes:
         """The file, bytes, of a uint8 array [H, W, 3] or [H, W]; raises as `client.Client`."""
         quality = runtime.DEFAULT_QUALITY if quality is None else quality
-        return self._client.compress(self._model, images.encode(pixels, "image.png"), quality)
+        model = self._model or runtime.DEFAULT_MODEL
+        return self._client.compress(model, images.encode(pixels, "image.png"), quality)
 
-    def decompress(self, data):
+    def decompress(self, data: bytes) -> npt.NDArray[np.uint8]:
         """The image, uint8 [H, W, 3] or [H, W], of a file; raises as `client.Client`."""
         png = self._client.decompress(self._model or _model_of(data), data)
         return images.decode(png, "The server's image").pixels
 
 
-def _model_of(data):
+def _model_of(data: bytes) -> str:
     fingerprint = header.parse(data).fingerprint.hex()
     try:
         return catalog.find_fingerprint(fingerprint).name
@@ -64,7 +77,7 @@ def _model_of(data):
         return runtime.DEFAULT_MODEL
 
 
-class Pipeline:
+class Pipeline(Generic[Item, Result]):
     """Begins work on the next few items while one is waited for.
 
     Args:
@@ -72,11 +85,12 @@ class Pipeline:
       items: list of hashable items, in the order in which `result` will be asked for them.
     """
 
-    def __init__(self, work, items):
-        self._work, self._waiting, self._begun = work, list(items), {}
+    def __init__(self, work: Callable[[Item], Result], items: Iterable[Item]) -> None:
+        self._work, self._waiting = work, list(items)
+        self._begun: dict[Item, concurrent.futures.Future[Result]] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(AHEAD)
 
-    def result(self, item):
+    def result(self, item: Item) -> Result:
         """What `work` of this item returned; raises what it raised."""
         while self._waiting and len(self._begun) < AHEAD:
             following = self._waiting.pop(0)

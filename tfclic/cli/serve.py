@@ -1,9 +1,12 @@
 """bin/serve: exported models behind TensorFlow Serving's interfaces."""
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import functools
 import os
+from collections.abc import Callable
 
 from absl import logging
 
@@ -22,8 +25,8 @@ SIGTERM lets it answer what it has begun, and ends it.
 """
 
 
-def _at_least(least, kind=int):
-    def number(text):
+def _at_least(least: int, kind: Callable[[str], float] = int) -> Callable[[str], float]:
+    def number(text: str) -> float:
         try:
             value = kind(text)
         except ValueError:
@@ -35,7 +38,7 @@ def _at_least(least, kind=int):
     return number
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     parser = common.parser("serve", "Serves exported models by gRPC and REST.", DETAILS)
     add = functools.partial(parser.add_argument, metavar="N")
     add(
@@ -63,7 +66,7 @@ def make_parser():
     return parser
 
 
-def serve(args):
+def serve(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status once the server has ended."""
     # they import grpc and aiohttp, which not everybody has who asks for --help
     from tfclic.serving import repository, server
@@ -85,14 +88,14 @@ def serve(args):
     )
     models = repository.Repository(args.model_base_path, args.model_name)
 
-    async def run():
+    async def run() -> None:
         await server.serve(server.Server(models, options), functools.partial(print, flush=True))
 
     asyncio.run(run())
     return 0
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
     common.run(serve, make_parser(), argv)
 

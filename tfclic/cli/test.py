@@ -1,14 +1,17 @@
-"""bin/test: lints the checkout, checks its formatting and its imports, and runs its tests.
+"""bin/test: lints the checkout, checks its formatting, imports and types, and runs its tests.
 
     bin/test [PYTEST-ARGUMENT ...]
 
 Exit status: pytest's; 1 if only one of the checks before the tests has found something.
 """
 
+from __future__ import annotations
+
 import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Each holds a TensorFlow of about 1 GB, and often waits for programs that a test has started.
@@ -17,16 +20,17 @@ MOST_PROCESSES = 4
 IMPORTS = "from importlinter.cli import lint_imports_command as check; check()"
 
 
-def checks():
+def checks() -> list[list[str]]:
     """The commands to run in the checkout before the tests: lists of a program's arguments."""
     return [
         [sys.executable, "-m", "ruff", "check", "."],
         [sys.executable, "-m", "ruff", "format", "--check", "."],
         [sys.executable, "-c", IMPORTS, "--no-cache"],
+        [sys.executable, "-m", "mypy"],
     ]
 
 
-def tests(arguments):
+def tests(arguments: Sequence[str]) -> list[str]:
     """The command that runs the tests; `arguments` are the user's for pytest."""
     processes = min(MOST_PROCESSES, (os.cpu_count() or 1) + 1)
     pytest = [
@@ -44,12 +48,12 @@ def tests(arguments):
     return pytest
 
 
-def main(arguments):
+def main(arguments: Sequence[str]) -> int:
     """Runs everything, whatever fails, and returns the exit status."""
     found = [subprocess.call(command, cwd=ROOT) for command in checks()]
     status = subprocess.call(tests(arguments))
     if any(found):
-        print("test: ruff or import-linter has found something, see above.", file=sys.stderr)
+        print("test: a check has found something, see above.", file=sys.stderr)
     return status or int(any(found))
 
 

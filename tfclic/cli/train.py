@@ -1,10 +1,14 @@
 """bin/train: trains a codec."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import functools
 import os
 import pathlib
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 from ml_collections import config_dict
@@ -12,6 +16,11 @@ from ml_collections.config_flags import config_flags
 
 from tfclic import configuration, errors
 from tfclic.cli import common, train_portable
+
+if TYPE_CHECKING:
+    from tfclic.models.base import ImageCodec
+    from tfclic.training.loop import Run
+    from tfclic.training.strategies import Replicas
 
 DETAILS = """\
 --config.FIELD=VALUE replaces any field of the configuration, such as --config.training.steps=1000;
@@ -59,7 +68,7 @@ is state.json and the state-*.bin beside it; copied over those in DIR they are w
 """
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The program's argparse parser; `--config.*` is left to `override`."""
     parser = common.parser("train", "Trains a codec.", DETAILS)
     parser.add_argument(
@@ -130,14 +139,22 @@ def make_parser():
     return parser
 
 
-def _positive(text):
+def _positive(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < float(text) < float("inf"):
             return float(text)
     raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
 
 
-def train(name, config, data, workdir, strategy="none", start=None, fresh=()):
+def train(
+    name: str,
+    config: config_dict.ConfigDict,
+    data: str,
+    workdir: str | os.PathLike[str],
+    strategy: str = "none",
+    start: str | None = None,
+    fresh: Collection[str] = (),
+) -> None:
     """Trains configuration `name` (`config`, a ConfigDict) on `data`, in `workdir`.
 
     strategy: one of `strategies.CHOICES`.
@@ -161,7 +178,7 @@ def train(name, config, data, workdir, strategy="none", start=None, fresh=()):
         print(f"All {config.training.steps} steps are done{ready}.")
 
 
-def _precision(config, workdir, replicas):
+def _precision(config: config_dict.ConfigDict, workdir: pathlib.Path, replicas: Replicas) -> str:
     """The number format of a run, which the chief finds for all of its processes."""
     from tfclic.training import checkpoints, precision
 
@@ -173,7 +190,15 @@ def _precision(config, workdir, replicas):
     return precision.FORMATS[replicas.gather([found])[0][0]]
 
 
-def _prepare(name, config, data, workdir, compute_dtype, replicas, begin):
+def _prepare(
+    name: str,
+    config: config_dict.ConfigDict,
+    data: str,
+    workdir: pathlib.Path,
+    compute_dtype: str,
+    replicas: Replicas,
+    begin: Callable[[ImageCodec], dict[str, Any]],
+) -> Run:
     """Returns the `loop.Run`, and says what it is going to do."""
     from tfclic.training import changes, checkpoints, loop, sources
 
@@ -200,7 +225,9 @@ def _prepare(name, config, data, workdir, compute_dtype, replicas, begin):
     return run
 
 
-def _begin(codec, workdir, start, fresh):
+def _begin(
+    codec: ImageCodec, workdir: pathlib.Path, start: str | None, fresh: Collection[str]
+) -> dict[str, Any]:
     """Gives a new run its first weights; returns what its record has to say about them."""
     from tfclic.training import checkpoints, starts
 
@@ -216,7 +243,7 @@ def _begin(codec, workdir, start, fresh):
     return {"start": record}
 
 
-def _new_codec(config, compute_dtype):
+def _new_codec(config: config_dict.ConfigDict, compute_dtype: str) -> ImageCodec:
     import tensorflow as tf
 
     from tfclic import models
@@ -227,7 +254,7 @@ def _new_codec(config, compute_dtype):
     return models.build(model_config)
 
 
-def override(config, arguments):
+def override(config: config_dict.ConfigDict, arguments: Sequence[str]) -> config_dict.ConfigDict:
     """Applies `--config.field=value` arguments to a configuration.
 
     Args:
@@ -255,7 +282,7 @@ def override(config, arguments):
     return values.config
 
 
-def _has(node, path):
+def _has(node: Any, path: Sequence[str]) -> bool:
     for key in path:
         if not isinstance(node, config_dict.ConfigDict) or key not in node:
             return False
@@ -263,7 +290,7 @@ def _has(node, path):
     return bool(path) and not isinstance(node, config_dict.ConfigDict)
 
 
-def _run(args):
+def _run(args: argparse.Namespace) -> int:
     logging.set_verbosity(logging.WARNING)  # of images, crops and checkpoints
     if args.adopt:
         _need(args, "workdir")
@@ -286,13 +313,13 @@ def _run(args):
     return 0
 
 
-def _need(args, *names):
+def _need(args: argparse.Namespace, *names: str) -> None:
     for name in names:
         if not getattr(args, name):
             raise errors.UsageError(f"--{name} is missing; --help says what it is.")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Runs the program with `argv` (sys.argv if None) and ends the process with its exit status."""
     # TensorFlow leaves oneDNN off where a processor lacks AVX512-VNNI; its convolutions are faster
     # there too.

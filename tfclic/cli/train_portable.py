@@ -1,11 +1,28 @@
 """What bin/train does for training elsewhere: --portable and --adopt."""
 
+from __future__ import annotations
+
+import argparse
 import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tfclic import errors
 
+if TYPE_CHECKING:
+    import os
 
-def export(name, config, args, new_codec):
+    from ml_collections import ConfigDict
+
+    from tfclic.models.base import ImageCodec
+
+
+def export(
+    name: str,
+    config: ConfigDict,
+    args: argparse.Namespace,
+    new_codec: Callable[[ConfigDict, str], ImageCodec],
+) -> None:
     """Writes the portable folder `args.portable` of configuration `name` (`config`).
 
     new_codec: function of a configuration and a number format that makes the codec.
@@ -48,7 +65,9 @@ def export(name, config, args, new_codec):
     )
 
 
-def adopt(source, workdir, new_codec):
+def adopt(
+    source: str, workdir: str | os.PathLike[str], new_codec: Callable[[ConfigDict, str], ImageCodec]
+) -> None:
     """Makes `workdir` of what a portable run brought back in `source`; `new_codec` as `export`."""
     from tfclic.portable import folder
     from tfclic.training import checkpoints

@@ -7,27 +7,55 @@ and what to call it in errors, and return `(output, facts)`: the bytes of the ou
 what the manifest tells about it.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math
 import os
 import threading
-from typing import Optional
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from tfclic import errors, images, runtime
 from tfclic.runtime import catalog
 
+Result = TypeVar("Result")
+
+Facts = dict[str, Any]
+
 _LOCK = threading.Lock()
 
 
-def set_up_tensorflow(threads):
+def set_up_tensorflow(threads: int) -> None:
     """Makes TensorFlow, not loaded yet, keep quiet and use `threads` (int) for an operation."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
 
 
+class Coding(Protocol):
+    """What the module describes.
+
+    Attributes:
+      suffix: of the outputs, with its dot.
+      fatal: errors that concern all images.
+    """
+
+    @property
+    def suffix(self) -> str: ...
+
+    @property
+    def fatal(self) -> type[errors.TfclicError] | tuple[()]: ...
+
+    def output_name(self, name: str) -> str: ...
+
+    def settings(self) -> dict[str, Any]: ...
+
+    def __call__(self, data: bytes, name: str) -> tuple[bytes, Facts]: ...
+
+
 @functools.cache
-def _load(model, fingerprint):
+def _load(model: str, fingerprint: str) -> runtime.Codec:
     found = catalog.find(model)
     if found.fingerprint != fingerprint:
         raise errors.ModelError(
@@ -38,11 +66,11 @@ def _load(model, fingerprint):
 
 
 @functools.cache
-def _library():
+def _library() -> runtime.Library:
     return runtime.Library()
 
 
-def _once(function, *arguments):
+def _once(function: Callable[..., Result], *arguments: Any) -> Result:
     """`function(*arguments)`, in one thread of the process at a time."""
     with _LOCK:
         return function(*arguments)
@@ -53,29 +81,29 @@ class Compression:
     """Image files to `.tfclic` files.
 
     Attributes:
-      model: str, name or path of the model, wherever the work is done.
-      fingerprint: str, 8 hex digits, which that model must have.
-      quality: float, 0..100.
-      tile: int, pixels, the longest side of a tile.
+      model: name or path of the model, wherever the work is done.
+      fingerprint: 8 hex digits, which that model must have.
+      quality: 0..100.
+      tile: pixels, the longest side of a tile.
       background: (red, green, blue), 0..255, for transparent images; None: they are refused.
-      psnr: bool, whether each file is decoded again to tell its PSNR.
+      psnr: whether each file is decoded again to tell its PSNR.
     """
 
     model: str
     fingerprint: str
     quality: float = runtime.DEFAULT_QUALITY
     tile: int = runtime.DEFAULT_TILE
-    background: Optional[tuple] = None
+    background: tuple[int, int, int] | None = None
     psnr: bool = False
 
     suffix = ".tfclic"
     fatal = errors.ModelError
 
-    def output_name(self, name):
+    def output_name(self, name: str) -> str:
         """The name of the output of an input's `name`; no two inputs have the same."""
         return name + self.suffix
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """What the outputs depend on, a dict for JSON; the name of the model is not among it."""
         settings = {
             **dataclasses.asdict(self),
@@ -84,12 +112,13 @@ class Compression:
         del settings["model"]
         return settings
 
-    def __call__(self, data, name):
+    def __call__(self, data: bytes, name: str) -> tuple[bytes, Facts]:
         """Returns `(output, facts)`; raises errors.TfclicError if the image is refused."""
         photo = images.decode(data, name, self.background)
         codec = _once(_load, self.model, self.fingerprint)
         output = codec.compress(photo.pixels, self.quality, tile=self.tile)
-        facts = _facts(*photo.pixels.shape[:2], len(output))
+        height, width = photo.pixels.shape[:2]
+        facts = _facts(height, width, len(output))
         if photo.notes:
             facts["notes"] = list(photo.notes)
         if self.psnr:
@@ -109,25 +138,26 @@ class Decompression:
     suffix = ".png"
     fatal = ()
 
-    def output_name(self, name):
+    def output_name(self, name: str) -> str:
         """The name of the output of an input's `name`; `.tfclic` at its end is replaced."""
         stem = name[: -len(Compression.suffix)] if name.endswith(Compression.suffix) else name
         return stem + self.suffix
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """What the outputs depend on, a dict for JSON."""
         return {}
 
-    def __call__(self, data, name):
+    def __call__(self, data: bytes, name: str) -> tuple[bytes, Facts]:
         """Returns `(output, facts)`; raises errors.TfclicError if the file is refused."""
         try:
             codec = _once(lambda: _library().codec_of(data))
             pixels = codec.decompress(data)
         except errors.TfclicError as error:
             raise type(error)(f"{name}: {error}") from error
-        return images.encode(pixels, self.suffix), _facts(*pixels.shape[:2], len(data))
+        height, width = pixels.shape[:2]
+        return images.encode(pixels, self.suffix), _facts(height, width, len(data))
 
 
-def _facts(height, width, coded_bytes):
+def _facts(height: int, width: int, coded_bytes: int) -> Facts:
     bpp = round(8 * coded_bytes / (height * width), 5)
     return {"width": width, "height": height, "bytes": coded_bytes, "bpp": bpp}

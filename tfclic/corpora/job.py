@@ -5,15 +5,22 @@ all is done; and `.tfclic/` with what the next start of an interrupted job needs
 journals of what is done, and files that are not finished.
 """
 
+from __future__ import annotations
+
 import dataclasses
+import functools
 import json
 import os
 import re
 import zlib
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tfclic import errors
 from tfclic.corpora import storage
+
+if TYPE_CHECKING:
+    from tfclic.corpora.coding import Coding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,16 +29,16 @@ class Job:
 
     Attributes:
       coding: what is done with each image, one of `tfclic.corpora.coding`.
-      pattern: str, glob of the inputs: `*` is anything but a slash, `**` anything.
-      output: str, folder of the outputs.
-      from_records: bool, whether the inputs are TFRecord files, not files of one image each.
-      to_records: bool, whether the outputs are.
-      shards: int, how many TFRecord files there are, if image files go into them.
-      feature: str, where `tf.train.Example`s have the bytes.
-      threads: int, of TensorFlow in each process.
+      pattern: glob of the inputs: `*` is anything but a slash, `**` anything.
+      output: folder of the outputs.
+      from_records: whether the inputs are TFRecord files, not files of one image each.
+      to_records: whether the outputs are.
+      shards: how many TFRecord files there are, if image files go into them.
+      feature: where `tf.train.Example`s have the bytes.
+      threads: of TensorFlow in each process.
     """
 
-    coding: Any
+    coding: Coding
     pattern: str
     output: str
     from_records: bool = False
@@ -41,47 +48,47 @@ class Job:
     threads: int = 1
 
     @property
-    def manifest(self):
+    def manifest(self) -> str:
         """Path of the manifest, JSON lines sorted by input."""
         return storage.join(self.output, "manifest.jsonl")
 
     @property
-    def state(self):
+    def state(self) -> str:
         """Path of the folder with all that is neither output nor manifest."""
         return storage.join(self.output, ".tfclic")
 
     @property
-    def journals(self):
+    def journals(self) -> str:
         """Path of the folder with the records of what is done, while there is no manifest."""
         return storage.join(self.state, "journals")
 
     @property
-    def unfinished(self):
+    def unfinished(self) -> str:
         """Path of the folder with files that are being written."""
         return storage.join(self.state, "unfinished")
 
     @property
-    def settings_path(self):
+    def settings_path(self) -> str:
         """Path of the file that tells what the outputs in this folder were made from, and how."""
         return storage.join(self.state, "settings.json")
 
-    def relative(self, path):
+    def relative(self, path: str) -> str:
         """The part of an input's path that differs among inputs: what follows the fixed folders."""
         fixed = re.split(r"[*?\[]", self.pattern)[0]
         return path[fixed.rfind("/") + 1 :]
 
-    def path(self, name):
+    def path(self, name: str) -> str:
         """The input file of the input called `name`: a path, or PATH#INDEX of a TFRecord."""
         return (self.from_records and name.rpartition("#")[0]) or name
 
-    def unit(self, name):
+    def unit(self, name: str) -> str:
         """The unit of work, one for each output file of image files or else for each input file.
 
         Args:
-          name: str, of an input, as the manifest has it: a path, or PATH#INDEX of a TFRecord.
+          name: of an input, as the manifest has it: a path, or PATH#INDEX of a TFRecord.
 
         Returns:
-          str, the same in each start. Of TFRecord outputs it is the name of the file.
+          The same in each start. Of TFRecord outputs it is the name of the file.
         """
         if self.from_records:
             return re.sub(r"\.gz$", "", self.relative(self.path(name)))
@@ -90,18 +97,18 @@ class Job:
             return f"part-{shard:05d}-of-{self.shards:05d}.tfrecord"
         return self.output_name(name)
 
-    def output_name(self, name):
+    def output_name(self, name: str) -> str:
         """The output of the input called `name`, below the folder of outputs."""
         if self.from_records:
             path, _, index = name.rpartition("#")
             return self.coding.output_name(f"{self.relative(path)}/{int(index):08d}")
         return self.coding.output_name(self.relative(name))
 
-    def prepare(self, anew):
+    def prepare(self, anew: bool) -> None:
         """Makes the folder of the outputs ready, or sees that it holds what this job left there.
 
         Args:
-          anew: bool, whether to forget what is done, and do it again.
+          anew: whether to forget what is done, and do it again.
 
         Raises:
           errors.UsageError: other inputs or settings filled this folder, or it cannot be written.
@@ -120,8 +127,8 @@ class Job:
         except (storage.StorageError, ValueError) as error:
             raise errors.UsageError(str(error)) from error
 
-    def _settings(self):
-        settings = {"coding": type(self.coding).__name__, "input": self.pattern}
+    def _settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {"coding": type(self.coding).__name__, "input": self.pattern}
         settings.update(self.coding.settings(), to_records=self.to_records)
         if self.from_records:
             settings["feature"] = self.feature
@@ -129,7 +136,7 @@ class Job:
             settings["shards"] = self.shards
         return settings
 
-    def _compare(self, there, wanted):
+    def _compare(self, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         for key in {**wanted, **there}:
             if there.get(key) != wanted.get(key):
                 raise errors.UsageError(
@@ -143,16 +150,16 @@ class Image:
     """An image of the corpus, not read yet.
 
     Attributes:
-      name: str, as the manifest has it.
+      name: as the manifest has it.
       load: function without arguments that returns `(data, key)`: its bytes, and what a TFRecord
         calls it (str, or None). Raises errors.TfclicError or storage.StorageError.
     """
 
     name: str
-    load: Any
+    load: Callable[[], tuple[bytes, str | None]]
 
 
-def images(job, path):
+def images(job: Job, path: str) -> Iterator[Image]:
     """Yields the `Image`s of an input file, in order."""
     if not job.from_records:
         yield Image(path, lambda: (storage.read(path), None))
@@ -160,4 +167,5 @@ def images(job, path):
     from tfclic.corpora import tfrecords
 
     for index, record in enumerate(tfrecords.read(path)):
-        yield Image(f"{path}#{index}", lambda r=record: tfrecords.image(r, job.feature))
+        load = functools.partial(tfrecords.image, record, job.feature)
+        yield Image(f"{path}#{index}", load)

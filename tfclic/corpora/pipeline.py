@@ -4,27 +4,37 @@ Only names and records go through the runner; images are read, and outputs writt
 that does the work.
 """
 
+from __future__ import annotations
+
 import json
 import shlex
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.transforms import environments
+from apache_beam.typehints.decorators import no_annotations
 
 from tfclic.corpora import storage, work
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from tfclic.corpora.job import Job
 
 # `DirectRunner` may also stand for a runner that is first downloaded; the options --direct_... are
 # those of this one.
 LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
 
 
-def run(job, options):
+def run(job: Job, options: PipelineOptions) -> dict[str, int]:
     """Works through a corpus.
 
     Args:
-      job: a `tfclic.corpora.job.Job`, prepared.
+      job: prepared.
       options: Beam's PipelineOptions.
 
     Returns:
@@ -38,7 +48,7 @@ def run(job, options):
     return _totals(result.metrics().query())
 
 
-def _build(pipeline, job):
+def _build(pipeline: beam.Pipeline, job: Job) -> None:
     sources = (
         pipeline
         | "inputs" >> beam.Create([job.pattern])
@@ -64,37 +74,42 @@ def _build(pipeline, job):
     )
 
 
-def _match(pattern):
+@no_annotations
+def _match(pattern: str) -> Iterable[str]:
     # as JSON, as all names that go through a runner; see `work.Work`
     return map(json.dumps, storage.match(pattern))
 
 
-def _keyed_source(path, job):
+@no_annotations
+def _keyed_source(path: str, job: Job) -> tuple[str, str]:
     return json.dumps(job.unit(json.loads(path))), path
 
 
-def _keyed_record(line, job):
+@no_annotations
+def _keyed_record(line: str, job: Job) -> tuple[str, str]:
     return json.dumps(job.unit(json.loads(line)["input"])), line
 
 
-def _read_records(path):
+@no_annotations
+def _read_records(path: str) -> list[str]:
     return storage.read(json.loads(path)).decode().splitlines()
 
 
-def _write_manifest(job, lines):
+@no_annotations
+def _write_manifest(job: Job, lines: Iterable[str]) -> None:
     ordered = sorted(lines, key=lambda line: _order(json.loads(line)["input"]))
     data = "".join(line + "\n" for line in ordered).encode()
     storage.write(job.manifest, data, job.unfinished)
     storage.remove(job.journals)
 
 
-def _order(name):
+def _order(name: str) -> tuple[str, int]:
     """Sorts by path, and by number within a TFRecord."""
     path, _, index = name.rpartition("#")
     return (path, int(index)) if path and index.isdecimal() else (name, -1)
 
 
-def _runner(options):
+def _runner(options: PipelineOptions) -> fn_runner.FnApiRunner | None:
     if options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
         return None
     direct = options.view_as(DirectOptions)
@@ -108,7 +123,7 @@ def _runner(options):
     return fn_runner.FnApiRunner(default_environment=environment)
 
 
-def _totals(found):
+def _totals(found: dict[str, Any]) -> dict[str, int]:
     totals = dict.fromkeys(("made", "kept", "failed", "bytes", "pixels", "exit_status"), 0)
     for counter in found["counters"]:
         if counter.key.metric.namespace == work.NAMESPACE:

@@ -3,7 +3,11 @@
 To be imported where records are read or written only: it needs TensorFlow's Python package.
 """
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import tensorflow as tf
 from google.protobuf import message
@@ -16,7 +20,7 @@ KEY = "image/key"
 _KEYS = (KEY, "image/filename", "image/source_id")
 
 
-def read(path):
+def read(path: str) -> Iterator[bytes]:
     """Yields the records (bytes) of a TFRecord file, compressed if its name ends in `.gz`.
 
     Raises:
@@ -34,12 +38,12 @@ def read(path):
         raise storage.StorageError(f"{path} {what}.") from error
 
 
-def image(record, feature):
+def image(record: bytes, feature: str) -> tuple[bytes, str | None]:
     """Finds the image in a record.
 
     Args:
-      record: bytes, a `tf.train.Example` with the image in `feature`, or the image itself.
-      feature: str.
+      record: a `tf.train.Example` with the image in `feature`, or the image itself.
+      feature: its name.
 
     Returns:
       (data, key): bytes, and what the Example calls the image (str, or None).
@@ -64,7 +68,7 @@ def image(record, feature):
 
 
 @contextlib.contextmanager
-def writer(path):
+def writer(path: str) -> Iterator[Callable[[str, bytes, Mapping[str, Any]], None]]:
     """Yields a function that puts `(key, data, facts)` into a new TFRecord file, an Example each.
 
     `key` is a str, `data` bytes, and `facts` a dict with `width` and `height`.
@@ -79,7 +83,7 @@ def writer(path):
         raise storage.StorageError(f"{path} cannot be written: {error.message}.") from error
 
 
-def _example(key, data, facts):
+def _example(key: str, data: bytes, facts: Mapping[str, Any]) -> bytes:
     features = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
         for name, value in ((KEY, key.encode()), (ENCODED, data))

@@ -1,5 +1,7 @@
 """Measures many codecs on many images in several processes, and goes on where it was stopped."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import contextlib
 import functools
@@ -11,12 +13,19 @@ import os
 import pathlib
 import signal
 import threading
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tfclic import errors, images
 from tfclic.evaluation import codecs, curves, evaluate
+
+if TYPE_CHECKING:
+    from tfclic.evaluation.metrics import Pixels
+
+Record = dict[str, Any]
+ByImage = Mapping[str, list[Record]]
 
 # What the numbers of one file may differ by to be called equal: in the logarithm, 3 %.
 EQUAL_BITS = math.log(1.03)
@@ -28,24 +37,29 @@ class Work(NamedTuple):
     """What one process does at a time: one image with one codec at one setting.
 
     Attributes:
-      source: str, what `codecs.load` takes.
-      qualities: tuple of numbers, likewise.
-      path: str, of the image.
-      digest: str, of the image's file.
-      setting: number; None: the one whose file has about `target` bytes.
-      target: int or None, bytes.
+      source: what `codecs.load` takes.
+      qualities: likewise.
+      path: of the image.
+      digest: of the image's file.
+      setting: None: the one whose file has about `target` bytes.
+      target: bytes.
       known: tuple of (setting, bytes) that have been measured, for the search.
-      is_verifying: bool.
+      is_verifying: whether a model's file is compared with what the encoder knew.
     """
 
     source: str
-    qualities: tuple
+    qualities: tuple[float, ...]
     path: str
     digest: str
-    setting: float
-    target: int = None
-    known: tuple = ()
+    setting: float | None
+    target: int | None = None
+    known: tuple[tuple[float, int], ...] = ()
     is_verifying: bool = False
+
+
+class _Done(NamedTuple):
+    record: Record
+    data: bytes
 
 
 class Store:
@@ -55,11 +69,11 @@ class Store:
       folder: made if it does not exist.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder / "measurements.jsonl"
-        self._records = {}
+        self._records: dict[tuple[Any, ...], Record] = {}
         # a process that was killed may have left half a line
         lines = self._path.read_bytes().split(b"\n") if self._path.exists() else []
         for line in lines:
@@ -69,13 +83,13 @@ class Store:
         if lines and lines[-1]:
             self._file.write("\n")
 
-    def __enter__(self):
+    def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def find(self, codec, work):
+    def find(self, codec: codecs.Codec, work: Work) -> Record | None:
         """The record of a piece of work, a dict; None if it is not done, or its file is gone."""
         record = self._records.get((codec.identity, work.digest, work.setting, work.target))
         if record is None or not (self.folder / record["file"]).is_file():
@@ -85,7 +99,7 @@ class Store:
             return None
         return record
 
-    def add(self, codec, work, record, data):
+    def add(self, codec: codecs.Codec, work: Work, record: Record, data: bytes) -> Record:
         """Keeps what was measured and the file (bytes)."""
         stem = pathlib.Path(work.path).stem
         at = f"{record['used']:g}" if work.target is None else "equal"
@@ -107,30 +121,30 @@ class Store:
         self._file.flush()
         return record
 
-    def _remember(self, record):
+    def _remember(self, record: Record) -> None:
         key = tuple(record[name] for name in ("identity", "digest", "setting", "target"))
         self._records[key] = record
 
 
-def measurement(record):
+def measurement(record: Record) -> evaluate.Measurement:
     """The `evaluate.Measurement` of a record."""
     return evaluate.Measurement(*record["measured"])
 
 
-def verification(record):
+def verification(record: Record) -> evaluate.Verification | None:
     """The `evaluate.Verification` of a record; None if it was not verified."""
     found = record.get("verification")
     return evaluate.Verification(*found) if found else None
 
 
-def each(records):
+def each(records: Mapping[str, ByImage]) -> list[Record]:
     """All records of a dict from a codec's name to a dict from an image's name to its records."""
     return [
         record for images_ in records.values() for found in images_.values() for record in found
     ]
 
 
-def curve(codec, dataset, by_image, threads):
+def curve(codec: codecs.Codec, dataset: str, by_image: ByImage, threads: int) -> curves.Curve:
     """The curve of a codec's records, as `curves.from_measurements` makes it.
 
     Args:
@@ -140,7 +154,9 @@ def curve(codec, dataset, by_image, threads):
     return curves.from_measurements(codec, dataset, measured, threads)
 
 
-def equal_works(loaded, paths, records):
+def equal_works(
+    loaded: Sequence[codecs.Codec], paths: Iterable[str], records: Mapping[str, ByImage]
+) -> list[Work]:
     """The work of coding images to nearly equal bits with all codecs.
 
     The bits are those of the first codec at its middle setting.
@@ -168,7 +184,7 @@ def equal_works(loaded, paths, records):
     return works
 
 
-def digest(path):
+def digest(path: str) -> str:
     """Tells one image file from another, str.
 
     Raises:
@@ -180,15 +196,21 @@ def digest(path):
         raise errors.ImageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def run(works, loaded, store, processes, threads):
+def run(
+    works: Iterable[Work],
+    loaded: Iterable[codecs.Codec],
+    store: Store,
+    processes: int,
+    threads: int,
+) -> Iterator[tuple[Work, Record | errors.TfclicError]]:
     """Does what is not done yet.
 
     Args:
       works: list of `Work`.
       loaded: list of the `codecs.Codec`s of these works.
       store: `Store`.
-      processes: int; with 1, the work is done here.
-      threads: int, processor cores of each process.
+      processes: with 1, the work is done here.
+      threads: processor cores of each process.
 
     Yields:
       (work, record or TfclicError) for each of `works`, in no particular order.
@@ -206,20 +228,25 @@ def run(works, loaded, store, processes, threads):
             yield work, record
     here = processes == 1 or len(missing) < 2
     results = _here(missing, by_source) if here else _in_pool(missing, processes, threads)
-    for work, (record, data) in results:
-        if isinstance(record, dict):
-            record = store.add(by_source[work.source], work, record, data)
-        yield work, record
+    for work, done in results:
+        if isinstance(done, errors.TfclicError):
+            yield work, done
+        else:
+            yield work, store.add(by_source[work.source], work, *done)
 
 
-def _here(works, by_source):
+def _here(
+    works: Sequence[Work], by_source: Mapping[str, codecs.Codec]
+) -> Iterator[tuple[Work, _Done | errors.TfclicError]]:
     for codec in {by_source[work.source] for work in works}:
         _warm(codec)
     for work in works:
         yield work, _do(work, by_source[work.source])
 
 
-def _in_pool(works, processes, threads):
+def _in_pool(
+    works: Sequence[Work], processes: int, threads: int
+) -> Iterator[tuple[Work, _Done | errors.TfclicError]]:
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(processes, context, _initialise, (threads,))
     futures = {pool.submit(_in_process, work): work for work in works}
@@ -234,7 +261,7 @@ def _in_pool(works, processes, threads):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _initialise(threads):
+def _initialise(threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # the parent tells when to end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -243,66 +270,68 @@ def _initialise(threads):
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
-def _end_with_parent():
+def _end_with_parent() -> None:
     """A parent that was killed takes its processes along."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
     os._exit(1)
 
 
-def _in_process(work):
+def _in_process(work: Work) -> _Done | errors.TfclicError:
     return _do(work, _codec(work.source, work.qualities))
 
 
-def _do(work, codec):
-    """Returns (record or TfclicError, the file)."""
+def _do(work: Work, codec: codecs.Codec) -> _Done | errors.TfclicError:
     try:
         pixels = _pixels(work.path)
-        setting = work.setting if work.target is None else _setting_for(codec, pixels, work)
+        setting = _setting_for(codec, pixels, work) if work.setting is None else work.setting
         measured, data = evaluate.measure(codec, pixels, setting)
-        record = {"measured": list(measured), "used": setting, "bytes": len(data)}
+        record: Record = {"measured": list(measured), "used": setting, "bytes": len(data)}
         if work.is_verifying and codec.is_verifiable:
             record["verification"] = list(evaluate.verify(codec.runtime, pixels, setting))
-        return record, data
+        return _Done(record, data)
     except errors.TfclicError as error:
-        return error, None
+        return error
 
 
 @functools.cache
-def _codec(source, qualities):
+def _codec(source: str, qualities: tuple[float, ...]) -> codecs.Codec:
     codec = codecs.load(source, qualities)
     _warm(codec)
     return codec
 
 
-def _warm(codec):
+def _warm(codec: codecs.Codec) -> None:
     """The first calls of a model do what no image should pay for."""
     if isinstance(codec, codecs.Model):
         codec.decode(codec.encode(_WARM_UP, codec.settings[0]))
 
 
 @functools.lru_cache(maxsize=2)
-def _pixels(path):
+def _pixels(path: str) -> Pixels:
     return images.read(path).pixels
 
 
-def _setting_for(codec, pixels, work):
+def _setting_for(codec: codecs.Codec, pixels: Pixels, work: Work) -> float:
     """The setting whose file comes nearest to the target (Brent's method on log sizes)."""
     from scipy import optimize
 
-    sizes = dict(work.known)
+    sizes, target = dict(work.known), work.target
+    assert target
 
-    def excess(setting):
+    def excess(setting: float) -> float:
         setting = round(setting) if codec.integral else setting
         if setting not in sizes:
             sizes[setting] = len(codec.encode(pixels, setting))
-        found = math.log(sizes[setting] / work.target)
+        found = math.log(sizes[setting] / target)
         return found if abs(found) > EQUAL_BITS else 0.0
 
-    smaller = [setting for setting, size in sizes.items() if size <= work.target]
-    larger = [setting for setting, size in sizes.items() if size > work.target]
-    first = max(smaller, key=sizes.get, default=codec.limits[0])
-    last = min(larger, key=sizes.get, default=codec.limits[1])
+    smaller = [setting for setting, size in sizes.items() if size <= target]
+    larger = [setting for setting, size in sizes.items() if size > target]
+    first = max(smaller, key=sizes.__getitem__, default=codec.limits[0])
+    last = min(larger, key=sizes.__getitem__, default=codec.limits[1])
     if excess(first) < 0 < excess(last):
         step = 0.5 if codec.integral else abs(last - first) / 1000
         optimize.brentq(excess, first, last, xtol=step, maxiter=_TRIES, disp=False)
-    return min(sizes, key=lambda setting: abs(math.log(sizes[setting] / work.target)))
+    return min(sizes, key=lambda setting: abs(math.log(sizes[setting] / target)))

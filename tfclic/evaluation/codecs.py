@@ -1,40 +1,58 @@
 """The codecs that can be measured, behind one interface: exported models, and those people use."""
 
+from __future__ import annotations
+
 import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tfclic import errors
+
+if TYPE_CHECKING:
+    from tfclic.evaluation.metrics import Pixels
+    from tfclic.runtime import Codec as Runtime
 
 
 class Codec:
     """What is measured: pixels to a file and back, at some settings.
 
     Attributes:
-      name: str, fit for file names; what `load` takes is in `source`.
-      source: str.
+      name: fit for file names.
+      source: what `load` takes.
       options: tuple, the qualities that `load` got.
-      title: str, for people.
-      description: str, one line: library, version, options.
-      identity: str; measurements of another identity are not this codec's.
-      suffix: str, of its files.
-      settings: list of numbers, those to be measured, the smallest files first.
+      title: for people.
+      description: one line: library, version, options.
+      identity: measurements of another identity are not this codec's.
+      suffix: of its files.
+      settings: those to be measured, the smallest files first.
       limits: (first, last), the settings there are, in the same order.
-      integral: bool, whether settings are whole numbers.
-      objective: str or None, what it was trained for, "mse" or "ms-ssim".
-      is_shown_by_browsers: bool, whether they show its files.
-      is_verifiable: bool, whether its files can be compared with what the encoder knows.
+      integral: whether settings are whole numbers.
+      objective: what it was trained for, "mse" or "ms-ssim".
+      is_shown_by_browsers: whether they show its files.
+      is_verifiable: whether its files can be compared with what the encoder knows.
+      runtime: what does the work, if so.
     """
 
+    name: str
+    source: str
+    title: str
+    description: str
+    identity: str
+    suffix: str
+    settings: list[float]
+    limits: tuple[float, float]
+    runtime: Runtime
     is_verifiable = False
-    options = ()
+    options: tuple[float, ...] = ()
     integral = False
-    objective = None
+    objective: str | None = None
     is_shown_by_browsers = False
 
-    def encode(self, pixels, setting):
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
         """Returns the file, bytes, of a uint8 array [H, W, 3]."""
         raise NotImplementedError
 
-    def decode(self, data):
+    def decode(self, data: bytes) -> Pixels:
         """Returns the uint8 array [H, W, 3] of a file."""
         raise NotImplementedError
 
@@ -44,7 +62,7 @@ class Model(Codec):
 
     Args:
       source: name, NAME/VERSION or path of the model.
-      qualities: list of numbers, 0..100.
+      qualities: 0..100.
 
     Raises:
       errors.ModelError: there is no such model, or it cannot be loaded.
@@ -54,7 +72,7 @@ class Model(Codec):
     suffix = ".tfclic"
     limits = (0, 100)
 
-    def __init__(self, source, qualities):
+    def __init__(self, source: str, qualities: Sequence[float]) -> None:
         from tfclic import runtime
 
         self.source, self.options = source, tuple(qualities)
@@ -67,17 +85,26 @@ class Model(Codec):
         self.identity = model.fingerprint
         self.objective = model.card.training.get("objective")
 
-    def encode(self, pixels, setting):
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
         return self.runtime.compress(pixels, setting)
 
-    def decode(self, data):
+    def decode(self, data: bytes) -> Pixels:
         return self.runtime.decompress(data)
 
 
 class _PillowCodec(Codec):
     """A format that Pillow writes and reads, all samples of colour kept where the format can."""
 
-    def __init__(self, name, title, form, suffix, settings, limits, **how):
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        form: str,
+        suffix: str,
+        settings: Sequence[float],
+        limits: tuple[float, float],
+        **how: Any,
+    ) -> None:
         self.source = self.name = name
         self.title, self.suffix = title, suffix
         self.settings, self.limits = list(settings), limits
@@ -92,14 +119,14 @@ class _PillowCodec(Codec):
             )
         self.description = self.identity = f"{library}, {how.pop('options')}"
 
-    def encode(self, pixels, setting):
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
         from PIL import Image
 
         with io.BytesIO() as file:
             Image.fromarray(pixels).save(file, self._form, **self._save(setting))
             return file.getvalue()
 
-    def decode(self, data):
+    def decode(self, data: bytes) -> Pixels:
         import numpy as np
         from PIL import Image
 
@@ -117,7 +144,7 @@ class _JpegXl(Codec):
     limits = (25.0, 0.1)
     effort = 7
 
-    def __init__(self):
+    def __init__(self) -> None:
         try:
             import imagecodecs
         except ImportError as error:
@@ -128,15 +155,15 @@ class _JpegXl(Codec):
         version = imagecodecs.jpegxl_version()
         self.description = self.identity = f"{version} (imagecodecs), effort {self.effort}"
 
-    def encode(self, pixels, setting):
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
         encode = self._library.jpegxl_encode
         return bytes(encode(pixels, distance=setting, effort=self.effort, lossless=False))
 
-    def decode(self, data):
+    def decode(self, data: bytes) -> Pixels:
         return self._library.jpegxl_decode(data)
 
 
-def _jpeg():
+def _jpeg() -> Codec:
     return _PillowCodec(
         "jpeg", "JPEG", "JPEG", ".jpg", (5, 10, 20, 30, 40, 50, 60, 70, 80, 90), (1, 95),
         save=lambda quality: {"quality": quality, "subsampling": 0, "optimize": True},
@@ -145,7 +172,7 @@ def _jpeg():
     )  # fmt: skip
 
 
-def _jpeg2000():
+def _jpeg2000() -> Codec:
     return _PillowCodec(
         "jpeg2000", "JPEG 2000", "JPEG2000", ".jp2", (192, 120, 80, 48, 32, 24, 16, 10), (1000, 2),
         save=lambda ratio: {
@@ -156,7 +183,7 @@ def _jpeg2000():
     )  # fmt: skip
 
 
-def _webp():
+def _webp() -> Codec:
     return _PillowCodec(
         "webp", "WebP", "WEBP", ".webp", (1, 10, 30, 50, 65, 75, 85, 95), (0, 100),
         save=lambda quality: {"quality": quality, "method": 6, "use_sharp_yuv": False},
@@ -165,7 +192,7 @@ def _webp():
     )  # fmt: skip
 
 
-def _avif():
+def _avif() -> Codec:
     return _PillowCodec(
         "avif", "AVIF", "AVIF", ".avif", (20, 30, 40, 50, 60, 70, 80, 90), (0, 100),
         save=lambda quality: {"quality": quality, "subsampling": "4:4:4", "speed": 4},
@@ -174,7 +201,7 @@ def _avif():
     )  # fmt: skip
 
 
-def _heic():
+def _heic() -> Codec:
     return _PillowCodec(
         "heic", "HEIC", "HEIF", ".heic", (10, 20, 30, 40, 50, 60, 70, 80), (0, 100),
         save=lambda quality: {"quality": quality, "chroma": 444},
@@ -182,14 +209,14 @@ def _heic():
     )  # fmt: skip
 
 
-def _feature(name, title):
+def _feature(name: str, title: str) -> str | None:
     from PIL import features
 
     version = features.version(name)
     return f"{title} {version} (Pillow)" if version else None
 
 
-def _heif_library():
+def _heif_library() -> str | None:
     try:
         import pillow_heif
     except ImportError:
@@ -198,7 +225,7 @@ def _heif_library():
     return f"libheif {pillow_heif.libheif_version()} (pillow-heif)"
 
 
-_PEERS = {
+_PEERS: dict[str, Callable[[], Codec]] = {
     "jpeg": _jpeg,
     "jpeg2000": _jpeg2000,
     "webp": _webp,
@@ -209,12 +236,12 @@ _PEERS = {
 PEERS = tuple(_PEERS)
 
 
-def load(source, qualities=()):
+def load(source: str, qualities: Sequence[float] = ()) -> Codec:
     """Loads a codec.
 
     Args:
       source: one of `PEERS`, or a model's name, NAME/VERSION or path.
-      qualities: tuple of numbers, the settings of a model.
+      qualities: the settings of a model.
 
     Returns:
       A `Codec`.

@@ -1,12 +1,21 @@
 """Rate-distortion curves: measured ones, published ones, and the difference of two."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from tfclic import bd_rate, errors
 from tfclic.evaluation import evaluate, metrics
+
+if TYPE_CHECKING:
+    import os
+
+    from tfclic.evaluation.codecs import Codec
 
 # Folders of curves, by the images that they were measured on.
 STORED = pathlib.Path(__file__).with_name("curves")
@@ -15,25 +24,50 @@ JSON_NAMES = ("bpp", "psnr-rgb", "ms-ssim-rgb", "flip", "encoding_time", "decodi
 METRICS = {"psnr": "psnr-rgb", "ms-ssim": "ms-ssim-db"}
 
 
-def from_measurements(codec, dataset, by_image, threads):
+class _Known(TypedDict):
+    name: str
+    title: str
+    meta: dict[str, Any]
+    results: dict[str, list[float | None]]
+
+
+class Curve(_Known, total=False):
+    """A rate-distortion curve, fit for JSON.
+
+    Attributes:
+      name: that of its file.
+      title: for people.
+      description: likewise, one line.
+      meta: where it is from (`source`), the images (`dataset`), what was optimised (`opt_metric`).
+      results: a list for each measure, with an entry for each setting.
+      images: the same of each image, by its name, in curves that were measured.
+    """
+
+    description: str
+    images: dict[str, dict[str, list[float | None]]]
+
+
+def from_measurements(
+    codec: Codec, dataset: str, by_image: Mapping[str, Sequence[evaluate.Measurement]], threads: int
+) -> Curve:
     """Makes a curve, in the form of the published ones.
 
     Args:
       codec: the `tfclic.evaluation.codecs.Codec` that was measured.
-      dataset: str, the name of the images as a whole.
+      dataset: the name of the images as a whole.
       by_image: dict from an image's name to its list of `Measurement`s, one per setting.
-      threads: int, processor cores of each measuring process.
+      threads: processor cores of each measuring process.
 
     Returns:
       A JSON-compatible dict: `results` has a list of averages over the images for each measure,
       one entry per setting; `images` the same for each of them.
     """
     averages = [evaluate.average(level) for level in zip(*by_image.values())]
-    meta = {"source": "measured", "dataset": dataset, "identity": codec.identity}
+    meta: dict[str, Any] = {"source": "measured", "dataset": dataset, "identity": codec.identity}
     meta["threads"] = threads
     if codec.objective:
         meta["opt_metric"] = codec.objective
-    results = {"quality": list(codec.settings), **_columns(averages)}
+    results: dict[str, list[float | None]] = {"quality": [*codec.settings], **_columns(averages)}
     results["ms-ssim-db"] = [
         None if s is None else _finite(metrics.decibels(s)) for s in results["ms-ssim-rgb"]
     ]
@@ -48,12 +82,12 @@ def from_measurements(codec, dataset, by_image, threads):
     }
 
 
-def stored(dataset="kodak"):
+def stored(dataset: str = "kodak") -> list[str]:
     """The names (list of str) of the published curves on these images."""
     return sorted(path.stem for path in (STORED / dataset).glob("*.json"))
 
 
-def read(name_or_path):
+def read(name_or_path: str) -> Curve:
     """Reads a curve.
 
     Args:
@@ -88,10 +122,10 @@ def read(name_or_path):
         raise errors.UsageError(f"{path} is not a rate-distortion curve: {error}.") from error
     title = content.get("title") or content.get("name") or path.stem
     meta = {"source": "published", **content.get("meta", {})}
-    return {**content, "name": path.stem, "title": title, "meta": meta}
+    return cast(Curve, {**content, "name": path.stem, "title": title, "meta": meta})
 
 
-def difference(anchor, curve, metric="psnr"):
+def difference(anchor: Curve, curve: Curve, metric: str = "psnr") -> bd_rate.Difference:
     """Compares two curves over the quality that both reach.
 
     Args:
@@ -105,28 +139,28 @@ def difference(anchor, curve, metric="psnr"):
     return bd_rate.difference(_points(anchor, metric), _points(curve, metric))
 
 
-def has(curve, metric):
+def has(curve: Curve, metric: str) -> bool:
     """Whether a curve has two points or more of a metric, one of `METRICS`."""
     return len(bd_rate.increasing(_points(curve, metric))) > 1
 
 
-def _points(curve, metric):
+def _points(curve: Curve, metric: str) -> list[bd_rate.Point]:
     results = curve["results"]
     return list(zip(results["bpp"], results.get(METRICS[metric]) or []))
 
 
-def write(curve, path):
+def write(curve: Curve, path: str | os.PathLike[str]) -> None:
     """Writes a curve as JSON, replacing what is there."""
     temporary = pathlib.Path(f"{path}.tmp")
     temporary.write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
-def _columns(measurements):
+def _columns(measurements: Iterable[evaluate.Measurement]) -> dict[str, list[float | None]]:
     columns = dict(zip(JSON_NAMES, map(list, zip(*measurements))))
     # JSON has no infinity, the PSNR of equal images.
     return {name: [_finite(value) for value in values] for name, values in columns.items()}
 
 
-def _finite(value):
+def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None

@@ -1,27 +1,47 @@
 """What pictures of one kind and another share: figures, rows and columns of maps."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 from matplotlib import colors, ticker
 from matplotlib.figure import Figure
 
+if TYPE_CHECKING:
+    from matplotlib.gridspec import SubplotSpec
+
+    from tfclic.evaluation.inspection import View
+
 WIDTH = 11.7  # inches, A4 across
 NORMALISED_LIMIT = 3  # standard deviations
-DEVIATIONS = {"cmap": "RdBu_r", "vmin": -NORMALISED_LIMIT, "vmax": NORMALISED_LIMIT}
+DEVIATIONS: dict[str, Any] = {
+    "cmap": "RdBu_r",
+    "vmin": -NORMALISED_LIMIT,
+    "vmax": NORMALISED_LIMIT,
+}
 
 
-def figure_of(view, height, title):
+def figure_of(view: View, height: float, title: str) -> Figure:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     name = view.title.replace("$", r"\$")
     figure.suptitle(f"{title}\n{name}")
     return figure
 
 
-def aspect(view):
+def aspect(view: View) -> float:
     """Height over width of a panel that shows the image, within what fits a page."""
     height, width = view.pixels.shape[:2]
     return min(max(height / width, 0.2), 2.5)
 
 
-def column(figure, maps, label, options):
+def column(
+    figure: Figure,
+    maps: Mapping[str, tuple[SubplotSpec, np.ndarray]],
+    label: str,
+    options: Mapping[str, Any],
+) -> None:
     """Draws maps, title to (place in the grid, values), and one colour bar below them."""
     drawn = []
     for title, (place, values) in maps.items():
@@ -38,6 +58,6 @@ def column(figure, maps, label, options):
         bar.minorticks_off()
 
 
-def logarithmic(values):
+def logarithmic(values: np.ndarray) -> colors.LogNorm:
     low, high = float(values.min()), float(values.max())
     return colors.LogNorm(low, max(high, 1.01 * low))

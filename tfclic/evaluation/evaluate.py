@@ -1,12 +1,20 @@
 """Measures a codec on images, from real files, and checks that files and estimates agree."""
 
+from __future__ import annotations
+
 import math
 import time
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tfclic.evaluation import metrics
+
+if TYPE_CHECKING:
+    from tfclic import runtime
+    from tfclic.evaluation.codecs import Codec
+    from tfclic.evaluation.metrics import Pixels
 
 # What an exported model has to keep to.
 SIZE_TOLERANCE = 0.01
@@ -18,17 +26,17 @@ class Measurement(NamedTuple):
     """One image at one setting.
 
     Attributes:
-      bpp: float, bits of the file per pixel.
-      psnr: float, dB.
-      ms_ssim: float, or None for small images.
-      flip: float, mean FLIP error, 0 (equal) to 1.
-      encoding_time: float, seconds.
-      decoding_time: float, seconds.
+      bpp: bits of the file per pixel.
+      psnr: dB.
+      ms_ssim: None for small images.
+      flip: mean FLIP error, 0 (equal) to 1.
+      encoding_time: seconds.
+      decoding_time: seconds.
     """
 
     bpp: float
     psnr: float
-    ms_ssim: float
+    ms_ssim: float | None
     flip: float
     encoding_time: float
     decoding_time: float
@@ -38,10 +46,10 @@ class Verification(NamedTuple):
     """What a file and its encoder say about the same image at one quality.
 
     Attributes:
-      latents_differ: int, how many decoded latents are not the encoder's.
-      file_bytes: int, size of the file.
-      estimated_bytes: float, the model's own estimate.
-      psnr_difference: float, dB, of the decoded file's and the encoder-side PSNR.
+      latents_differ: how many decoded latents are not the encoder's.
+      file_bytes: size of the file.
+      estimated_bytes: the model's own estimate.
+      psnr_difference: dB, of the decoded file's and the encoder-side PSNR.
     """
 
     latents_differ: int
@@ -50,34 +58,34 @@ class Verification(NamedTuple):
     psnr_difference: float
 
     @property
-    def size_excess(self):
+    def size_excess(self) -> float:
         """How far the size is from the estimate, in units of what is tolerated (1: just so)."""
         tolerated = SIZE_TOLERANCE * self.estimated_bytes + SIZE_ALLOWANCE_BYTES
         return abs(self.file_bytes - self.estimated_bytes) / tolerated
 
     @property
-    def size_agrees(self):
+    def size_agrees(self) -> bool:
         """Whether the size is what the model estimates."""
         return self.size_excess <= 1
 
     @property
-    def psnr_agrees(self):
+    def psnr_agrees(self) -> bool:
         """Whether the file's PSNR is the encoder's."""
         return self.psnr_difference <= PSNR_TOLERANCE_DB
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether all three agree."""
         return not self.latents_differ and self.size_agrees and self.psnr_agrees
 
 
-def measure(codec, pixels, setting):
+def measure(codec: Codec, pixels: Pixels, setting: float) -> tuple[Measurement, bytes]:
     """Compresses and decompresses an image.
 
     Args:
       codec: a `tfclic.evaluation.codecs.Codec`.
       pixels: uint8 array [H, W, 3] or [H, W], 0..255.
-      setting: number, one of the codec's.
+      setting: one of the codec's.
 
     Returns:
       (`Measurement`, the file as bytes).
@@ -99,19 +107,19 @@ def measure(codec, pixels, setting):
     return measured, data
 
 
-def as_colour(pixels):
+def as_colour(pixels: Pixels) -> Pixels:
     """`pixels` `[H, W]`, `[H, W, 1]` or `[H, W, 3]` as `[H, W, 3]`: some codecs know no gray."""
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     return np.broadcast_to(pixels, [*pixels.shape[:2], 3])
 
 
-def verify(codec, pixels, quality):
+def verify(codec: runtime.Codec, pixels: Pixels, quality: float) -> Verification:
     """Compares a file of `codec` with what its encoder knew.
 
     Args:
       codec: a `tfclic.runtime.Codec`.
       pixels: uint8 array [H, W, 3] or [H, W], 0..255; grayscale is taken as colour.
-      quality: float, 0..100.
+      quality: 0..100.
 
     Returns:
       A `Verification`.
@@ -132,11 +140,11 @@ def verify(codec, pixels, quality):
     )
 
 
-def average(measurements):
+def average(measurements: Iterable[Measurement]) -> Measurement:
     """Returns the `Measurement` of means (PSNR in dB) over a list of them; None if none has one."""
 
-    def mean(values):
+    def mean(values: Iterable[float | None]) -> float | None:
         known = [value for value in values if value is not None]
         return math.fsum(known) / len(known) if known else None
 
-    return Measurement(*(mean(values) for values in zip(*measurements)))
+    return Measurement._make(mean(values) for values in zip(*measurements))

@@ -1,15 +1,26 @@
 """What is in a file, and what it costs: figures to print, and what pictures are drawn from."""
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
+import numpy.typing as npt
 
 from tfclic import errors
 from tfclic.evaluation import levels
 from tfclic.format import header
 from tfclic.format.latents import FLOOR, LATENT_MAX, LATENT_MIN, MASS_BITS, STRIDE
 from tfclic.format.model import LATENTS
+
+if TYPE_CHECKING:
+    from tfclic import runtime
+    from tfclic.evaluation.levels import Level, Pair
+    from tfclic.runtime import explained
+
+Values = Union[Sequence[float], np.ndarray]
 
 LEAST_PROBABILITY = FLOOR / 2**MASS_BITS  # that the exact coder gives to every latent
 HEADER = "header"  # and the index of the tiles, and the checksum
@@ -21,8 +32,8 @@ class Position(NamedTuple):
     """One latent, chosen to be looked at.
 
     Attributes:
-      x, y: int, pixels, the middle of what it stands for or what was asked for.
-      row, column: int, its place in the channel.
+      x, y: pixels, the middle of what it stands for or what was asked for.
+      row, column: its place in the channel.
     """
 
     x: int
@@ -35,11 +46,11 @@ class View(NamedTuple):
     """What pictures are drawn from.
 
     Attributes:
-      title: str, what they are of.
+      title: what they are of.
       pixels: uint8 [H, W, 3] or [H, W], the image.
       parts: dict of `explained.Part`s.
-      header_bits: int, of everything but the strings.
-      channel: int, the one that is drawn.
+      header_bits: of everything but the strings.
+      channel: the one that is drawn.
       found: dict of arrays, what `explained.Explanation.channel` says of it.
       positions: list of `Position`s.
       levels: dict of `levels.Level`s, of hyper latents.
@@ -48,17 +59,17 @@ class View(NamedTuple):
     """
 
     title: str
-    pixels: np.ndarray
-    parts: dict
+    pixels: npt.NDArray[np.uint8]
+    parts: Mapping[str, explained.Part]
     header_bits: int
     channel: int
-    found: dict
-    positions: list
-    levels: dict
-    correlations: dict
-    slices: list
+    found: Mapping[str, np.ndarray]
+    positions: list[Position]
+    levels: Mapping[str, Level]
+    correlations: Mapping[str, Pair]
+    slices: list[int]
 
-    def bits_per_pixel(self):
+    def bits_per_pixel(self) -> npt.NDArray[np.float64]:
         """Float64 `[h, w]`: what each block of 16x16 pixels takes, of all parts, per pixel.
 
         What is coded reaches beyond the right and the lower edge, to multiples of 64 pixels.
@@ -71,12 +82,17 @@ class View(NamedTuple):
         return total / STRIDE**2
 
 
-def report(codec, data, explanation, parts):
+def report(
+    codec: runtime.Codec,
+    data: bytes,
+    explanation: explained.Explanation,
+    parts: Mapping[str, explained.Part] | None,
+) -> dict[str, Any]:
     """What a file is and what it holds, fit for JSON.
 
     Args:
       codec: the `tfclic.runtime.Codec` of the model that made it.
-      data: bytes, the file.
+      data: the file.
       explanation: `explained.Explanation` of it.
       parts: its `parts`, or None: sizes only.
 
@@ -94,30 +110,34 @@ def report(codec, data, explanation, parts):
         {
             **dict(zip(("y", "x", "height", "width"), box.tolist())),
             "bytes": int(length),
-            "bits": parts and {name: float(part.strings[i]) for name, part in parts.items()},
+            "bits": {name: float(part.strings[i]) for name, part in parts.items()}
+            if parts
+            else None,
         }
         for i, (box, length) in enumerate(zip(explanation.boxes, explanation.lengths))
     ]
-    bits = parts and {**{name: part.bits for name, part in parts.items()}, HEADER: header_bits}
+    bits: dict[str, float] | None = None
+    if parts:
+        bits = {**{name: part.bits for name, part in parts.items()}, HEADER: header_bits}
     model = {name: getattr(codec.model, name) for name in ("name", "version", "fingerprint")}
     return {
         "file": {name: value for name, value in info.items() if name != "fingerprint"},
         "model": model,
         "strings": strings,
         "parts": bits,
-        "slices": parts and _slices(explanation),
-        "estimated_bits": bits and sum(bits.values()),
+        "slices": _slices(explanation) if parts else None,
+        "estimated_bits": sum(bits.values()) if bits else None,
     }
 
 
-def _slices(explanation):
+def _slices(explanation: explained.Explanation) -> list[dict[str, float]]:
     if len(explanation.slices) < 2:
         return []
     pairs = zip(explanation.slices, explanation.slice_bits())
     return [{"channels": channels, "bits": float(bits)} for channels, bits in pairs]
 
 
-def lines(found):
+def lines(found: Mapping[str, Any]) -> list[str]:
     """The lines of text that tell what `report` found."""
     file, model = found["file"], found["model"]
     pixels = file["width"] * file["height"]
@@ -136,7 +156,7 @@ def lines(found):
     return told + (["", *_slice_lines(found)] if found["slices"] else [])
 
 
-def _string_lines(found):
+def _string_lines(found: Mapping[str, Any]) -> list[str]:
     names = list(found["strings"][0]["bits"] or {})
     rows = [["string of tile", "bytes", *(f"{_spelled(name)}, bits" for name in names)]]
     for string in found["strings"]:
@@ -153,7 +173,7 @@ def _string_lines(found):
     ]
 
 
-def _part_lines(found, pixels):
+def _part_lines(found: Mapping[str, Any], pixels: int) -> list[str]:
     bits, total = found["parts"], found["estimated_bits"]
     rows = [["part", "bits", "share", "bits per pixel"]]
     for name, value in {**bits, "sum by the model": total}.items():
@@ -164,7 +184,7 @@ def _part_lines(found, pixels):
     return _aligned([*rows, ["file as written", f"{actual:,.1f}", share, f"{actual / pixels:.5f}"]])
 
 
-def _slice_lines(found):
+def _slice_lines(found: Mapping[str, Any]) -> list[str]:
     total = sum(each["bits"] for each in found["slices"])
     rows = [["slice of the latents", "channels", "bits", "share", "bits per channel"]]
     for number, each in enumerate(found["slices"], 1):
@@ -174,11 +194,11 @@ def _slice_lines(found):
     return _aligned(rows)
 
 
-def _spelled(name):
+def _spelled(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _aligned(rows):
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table: the first column to the left, the others to the right."""
     first, *others = (max(map(len, column)) for column in zip(*rows))
     return [
@@ -187,13 +207,20 @@ def _aligned(rows):
     ]
 
 
-def view(title, pixels, explanation, header_bits, channel=None, places=()):
+def view(
+    title: str,
+    pixels: npt.NDArray[np.uint8],
+    explanation: explained.Explanation,
+    header_bits: int,
+    channel: int | None = None,
+    places: Iterable[tuple[int, int]] = (),
+) -> View:
     """Looks closer at one channel and at some positions.
 
     Args:
       title, pixels, header_bits: as in `View`.
       explanation: `explained.Explanation` of the file.
-      channel: int; None: the one of highest entropy, that takes the most bits.
+      channel: None: the one of highest entropy, that takes the most bits.
       places: list of (x, y) in pixels; none: a few of the channel's latents, chosen by their bits.
 
     Raises:
@@ -217,7 +244,7 @@ def view(title, pixels, explanation, header_bits, channel=None, places=()):
     return View(title, pixels, parts, header_bits, channel, found, chosen, *more)
 
 
-def _chosen(bits, height, width):
+def _chosen(bits: np.ndarray, height: int, width: int) -> list[Position]:
     """Positions of latents inside of the image that take the most bits, and fewer and fewer."""
     inside = bits[: -(-height // STRIDE), : -(-width // STRIDE)]
     order = np.argsort(inside, axis=None, kind="stable")
@@ -226,12 +253,12 @@ def _chosen(bits, height, width):
     return [_middle(row, column, height, width) for row, column in places]
 
 
-def _middle(row, column, height, width):
+def _middle(row: int, column: int, height: int, width: int) -> Position:
     x, y = (min(STRIDE * i + STRIDE // 2, n - 1) for i, n in ((column, width), (row, height)))
     return Position(x, y, row, column)
 
 
-def mixture_masses(weights, means, scales):
+def mixture_masses(weights: Values, means: Values, scales: Values) -> npt.NDArray[np.float64]:
     """P(y) of all latents y that can be coded, by equation 8 of the paper.
 
     Args:
@@ -248,12 +275,12 @@ def mixture_masses(weights, means, scales):
     return np.diff(below, prepend=0.0, append=float(np.sum(weights)))
 
 
-def bits(probability):
+def bits(probability: float) -> float:
     """What a latent of this probability takes, float."""
     return -math.log2(max(probability, LEAST_PROBABILITY))
 
 
-def moments(weights, means, scales):
+def moments(weights: np.ndarray, means: np.ndarray, scales: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of a mixture of Gaussians, floats; arguments `[K]` each."""
     mean = float(np.dot(weights, means))
     variance = float(np.dot(weights, np.square(scales) + np.square(means - mean)))

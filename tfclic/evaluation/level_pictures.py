@@ -1,14 +1,23 @@
 """Pictures of hyper latents, level by level, and of what neighbours have in common."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tfclic.evaluation import drawing, levels
 from tfclic.format.model import LATENTS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tfclic.evaluation.inspection import View
+
 COLUMNS = 5
 
 
-def level_maps(view):
+def level_maps(view: View) -> Figure | None:
     """One channel of each level of hyper latents: values, what was expected, and bits."""
     if not view.levels:
         return None
@@ -20,8 +29,10 @@ def level_maps(view):
         spelled, steps = name.replace("_", " "), "in steps"
         limit = max(1.0, float(np.quantile(np.abs(level.values), 0.995)))
         around_zero = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-        maps = [(f"{spelled}, channel {level.channel}", level.values, steps, around_zero)]
-        if level.means is not None:
+        maps: list[tuple[str, Any, str, dict[str, Any]]] = [
+            (f"{spelled}, channel {level.channel}", level.values, steps, around_zero)
+        ]
+        if level.means is not None and level.scales is not None:
             scale = {"norm": drawing.logarithmic(level.scales)}
             label = "standard deviations"
             maps += [
@@ -36,7 +47,7 @@ def level_maps(view):
     return figure
 
 
-def redundancy(view):
+def redundancy(view: View) -> Figure | None:
     """The correlation of each level with its own surroundings, as coded and normalised."""
     names = [name for name, pair in view.correlations.items() if pair[1] is not None]
     if not names:
@@ -50,6 +61,7 @@ def redundancy(view):
     for row, name in zip(rows, names):
         kinds = spelled.get(name, name.replace("_", " ")), "$(\\hat y-\\mu)/\\sigma$ of these"
         for axes, kind, correlation in zip(row, kinds, view.correlations[name]):
+            assert correlation
             found = correlation.map()
             found[reach, reach] = np.nan  # with itself: 1
             shown = axes.imshow(found, extent=extent, cmap="RdBu_r", vmin=-0.6, vmax=0.6)

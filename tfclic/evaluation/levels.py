@@ -5,11 +5,20 @@ it expected there, by `NAME_means` and `NAME_scales`, the level can be normalise
 it then is what the model could not know (Hu et al., TPAMI 2021, figure of the redundancy).
 """
 
-from typing import NamedTuple, Optional
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import numpy as np
+import numpy.typing as npt
 
 from tfclic.format.model import BITS, LATENTS
+
+if TYPE_CHECKING:
+    from tfclic.runtime.explained import Explanation
+
+Arrays = Mapping[str, np.ndarray]
 
 REACH = 4  # positions each way, of correlations
 LEAST_VARIANCE = 0.05  # of channels that say anything, in squared steps
@@ -19,7 +28,7 @@ class Level(NamedTuple):
     """One channel of one level, float32 `[h, w]` each.
 
     Attributes:
-      channel: int, the one of highest entropy.
+      channel: the one of highest entropy.
       values: as coded.
       bits: what each takes.
       means, scales: what was expected; None where the model does not say.
@@ -28,19 +37,19 @@ class Level(NamedTuple):
     channel: int
     values: np.ndarray
     bits: np.ndarray
-    means: Optional[np.ndarray]
-    scales: Optional[np.ndarray]
+    means: np.ndarray | None
+    scales: np.ndarray | None
 
     @property
-    def normalised(self):
+    def normalised(self) -> np.ndarray | None:
         """Values less their means, in standard deviations; None if these are not known."""
         return None if self.means is None else (self.values - self.means) / self.scales
 
 
-def expected(found, name):
+def expected(found: Arrays, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Means and standard deviations `[h, w, C]` of a level in a dict of arrays; None if unknown."""
     if name != LATENTS:
-        return tuple(found.get(f"{name}_{kind}") for kind in ("means", "scales"))
+        return found.get(f"{name}_means"), found.get(f"{name}_scales")
     if "weights" not in found:
         return None, None
     weights, means, scales = (found[kind] for kind in ("weights", "means", "scales"))
@@ -49,7 +58,7 @@ def expected(found, name):
     return mean, np.sqrt(variance)
 
 
-def of(explanation):
+def of(explanation: Explanation) -> dict[str, Level]:
     """The levels of a file beside its latents, largest first.
 
     Args:
@@ -62,7 +71,7 @@ def of(explanation):
     names = sorted((n for n in parts if n != LATENTS), key=lambda name: -parts[name].bits)
     channels = {name: int(np.argmax(parts[name].channels)) for name in names}
 
-    def work(found):
+    def work(found: Arrays) -> dict[str, list[np.ndarray | None]]:
         arrays = {}
         for name, channel in channels.items():
             every = found.get(name), found.get(name + BITS), *expected(found, name)
@@ -70,10 +79,13 @@ def of(explanation):
                 arrays[name] = [None if a is None else a[:, :, channel].copy() for a in every]
         return arrays
 
-    pieces, levels = explanation.each(work), {}
+    levels: dict[str, Level] = {}
+    pieces = explanation.each(work)
     for name in pieces[0]:
         columns = zip(*(piece[name] for piece in pieces))
-        whole = [None if c[0] is None else explanation.assembled(list(c)) for c in columns]
+        whole: list[Any] = [
+            None if c[0] is None else explanation.assembled(list(c)) for c in columns
+        ]
         levels[name] = Level(channels[name], *whole)
     return levels
 
@@ -88,27 +100,28 @@ class Correlation:
         says which channels count: where nothing is coded, what is expected would correlate.
     """
 
-    def __init__(self, coded=None):
-        self._sums, self._coded = 0, coded
+    def __init__(self, coded: Correlation | None = None) -> None:
+        self._coded = coded
+        self._sums: Any = 0
 
-    def add(self, array):
+    def add(self, array: np.ndarray) -> None:
         """Adds an array `[h, w, C]`."""
         array = np.asarray(array, np.float64)
         lags = [(dy, dx) for dy in range(REACH + 1) for dx in range(-REACH, REACH + 1)]
         self._sums = self._sums + np.stack([_sums(array, *lag) for lag in lags])
 
-    def map(self):
+    def map(self) -> npt.NDArray[np.float64]:
         """Float64 `[2 * REACH + 1, 2 * REACH + 1]`, mean over channels, the centre being 1."""
         below = _mean(self._by_channel()).reshape(REACH + 1, 2 * REACH + 1)
         # a lag and its opposite are the same pairs
         return np.concatenate([below[:0:-1, ::-1], below])
 
-    def of_neighbours(self):
+    def of_neighbours(self) -> float:
         """Mean absolute correlation with the next position down and to the right, float."""
         grid = self._by_channel().reshape(REACH + 1, 2 * REACH + 1, -1)
         return float(_mean(np.abs(np.concatenate([grid[1, REACH], grid[0, REACH + 1]]))))
 
-    def _by_channel(self):
+    def _by_channel(self) -> npt.NDArray[np.float64]:
         """Float64 `[lags, C]`; nan for channels that say nothing."""
         count, product, first, second = np.moveaxis(self._sums, 1, 0)
         mean, variance = self._moments()
@@ -117,20 +130,23 @@ class Correlation:
         count = np.maximum(count, 1)
         return (product - mean * (first + second)) / count / variance + mean**2 / variance
 
-    def _moments(self):
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of each channel, float64 `[C]` each."""
         count, squares, values, _ = self._sums[REACH]  # of each position with itself
         mean = values / count
         return mean, squares / count - mean**2
 
 
-def _mean(values):
+Pair = tuple[Correlation, Optional[Correlation]]
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis of what is not nan; 0 if nothing is left."""
     known = ~np.isnan(values)
     return np.where(known, values, 0).sum(-1) / np.maximum(known.sum(-1), 1)
 
 
-def _sums(array, dy, dx):
+def _sums(array: np.ndarray, dy: int, dx: int) -> np.ndarray:
     """Count, products and sums of all pairs `dy` rows and `dx` columns apart, `[4, C]`."""
     height, width = array.shape[:2]
     right, left = max(dx, 0), max(-dx, 0)
@@ -141,7 +157,7 @@ def _sums(array, dy, dx):
     return np.stack([count, *sums])
 
 
-def correlations(explanation, into=None):
+def correlations(explanation: Explanation, into: dict[str, Pair] | None = None) -> dict[str, Pair]:
     """How much neighbours have in common on each level, as coded and normalised.
 
     Args:
@@ -154,7 +170,7 @@ def correlations(explanation, into=None):
     """
     result = {} if into is None else into
 
-    def work(found):
+    def work(found: Arrays) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
         arrays = {}
         for name in explanation.parts:
             if name in found:

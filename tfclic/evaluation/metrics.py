@@ -1,14 +1,19 @@
 """How far a decoded image is from the original."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
 
 # Four halvings, then a window of 11 pixels.
 MS_SSIM_MIN_SIDE = 176
 
 
-def psnr(image, other):
+def psnr(image: Pixels, other: Pixels) -> float:
     """Peak signal-to-noise ratio over all samples of two images.
 
     Args:
@@ -16,7 +21,7 @@ def psnr(image, other):
       other: uint8 array of the same shape.
 
     Returns:
-      float, dB; infinite for equal images.
+      dB; infinite for equal images.
     """
     if image.shape != other.shape:
         raise ValueError(f"The shapes {image.shape} and {other.shape} differ.")
@@ -24,7 +29,7 @@ def psnr(image, other):
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def ms_ssim(image, other):
+def ms_ssim(image: Pixels, other: Pixels) -> float | None:
     """Multi-scale structural similarity (Wang et al., 2003), the mean over the channels.
 
     Args:
@@ -32,7 +37,7 @@ def ms_ssim(image, other):
       other: uint8 array of the same shape.
 
     Returns:
-      float, 1 for equal images; None if a side is below 176 pixels, where it is not defined.
+      1 for equal images; None if a side is below 176 pixels, where it is not defined.
     """
     import tensorflow as tf
 
@@ -42,7 +47,7 @@ def ms_ssim(image, other):
     return float(tf.image.ssim_multiscale(*pair, max_val=255))
 
 
-def flip(image, other):
+def flip(image: Pixels, other: Pixels) -> float:
     """FLIP (Andersson et al., 2020), the mean over the image of how visible the difference is.
 
     Of a viewer at 67 pixels per degree, about 0.7 m from a screen with 0.25 mm pixels.
@@ -52,7 +57,7 @@ def flip(image, other):
       other: uint8 array of the same shape.
 
     Returns:
-      float, 0 for equal images, at most 1.
+      0 for equal images, at most 1.
     """
     import flip_evaluator
 
@@ -60,6 +65,6 @@ def flip(image, other):
     return float(flip_evaluator.evaluate(*pair, "LDR", applyMagma=False)[1])
 
 
-def decibels(similarity):
+def decibels(similarity: float) -> float:
     """A similarity such as MS-SSIM, 0..1, as `-10 log10(1 - s)` dB; infinite for 1."""
     return -10 * math.log10(1 - similarity) if similarity < 1 else math.inf

@@ -5,10 +5,14 @@ where the model has nothing of the kind; another model adds its own. matplotlib 
 pyplot, which keeps what it draws in global state.
 """
 
+from __future__ import annotations
+
 import io
 import math
 import os
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -21,6 +25,12 @@ from tfclic import errors, images
 from tfclic.evaluation import drawing, inspection, level_pictures
 from tfclic.format.model import LATENTS
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from tfclic.runtime.explained import Part
+
 DPI = 130  # of PNG files
 LONGEST = 1200  # pixels of the image, as drawn
 TAIL = 1e-3  # what a distribution may leave out on each side when it is drawn
@@ -29,13 +39,13 @@ STYLE = {"font.size": 8, "axes.titlesize": 9, "figure.titlesize": 11, "image.cma
 ENDINGS = (".pdf", ".png")
 
 
-def check_ending(path):
+def check_ending(path: str) -> None:
     """Raises errors.UsageError if pictures cannot be written to `path`: its ending says how."""
     if os.path.splitext(path)[1].lower() not in ENDINGS:
         raise errors.UsageError(f"{path}: pictures are written to .pdf or .png files.")
 
 
-def encode(view, path):
+def encode(view: inspection.View, path: str) -> bytes:
     """Draws all pictures of a View.
 
     Args:
@@ -59,14 +69,14 @@ def encode(view, path):
         return buffer.getvalue()
 
 
-def _rendered(figure):
+def _rendered(figure: Figure) -> np.ndarray:
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def _stacked(pictures):
+def _stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
     width = max(picture.shape[1] for picture in pictures)
     margins = [((0, 0), (0, width - picture.shape[1]), (0, 0)) for picture in pictures]
     return np.concatenate(
@@ -74,12 +84,12 @@ def _stacked(pictures):
     )
 
 
-def _percent(part, whole):
+def _percent(part: Any, whole: float) -> Any:
     """Also of nothing: an image without content may take no bits at all."""
     return 100 * part / max(whole, 1e-9)
 
 
-def _show_image(axes, view):
+def _show_image(axes: Axes, view: inspection.View) -> None:
     height, width = view.pixels.shape[:2]
     shown = Image.fromarray(view.pixels).convert("RGB")
     shown = shown.reduce(max(1, math.ceil(max(height, width) / LONGEST)))
@@ -88,7 +98,7 @@ def _show_image(axes, view):
     axes.set_ylabel("y in pixels")
 
 
-def mixture_maps(view):
+def mixture_maps(view: inspection.View) -> Figure | None:
     """Figure 3 of the paper: one channel, what it is predicted by, and what is left to code."""
     found = view.found
     if "weights" not in found:
@@ -126,7 +136,7 @@ def mixture_maps(view):
     return figure
 
 
-def bits_map(view):
+def bits_map(view: inspection.View) -> Figure:
     """The image, and over it what each place of it takes."""
     height, width = view.pixels.shape[:2]
     rate = view.bits_per_pixel()
@@ -154,7 +164,7 @@ def bits_map(view):
     return figure
 
 
-def channel_bits(view):
+def channel_bits(view: inspection.View) -> Figure:
     """What each channel takes, and each part."""
     pixels = view.pixels.shape[0] * view.pixels.shape[1]
     figure = drawing.figure_of(view, 5.8, "Where the bits are, by channel and by part")
@@ -178,7 +188,7 @@ def channel_bits(view):
     return figure
 
 
-def slice_bits(view):
+def slice_bits(view: inspection.View) -> Figure | None:
     """What each slice of the latents takes; None where there is one."""
     if len(view.slices) < 2:
         return None
@@ -198,11 +208,11 @@ def slice_bits(view):
     return figure
 
 
-def _largest_first(view):
+def _largest_first(view: inspection.View) -> list[tuple[str, Part]]:
     return sorted(view.parts.items(), key=lambda item: -item[1].bits)
 
 
-def _share_bar(axes, view):
+def _share_bar(axes: Axes, view: inspection.View) -> None:
     """One bar of all parts of the file, with their shares in the legend."""
     parts = {name.replace("_", " "): part.bits for name, part in _largest_first(view)}
     parts[inspection.HEADER] = view.header_bits
@@ -216,7 +226,7 @@ def _share_bar(axes, view):
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts), frameon=False)
 
 
-def distributions(view):
+def distributions(view: inspection.View) -> Figure | None:
     """Figure 14 of the paper: mixtures, and single Gaussians of the same mean and variance."""
     if "weights" not in view.found:
         return None
@@ -233,7 +243,7 @@ def distributions(view):
     return figure
 
 
-def _locator(axes, view):
+def _locator(axes: Axes, view: inspection.View) -> None:
     _show_image(axes, view)
     axes.set_title("positions")
     for number, position in enumerate(view.positions, 1):
@@ -243,24 +253,28 @@ def _locator(axes, view):
         )
 
 
-def _distribution(axes, found, number, position):
+def _distribution(
+    axes: Axes, found: Mapping[str, np.ndarray], number: int, position: inspection.Position
+) -> None:
     place = position.row, position.column
-    mixture = [found[name][place].astype(np.float64) for name in ("weights", "means", "scales")]
+    weights, means, scales = (
+        found[name][place].astype(np.float64) for name in ("weights", "means", "scales")
+    )
     coded = float(found[LATENTS][place])
     # where differences from the means are coded, latents lie between whole numbers
     whole = round(coded)
-    mixture[1] -= coded - whole
+    mixture = weights, means - (coded - whole), scales
     mean, deviation = inspection.moments(*mixture)
     masses = inspection.mixture_masses(*mixture)
     single = inspection.mixture_masses([1.0], [mean], [deviation])
-    values = np.arange(inspection.LATENT_MIN, inspection.LATENT_MAX + 1)
+    values: np.ndarray = np.arange(inspection.LATENT_MIN, inspection.LATENT_MAX + 1)
     both = np.cumsum((masses + single) / 2)
     low, high = np.searchsorted(both, [TAIL, 1 - TAIL]) + inspection.LATENT_MIN
     low, high = min(low, whole) - 1, max(high, whole) + 1
     shown = (values >= low) & (values <= high)
     values, low, high = (x + coded - whole for x in (values, low, high))
     axes.bar(values[shown], masses[shown], width=0.85, color=MIXTURE, label="mixture")
-    label = "its Gaussians, by weight"
+    label: str | None = "its Gaussians, by weight"
     for weight, *gaussian in zip(*mixture):
         part = inspection.mixture_masses([weight], *([value] for value in gaussian))
         axes.plot(values[shown], part[shown], color=COMPONENT, linewidth=0.8, label=label)

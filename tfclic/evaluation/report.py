@@ -1,13 +1,23 @@
 """One HTML file that shows what was measured: curves, differences, speed, and the images."""
 
+from __future__ import annotations
+
 import base64
 import io
 import json
 import os
 import pathlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tfclic import images
 from tfclic.evaluation import curves, evaluate
+
+if TYPE_CHECKING:
+    from tfclic.bd_rate import Difference
+    from tfclic.evaluation.codecs import Codec
+    from tfclic.evaluation.curves import Curve
+    from tfclic.evaluation.metrics import Pixels
 
 _AXES = {
     "psnr-rgb": "PSNR (dB)",
@@ -16,15 +26,44 @@ _AXES = {
 }
 
 
-def write(path, dataset, measured, others, tables, gallery, machine):
+class Row(TypedDict):
+    """A curve against an anchor.
+
+    Attributes:
+      title: the curve's.
+      optimized: what its codec was trained for; empty if that is not known.
+      metrics: for each of `curves.METRICS` the difference; None if it is not known of both.
+    """
+
+    title: str
+    optimized: str
+    metrics: dict[str, Difference | None]
+
+
+class Table(TypedDict):
+    """All curves against one anchor, whose title is in `anchor`."""
+
+    anchor: str
+    rows: list[Row]
+
+
+def write(
+    path: str | os.PathLike[str],
+    dataset: str,
+    measured: Sequence[Curve],
+    others: Sequence[Curve],
+    tables: Sequence[Table],
+    gallery: Sequence[dict[str, Any]],
+    machine: tuple[int, int],
+) -> None:
     """Writes the report, replacing what is there.
 
     Args:
       path: of the HTML file. It needs no network, and no other file.
-      dataset: str, the name of the images.
-      measured: list of curves (dicts) that were measured here.
-      others: list of curves that were not.
-      tables: list of dicts that `differences` makes.
+      dataset: the name of the images.
+      measured: curves that were measured here.
+      others: curves that were not.
+      tables: what `differences` makes.
       gallery: list of dicts that `shown` makes, one per image.
       machine: (number of measuring processes, processor cores of each).
     """
@@ -60,7 +99,9 @@ def write(path, dataset, measured, others, tables, gallery, machine):
     os.replace(temporary, path)
 
 
-def shown(path, versions):
+def shown(
+    path: str, versions: Iterable[tuple[Codec, evaluate.Measurement, str | os.PathLike[str]]]
+) -> dict[str, Any]:
     """What the report needs of one image.
 
     Args:
@@ -83,7 +124,9 @@ def shown(path, versions):
     }
 
 
-def _version(codec, measured, path):
+def _version(
+    codec: Codec, measured: evaluate.Measurement, path: str | os.PathLike[str]
+) -> dict[str, Any]:
     data = pathlib.Path(path).read_bytes()
     if codec.is_shown_by_browsers:
         kind = "jpeg" if codec.suffix == ".jpg" else codec.suffix[1:]
@@ -102,7 +145,7 @@ def _version(codec, measured, path):
     }
 
 
-def _as_webp(pixels):
+def _as_webp(pixels: Pixels) -> str:
     from PIL import Image
 
     with io.BytesIO() as file:
@@ -110,11 +153,11 @@ def _as_webp(pixels):
         return _data_url("webp", file.getvalue())
 
 
-def _data_url(kind, data):
+def _data_url(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _figures(all_curves):
+def _figures(all_curves: Iterable[Curve]) -> list[str]:
     """Plots as HTML, of all measures that some curve has."""
     import plotly.graph_objects as go
 
@@ -122,11 +165,11 @@ def _figures(all_curves):
     for measure, axis in _AXES.items():
         figure = go.Figure()
         for curve in all_curves:
-            values = curve["results"].get(measure) or []
+            found = curve["results"].get(measure) or []
             points = sorted(
                 (rate, value)
-                for rate, value in zip(curve["results"]["bpp"], values)
-                if value is not None
+                for rate, value in zip(curve["results"]["bpp"], found)
+                if rate is not None and value is not None
             )
             if points:
                 rates, values = zip(*points)
@@ -153,8 +196,8 @@ def _figures(all_curves):
     return made
 
 
-def _speed(curve):
-    def middle(values):
+def _speed(curve: Curve) -> dict[str, Any]:
+    def middle(values: Iterable[float | None]) -> float | None:
         known = sorted(value for value in values if value is not None)
         return known[len(known) // 2] if known else None
 
@@ -167,7 +210,7 @@ def _speed(curve):
     }
 
 
-def differences(anchors, judged):
+def differences(anchors: Iterable[Curve], judged: Iterable[Curve]) -> list[Table]:
     """The tables of differences: one per anchor.
 
     Args:
@@ -175,13 +218,11 @@ def differences(anchors, judged):
       judged: list of curves.
 
     Returns:
-      A list of dicts: `anchor`, its title, and `rows`, each with a curve's `title`, what it was
-      `optimized` for, and for each of `curves.METRICS` a `bd_rate.Difference`, or None where the
-      metric is not known of both.
+      A list of `Table`s, the rows of each ordered by the difference in rate at equal PSNR.
     """
-    tables = []
+    tables: list[Table] = []
     for anchor in anchors:
-        rows = []
+        rows: list[Row] = []
         for curve in judged:
             if curve["name"] == anchor["name"]:
                 continue
@@ -194,7 +235,7 @@ def differences(anchors, judged):
             goal = curve["meta"].get("opt_metric") or ""
             rows.append({"title": curve["title"], "optimized": goal, "metrics": found})
 
-        def order(row):
+        def order(row: Row) -> tuple[bool, float]:
             psnr = row["metrics"]["psnr"]
             return (psnr is None or psnr.rate is None, psnr.rate if psnr and psnr.rate else 0)
 
@@ -202,11 +243,11 @@ def differences(anchors, judged):
     return tables
 
 
-def in_words(difference):
+def in_words(difference: Difference | None) -> str:
     """A `bd_rate.Difference` as text; None as a dash."""
     if difference is None:
         return "-"
-    if difference.lowest is None:
+    if difference.lowest is None or difference.highest is None:
         return "no two points"
     if difference.highest <= difference.lowest:
         return "no overlap"

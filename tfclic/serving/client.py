@@ -1,6 +1,10 @@
 """A client of `bin/serve` or TensorFlow Serving, over gRPC."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Union
 
 import grpc
 import numpy as np
@@ -9,6 +13,11 @@ from tfclic import errors
 from tfclic.format.header import OTHER_MODEL
 from tfclic.format.model import COMPRESS, DECOMPRESS, GOOD, Files, Images
 from tfclic.serving import protos, tensors
+
+if TYPE_CHECKING:
+    from tfclic.format.model import Function
+
+Inputs = Mapping[str, Union[np.ndarray, list[bytes]]]
 
 SECONDS = 600  # until an answer is given up
 _MEBIBYTE = 1 << 20
@@ -40,24 +49,24 @@ class Client:
     """Compresses and decompresses at a server. May be called by several threads at once.
 
     Args:
-      address: str, HOST:PORT.
+      address: HOST:PORT.
     """
 
-    def __init__(self, address):
+    def __init__(self, address: str) -> None:
         self._address = address
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def close(self):
+    def close(self) -> None:
         self._channel.close()
 
-    def compress(self, model, image, quality):
+    def compress(self, model: str, image: bytes, quality: float) -> bytes:
         """Returns the `.tfclic` file, bytes, of an encoded image.
 
         Args:
-          model: str, NAME or NAME/VERSION, as the server knows it.
+          model: NAME or NAME/VERSION, as the server knows it.
           image: bytes of a PNG file, or of another that the server reads.
-          quality: number, 0..100.
+          quality: 0..100.
 
         Raises:
           errors.ImageError: the image is refused.
@@ -67,12 +76,12 @@ class Client:
         inputs = Images([image], np.array([quality], np.float32))
         return self._call(model, COMPRESS, inputs, errors.ImageError).files_bytes[0]
 
-    def decompress(self, model, data):
+    def decompress(self, model: str, data: bytes) -> bytes:
         """Returns the PNG file, bytes, of the image in a `.tfclic` file.
 
         Args:
           model: as for `compress`.
-          data: bytes.
+          data: the file.
 
         Raises:
           errors.FileFormatError: it is not a sound file.
@@ -82,7 +91,13 @@ class Client:
         found = self._call(model, DECOMPRESS, Files([data]), errors.FileFormatError)
         return found.images_bytes[0]
 
-    def _call(self, model, function, inputs, refusal):
+    def _call(
+        self,
+        model: str,
+        function: Function,
+        inputs: Images | Files,
+        refusal: type[errors.TfclicError],
+    ) -> Any:
         """What a `Function` of `tfclic.format.model` gives for a batch of one element."""
         request = predict_request(model, function.name, inputs._asdict())
         try:
@@ -98,7 +113,9 @@ class Client:
             raise refusal(status)
         return found
 
-    def _failure(self, error, refusal):
+    def _failure(
+        self, error: grpc.RpcError, refusal: type[errors.TfclicError]
+    ) -> errors.TfclicError:
         code, sentence = error.code(), error.details()
         if code is grpc.StatusCode.UNAVAILABLE:
             return errors.TfclicError(f"The server {self._address} cannot be reached.")
@@ -108,12 +125,14 @@ class Client:
         return kind(f"The server {self._address} says: {sentence}")
 
 
-def predict_request(model, signature, inputs):
+def predict_request(
+    model: str, signature: str, inputs: Inputs
+) -> protos.predict_pb2.PredictRequest:
     """The PredictRequest for a signature.
 
     Args:
-      model: str, NAME or NAME/VERSION.
-      signature: str.
+      model: NAME or NAME/VERSION.
+      signature: its name.
       inputs: dict of arrays and of lists of bytes.
     """
     name, _, version = model.rpartition("/")

@@ -1,16 +1,25 @@
 """What protects the server: few requests at once, a bounded queue, images of bounded size."""
 
+from __future__ import annotations
+
 import asyncio
 import concurrent.futures
 import functools
 import io
 import threading
 import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from PIL import Image
 
 from tfclic.format import header
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Result = TypeVar("Result")
 
 # What TensorFlow's `decode_image` reads; no other decoder of Pillow's sees what a client sent.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP")
@@ -20,21 +29,26 @@ class Workers:
     """Runs work in threads: at most `concurrency` at once, while at most `queue` more wait.
 
     Args:
-      concurrency: int.
-      queue: int.
+      concurrency: pieces of work at once.
+      queue: pieces that may wait beside them.
     """
 
-    def __init__(self, concurrency, queue):
+    def __init__(self, concurrency: int, queue: int) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(concurrency, "predict")
         self._most, self._queue = concurrency + queue, queue
         self._pending, self._lock = 0, threading.Lock()
         self._ending = False
 
-    def pending(self):
+    def pending(self) -> int:
         """How much is worked on or waits."""
         return self._pending
 
-    async def run(self, work, seconds=None, done=lambda: None):
+    async def run(
+        self,
+        work: Callable[[], Result],
+        seconds: float | None = None,
+        done: Callable[[], object] = lambda: None,
+    ) -> Result:
         """Returns `work()`, which is not begun once nobody waits for it.
 
         Args:
@@ -54,12 +68,12 @@ class Workers:
             raise refusal
         end = None if seconds is None else time.monotonic() + seconds
 
-        def begin():
+        def begin() -> Result:
             if end is not None and time.monotonic() >= end:
                 raise _too_late()
             return work()
 
-        def finished(_):
+        def finished(_: concurrent.futures.Future[Result]) -> None:
             with self._lock:
                 self._pending -= 1
             done()
@@ -71,7 +85,7 @@ class Workers:
         except asyncio.TimeoutError:
             raise _too_late() from None
 
-    async def end(self, seconds):
+    async def end(self, seconds: float) -> None:
         """Takes no more, and returns once what was taken has ended or `seconds` have passed."""
         with self._lock:
             self._ending = True
@@ -79,7 +93,7 @@ class Workers:
         ended = loop.run_in_executor(None, functools.partial(pool.shutdown, wait=True))
         await asyncio.wait([ended], timeout=seconds)
 
-    def _refusal(self):
+    def _refusal(self) -> Refusal | None:
         if self._ending:
             return Refusal(StatusCode.UNAVAILABLE, "The server is ending; ask another one.")
         if self._pending >= self._most:
@@ -88,17 +102,17 @@ class Workers:
         return None
 
 
-def _too_late():
+def _too_late() -> Refusal:
     return Refusal(StatusCode.DEADLINE_EXCEEDED, "The deadline has passed.")
 
 
-def check_pixels(inputs, most):
+def check_pixels(inputs: Mapping[str, np.ndarray], most: int) -> None:
     """Refuses images and files that say to have too many pixels, before anything is decoded.
 
     Args:
       inputs: dict of arrays; the strings in `images` and `files` are looked at. What is neither an
         image nor a file is left for the model to tell.
-      most: int, pixels.
+      most: pixels.
 
     Raises:
       Refusal: one of them has more.
@@ -115,7 +129,7 @@ def check_pixels(inputs, most):
                 )
 
 
-def image_size(data):
+def image_size(data: bytes) -> tuple[int, int] | None:
     """The (width, height) in the header of an image file (bytes); None if there is none."""
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:

@@ -1,8 +1,13 @@
 """Keeps the latest version of every model loaded, while older ones finish what they have begun."""
 
+from __future__ import annotations
+
 import contextlib
+import pathlib
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from absl import logging
 
@@ -11,15 +16,20 @@ from tfclic.serving import protos
 from tfclic.serving.refusals import Refusal, StatusCode
 from tfclic.serving.servable import Servable
 
+if TYPE_CHECKING:
+    from tfclic.serving.metrics import Metrics
+    from tfclic.serving.repository import Repository
+
 State = protos.get_model_status_pb2.ModelVersionStatus
 
 
 class _Version:
     """One version of a model, from before it is loaded until after it has gone."""
 
-    def __init__(self, path):
-        self.path, self.state, self.failure = path, State.LOADING, None
-        self.servable, self.in_use = None, 0
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path, self.state, self.in_use = path, State.LOADING, 0
+        self.failure: int | None = None
+        self.servable: Servable | None = None
 
 
 class Manager:
@@ -31,33 +41,39 @@ class Manager:
 
     Args:
       repository: a `repository.Repository`.
-      poll_seconds: float, how often it is looked at; 0: once; below 0: never.
+      poll_seconds: how often it is looked at; 0: once; below 0: never.
       told: function of (name, whether it is available), called when that changes.
       metrics: a `metrics.Metrics`.
     """
 
-    def __init__(self, repository, poll_seconds, told, metrics):
+    def __init__(
+        self,
+        repository: Repository,
+        poll_seconds: float,
+        told: Callable[[str, bool], None],
+        metrics: Metrics,
+    ) -> None:
         self._repository, self._seconds = repository, poll_seconds
         self._told, self._metrics = told, metrics
-        self._models = {}
+        self._models: dict[str, dict[int, _Version]] = {}
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="models")
 
-    def start(self):
+    def start(self) -> None:
         """Loads what there is, then keeps watching in a thread of its own."""
         if self._seconds >= 0:
             self.poll()
         if self._seconds > 0:
             self._thread.start()
 
-    def stop(self):
+    def stop(self) -> None:
         """Stops watching; what is loaded stays."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def poll(self):
+    def poll(self) -> None:
         """Brings what is loaded to what is there."""
         try:
             wanted = self._repository.latest()
@@ -71,17 +87,18 @@ class Manager:
                 self._retire(name, version)
 
     @contextlib.contextmanager
-    def leased(self, name, version=None):
+    def leased(self, name: str, version: int | None = None) -> Iterator[Servable]:
         """Yields the `Servable`; until it is given back it stays loaded.
 
         Args:
-          name: str.
-          version: int; None: the latest.
+          name: of the model.
+          version: None: the latest.
 
         Raises:
           Refusal: it is not served, or not yet.
         """
         entry = self._lease(name, version)
+        assert entry.servable
         try:
             yield entry.servable
         finally:
@@ -89,12 +106,14 @@ class Manager:
                 entry.in_use -= 1
                 self._changed.notify_all()
 
-    def available(self):
+    def available(self) -> list[str]:
         """The names of the models that answer, a sorted list."""
         with self._changed:
             return sorted(name for name in self._models if self._loaded(name))
 
-    def statuses(self, name, version=None):
+    def statuses(
+        self, name: str, version: int | None = None
+    ) -> list[protos.get_model_status_pb2.ModelVersionStatus]:
         """The state of one or all versions of a model: list of ModelVersionStatus, latest first.
 
         Raises:
@@ -117,7 +136,7 @@ class Manager:
             found.append(status)
         return found
 
-    def _lease(self, name, version):
+    def _lease(self, name: str, version: int | None) -> _Version:
         with self._changed:
             versions = self._models.get(name, {})
             ready = [k for k, v in versions.items() if v.state == State.AVAILABLE]
@@ -130,7 +149,7 @@ class Manager:
             raise Refusal(StatusCode.UNAVAILABLE, f"The model {name} is being loaded.")
         raise _not_found(name, version)
 
-    def _watch(self):
+    def _watch(self) -> None:
         while not self._ended.wait(self._seconds):
             try:
                 self.poll()
@@ -138,10 +157,10 @@ class Manager:
             except Exception:
                 logging.exception("Looking for new models failed.")
 
-    def _loaded(self, name):
+    def _loaded(self, name: str) -> list[int]:
         return [k for k, v in self._models.get(name, {}).items() if v.state == State.AVAILABLE]
 
-    def _bring(self, name, version, path):
+    def _bring(self, name: str, version: int, path: pathlib.Path) -> None:
         known = self._models.get(name, {}).get(version)
         if known and known.state in (State.LOADING, State.AVAILABLE):
             return
@@ -170,7 +189,7 @@ class Manager:
             if other != version:
                 self._retire(name, other)
 
-    def _retire(self, name, version):
+    def _retire(self, name: str, version: int) -> None:
         entry = self._models[name][version]
         with self._changed:
             entry.state = State.UNLOADING
@@ -183,11 +202,11 @@ class Manager:
         logging.info("%s/%d: unloaded", name, version)
 
 
-def _not_found(name, version):
+def _not_found(name: str, version: int | None) -> Refusal:
     what = f"model {name}" if version is None else f"version {version} of the model {name}"
     return Refusal(StatusCode.NOT_FOUND, f"There is no {what} here.")
 
 
-def _stamp(path):
+def _stamp(path: pathlib.Path) -> int:
     """Changes when a file of the model does."""
     return max((file.stat().st_mtime_ns for file in path.rglob("*")), default=0)

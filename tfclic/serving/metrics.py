@@ -1,6 +1,9 @@
 """What Prometheus is told, under the names that TensorFlow Serving uses where it has any."""
 
+from __future__ import annotations
+
 import threading
+from collections.abc import Callable
 
 import prometheus_client
 from prometheus_client import core
@@ -12,14 +15,15 @@ _LATENCY_BUCKETS = [10_000 * 1.8**i for i in range(16)]  # microseconds, 10 ms t
 class _RequestCount:
     """A counter without the suffix `_total`, which TensorFlow Serving's does not have."""
 
-    def __init__(self):
-        self._counts, self._lock = {}, threading.Lock()
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
 
-    def add(self, model, status):
+    def add(self, model: str, status: str) -> None:
         with self._lock:
             self._counts[model, status] = self._counts.get((model, status), 0) + 1
 
-    def collect(self):
+    def collect(self) -> list[core.Metric]:
         metric = core.Metric(REQUEST_COUNT, "Requests, answered or refused.", "unknown")
         with self._lock:
             counts = dict(self._counts)
@@ -35,7 +39,7 @@ class Metrics:
       pending: function that returns how many requests are worked on or wait.
     """
 
-    def __init__(self, pending):
+    def __init__(self, pending: Callable[[], int]) -> None:
         self._registry = registry = prometheus_client.CollectorRegistry()
         self._count = _RequestCount()
         registry.register(self._count)
@@ -59,24 +63,24 @@ class Metrics:
         ).set_function(pending)
         prometheus_client.ProcessCollector(registry=registry)
 
-    def answered(self, model, entrypoint, seconds):
+    def answered(self, model: str, entrypoint: str, seconds: float) -> None:
         """Counts an answer; `entrypoint` is "GRPC" or "REST"."""
         self._count.add(model, "OK")
         self._latency.labels(model, "Predict", entrypoint).observe(1e6 * seconds)
 
-    def refused(self, model, status):
+    def refused(self, model: str, status: str) -> None:
         """Counts a refusal, by its grpc.StatusCode's name; `model` is "" if there is no such."""
         self._count.add(model, status)
 
-    def loaded(self, model, version, seconds):
+    def loaded(self, model: str, version: int, seconds: float) -> None:
         self._versions.labels(model, version).set(1)
         self._load.labels(model, version).set(seconds)
 
-    def unloaded(self, model, version):
+    def unloaded(self, model: str, version: int) -> None:
         self._versions.remove(model, version)
         self._load.remove(model, version)
 
-    def text(self):
+    def text(self) -> tuple[bytes, str]:
         """Returns (bytes, their content type) as Prometheus reads them."""
         return prometheus_client.generate_latest(self._registry), (
             prometheus_client.CONTENT_TYPE_LATEST

@@ -1,12 +1,25 @@
 """What both interfaces do with a request: find the model, wait for a turn, run, count."""
 
+from __future__ import annotations
+
 import asyncio
 import time
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from absl import logging
 
 from tfclic.serving import limits
 from tfclic.serving.refusals import Refusal, StatusCode
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfclic.serving.manager import Manager
+    from tfclic.serving.metrics import Metrics
+    from tfclic.serving.servable import Servable
+
+Answer = TypeVar("Answer")
 
 
 class Predictor:
@@ -16,19 +29,29 @@ class Predictor:
       manager: a `manager.Manager`.
       workers: a `limits.Workers`.
       metrics: a `metrics.Metrics`.
-      max_pixels: int, of one image.
+      max_pixels: of one image.
     """
 
-    def __init__(self, manager, workers, metrics, max_pixels):
+    def __init__(
+        self, manager: Manager, workers: limits.Workers, metrics: Metrics, max_pixels: int
+    ) -> None:
         self.manager, self._workers = manager, workers
         self._metrics, self._max_pixels = metrics, max_pixels
 
-    async def predict(self, name, version, parse, write, seconds=None, entrypoint="GRPC"):
+    async def predict(
+        self,
+        name: str,
+        version: int | None,
+        parse: Callable[[Servable], tuple[str, Mapping[str, np.ndarray], Collection[str]]],
+        write: Callable[[Servable, str, Mapping[str, np.ndarray]], Answer],
+        seconds: float | None = None,
+        entrypoint: str = "GRPC",
+    ) -> Answer:
         """Runs a signature of a model.
 
         Args:
-          name: str, of the model.
-          version: int; None: the latest.
+          name: of the model.
+          version: None: the latest.
           parse: function of a `servable.Servable`; gives (name of a signature, dict of its input
             arrays, names of the outputs that are asked for). It runs in a worker's thread.
           write: function of (the servable, name of the signature, dict of output arrays); what it
@@ -46,7 +69,7 @@ class Predictor:
             servable = lease.__enter__()
             known = name
 
-            def work():
+            def work() -> Answer:
                 signature, inputs, wanted = parse(servable)
                 limits.check_pixels(inputs, self._max_pixels)
                 return write(servable, signature, servable.run(signature, inputs, wanted))

@@ -6,23 +6,26 @@ While they are imported here, that package is an empty one that merely has its f
 it can be imported as if nothing had been.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import sys
 import types
+from collections.abc import Iterator
 
 from tfclic import errors
 
 
 @contextlib.contextmanager
-def _messages_only():
+def _messages_only() -> Iterator[None]:
     spec = importlib.util.find_spec("tensorflow")
     if "tensorflow" in sys.modules or spec is None:
         yield
         return
     known = set(sys.modules)
     package = types.ModuleType("tensorflow")
-    package.__path__ = list(spec.submodule_search_locations)
+    package.__path__ = list(spec.submodule_search_locations or ())
     sys.modules["tensorflow"] = package
     try:
         yield

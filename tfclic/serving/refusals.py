@@ -1,5 +1,7 @@
 """What a client is told when it does not get an answer."""
 
+from __future__ import annotations
+
 import grpc
 
 from tfclic import errors
@@ -25,11 +27,11 @@ class Refusal(errors.TfclicError):
       code: grpc.StatusCode, one of HTTP_STATUSES.
     """
 
-    def __init__(self, code, sentence):
+    def __init__(self, code: grpc.StatusCode, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
 
 
-def invalid(sentence):
+def invalid(sentence: str) -> Refusal:
     """A `Refusal` of what a client has to change."""
     return Refusal(StatusCode.INVALID_ARGUMENT, sentence)

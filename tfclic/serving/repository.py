@@ -1,5 +1,8 @@
 """The models below a folder, and which of their versions are to be served."""
 
+from __future__ import annotations
+
+import os
 import pathlib
 
 from tfclic import errors
@@ -17,12 +20,12 @@ class Repository:
       errors.ModelError: there is no such folder.
     """
 
-    def __init__(self, base_path, name=None):
+    def __init__(self, base_path: str | os.PathLike[str], name: str | None = None) -> None:
         self._folder, self._name = pathlib.Path(base_path), name
         if not self._folder.is_dir():
             raise errors.ModelError(f"{base_path} is not a folder.")
 
-    def latest(self):
+    def latest(self) -> dict[str, tuple[int, pathlib.Path]]:
         """What is to be served: dict from a name to `(version, path)`.
 
         Raises:
@@ -36,7 +39,7 @@ class Repository:
         return {name: max(versions.items()) for name, versions in found.items() if versions}
 
 
-def _versions(folder):
+def _versions(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     return {
         int(child.name): child
         for child in folder.iterdir()

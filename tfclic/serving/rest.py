@@ -1,6 +1,11 @@
 """TensorFlow Serving's REST interface."""
 
+from __future__ import annotations
+
 import json
+import pathlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from google.protobuf import json_format
@@ -8,19 +13,29 @@ from google.protobuf import json_format
 from tfclic.serving import grpc_api, protos, rest_format
 from tfclic.serving.refusals import HTTP_STATUSES, Refusal, StatusCode
 
+if TYPE_CHECKING:
+    import numpy as np
+    from google.protobuf.message import Message
+
+    from tfclic.serving.metrics import Metrics
+    from tfclic.serving.predictor import Predictor
+    from tfclic.serving.servable import Servable
+
 METRICS_PATH = "/monitoring/prometheus/metrics"
 MODELS_PATH = "/ui/models"  # what the page asks; TensorFlow Serving lists its models nowhere
 _MODEL = r"/v1/models/{name:[^/:]+}"
 _VERSION = r"/versions/{version:\d{1,18}}"
 
 
-def application(predictor, metrics, max_bytes, page=None):
+def application(
+    predictor: Predictor, metrics: Metrics, max_bytes: int, page: pathlib.Path | None = None
+) -> web.Application:
     """The aiohttp application.
 
     Args:
       predictor: a `predictor.Predictor`.
       metrics: a `metrics.Metrics`.
-      max_bytes: int, of a request.
+      max_bytes: of a request.
       page: pathlib.Path of an HTML file to show at `/`; None: nothing is there.
     """
     routes = _Routes(predictor, metrics, page)
@@ -37,54 +52,59 @@ def application(predictor, metrics, max_bytes, page=None):
 
 
 class _Routes:
-    def __init__(self, predictor, metrics, page):
+    def __init__(self, predictor: Predictor, metrics: Metrics, page: pathlib.Path | None) -> None:
         self._predictor, self._metrics, self._page = predictor, metrics, page
 
-    async def predict(self, request):
+    async def predict(self, request: web.Request) -> web.Response:
         name, version = _asked(request)
-        body, parsed = await request.read(), None
+        body = await request.read()
+        parsed: rest_format.Request | None = None
 
-        def parse(servable):
+        def parse(servable: Servable) -> tuple[str, dict[str, np.ndarray], tuple[()]]:
             nonlocal parsed
             parsed = rest_format.Request(body)
             return parsed.signature, parsed.inputs(servable.signature(parsed.signature)), ()
 
-        def write(servable, signature, outputs):
+        def write(servable: Servable, signature: str, outputs: Mapping[str, np.ndarray]) -> str:
+            assert parsed
             return rest_format.answer(outputs, parsed.rows)
 
         text = await self._predictor.predict(name, version, parse, write, entrypoint="REST")
         return web.Response(text=text, content_type="application/json")
 
-    async def metadata(self, request):
+    async def metadata(self, request: web.Request) -> web.Response:
         name, version = _asked(request)
         with self._predictor.manager.leased(name, version) as servable:
             found = _as_json(grpc_api.signature_map(servable))
             spec = {"name": name, "signature_name": "", "version": str(servable.version)}
         return _json({"model_spec": spec, "metadata": {grpc_api.SIGNATURE_FIELD: found}})
 
-    async def status(self, request):
+    async def status(self, request: web.Request) -> web.Response:
         found = self._predictor.manager.statuses(*_asked(request))
         answer = protos.get_model_status_pb2.GetModelStatusResponse(model_version_status=found)
         return _json(_as_json(answer))
 
-    async def metrics(self, request):
+    async def metrics(self, request: web.Request) -> web.Response:
         text, content_type = self._metrics.text()
         return web.Response(body=text, headers={"Content-Type": content_type})
 
-    async def models(self, request):
+    async def models(self, request: web.Request) -> web.Response:
         return _json({"models": self._predictor.manager.available()})
 
-    async def page(self, request):
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        assert self._page
         return web.FileResponse(self._page, headers={"Cache-Control": "no-cache"})
 
 
-def _asked(request):
+def _asked(request: web.Request) -> tuple[str, int | None]:
     version = request.match_info.get("version")
     return request.match_info["name"], None if version is None else int(version)
 
 
 @web.middleware
-async def _sentences(request, handler):
+async def _sentences(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     """Tells every refusal as TensorFlow Serving does: `{"error": sentence}`."""
     try:
         return await handler(request)
@@ -97,12 +117,12 @@ async def _sentences(request, handler):
         return _json({"error": f"{error.reason}: see TensorFlow Serving's REST API."}, error.status)
 
 
-def _json(value, status=200):
+def _json(value: Any, status: int = 200) -> web.Response:
     text = json.dumps(value, indent=1)
     return web.Response(text=text, status=status, content_type="application/json")
 
 
-def _as_json(message):
+def _as_json(message: Message) -> dict[str, Any]:
     return json_format.MessageToDict(
         message, including_default_value_fields=True, preserving_proto_field_name=True
     )

@@ -1,11 +1,18 @@
 """TensorFlow Serving's JSON: requests in rows (`instances`) or columns (`inputs`), and answers."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfclic.serving import tensors
 from tfclic.serving.refusals import invalid
+
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 ROWS, COLUMNS = "instances", "inputs"
 
@@ -14,17 +21,17 @@ class Request:
     """A request's body, taken apart.
 
     Attributes:
-      signature: str, "" for the default.
+      signature: "" for the default.
       rows: whether it came in rows, as the answer then does.
 
     Args:
-      body: bytes.
+      body: its JSON.
 
     Raises:
       Refusal: it is not such a request.
     """
 
-    def __init__(self, body):
+    def __init__(self, body: bytes) -> None:
         try:
             found = json.loads(body)
         except (ValueError, RecursionError):
@@ -37,7 +44,7 @@ class Request:
         self.rows = ROWS in found
         self._values = found[ROWS if self.rows else COLUMNS]
 
-    def inputs(self, signature):
+    def inputs(self, signature: SignatureDef) -> dict[str, np.ndarray]:
         """The input arrays, a dict, for a SignatureDef.
 
         Raises:
@@ -58,7 +65,7 @@ class Request:
         return found
 
 
-def answer(outputs, rows):
+def answer(outputs: Mapping[str, np.ndarray], rows: bool) -> str:
     """The text of an answer with the arrays `outputs`, a dict.
 
     Raises:
@@ -75,12 +82,12 @@ def answer(outputs, rows):
     return json.dumps({"predictions": [_unwrapped(row) for row in found]})
 
 
-def _unwrapped(named):
+def _unwrapped(named: Mapping[str, Any]) -> Any:
     """The only value, if there is but one; as TensorFlow Serving writes it."""
     return next(iter(named.values())) if len(named) == 1 else named
 
 
-def _columns(rows, signature):
+def _columns(rows: list[Any], signature: SignatureDef) -> dict[str, Any]:
     """What a list of instances says of each input."""
     named = [_is_named(row) for row in rows]
     if not any(named):
@@ -91,11 +98,11 @@ def _columns(rows, signature):
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _is_named(value):
+def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and set(value) != {"b64"}
 
 
-def _only(signature):
+def _only(signature: SignatureDef) -> str:
     if len(signature.inputs) != 1:
         raise invalid(f"The inputs have to be named: {', '.join(sorted(signature.inputs))}.")
     return next(iter(signature.inputs))

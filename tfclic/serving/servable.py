@@ -1,6 +1,11 @@
 """One version of a model, loaded: its signatures, checked calls, its warm-up."""
 
+from __future__ import annotations
+
+import pathlib
 import struct
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import logging
@@ -10,6 +15,10 @@ from tfclic.format import model
 from tfclic.runtime import session as sessions
 from tfclic.serving import protos, tensors
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 DEFAULT_SIGNATURE = "serving_default"
 # Of a codec, these alone are served: its other functions believe their arguments.
@@ -24,8 +33,8 @@ class Servable:
     needed for that, and what a model took is given back when it goes.
 
     Attributes:
-      name: str, of the model.
-      version: int.
+      name: of the model.
+      version: its number.
       signatures: dict of SignatureDef by name.
 
     Args:
@@ -36,7 +45,7 @@ class Servable:
       errors.ModelError: it cannot be loaded.
     """
 
-    def __init__(self, name, version, path):
+    def __init__(self, name: str, version: int, path: pathlib.Path) -> None:
         self.name, self.version, self._path = name, version, path
         self.signatures = _signatures(path)
         try:
@@ -44,7 +53,7 @@ class Servable:
         except sessions.SessionError as error:
             raise errors.ModelError(f"The model {path} cannot be loaded: {error}.") from error
 
-    def signature(self, name):
+    def signature(self, name: str) -> SignatureDef:
         """The SignatureDef called `name` ("": the default); raises Refusal if there is none."""
         found = self.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
@@ -53,11 +62,13 @@ class Servable:
             raise invalid(f"The model {self.name} has {asked}; it has {there}.")
         return found
 
-    def run(self, name, inputs, wanted=()):
+    def run(
+        self, name: str, inputs: Mapping[str, np.ndarray], wanted: Collection[str] = ()
+    ) -> dict[str, np.ndarray]:
         """Calls a signature.
 
         Args:
-          name: str, of the signature.
+          name: of the signature.
           inputs: dict of arrays.
           wanted: names of outputs; none: all.
 
@@ -80,11 +91,11 @@ class Servable:
             raise _refusal(error) from None
         return {key: value for key, value in outputs.items() if not wanted or key in wanted}
 
-    def warm_up(self):
+    def warm_up(self) -> int:
         """Runs the requests that the model brings along.
 
         Returns:
-          int, their number.
+          Their number.
 
         Raises:
           errors.ModelError: one of them fails.
@@ -105,7 +116,7 @@ class Servable:
         return count
 
 
-def _signatures(path):
+def _signatures(path: pathlib.Path) -> dict[str, SignatureDef]:
     try:
         proto = protos.saved_model_pb2.SavedModel.FromString((path / model.GRAPH).read_bytes())
         graph = next(graph for graph in proto.meta_graphs if model.TAG in graph.meta_info_def.tags)
@@ -118,7 +129,7 @@ def _signatures(path):
     return {name: type(each).FromString(each.SerializeToString()) for name, each in found.items()}
 
 
-def _functions(signatures):
+def _functions(signatures: Mapping[str, SignatureDef]) -> dict[str, dict[str, dict[str, str]]]:
     return {
         name: {
             side: {key: info.name for key, info in getattr(signature, side).items()}
@@ -128,7 +139,7 @@ def _functions(signatures):
     }
 
 
-def _check_inputs(signature, inputs):
+def _check_inputs(signature: SignatureDef, inputs: Mapping[str, np.ndarray]) -> None:
     for name in sorted(set(inputs) ^ set(signature.inputs)):
         what = "has no input" if name in inputs else "needs the input"
         raise invalid(f"The signature {what} {name!r}.")
@@ -145,9 +156,8 @@ def _check_inputs(signature, inputs):
             want in (-1, have) for want, have in zip(shape, array.shape)
         )
         if not fits and not info.tensor_shape.unknown_rank:
-            want = [size if size >= 0 else "any" for size in shape]
             have = ", ".join(map(str, array.shape))
-            want = ", ".join(map(str, want))
+            want = ", ".join(str(size) if size >= 0 else "any" for size in shape)
             raise invalid(f"The input {name!r} has to be of shape [{want}], not [{have}].")
         if array.ndim and shape[:1] == [-1]:
             batches[name] = len(array)
@@ -155,7 +165,7 @@ def _check_inputs(signature, inputs):
         raise invalid(f"The inputs {' and '.join(sorted(batches))} have to be of one length.")
 
 
-def _refusal(error):
+def _refusal(error: sessions.SessionError) -> Refusal:
     codes = {
         sessions.INVALID_ARGUMENT: StatusCode.INVALID_ARGUMENT,
         sessions.DATA_LOSS: StatusCode.INVALID_ARGUMENT,
@@ -170,7 +180,7 @@ def _refusal(error):
     return Refusal(code, sentence or "The model refuses these inputs.")
 
 
-def _records(path):
+def _records(path: pathlib.Path) -> Iterator[bytes]:
     """The records of a TFRecord file, bytes; none if there is no such file."""
     if not path.is_file():
         return
@@ -183,7 +193,7 @@ def _records(path):
             yield record
 
 
-def as_batch(values):
+def as_batch(values: Sequence[bytes]) -> npt.NDArray[np.object_]:
     """An array of strings of a list of bytes."""
     array = np.empty(len(values), np.object_)
     array[:] = values

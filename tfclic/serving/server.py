@@ -1,10 +1,13 @@
 """The server: both interfaces, health, and an orderly end."""
 
+from __future__ import annotations
+
 import asyncio
 import concurrent.futures
 import pathlib
 import signal
-from typing import NamedTuple, Optional
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 from absl import logging
@@ -18,6 +21,9 @@ from tfclic.serving.manager import Manager
 from tfclic.serving.metrics import Metrics
 from tfclic.serving.predictor import Predictor
 
+if TYPE_CHECKING:
+    from tfclic.serving.repository import Repository
+
 PAGE = pathlib.Path(__file__).with_name("page.html")
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
@@ -26,21 +32,21 @@ class Options(NamedTuple):
     """How to serve.
 
     Attributes:
-      host: str, the address to listen at.
-      port: int, of gRPC; 0: any that is free, None: no gRPC.
-      rest_api_port: int, of REST; 0: any that is free; None: no REST.
-      poll_seconds: float, as for `manager.Manager`.
-      concurrency: int, requests that are worked on at once.
-      queue: int, requests that may wait.
-      max_bytes: int, of a request.
-      max_pixels: int, of an image.
-      drain_seconds: float, given to requests that have begun when the server ends.
+      host: the address to listen at.
+      port: of gRPC; 0: any that is free, None: no gRPC.
+      rest_api_port: of REST; 0: any that is free; None: no REST.
+      poll_seconds: as for `manager.Manager`.
+      concurrency: requests that are worked on at once.
+      queue: requests that may wait.
+      max_bytes: of a request.
+      max_pixels: of an image.
+      drain_seconds: given to requests that have begun when the server ends.
       ui: whether the page is shown at `/`.
     """
 
     host: str = "127.0.0.1"
-    port: Optional[int] = 8500
-    rest_api_port: Optional[int] = 8501
+    port: int | None = 8500
+    rest_api_port: int | None = 8501
     poll_seconds: float = 1.0
     concurrency: int = 2
     queue: int = 128
@@ -54,7 +60,7 @@ class Server:
     """Serves the models of a repository.
 
     Attributes:
-      port, rest_port: int, where it listens, once it has started.
+      port, rest_port: where it listens, once it has started.
       manager: the `manager.Manager` of its models.
 
     Args:
@@ -62,16 +68,20 @@ class Server:
       options: `Options`.
     """
 
-    def __init__(self, repository, options):
+    def __init__(self, repository: Repository, options: Options) -> None:
         self._options = options
         self._workers = limits.Workers(options.concurrency, options.queue)
         self._metrics = Metrics(self._workers.pending)
         self.manager = Manager(repository, options.poll_seconds, self._told, self._metrics)
         self._predictor = Predictor(self.manager, self._workers, self._metrics, options.max_pixels)
-        self._loop = self._health = self._grpc = self._runner = None
-        self.port = self.rest_port = None
+        self._loop: asyncio.AbstractEventLoop
+        self._health: health.aio.HealthServicer
+        self._grpc: grpc.aio.Server | None = None
+        self._runner: web.AppRunner | None = None
+        self.port: int | None = None
+        self.rest_port: int | None = None
 
-    async def start(self):
+    async def start(self) -> None:
         """Listens, then loads the models; until then their clients are told UNAVAILABLE.
 
         Raises:
@@ -89,7 +99,7 @@ class Server:
             await self._loop.run_in_executor(pool, self.manager.start)
         await self._set_health(True)
 
-    async def stop(self):
+    async def stop(self) -> None:
         """Takes no more requests, answers those that have begun, and ends.
 
         A connection that ends while a request arrives tells its client CANCELLED, after which few
@@ -107,7 +117,7 @@ class Server:
         await asyncio.gather(*ends)
         await self._loop.run_in_executor(None, self.manager.stop)
 
-    async def _start_grpc(self):
+    async def _start_grpc(self) -> None:
         size = ("grpc.max_receive_message_length", self._options.max_bytes)
         alone = ("grpc.so_reuseport", 0)
         unlimited = ("grpc.max_send_message_length", -1)
@@ -126,35 +136,35 @@ class Server:
             raise errors.UsageError(f"{address} cannot be listened at.") from None
         await server.start()
 
-    async def _start_rest(self):
+    async def _start_rest(self) -> None:
         options = self._options
         page = PAGE if options.ui else None
         app = rest.application(self._predictor, self._metrics, options.max_bytes, page)
-        self._runner = web.AppRunner(
+        self._runner = runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None,
             shutdown_timeout=options.drain_seconds,
         )  # fmt: skip
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, options.host, options.rest_api_port)
+        await runner.setup()
+        site = web.TCPSite(runner, options.host, options.rest_api_port)
         try:
             await site.start()
         except OSError as error:
             address = f"{options.host}:{options.rest_api_port}"
             reason = error.strerror
             raise errors.UsageError(f"{address} cannot be listened at: {reason}.") from error
-        self.rest_port = self._runner.addresses[0][1]
+        self.rest_port = runner.addresses[0][1]
 
-    async def _set_health(self, serving, services=("", *_SERVICES)):
+    async def _set_health(self, serving: bool, services: Iterable[str] = ("", *_SERVICES)) -> None:
         state = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
         for service in services:
             await self._health.set(service, state)
 
-    def _told(self, name, available):
+    def _told(self, name: str, available: bool) -> None:
         """Health of a single model, under its name."""
         asyncio.run_coroutine_threadsafe(self._set_health(available, [name]), self._loop)
 
 
-async def serve(server, told=print):
+async def serve(server: Server, told: Callable[[str], object] = print) -> None:
     """Runs a `Server` until SIGTERM or SIGINT, then lets it end in an orderly way.
 
     Args:

@@ -1,8 +1,11 @@
 """Tensors as messages and as JSON, to numpy arrays and back; strings are arrays of objects."""
 
+from __future__ import annotations
+
 import base64
 import binascii
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,9 +13,12 @@ from tfclic.format.model import BINARY
 from tfclic.serving import protos
 from tfclic.serving.refusals import invalid
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 STRING = protos.types_pb2.DT_STRING
 # By the numbers of TensorFlow's types: the array's type, and the field of a TensorProto.
-_KINDS = {
+_KINDS: dict[int, tuple[Any, str]] = {
     protos.types_pb2.DT_FLOAT: (np.float32, "float_val"),
     protos.types_pb2.DT_DOUBLE: (np.float64, "double_val"),
     protos.types_pb2.DT_INT32: (np.int32, "int_val"),
@@ -26,22 +32,22 @@ _NUMBERS = {np.dtype(array): number for number, (array, _) in _KINDS.items()}
 MOST_REPEATED = 1 << 20  # elements that one value may stand for
 
 
-def type_name(number):
+def type_name(number: int) -> str:
     """A type as messages to people have it, such as "float"."""
     name = protos.types_pb2.DataType.Name(number) if number in _all_types() else "unknown"
     return name[3:].lower() if name.startswith("DT_") else name
 
 
-def _all_types():
+def _all_types() -> list[int]:
     return protos.types_pb2.DataType.values()
 
 
-def number_of(array):
+def number_of(array: np.ndarray) -> int:
     """TensorFlow's number of an array's type; 0, which is none, if it has no such type."""
     return _NUMBERS.get(array.dtype, 0)
 
 
-def to_array(tensor):
+def to_array(tensor: protos.tensor_pb2.TensorProto) -> np.ndarray:
     """The array of a TensorProto.
 
     Raises:
@@ -69,7 +75,7 @@ def to_array(tensor):
     raise invalid("A tensor does not hold what its shape says.")
 
 
-def to_proto(value):
+def to_proto(value: npt.ArrayLike) -> protos.tensor_pb2.TensorProto:
     """The TensorProto of an array, a number or bytes."""
     array = np.asarray(value, np.object_ if isinstance(value, bytes) else None)
     tensor = protos.tensor_pb2.TensorProto(dtype=_NUMBERS[array.dtype])
@@ -83,7 +89,7 @@ def to_proto(value):
     return tensor
 
 
-def from_json(value, number):
+def from_json(value: Any, number: int) -> np.ndarray:
     """The array of a JSON value.
 
     Args:
@@ -111,7 +117,7 @@ def from_json(value, number):
     return array.reshape(shape)
 
 
-def _scalar(value, number):
+def _scalar(value: Any, number: int) -> bytes | bool | float:
     if number == STRING:
         if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
             try:
@@ -133,7 +139,7 @@ def _scalar(value, number):
     raise invalid(f"A value is not of type {type_name(number)}.")
 
 
-def to_json(name, value):
+def to_json(name: str, value: npt.ArrayLike) -> Any:
     """An output as JSON can say it: nested lists; bytes in base64 if its name asks for it."""
     array = np.asarray(value, np.object_ if isinstance(value, bytes) else None)
     if array.dtype != np.object_:

@@ -1,9 +1,17 @@
 """What may change while a run lasts: fields of its configuration, and how that is kept."""
 
+from __future__ import annotations
+
 import json
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tfclic import errors
 from tfclic.training import checkpoints
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 # Fields of `training` that say what a run is: what it minimises, its random numbers, and the images
 # that it holds out, which it would otherwise have trained on. Shares and steps only say when.
@@ -13,7 +21,21 @@ UNNOTED_FIELDS = ("log_every", "checkpoint_every", "validate_every")
 _ABSENT = object()
 
 
-def check_config(workdir, name, config):
+class Change(TypedDict):
+    """A field, such as "training.steps", and its plain values, None where it was absent."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+class DatedChange(Change):
+    """A change and the step from which on it holds."""
+
+    step: int
+
+
+def check_config(workdir: pathlib.Path, name: str, config: ConfigDict) -> list[Change]:
     """Checks that a workdir, if it was used before, is one of this configuration's.
 
     The fields of `training` may differ, except for FIXED_FIELDS, and the model may have fields that
@@ -24,7 +46,7 @@ def check_config(workdir, name, config):
       name, config: of the configuration.
 
     Returns:
-      The changes worth noting: a list of dicts of field, before and after (None where absent).
+      The changes worth noting.
 
     Raises:
       errors.UsageError: another configuration made the workdir; the differing fields are listed. Or
@@ -47,46 +69,49 @@ def check_config(workdir, name, config):
     ]
 
 
-def is_same_model(old, new):
+def is_same_model(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether two configurations (plain dicts) are of one model; `new` may have more fields."""
-    models = ({"model": each.get("model")} for each in (old, new))
-    return all(_is_free(*each) for each in _differences(*models))
+    before, after = ({"model": each.get("model")} for each in (old, new))
+    return all(_is_free(*each) for each in _differences(before, after))
 
 
-def dated(changes, step):
+def dated(changes: Iterable[Change], step: int) -> list[DatedChange]:
     """Returns changes as the record keeps them, with the step from which on they hold."""
     return [{"step": step, **change} for change in changes]
 
 
-def in_words(changes):
+def in_words(changes: Iterable[DatedChange]) -> str:
     """Returns one line that says what changed and when; `changes` as from `dated`, at least one."""
     return "; ".join(map(_in_words, changes)) + "."
 
 
-def _in_words(change):
+def _in_words(change: DatedChange) -> str:
     before, after = (
-        "absent" if change[key] is None else json.dumps(change[key]) for key in ("before", "after")
+        "absent" if value is None else json.dumps(value)
+        for value in (change["before"], change["after"])
     )
     return f"{change['field']} is {after} from step {change['step']} on, it was {before}"
 
 
-def _is_free(path, before, _):
+def _is_free(path: str, before: Any, _: Any) -> bool:
     part, _, field = path.partition(".")
     if part == "training":
         return field not in FIXED_FIELDS
     return part == "model" and before is _ABSENT
 
 
-def _refusal(path, before, after):
+def _refusal(path: str, before: Any, after: Any) -> str:
     shown = ["absent" if v is _ABSENT else json.dumps(v) for v in (before, after)]
     return f"{path} was {shown[0]}, is {shown[1]}"
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     return None if value is _ABSENT else value
 
 
-def _differences(old, new, prefix=""):
+def _differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
     """Yields (path, before, after) of the fields that differ."""
     for key in sorted(set(old) | set(new)):
         before, after, path = old.get(key, _ABSENT), new.get(key, _ABSENT), prefix + key

@@ -11,6 +11,8 @@ moment leaves whole checkpoints behind. Variables are filed by their path in the
 kind: `weights`, `ema`, `first_moment`, `second_moment`.
 """
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import fcntl
@@ -19,6 +21,8 @@ import os
 import pathlib
 import re
 import shutil
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from absl import logging
@@ -26,11 +30,17 @@ from absl import logging
 from tfclic import configuration, errors
 from tfclic.training import filed
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.models.base import ImageCodec
+    from tfclic.training.step import State
+
 KEPT = 3
 _STEP = re.compile(r"step-(\d{8,})")
 
 
-def variable_paths(codec):
+def variable_paths(codec: tf.Module) -> dict[str, tf.Variable]:
     """Names each variable of a built codec by the attributes that lead to it.
 
     Args:
@@ -53,23 +63,23 @@ def variable_paths(codec):
     return dict(sorted(found.items()))
 
 
-def build_variables(codec):
+def build_variables(codec: ImageCodec) -> None:
     """Calls the codec on a blank image, since Keras makes most variables on first use."""
     codec(*_blank(), seed=tf.constant([0, 0]), training=True)
 
 
-def build_for_training(codec):
+def build_for_training(codec: ImageCodec) -> None:
     """As `build_variables`, also those that no stage of training but earlier ones has."""
     build_variables(codec)
     for stage in range(codec.stages - 1):
         codec(*_blank(), seed=tf.constant([0, 0]), training=True, stage=tf.constant(stage))
 
 
-def _blank():
+def _blank() -> tuple[tf.Tensor, tf.Tensor]:
     return tf.zeros([1, 64, 64, 3]), tf.zeros([1])
 
 
-def write_json(path, content):
+def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes `content` as JSON so that a reader finds the old file or the new one, never a part."""
     temporary = path.with_name(path.name + ".new")
     with open(temporary, "w", encoding="utf-8") as file:
@@ -80,13 +90,13 @@ def write_json(path, content):
     os.replace(temporary, path)
 
 
-def as_plain(config):
+def as_plain(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     """Returns a ConfigDict as JSON would bring it back: dicts, lists and plain values."""
     return json.loads(json.dumps(config.to_dict() if hasattr(config, "to_dict") else config))
 
 
 @contextlib.contextmanager
-def locked(workdir):
+def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Makes the workdir and holds it for this process.
 
     Raises:
@@ -106,7 +116,7 @@ def locked(workdir):
         os.close(descriptor)
 
 
-def read_config(workdir):
+def read_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     """Returns the configuration filed in the workdir, a dict of name, model and training.
 
     It is made `configuration.complete`.
@@ -121,12 +131,12 @@ def read_config(workdir):
         raise errors.UsageError(f"{path} cannot be read.") from None
 
 
-def write_config(workdir, name, config):
+def write_config(workdir: pathlib.Path, name: str, config: ConfigDict | Mapping[str, Any]) -> None:
     """Files the configuration in the workdir."""
     write_json(workdir / "config.json", {"name": name, **as_plain(config)})
 
 
-def available(workdir):
+def available(workdir: str | os.PathLike[str]) -> list[tuple[int, pathlib.Path]]:
     """Returns the workdir's checkpoints, oldest first: a list of (step, folder)."""
     folder = pathlib.Path(workdir) / "checkpoints"
     names = os.listdir(folder) if folder.is_dir() else []
@@ -134,7 +144,7 @@ def available(workdir):
     return sorted((int(m[1]), folder / m[0]) for m in matches)
 
 
-def save(workdir, state, record):
+def save(workdir: pathlib.Path, state: State, record: Mapping[str, Any]) -> pathlib.Path:
     """Writes a checkpoint of `state` and drops the oldest beyond the last KEPT.
 
     Args:
@@ -171,7 +181,7 @@ def save(workdir, state, record):
     return target
 
 
-def write_record(workdir, step, record):
+def write_record(workdir: pathlib.Path, step: int, record: Mapping[str, Any]) -> None:
     """Files another record with the checkpoint of a step, and as the workdir's.
 
     Raises:
@@ -185,13 +195,13 @@ def write_record(workdir, step, record):
         raise errors.TfclicError(f"{folder} cannot be written: {error}") from None
 
 
-def clean(workdir):
+def clean(workdir: pathlib.Path) -> None:
     """Removes what a killed run left of an unfinished checkpoint."""
     for path in (workdir / "checkpoints").glob(".*-step-*"):
         shutil.rmtree(path)
 
 
-def _sync(path):
+def _sync(path: pathlib.Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -199,14 +209,14 @@ def _sync(path):
         os.close(descriptor)
 
 
-def _remove(checkpoint):
+def _remove(checkpoint: pathlib.Path) -> None:
     # Renamed first: a half-deleted folder must not look like a checkpoint.
     doomed = checkpoint.with_name(f".removing-{checkpoint.name}")
     checkpoint.rename(doomed)
     shutil.rmtree(doomed)
 
 
-def newest_record(workdir):
+def newest_record(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     """Returns the record of the newest checkpoint that has one to read; {} without any."""
     for _, folder in reversed(available(workdir)):
         with contextlib.suppress(OSError, ValueError):
@@ -214,7 +224,7 @@ def newest_record(workdir):
     return {}
 
 
-def restore(workdir, state):
+def restore(workdir: str | os.PathLike[str], state: State) -> dict[str, Any] | None:
     """Loads the newest checkpoint that can be read into a new `state`.
 
     One by code whose model had other variables is taken as far as it goes, with a warning; see
@@ -246,7 +256,7 @@ def restore(workdir, state):
     return None
 
 
-def restore_weights(codec, workdir, ema=True):
+def restore_weights(codec: ImageCodec, workdir: str | os.PathLike[str], ema: bool = True) -> int:
     """Loads trained weights into a codec, with nothing else of the run.
 
     Args:

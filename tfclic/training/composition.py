@@ -4,9 +4,17 @@ One more runner of programs (see `tfclic.entropy.program`): it computes nothing,
 channels of every value.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from tfclic.layers import Composite, Floats, layers_of
+
+if TYPE_CHECKING:
+    from tfclic.models.base import ImageCodec
 
 
 class Channels:
@@ -17,10 +25,10 @@ class Channels:
       layer: which makes it; None: it is joined from others, or coded.
     """
 
-    def __init__(self, sizes, layer=None):
+    def __init__(self, sizes: Iterable[int], layer: tf.keras.layers.Layer | None = None) -> None:
         self.sizes, self.layer = tuple(sizes), layer
 
-    def __add__(self, _):
+    def __add__(self, _: object) -> Channels:
         return self
 
 
@@ -34,10 +42,13 @@ class Composition(Floats):
 
     stage = None
 
-    def __init__(self):
-        self.axes, self.latents = [], []
+    def __init__(self) -> None:
+        self.axes: list[tuple[tf.Variable, dict[int, tuple[int, ...]]]] = []
+        self.latents: list[int] = []
 
-    def run(self, network, *values, hidden_bits=None):
+    def run(
+        self, network: tf.Module, *values: Channels, hidden_bits: int | None = None
+    ) -> Channels:
         if isinstance(network, Composite):
             return network.compose(self, *values)
         (value,) = values
@@ -46,21 +57,32 @@ class Composition(Floats):
             self._note(first.weights[:1], -2, value.sizes)
         return Channels([last.weights[-1].shape[-1] // getattr(last, "factor", 1) ** 2], last)
 
-    def concat(self, *values):
+    def concat(self, *values: Channels) -> Channels:
         return Channels(size for value in values for size in value.sizes)
 
-    def tabulated(self, function, value, limit):
+    def tabulated(
+        self, function: Callable[[tf.Tensor], tf.Tensor], value: Channels, limit: float
+    ) -> Channels:
         return value
 
-    def independent(self, name, prior, stride=1):
+    def independent(self, name: str, prior: Any, stride: int = 1) -> Channels:
         """As `program.Rounding.independent`."""
         return Channels(prior.prob(tf.zeros([1, 1])).shape[1:])
 
-    def gained(self, name, prior, gain):
+    def gained(self, name: str, prior: Any, gain: Callable[[tf.Tensor], tf.Tensor]) -> Channels:
         """As `program.Rounding.gained`."""
         return self._coded(gain(tf.zeros([1])).shape[-1], 1)
 
-    def conditional(self, name, channels, parameters, mixtures=1, kinds=2, stride=1, **kind):
+    def conditional(
+        self,
+        name: str,
+        channels: int,
+        parameters: Any,
+        mixtures: int = 1,
+        kinds: int = 2,
+        stride: int = 1,
+        **kind: Any,
+    ) -> Channels:
         """As `program.Rounding.conditional`."""
         if kind.get("context") is not None:
             parameters = parameters(Channels([kind["context"].filters]))
@@ -71,15 +93,15 @@ class Composition(Floats):
             )
         return self._coded(channels, stride)
 
-    def refined(self, value, network, *inputs):
+    def refined(self, value: Channels, network: tf.Module, *inputs: Channels) -> Channels:
         """As `program.Rounding.refined`."""
         self.run(network, *inputs, value)
         return value
 
-    def helped(self, make):
+    def helped(self, make: Callable[[], Any]) -> None:
         """As `program.Rounding.helped`: nothing."""
 
-    def of_transforms(self, codec):
+    def of_transforms(self, codec: ImageCodec) -> None:
         """Notes how the weights of a `models.transforms.TransformCodec` meet the latents.
 
         Of other layers than convolutions, such as attention at the latents, nothing is known.
@@ -97,16 +119,16 @@ class Composition(Floats):
             self._note(codec.block_analysis.weights, -1, self.latents)
             self._note(codec.block_synthesis.weights, -2, self.latents)
 
-    def _coded(self, channels, stride):
+    def _coded(self, channels: int, stride: int) -> Channels:
         if stride == 1:
             self.latents.append(channels)
         return Channels([channels])
 
-    def _note(self, variables, axis, sizes):
+    def _note(self, variables: Iterable[tf.Variable], axis: int, sizes: Iterable[int]) -> None:
         self.axes += [(v, {len(v.shape) + axis: tuple(sizes)}) for v in variables]
 
 
-def _of_convolution(layers):
+def _of_convolution(layers: Iterable[tf.keras.layers.Layer]) -> list[tf.Variable]:
     """The weights of the first of the layers that has any, if it is a convolution."""
     first = next(layer for layer in layers if layer.weights)
     conv = getattr(first, "conv", first)

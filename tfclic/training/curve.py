@@ -1,22 +1,36 @@
 """The picture of a run: how far it has come, and its rate-distortion curve."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SIZE = 7.0, 8.0  # inches
 DPI = 120
 RUN, START = "#1f5fa8", "#8a8a8a"
-LINE = {"color": RUN, "marker": "o", "markersize": 4}
+LINE: dict[str, Any] = {"color": RUN, "marker": "o", "markersize": 4}
 
 
-def draw(title, entries, planned, anchor=None, changes=()):
+def draw(
+    title: str,
+    entries: Sequence[Mapping[str, Any]],
+    planned: int,
+    anchor: Mapping[str, Any] | None = None,
+    changes: Sequence[tuple[int, float]] = (),
+) -> Figure:
     """Draws the validations of a run.
 
     Args:
       title: of the picture.
       entries: list of dicts with "step", "mean_loss", and lists "bpp" and "psnr", in order, at
         least one.
-      planned: int, steps of the whole run.
+      planned: steps of the whole run.
       anchor: the validation of the model that the run started from, of the same form; may be None.
       changes: list of (step, BD-rate in percent against `anchor`); without any, the upper part
         shows the loss.
@@ -42,7 +56,7 @@ def draw(title, entries, planned, anchor=None, changes=()):
     return figure
 
 
-def _draw_changes(axes, changes):
+def _draw_changes(axes: Axes, changes: Sequence[tuple[int, float]]) -> None:
     axes.axhline(0, color=START, linewidth=1.2, linestyle="--")
     axes.plot(*zip(*changes), **LINE)
     _name(axes, changes[-1], f"{_signed(changes[-1][1], '.1f')} %")
@@ -50,14 +64,14 @@ def _draw_changes(axes, changes):
     axes.yaxis.set_major_formatter(lambda value, _: _signed(value, "g") if value else "0")
 
 
-def _draw_losses(axes, entries):
+def _draw_losses(axes: Axes, entries: Sequence[Mapping[str, Any]]) -> None:
     losses = [(entry["step"], entry["mean_loss"]) for entry in entries]
     axes.plot(*zip(*losses), **LINE)
     _name(axes, losses[-1], f"{losses[-1][1]:.4f}")
     axes.set_ylabel("validation loss")
 
 
-def _name(axes, point, text):
+def _name(axes: Axes, point: tuple[float, float], text: str) -> None:
     axes.annotate(
         text,
         point,
@@ -70,18 +84,18 @@ def _name(axes, point, text):
     axes.margins(y=0.12)
 
 
-def _signed(value, form):
+def _signed(value: float, form: str) -> str:
     return f"{value:+{form}}".replace("-", "\N{MINUS SIGN}")
 
 
-def _steps(axes, planned):
+def _steps(axes: Axes, planned: int) -> None:
     axes.set_xlim(0, planned * 1.14)  # leaves room for the newest point's name
     axes.set_xlabel("steps")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _draw_rates(axes, newest, anchor):
+def _draw_rates(axes: Axes, newest: Mapping[str, Any], anchor: Mapping[str, Any] | None) -> None:
     if anchor:
         axes.plot(
             anchor["bpp"],

@@ -4,19 +4,27 @@ Batch number `step` is a pure function of (seed, step), so a run that resumes at
 uninterrupted one would have seen: the stream simply starts there.
 """
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 from PIL import Image
 
 from tfclic import errors
 
+if TYPE_CHECKING:
+    from tfclic.training.sources import ImageStore
+
 VALIDATION_SIDE = 512
 
 
-def split_validation(store, count):
+def split_validation(store: ImageStore, count: int) -> tuple[list[int], list[int]]:
     """Holds out `count` images by a fixed rule: those whose names have the smallest SHA-256.
 
     The rule looks at the file name alone, so the same images are held out wherever the folder lies,
@@ -51,7 +59,15 @@ class RandomCrops:
     crop is flipped left to right at random and first scaled down, antialiased, by a random factor.
     """
 
-    def __init__(self, store, indices, crop_size, downscale_min=1.0, seed=0, ahead=0):
+    def __init__(
+        self,
+        store: ImageStore,
+        indices: Sequence[int],
+        crop_size: int,
+        downscale_min: float = 1.0,
+        seed: int = 0,
+        ahead: int = 0,
+    ) -> None:
         """Makes the stream.
 
         Args:
@@ -60,8 +76,8 @@ class RandomCrops:
           crop_size: side of the crops, in pixels.
           downscale_min: the factor is uniform between this and 1, and never so small that the
             image's shorter side would become less than the crop's; 1 scales nothing.
-          seed: int.
-          ahead: int, added to the numbers of the crops of all batches: a run whose batches had
+          seed: of all random numbers.
+          ahead: added to the numbers of the crops of all batches: a run whose batches had
             another size before goes on in the stream where it was.
         """
         self._store = store
@@ -72,17 +88,19 @@ class RandomCrops:
         areas = np.cumsum(np.prod(store.sizes[self._indices], axis=1))
         self._shares = areas / areas[-1]
 
-    def crop(self, number):
+    def crop(self, number: int) -> npt.NDArray[np.uint8]:
         """Returns crop `number` of the stream, uint8 [crop_size, crop_size, 3]."""
         random = np.random.Generator(np.random.Philox(key=[self._seed % 2**64, number]))
         for _ in range(100):
-            drawn = np.searchsorted(self._shares, random.random(), side="right")
+            drawn = int(np.searchsorted(self._shares, random.random(), side="right"))
             image = self._store.load(int(self._indices[min(drawn, len(self._indices) - 1)]))
             if image is not None and min(image.shape[:2]) >= self._crop:
                 return self._cut(image, random)
         raise errors.ImageError("The training images cannot be decoded.")
 
-    def _cut(self, image, random):
+    def _cut(
+        self, image: npt.NDArray[np.uint8], random: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
         height, width = image.shape[:2]
         smallest = max(self._downscale_min, self._crop / min(height, width))
         factor = 1.0 if smallest >= 1 else random.uniform(smallest, 1.0)
@@ -96,7 +114,7 @@ class RandomCrops:
             crop = image[top : top + self._crop, left : left + self._crop]
         return crop[:, ::-1] if flip else crop
 
-    def batch(self, step, batch_size, rows=None):
+    def batch(self, step: int, batch_size: int, rows: range | None = None) -> npt.NDArray[np.uint8]:
         """Returns crops ahead + step * batch_size onwards, a batch of them.
 
         That is uint8 [batch_size, crop_size, crop_size, 3].
@@ -106,14 +124,16 @@ class RandomCrops:
         first = self._ahead + int(step) * batch_size
         return np.stack([self.crop(first + i) for i in rows or range(batch_size)])
 
-    def dataset(self, batch_size, first_step, last_step, rows=None):
+    def dataset(
+        self, batch_size: int, first_step: int, last_step: int, rows: range | None = None
+    ) -> tf.data.Dataset:
         """Returns a tf.data.Dataset of the batches first_step .. last_step - 1, made ahead.
 
         rows: range; the part of each batch that this process is to have, all of it if None.
         """
         shape = [len(rows or range(batch_size)), self._crop, self._crop, 3]
 
-        def make(step):
+        def make(step: tf.Tensor) -> tf.Tensor:
             batch = tf.numpy_function(
                 lambda s: self.batch(s, batch_size, rows), [step], tf.uint8, stateful=False
             )
@@ -123,7 +143,9 @@ class RandomCrops:
         return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
 
 
-def _resized(image, top, left, side, size):
+def _resized(
+    image: npt.NDArray[np.uint8], top: float, left: float, side: float, size: int
+) -> npt.NDArray[np.uint8]:
     """Scales the square of `side` pixels at (top, left), all floats, to uint8 [size, size, 3]."""
     row, column = int(top), int(left)
     region = image[row : int(np.ceil(top + side)), column : int(np.ceil(left + side))]
@@ -134,7 +156,7 @@ def _resized(image, top, left, side, size):
     return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=box))
 
 
-def validation_images(store, indices):
+def validation_images(store: ImageStore, indices: Iterable[int]) -> list[npt.NDArray[np.uint8]]:
     """Cuts the middles out of the given images.
 
     Returns:

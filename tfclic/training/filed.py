@@ -3,12 +3,21 @@
 A codec that has gained variables since takes the others, and one that has lost some leaves them.
 """
 
-import re
+from __future__ import annotations
 
+import pathlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import tensorflow as tf
 
 from tfclic import errors
 from tfclic.export.stored import SUFFIX
+
+if TYPE_CHECKING:
+    from tfclic.training.step import State
 
 # TensorFlow's readers raise any of these for files that are damaged or hold other variables.
 UNREADABLE = (
@@ -25,7 +34,7 @@ COUNTS = ("step", "updates")
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # read for its checksum alone
 
 
-def paths(kind, reader):
+def paths(kind: str, reader: tf.train.CheckpointReader) -> list[tuple[str, str]]:
     """Where a checkpoint has the entries of a dict of variables.
 
     Args:
@@ -42,7 +51,7 @@ def paths(kind, reader):
     return list(zip(found, names))
 
 
-def read(folder, kinds=KINDS):
+def read(folder: pathlib.Path, kinds: Iterable[str] = KINDS) -> dict[str, Any]:
     """Reads a checkpoint's values, all of them before any is used: one may turn out damaged.
 
     Args:
@@ -62,7 +71,9 @@ def read(folder, kinds=KINDS):
     return {**values, **{c: reader.get_tensor(f"state/{c}{SUFFIX}") for c in COUNTS}}
 
 
-def check_fit(folder, weights, found):
+def check_fit(
+    folder: pathlib.Path, weights: Mapping[str, tf.Variable], found: Mapping[str, np.ndarray]
+) -> None:
     """Checks that a checkpoint is one of this model, though perhaps by older code.
 
     Args:
@@ -85,7 +96,7 @@ def check_fit(folder, weights, found):
             )
 
 
-def assign(state, values):
+def assign(state: State, values: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Gives a new `step.State` what `read` returned, wherever kind and path are the same.
 
     What the checkpoint has not stays as in a new model: the weight as it begins, its average the
@@ -106,7 +117,7 @@ def assign(state, values):
     return sorted(ours - theirs), sorted(theirs - ours)
 
 
-def in_words(new, gone):
+def in_words(new: Sequence[str], gone: Sequence[str]) -> str:
     """Returns a phrase on what `assign` found on one side only; "" if there is nothing."""
     parts = []
     if new:

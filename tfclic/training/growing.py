@@ -16,8 +16,12 @@ A similar way to grow, in which the new part listens at once: Chen, Goodfellow, 
 Accelerating Learning via Knowledge Transfer", ICLR 2016.
 """
 
+from __future__ import annotations
+
 import itertools
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,22 +29,31 @@ from tfclic.layers import BlockAnalysis, BlockSynthesis
 from tfclic.training import checkpoints
 from tfclic.training.composition import Composition
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfclic.models.base import ImageCodec
+
+Parts = Sequence[int]
+
 KERNEL = re.compile(r"kernel(_\d+)?|taps")  # names of weights whose axis before the last is inputs
 
 
-def axes_of(codec):
+def axes_of(codec: ImageCodec) -> dict[str, list[Parts]]:
     """How the axes of a codec's variables are put together.
 
     Returns:
       Dict from the path of a variable to a list, for each axis the sizes of its parts.
     """
-    found = {id(v): [(size,) for size in v.shape] for v in codec.variables}
+    found: dict[int, list[Parts]] = {id(v): [(size,) for size in v.shape] for v in codec.variables}
     composition = Composition()
     codec.entropy(composition)
     composition.of_transforms(codec)
     # models and their programs last: they know more than the layers in them
-    by_layers = [getattr(module, "axes", tuple)() for module in reversed(codec.submodules)]
-    by_model = getattr(codec, "axes", tuple)()
+    by_layers: list[Any] = [
+        getattr(module, "axes", tuple)() for module in reversed(codec.submodules)
+    ]
+    by_model: Any = getattr(codec, "axes", tuple)()
     for variable, sizes in itertools.chain(*by_layers, composition.axes, by_model):
         for axis, parts in sizes.items():
             if sum(parts) != variable.shape[axis]:
@@ -49,7 +62,13 @@ def axes_of(codec):
     return {p: found[id(v)] for p, v in checkpoints.variable_paths(codec).items()}
 
 
-def grown(value, beginning, old_axes, new_axes, takes_inputs):
+def grown(
+    value: np.ndarray,
+    beginning: np.ndarray,
+    old_axes: Sequence[Parts],
+    new_axes: Sequence[Parts],
+    takes_inputs: bool,
+) -> np.ndarray | None:
     """A weight of a smaller model, in the place of a larger one's.
 
     Args:
@@ -63,9 +82,12 @@ def grown(value, beginning, old_axes, new_axes, takes_inputs):
     """
     if len(old_axes) != len(new_axes):
         return None
-    index = [_places(old, new) for old, new in zip(old_axes, new_axes)]
-    if any(each is None for each in index):
-        return None
+    index = []
+    for old, new in zip(old_axes, new_axes):
+        places = _places(old, new)
+        if places is None:
+            return None
+        index.append(places)
     result = np.array(beginning)
     if takes_inputs:
         is_new = np.ones(result.shape[-2], bool)
@@ -75,7 +97,7 @@ def grown(value, beginning, old_axes, new_axes, takes_inputs):
     return result
 
 
-def _places(old, new):
+def _places(old: Parts, new: Parts) -> np.ndarray | None:
     """Where the entries of an axis go, int array; None if a part has become smaller."""
     if len(old) != len(new) or any(a > b for a, b in zip(old, new)):
         return None
@@ -83,13 +105,13 @@ def _places(old, new):
     return np.concatenate([start + np.arange(size) for start, size in zip(starts, old)])
 
 
-def _spread(beginning, axis, places):
+def _spread(beginning: np.ndarray, axis: int, places: np.ndarray) -> np.ndarray:
     """Moves what is at the start of an axis to `places`, and the rest, in order, to the others."""
     others = np.setdiff1d(np.arange(beginning.shape[axis]), places)
     return np.take(beginning, np.argsort(np.concatenate([places, others])), axis)
 
 
-def are_comparable(lmbdas, others):
+def are_comparable(lmbdas: Sequence[float], others: Sequence[float]) -> bool:
     """Whether lambdas are those of the same objective, as far as ranges can tell."""
     return max(min(lmbdas), min(others)) <= min(max(lmbdas), max(others))
 
@@ -102,7 +124,7 @@ class Growth:
       large: a new codec, all its variables made.
     """
 
-    def __init__(self, small, large):
+    def __init__(self, small: ImageCodec, large: ImageCodec) -> None:
         self._old, self._new = axes_of(small), axes_of(large)
         self._values = {p: v.numpy() for p, v in checkpoints.variable_paths(small).items()}
         # the linear path is a codec by itself: there, new inputs count from the beginning
@@ -118,19 +140,19 @@ class Growth:
                 self._values[path] = value
                 self._old[path] = [(len(value),), *self._old[path][1:]]
 
-    def value(self, path, variable):
+    def value(self, path: str, variable: tf.Variable) -> np.ndarray | None:
         """What `variable`, at `path` of the larger codec, begins with; None: as it is."""
         if path not in self._values:
             return None
         old, new, beginning = self._old[path], self._new[path], variable.numpy()
         axis = self._axes_of_latents.get(id(variable))
         places = None if axis is None else _places(old[axis], new[axis])
-        if places is not None:
+        if axis is not None and places is not None:
             beginning = _spread(beginning, axis, places)
         takes_inputs = axis is None and _is_kernel(path, variable)
         return grown(self._values[path], beginning, old, new, takes_inputs)
 
 
-def _is_kernel(path, variable):
+def _is_kernel(path: str, variable: tf.Variable) -> bool:
     name = path.rsplit("/", 1)[-1]
     return bool(KERNEL.fullmatch(name)) and len(variable.shape) > 1

@@ -4,24 +4,32 @@ WORKDIR/validation.jsonl   {"step", "mean_loss", "lmbda": [...], ...} of each, a
 WORKDIR/curve.png          drawn anew after each
 """
 
+from __future__ import annotations
+
 import json
 import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from absl import logging
 
 from tfclic import bd_rate
 
+Validation = Mapping[str, Any]
+Result = TypeVar("Result")
+
 # Held-out images in every configuration, from when records did not say yet.
 UNRECORDED_IMAGES = 32
 
 
-def reference(record, fingerprint, images):
+def reference(record: Mapping[str, Any], fingerprint: str, images: int) -> Validation | None:
     """The validation that a run is to be compared with: that of the model that it started from.
 
     Args:
       record: the run's, a dict.
       fingerprint: of the images that the run uses.
-      images: int, how many of them it holds out.
+      images: how many of them it holds out.
 
     Returns:
       A result as `validation.validate` gives it, or None: the run began from nothing, or its start
@@ -32,12 +40,12 @@ def reference(record, fingerprint, images):
     return start.get("validation") if measured == (fingerprint, images) else None
 
 
-def points(result):
+def points(result: Validation) -> list[bd_rate.Point]:
     """The rate-distortion points of a validation: list of (bits per pixel, PSNR in dB)."""
     return list(zip(result["bpp"], result["psnr"]))
 
 
-def against(anchor, result):
+def against(anchor: Validation, result: Validation) -> float | None:
     """BD-rate of a validation against another in percent; None if they overlap too little."""
     return bd_rate.difference(points(anchor), points(result)).rate
 
@@ -48,20 +56,23 @@ class History:
     Nothing here ends a run: what goes wrong is one warning.
     """
 
-    def __init__(self, workdir, record, anchor=None):
+    def __init__(
+        self, workdir: pathlib.Path, record: Mapping[str, Any], anchor: Validation | None = None
+    ) -> None:
         """Goes on from the run's checkpoint: validations of later steps are dropped.
 
         Args:
-          workdir: pathlib.Path, the run's folder.
+          workdir: the run's folder.
           record: of the checkpoint that the run goes on from; {} for a new run.
           anchor: from `reference`.
         """
-        self._workdir, self._anchor, self._entries = workdir, anchor, []
+        self._workdir, self._anchor = workdir, anchor
+        self._entries: list[Validation] = []
         self._warned = False
         self._file = workdir / "validation.jsonl"
         self._guarded(self._begin, record)
 
-    def add(self, result, planned):
+    def add(self, result: Validation, planned: int) -> float | None:
         """Files a validation, `result` with its "step", and draws the picture.
 
         planned: int, steps of the whole run.
@@ -75,7 +86,7 @@ class History:
         self._guarded(self._draw, planned)
         return change
 
-    def _guarded(self, function, *arguments):
+    def _guarded(self, function: Callable[..., Result], *arguments: Any) -> Result | None:
         try:
             return function(*arguments)
         except Exception as error:  # of any library that draws: the training matters more
@@ -85,7 +96,7 @@ class History:
             self._warned = True
             return None
 
-    def _begin(self, record):
+    def _begin(self, record: Mapping[str, Any]) -> None:
         step, last = record.get("steps", 0), record.get("validation")
         read = list(_entries(self._file))
         self._entries = [entry for entry in read if entry["step"] <= step]
@@ -97,11 +108,11 @@ class History:
         temporary.write_text("".join(map(_line, self._entries)), encoding="utf-8")
         os.replace(temporary, self._file)
 
-    def _append(self, result):
+    def _append(self, result: Validation) -> None:
         with self._file.open("a", encoding="utf-8") as file:
             file.write(_line(result))
 
-    def _draw(self, planned):
+    def _draw(self, planned: int) -> None:
         from tfclic.training import curve
 
         changes = []
@@ -114,11 +125,11 @@ class History:
         os.replace(temporary, self._workdir / "curve.png")
 
 
-def _line(entry):
+def _line(entry: Validation) -> str:
     return json.dumps(entry) + "\n"
 
 
-def _entries(file):
+def _entries(file: pathlib.Path) -> Iterator[Validation]:
     """Yields the entries of a file, without a last line that was cut short."""
     if not file.exists():
         return

@@ -1,10 +1,14 @@
 """A training run: data in, checkpoints out, ready to be killed and started again."""
 
+from __future__ import annotations
+
 import contextlib
 import datetime
 import os
 import pathlib
 import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -24,13 +28,19 @@ from tfclic.training import (
     validation,
 )
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.models.base import ImageCodec
+    from tfclic.training.sources import ImageStore
+
 MOST_SKIPPED_IN_A_ROW = 100
 
 
 class Interrupted(errors.TfclicError):
     """A signal ended the run; its state is saved."""
 
-    def __init__(self, message, signal_number):
+    def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_status = 128 + signal_number
 
@@ -39,7 +49,7 @@ class Diverged(errors.TfclicError):
     """The loss is no longer a number."""
 
 
-def _readable(batches):
+def _readable(batches: Iterable[tf.Tensor]) -> Iterator[tf.Tensor]:
     """Yields the batches; raises errors.ImageError when no more can be made (the disk is gone)."""
     batches = iter(batches)
     while True:
@@ -52,7 +62,7 @@ def _readable(batches):
         yield images
 
 
-def check(config):
+def check(config: ConfigDict) -> None:
     """Raises errors.UsageError for a training configuration that cannot work."""
     training = config.training
     objectives.get(training.objective)
@@ -74,7 +84,7 @@ def check(config):
         raise errors.UsageError("training.first_lmbda must be above 0.")
 
 
-def warn_of_crops(config):
+def warn_of_crops(config: ConfigDict) -> None:
     """Warns of crops that teach the hyper networks nothing of neighbours."""
     training = config.training
     deep = config.model.get("hyper_channels") or config.model.get("coarse")
@@ -86,7 +96,7 @@ def warn_of_crops(config):
         )
 
 
-def _check_stages(codec, training):
+def _check_stages(codec: ImageCodec, training: ConfigDict) -> None:
     shares = training.stage_shares
     if len(shares) != codec.stages - 1:
         raise errors.UsageError(
@@ -100,7 +110,16 @@ def _check_stages(codec, training):
 class Run:
     """A run in its workdir: made new, or resumed at its last checkpoint."""
 
-    def __init__(self, codec, config, store, workdir, extra=None, replicas=None, changed=()):
+    def __init__(
+        self,
+        codec: ImageCodec,
+        config: ConfigDict,
+        store: ImageStore,
+        workdir: str | os.PathLike[str],
+        extra: Mapping[str, Any] | None = None,
+        replicas: strategies.Replicas | None = None,
+        changed: Sequence[changes.Change] = (),
+    ) -> None:
         """Prepares the run.
 
         Args:
@@ -126,7 +145,7 @@ class Run:
         self._validation = self._old.get("validation")
         self.data_changed = self._old.get("data_fingerprint") not in (None, store.fingerprint())
 
-    def _restored(self, changed):
+    def _restored(self, changed: Sequence[changes.Change]) -> dict[str, Any]:
         checkpoints.clean(self._workdir)
         record = checkpoints.restore(self._workdir, self.state) or {}
         # What is new is kept at once: a run that is killed before its next checkpoint had it too.
@@ -138,11 +157,11 @@ class Run:
         return record
 
     @property
-    def step(self):
+    def step(self) -> int:
         """Steps done, an int."""
         return int(self.state.step.numpy())
 
-    def train(self, stream=None):
+    def train(self, stream: TextIO | None = None) -> None:
         """Trains until the configured number of steps is done.
 
         Args:
@@ -172,16 +191,16 @@ class Run:
         finally:
             self._progress.close()
 
-    def _crops_ahead(self):
+    def _crops_ahead(self) -> int:
         """How many more crops were seen than steps of this batch size would have taken."""
         by_steps = self._old.get("steps", 0) * int(self._training.batch_size)
         ahead = self._old.get("images_seen", by_steps) - by_steps
         return int(self._replicas.gather([ahead])[0][0])  # the chief has the record
 
-    def _prepare(self, held_out, stream):
+    def _prepare(self, held_out: Sequence[int], stream: TextIO | None) -> None:
         training = self._training
         if not self._replicas.is_chief:
-            self._progress = progress.Silent(stream)
+            self._progress: progress.Silent | progress.Progress = progress.Silent(stream)
             return
         self._images = data.validation_images(self._store, held_out)
         anchor = history.reference(
@@ -198,7 +217,7 @@ class Run:
             stream,
         )
 
-    def _loop(self, batches, caught):
+    def _loop(self, batches: Iterable[tf.Tensor], caught: Sequence[int]) -> None:
         training = self._training
         with self._replicas.strategy.scope():
             train_step = step.make_step(self._codec, self.state, training)
@@ -227,7 +246,7 @@ class Run:
                 )
             self._progress.begin()
 
-    def _divergence(self, loss):
+    def _divergence(self, loss: float) -> str:
         what = f"the loss is {loss}" if not np.isfinite(loss) else "no gradient is finite any more"
         kept = checkpoints.available(self._workdir)
         good = (
@@ -235,7 +254,7 @@ class Run:
         )
         return f"Stopped at step {self.step}: {what}; {good}."
 
-    def _validate(self, done, caught):
+    def _validate(self, done: int, caught: Sequence[int]) -> None:
         if not self._replicas.is_chief:
             return
         outcome = validation.validate(
@@ -251,13 +270,13 @@ class Run:
             change = self._history.add(self._validation, int(self._training.steps))
             self._progress.validated(done, result, pictures, change)
 
-    def save(self):
+    def save(self) -> None:
         """Writes a checkpoint, unless this step has one or this is not the chief."""
         if self._replicas.is_chief and self._saved_step != self.step:
             checkpoints.save(self._workdir, self.state, self.record())
             self._saved_step = self.step
 
-    def record(self):
+    def record(self) -> dict[str, Any]:
         """Returns what the weights were trained on so far, as JSON content."""
         shown = getattr(self, "_progress", None)
         return {
@@ -279,7 +298,7 @@ class Run:
         }
 
 
-def hardware():
+def hardware() -> str:
     """Returns one line on what this machine computes with."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:

@@ -1,13 +1,21 @@
 """What training minimises: bits per pixel + lambda * distortion."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic import errors
 
+if TYPE_CHECKING:
+    from tfclic.models.base import Forward
+
 MS_SSIM_SHORTEST = 176  # five scales of an 11 x 11 window
 
 
-def mse(images, reconstruction):
+def mse(images: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
     """Mean squared error on the 0..255 scale, as the papers' lambdas expect it.
 
     Args:
@@ -22,7 +30,7 @@ def mse(images, reconstruction):
 
 
 @tf.custom_gradient
-def ms_ssim(images, reconstruction):
+def ms_ssim(images: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
     """1 - MS-SSIM (Wang et al., 2003). Arguments and result as `mse`; sides of at least 176 pixels.
 
     Where an image and its reconstruction have nothing in common, as at the start of training,
@@ -37,16 +45,17 @@ def ms_ssim(images, reconstruction):
     size = tf.cast(tf.size(images) // tf.shape(images)[0], tf.float32)
     gradient = tf.where(finite, gradient, 2.0 * (reconstruction - images) / size)
 
-    def backward(upstream):
+    def backward(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.zeros_like(images), upstream[:, None, None, None] * gradient
 
     return value, backward
 
 
-OBJECTIVES = {"mse": mse, "ms_ssim": ms_ssim}
+Objective = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+OBJECTIVES: dict[str, Objective] = {"mse": mse, "ms_ssim": ms_ssim}
 
 
-def get(name):
+def get(name: str) -> Objective:
     """Returns the objective called `name`; raises errors.UsageError if there is none."""
     if name not in OBJECTIVES:
         known = ", ".join(OBJECTIVES)
@@ -54,13 +63,15 @@ def get(name):
     return OBJECTIVES[name]
 
 
-def psnr(images, reconstruction):
+def psnr(images: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
     """Peak signal-to-noise ratio in dB, of the clipped reconstruction; otherwise as `mse`."""
     error = mse(images, tf.clip_by_value(reconstruction, 0.0, 1.0))
     return 10.0 * tf.math.log(255.0**2 / tf.maximum(error, 1e-10)) / tf.math.log(10.0)
 
 
-def rate_distortion(out, images, lmbda, distortion):
+def rate_distortion(
+    out: Forward, images: tf.Tensor, lmbda: tf.Tensor, distortion: Objective
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The loss of each image, and its parts.
 
     Args:
@@ -77,11 +88,11 @@ def rate_distortion(out, images, lmbda, distortion):
     return bpp + lmbda * error, bpp, error
 
 
-def bpp_of_parts(out):
+def bpp_of_parts(out: Forward) -> dict[str, tf.Tensor]:
     """Bits per pixel of each part of the codec's output: dict of float32 `[B]`."""
     pixels = _pixels(out.reconstruction)
     return {name: bits / pixels for name, bits in out.parts.items()}
 
 
-def _pixels(images):
+def _pixels(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.shape(images)[1] * tf.shape(images)[2], tf.float32)

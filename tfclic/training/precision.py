@@ -1,8 +1,16 @@
 """Which number format the transforms compute in."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tfclic import errors
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
 
 FORMATS = ("float32", "bfloat16")
 CHOICES = ("auto", *FORMATS)
@@ -12,7 +20,7 @@ HOPELESS = 2.0  # how many times as slow bfloat16 is at the first that is not tr
 ROUNDS, PATIENCE = 5, 1.0  # turns of each format, and the seconds after which there are no more
 
 
-def check(precision):
+def check(precision: str) -> None:
     """Raises errors.UsageError if `precision` is none of CHOICES."""
     if precision not in CHOICES:
         raise errors.UsageError(
@@ -20,7 +28,11 @@ def check(precision):
         )
 
 
-def resolve(precision, recorded=None, measure=None):
+def resolve(
+    precision: str,
+    recorded: str | None = None,
+    measure: Callable[[], Mapping[str, float]] | None = None,
+) -> str:
     """Returns "float32" or "bfloat16" for `precision`, which may be "auto".
 
     "auto" keeps what a resumed run had. For a new one it takes bfloat16 only where that is faster,
@@ -43,7 +55,7 @@ def resolve(precision, recorded=None, measure=None):
     return "bfloat16" if seconds["float32"] >= GAIN * seconds["bfloat16"] else "float32"
 
 
-def race(sides=SIDES, batch=4, channels=64):
+def race(sides: Sequence[int] = SIDES, batch: int = 4, channels: int = 64) -> dict[str, float]:
     """Times a small chain of layers, forward and backward, in both formats.
 
     Args:
@@ -60,11 +72,11 @@ def race(sides=SIDES, batch=4, channels=64):
     return seconds
 
 
-def _seconds(steps):
+def _seconds(steps: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
     """Seconds of each of `steps`, a dict of functions: they take turns, and the best one counts."""
     for step in steps.values():
         step()  # traced, and kernels prepared
-    seconds = {name: [] for name in steps}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     began = time.perf_counter()
     for _ in range(ROUNDS):
         for name, step in steps.items():
@@ -76,7 +88,7 @@ def _seconds(steps):
     return {name: min(times) for name, times in seconds.items()}
 
 
-def _make_step(name, side, batch, channels):
+def _make_step(name: str, side: int, batch: int, channels: int) -> Callable[[], np.ndarray]:
     """Two convolutions and a leaky ReLU, as mixed precision runs them: float32 weights, cast."""
     import tensorflow as tf
 
@@ -87,7 +99,7 @@ def _make_step(name, side, batch, channels):
     images = tf.random.stateless_normal([batch, side, side, channels], [0, 0])
 
     @tf.function(autograph=False)
-    def step(images):
+    def step(images: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             first, second = (tf.cast(kernel, dtype) for kernel in kernels)
             hidden = tf.nn.conv2d(tf.cast(images, dtype), first, 1, "SAME")

@@ -1,8 +1,14 @@
 """What a run shows while it goes: a live line, plain lines in a log, TensorBoard."""
 
+from __future__ import annotations
+
+import pathlib
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
 
+import numpy as np
 import tensorflow as tf
 import tqdm
 
@@ -12,21 +18,30 @@ class Silent:
 
     seconds, skipped = 0.0, 0
 
-    def __init__(self, stream=None):
+    def __init__(self, stream: TextIO | None = None) -> None:
         """stream: where `say` goes; standard error if None."""
         self._stream = stream or sys.stderr
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Prints a line."""
         print(text, file=self._stream, flush=True)
 
-    def begin(self):
+    def begin(self) -> None:
         """Does nothing."""
 
-    def add(self, step, metrics):
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Does nothing."""
 
-    def close(self):
+    def close(self) -> None:
+        """Does nothing."""
+
+    def validated(
+        self,
+        step: int,
+        result: Mapping[str, Any],
+        pictures: Iterable[np.ndarray],
+        change: float | None = None,
+    ) -> None:
         """Does nothing."""
 
 
@@ -37,7 +52,15 @@ class Progress:
     `add` (validation, checkpoints) does not count as training time.
     """
 
-    def __init__(self, steps, done, batch_size, log_every, folder, stream=None):
+    def __init__(
+        self,
+        steps: int,
+        done: int,
+        batch_size: int,
+        log_every: int,
+        folder: pathlib.Path,
+        stream: TextIO | None = None,
+    ) -> None:
         """Starts to show.
 
         Args:
@@ -54,7 +77,7 @@ class Progress:
             name: tf.summary.create_file_writer(str(folder / name))
             for name in ("train", "validation")
         }
-        self._live = None
+        self._live: tqdm.tqdm | None = None
         if self._stream.isatty():
             self._live = tqdm.tqdm(
                 total=steps,
@@ -63,23 +86,24 @@ class Progress:
                 dynamic_ncols=True,
                 bar_format="step {n_fmt}/{total_fmt} |{bar:16}| {desc}",
             )
-        self._sums, self._count, self._busy = {}, 0, 0.0
-        self._pace = None
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._count, self._busy = 0, 0.0
+        self._pace: float | None = None
         self.seconds = 0.0
         self.skipped = 0
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Prints a line of its own."""
         if self._live is not None:
             self._live.write(text, file=self._stream)
         else:
             print(text, file=self._stream, flush=True)
 
-    def begin(self):
+    def begin(self) -> None:
         """Marks the start of a step."""
         self._began = time.perf_counter()
 
-    def add(self, step, metrics):
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Takes the metrics of a step (dict of floats) when it is done; `step` counts from 1."""
         took = time.perf_counter() - self._began
         self.seconds += took
@@ -101,10 +125,10 @@ class Progress:
         if step % self._log_every == 0 or step == self._steps:
             self._flush(step)
 
-    def _means(self):
+    def _means(self) -> dict[str, float]:
         return {name: total / count for name, (total, count) in self._sums.items()}
 
-    def _text(self, step):
+    def _text(self, step: int) -> str:
         means = self._means()
         parts = [f"{n} {means[n]:{f}}{u}" for n, f, u in _SHOWN if n in means]
         if self._pace:
@@ -114,7 +138,7 @@ class Progress:
             parts.append(f"{self.skipped} steps skipped")
         return "  ".join(parts)
 
-    def _flush(self, step):
+    def _flush(self, step: int) -> None:
         if self._live is None:
             self.say(f"step {step}/{self._steps}  {self._text(step)}")
         with self._writers["train"].as_default(step=step):
@@ -124,7 +148,13 @@ class Progress:
         self._writers["train"].flush()
         self._sums, self._count, self._busy = {}, 0, 0.0
 
-    def validated(self, step, result, pictures, change=None):
+    def validated(
+        self,
+        step: int,
+        result: Mapping[str, Any],
+        pictures: Iterable[np.ndarray],
+        change: float | None = None,
+    ) -> None:
         """Shows the result of a validation (see `validation.validate`).
 
         change: BD-rate against the model that the run started from, in percent, if there is one.
@@ -144,7 +174,7 @@ class Progress:
                 tf.summary.image(f"image_{number}", picture[None])
         self._writers["validation"].flush()
 
-    def close(self):
+    def close(self) -> None:
         """Ends the live line and the TensorBoard files."""
         if self._live is not None:
             self._live.refresh()
@@ -163,6 +193,6 @@ _SHOWN = (
 )
 
 
-def _per_lambda(result):
+def _per_lambda(result: Mapping[str, Any]) -> str:
     pairs = (f"{b:.3f} bpp {p:.2f} dB" for b, p in zip(result["bpp"], result["psnr"]))
     return " | ".join(pairs)

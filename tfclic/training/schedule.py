@@ -1,9 +1,16 @@
 """What changes with the step: the learning rate, the stage, and the lambdas."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
-def learning_rate(step, training):
+
+def learning_rate(step: tf.Tensor, training: ConfigDict) -> tf.Tensor:
     """Linear warm-up, constant, then a linear fall over the last `decay_share` of the steps.
 
     Args:
@@ -26,7 +33,7 @@ def learning_rate(step, training):
     return rate
 
 
-def stage(step, training):
+def stage(step: tf.Tensor, training: ConfigDict) -> tf.Tensor:
     """The number, from 0, of the stage of training that a step belongs to.
 
     Args:
@@ -44,7 +51,7 @@ def stage(step, training):
     return tf.reduce_sum(tf.cast(step >= tf.constant(ends, step.dtype), tf.int32))
 
 
-def in_first_phase(step, training):
+def in_first_phase(step: tf.Tensor, training: ConfigDict) -> tf.Tensor:
     """Whether all images have one lambda yet, training's first_lmbda.
 
     Args:

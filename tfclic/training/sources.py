@@ -5,18 +5,26 @@ decodes them, keeping the decoded pixels in memory where they fit: training and 
 same few cores.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
 import hashlib
 import io
 import os
 import pathlib
 import threading
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Union
 
 import numpy as np
+import numpy.typing as npt
 from absl import logging
 from PIL import Image
 
 from tfclic import errors
+
+Encoded = Union[bytes, pathlib.Path]
 
 TFDS_PREFIX = "tfds:"
 DECODED_LIMIT = 3 * 10**9
@@ -33,7 +41,14 @@ class ImageStore:
       description: one line for people: where the images are from, how many, how large.
     """
 
-    def __init__(self, encoded, names, sizes, origin, decoded=None):
+    def __init__(
+        self,
+        encoded: Iterable[Encoded],
+        names: Iterable[str],
+        sizes: npt.ArrayLike,
+        origin: str,
+        decoded: Sequence[npt.NDArray[np.uint8]] | None = None,
+    ) -> None:
         """Makes the store.
 
         Args:
@@ -50,15 +65,15 @@ class ImageStore:
         megapixels = np.sum(np.prod(self.sizes, axis=1)) / 1e6
         self.description = f"{origin}: {len(self.names)} images, {megapixels:.1f} megapixels"
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Returns 8 hex digits that change when the images' names or sizes do."""
         listing = "\n".join(f"{n} {h} {w}" for n, (h, w) in zip(self.names, self.sizes.tolist()))
         return hashlib.sha256(listing.encode()).hexdigest()[:8]
 
-    def load(self, index):
+    def load(self, index: int) -> npt.NDArray[np.uint8] | None:
         """Returns image `index` as uint8 [H, W, 3], or None if its pixels cannot be decoded."""
         if self._decoded is not None:
             return self._decoded[index]
@@ -69,7 +84,7 @@ class ImageStore:
         return image
 
 
-def open_source(data, shortest, decoded_limit=DECODED_LIMIT):
+def open_source(data: str, shortest: int, decoded_limit: int = DECODED_LIMIT) -> ImageStore:
     """Finds the images of `data`: a folder (searched recursively) or `tfds:NAME`.
 
     Args:
@@ -91,34 +106,36 @@ def open_source(data, shortest, decoded_limit=DECODED_LIMIT):
         origin = pathlib.Path(data).resolve().name
         encoded, names = _list_folder(pathlib.Path(data))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        sizes = list(pool.map(_read_size, encoded))
-        usable = [i for i, size in enumerate(sizes) if size and min(size) >= shortest]
-        unreadable = sum(size is None for size in sizes)
-        small = len(sizes) - unreadable - len(usable)
+        read = list(pool.map(_read_size, encoded))
+        sizes = {i: size for i, size in enumerate(read) if size and min(size) >= shortest}
+        usable = list(sizes)
+        unreadable = sum(size is None for size in read)
+        small = len(read) - unreadable - len(usable)
         decoded = None
-        if 3 * sum(sizes[i][0] * sizes[i][1] for i in usable) <= decoded_limit:
-            pixels = dict(zip(usable, pool.map(_decode, [encoded[i] for i in usable])))
-            usable = [i for i in usable if pixels[i] is not None]
-            unreadable += len(pixels) - len(usable)
-            decoded = [pixels[i] for i in usable]
+        if 3 * sum(height * width for height, width in sizes.values()) <= decoded_limit:
+            pixels = zip(usable, pool.map(_decode, [encoded[i] for i in usable]))
+            whole = {i: image for i, image in pixels if image is not None}
+            unreadable += len(usable) - len(whole)
+            usable, decoded = list(whole), list(whole.values())
     if unreadable or small:
         logging.warning(
-            f"{unreadable + small} of the {len(sizes)} images in {data} are left out: "
+            f"{unreadable + small} of the {len(read)} images in {data} are left out: "
             f"{unreadable} unreadable, {small} smaller than {shortest} pixels."
         )
     if not usable:
         raise errors.UsageError(
             f"{data} holds no readable image whose sides are at least {shortest} pixels."
         )
-    kept = ([column[i] for i in usable] for column in (encoded, names, sizes))
-    return ImageStore(*kept, origin, decoded)
+    kept = [encoded[i] for i in usable]
+    kept_names, kept_sizes = [names[i] for i in usable], [sizes[i] for i in usable]
+    return ImageStore(kept, kept_names, kept_sizes, origin, decoded)
 
 
-def _list_folder(folder):
+def _list_folder(folder: pathlib.Path) -> tuple[list[Encoded], list[str]]:
     if not folder.is_dir():
         raise errors.UsageError(f"{folder} is not a folder.")
     extensions = set(Image.registered_extensions())
-    found = []
+    found: list[pathlib.Path] = []
     for directory, _, files in os.walk(folder, followlinks=True):
         paths = [pathlib.Path(directory) / f for f in files if not f.startswith(".")]
         found += [p for p in paths if p.suffix.lower() in extensions]
@@ -126,7 +143,7 @@ def _list_folder(folder):
     return [names[n] for n in sorted(names)], sorted(names)
 
 
-def _read_tfds(name):
+def _read_tfds(name: str) -> tuple[list[Encoded], list[str]]:
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -142,7 +159,8 @@ def _read_tfds(name):
     except Exception as error:  # noqa: BLE001 - the builders' own errors have no common class
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise errors.UsageError(f"{TFDS_PREFIX}{name} cannot be loaded: {reason}") from None
-    encoded, total = [], 0
+    encoded: list[Encoded] = []
+    total = 0
     for example in dataset.as_numpy_iterator():
         total += len(example[key])
         if total > ENCODED_LIMIT:
@@ -152,7 +170,7 @@ def _read_tfds(name):
     return encoded, [f"{name}/{i:08d}" for i in range(len(encoded))]
 
 
-def _image_feature(tfds, features):
+def _image_feature(tfds: types.ModuleType, features: Mapping[str, Any]) -> str:
     keys = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
     for preferred in ("image", "hr"):
         if preferred in keys:
@@ -162,11 +180,11 @@ def _image_feature(tfds, features):
     return keys[0]
 
 
-def _open(encoded):
+def _open(encoded: Encoded) -> Image.Image:
     return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded)
 
 
-def _read_size(encoded):
+def _read_size(encoded: Encoded) -> tuple[int, int] | None:
     try:
         with _open(encoded) as image:
             return image.height, image.width
@@ -174,7 +192,7 @@ def _read_size(encoded):
         return None
 
 
-def _decode(encoded):
+def _decode(encoded: Encoded) -> npt.NDArray[np.uint8] | None:
     try:
         with _open(encoded) as image:
             return np.asarray(image.convert("RGB"))

@@ -1,7 +1,11 @@
 """Weights that a new run begins with: those of another run, or of an exported model."""
 
+from __future__ import annotations
+
 import json
 import pathlib
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 import ml_collections
 import numpy as np
@@ -12,8 +16,13 @@ from tfclic.export import stored
 from tfclic.runtime import catalog
 from tfclic.training import checkpoints, filed, growing
 
+if TYPE_CHECKING:
+    from tfclic.models.base import ImageCodec
 
-def start_from(codec, source, fresh=()):
+
+def start_from(
+    codec: ImageCodec, source: str, fresh: Collection[str] = ()
+) -> tuple[dict[str, Any], list[str], list[str]]:
     """Gives a codec the weights of `source`, as far as paths are the same.
 
     Where its weights are larger, or for other lambdas, they grow (see `tfclic.training.growing`).
@@ -39,7 +48,7 @@ def start_from(codec, source, fresh=()):
         if not any(_is_in(path, part) for path in variables):
             known = ", ".join(sorted({path.split("/")[0] for path in variables}))
             raise errors.UsageError(f"The model has no part {part!r}; there are: {known}.")
-    found = _Run(source) if checkpoints.available(source) else _Export(source)
+    found: _Run | _Export = _Run(source) if checkpoints.available(source) else _Export(source)
     wanted = {
         path: variable
         for path, variable in variables.items()
@@ -61,7 +70,7 @@ def start_from(codec, source, fresh=()):
     return found.record, kept, sorted(larger & set(begun))
 
 
-def _is_in(path, part):
+def _is_in(path: str, part: str) -> bool:
     return path == part or path.startswith(f"{part}/")
 
 
@@ -72,13 +81,13 @@ class _Run:
     codec's, None if nothing tells.
     """
 
-    def __init__(self, workdir):
+    def __init__(self, workdir: str) -> None:
         _, self._folder = checkpoints.available(workdir)[-1]
         self._workdir = workdir
         try:
             self.record = json.loads((self._folder / "record.json").read_text(encoding="utf-8"))
             reader = tf.train.load_checkpoint(str(self._folder / "checkpoint"))
-            self.values = {}
+            self.values: dict[str, np.ndarray] = {}
             for kind in ("weights", "ema"):
                 for path, name in filed.paths(kind, reader):
                     self.values[path] = reader.get_tensor(name)
@@ -89,22 +98,23 @@ class _Run:
             self._config = ml_collections.ConfigDict(checkpoints.read_config(workdir)["model"])
         self.lmbdas = self._config and tuple(self._config.lmbdas)
 
-    def codec(self):
+    def codec(self) -> ImageCodec:
         """The run's codec, with these weights."""
         if self._config is None:
             raise errors.ModelError(f"{self._workdir} has no config.json, which growing needs.")
         codec = models.build(self._config)
         checkpoints.build_for_training(codec)
         for path, variable in checkpoints.variable_paths(codec).items():
-            if variable.shape == np.shape(self.values.get(path)):
-                variable.assign(self.values[path])
+            value = self.values.get(path)
+            if value is not None and variable.shape == np.shape(value):
+                variable.assign(value)
         return codec
 
 
 class _Export:
     """An exported model; as `_Run`."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         try:
             model = catalog.find(name)
         except errors.ModelError as error:
@@ -116,6 +126,6 @@ class _Export:
         self.record = model.card.training
         self.lmbdas = self._codec.lmbdas
 
-    def codec(self):
+    def codec(self) -> ImageCodec:
         """The exported codec."""
         return self._codec

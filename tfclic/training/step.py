@@ -3,13 +3,25 @@
 A step depends on the state, the images and the seed alone, so a repeated step repeats its result.
 """
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfclic.layers import drawn_for_batch
 from tfclic.training import checkpoints, objectives, schedule
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.models.base import ImageCodec
+
+Structure = TypeVar("Structure")
+Metrics = dict[str, tf.Tensor]
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 LEVEL_SAMPLINGS = ("independent", "stratified")
@@ -27,7 +39,7 @@ class State(tf.Module):
         moments.
     """
 
-    def __init__(self, codec, training):
+    def __init__(self, codec: ImageCodec, training: ConfigDict) -> None:
         """codec: its variables are made here if they are not yet; training: configuration."""
         super().__init__()
         checkpoints.build_for_training(codec)
@@ -36,33 +48,35 @@ class State(tf.Module):
             raise ValueError("The codec has variables that are not reached by its attributes.")
         wanted = {id(v) for v in codec.trainable_variables}
         self.trained = [p for p, v in self.weights.items() if id(v) in wanted]
-        self.ema = self._copies(lambda v: v) if training.ema_decay else {}
+        self.ema: dict[str, tf.Variable] = self._copies(lambda v: v) if training.ema_decay else {}
         self.first_moment = self._copies(tf.zeros_like)
         self.second_moment = self._copies(tf.zeros_like)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
 
-    def _copies(self, initial):
+    def _copies(self, initial: Callable[[tf.Variable], tf.Tensor]) -> dict[str, tf.Variable]:
         return {p: tf.Variable(initial(self.weights[p]), trainable=False) for p in self.trained}
 
     @property
-    def parameters(self):
+    def parameters(self) -> list[tf.Variable]:
         """The trained variables, in a fixed order."""
         return [self.weights[p] for p in self.trained]
 
-    def named(self):
+    def named(self) -> dict[str, tf.Variable]:
         """Returns every variable by its name: "step", "updates", or kind and path, "ema/..."."""
         kinds = {kind: getattr(self, kind) for kind in KINDS}
         files = {f"{kind}/{path}": v for kind, group in kinds.items() for path, v in group.items()}
         return {**files, "step": self.step, "updates": self.updates}
 
 
-def seed_of(run_seed, step):
+def seed_of(run_seed: int, step: int) -> tf.Tensor:
     """Returns the int32 [2] seed of a step's random numbers."""
     return tf.stack([tf.constant(run_seed, tf.int32), tf.cast(step, tf.int32)])
 
 
-def make_step(codec, state, training):
+def make_step(
+    codec: ImageCodec, state: State, training: ConfigDict
+) -> Callable[[tf.Tensor, tf.Tensor], Metrics]:
     """Makes the step function.
 
     Args:
@@ -83,20 +97,30 @@ def make_step(codec, state, training):
     distortion = objectives.get(training.objective)
     strategy = tf.distribute.get_strategy()
 
-    def replica_step(images, seed):
+    def replica_step(images: tf.Tensor, seed: tf.Tensor) -> Metrics:
         rate = schedule.learning_rate(state.step, training)
         metrics = advance(codec, state, distortion, training, images, seed, rate)
         return {**metrics, "learning_rate": rate}
 
     @tf.function(autograph=False)
-    def train_step(images, seed):
+    def train_step(images: tf.Tensor, seed: tf.Tensor) -> Metrics:
         metrics = strategy.run(replica_step, (images, seed))
         return {k: strategy.experimental_local_results(v)[0] for k, v in metrics.items()}
 
     return train_step
 
 
-def advance(codec, state, distortion, training, images, seed, rate, levels=None, select=False):
+def advance(
+    codec: ImageCodec,
+    state: State,
+    distortion: objectives.Objective,
+    training: ConfigDict,
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    rate: tf.Tensor,
+    levels: tf.Tensor | None = None,
+    select: bool = False,
+) -> Metrics:
     """Advances `state` by one step.
 
     Args:
@@ -125,7 +149,7 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
     norm = tf.linalg.global_norm(grads)
     usable = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
 
-    def update():
+    def update() -> tf.Tensor:
         apply_gradients(state, grads, norm, rate, training)
         return tf.constant(0.0)
 
@@ -140,14 +164,14 @@ def advance(codec, state, distortion, training, images, seed, rate, levels=None,
 
 
 @contextlib.contextmanager
-def _kept_unless(usable, state):
+def _kept_unless(usable: tf.Tensor, state: State) -> Iterator[None]:
     before = {name: tf.convert_to_tensor(v.read_value()) for name, v in state.named().items()}
     yield
     for name, variable in state.named().items():
         variable.assign(tf.where(usable, variable.read_value(), before[name]))
 
 
-def mean_over_replicas(values):
+def mean_over_replicas(values: Structure) -> Structure:
     """Returns a structure of tensors, averaged over the replicas where there are several."""
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
@@ -155,7 +179,7 @@ def mean_over_replicas(values):
     return context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
 
 
-def add_to_copy(variable, value):
+def add_to_copy(variable: tf.Variable, value: int) -> tf.Tensor:
     """Adds to this replica's copy of a variable; returns the sum.
 
     `assign_add` would make the replicas wait for each other, which tf.cond does not allow.
@@ -165,7 +189,7 @@ def add_to_copy(variable, value):
     return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
-def draw_levels(seed, count, batch, sampling):
+def draw_levels(seed: tf.Tensor, count: int, batch: tf.Tensor, sampling: str) -> tf.Tensor:
     """Draws the quality level of each image of a step.
 
     In the mean over a batch every level is as likely as any other. "independent" draws for each
@@ -183,7 +207,7 @@ def draw_levels(seed, count, batch, sampling):
     """
     level_seed, _ = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
 
-    def draw(batch):
+    def draw(batch: tf.Tensor) -> tf.Tensor:
         if sampling == "stratified":
             places = tf.cast(tf.range(batch[0]), tf.float32)
             places += tf.random.stateless_uniform(batch, level_seed)
@@ -194,13 +218,15 @@ def draw_levels(seed, count, batch, sampling):
     return drawn_for_batch(draw, batch)
 
 
-def levels_of(codec):
+def levels_of(codec: ImageCodec) -> tuple[tf.Tensor, tf.Tensor]:
     """The quality and the lambda of each of a codec's levels: a pair of float32 [L]."""
     qualities = [codec.quality_of(i) for i in range(len(codec.lmbdas))]
     return tf.constant(qualities, tf.float32), tf.constant(codec.lmbdas, tf.float32)
 
 
-def targets_of(codec, state, training, levels):
+def targets_of(
+    codec: ImageCodec, state: State, training: ConfigDict, levels: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The quality and the lambda of each image: those of its level, except in a first phase.
 
     There all images have training's first_lmbda, and the quality whose lambda is nearest to it.
@@ -219,15 +245,24 @@ def targets_of(codec, state, training, levels):
     nearest = np.argmin(np.abs(np.log(codec.lmbdas) - np.log(training.first_lmbda)))
     first = qualities[nearest], tf.constant(training.first_lmbda, tf.float32)
     is_first = schedule.in_first_phase(state.step, training)
-    return tuple(tf.where(is_first, a, b) for a, b in zip(first, found))
+    quality, lmbda = (tf.where(is_first, a, b) for a, b in zip(first, found))
+    return quality, lmbda
 
 
-def stage_of(codec, state, training):
+def stage_of(codec: ImageCodec, state: State, training: ConfigDict) -> dict[str, tf.Tensor]:
     """The stage that a codec is in, as an argument for it by name; none if it has one only."""
     return {"stage": schedule.stage(state.step, training)} if codec.stages > 1 else {}
 
 
-def loss_and_gradients(codec, parameters, distortion, images, seed, targets, stage=None):
+def loss_and_gradients(
+    codec: ImageCodec,
+    parameters: Sequence[tf.Variable],
+    distortion: objectives.Objective,
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    targets: tuple[tf.Tensor, tf.Tensor],
+    stage: dict[str, tf.Tensor] | None = None,
+) -> tuple[Metrics, list[tf.Tensor]]:
     """Measures a batch, each image at a lambda of its own, and differentiates the mean loss.
 
     Args:
@@ -273,7 +308,9 @@ def loss_and_gradients(codec, parameters, distortion, images, seed, targets, sta
     return metrics, [tf.convert_to_tensor(g) for g in grads]
 
 
-def apply_gradients(state, grads, norm, rate, training):
+def apply_gradients(
+    state: State, grads: Sequence[tf.Tensor], norm: tf.Tensor, rate: tf.Tensor, training: ConfigDict
+) -> None:
     """Clips `grads` by their global norm and takes one step of Adam and of the moving averages."""
     if training.clip_norm > 0:
         grads, _ = tf.clip_by_global_norm(grads, training.clip_norm, use_norm=norm)

@@ -6,6 +6,8 @@ alone writes, and it alone reads the checkpoint, which the others get from it; s
 have to be on every machine.
 """
 
+from __future__ import annotations
+
 import contextlib
 import faulthandler
 import hashlib
@@ -14,8 +16,11 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfclic import errors
@@ -37,7 +42,7 @@ class WorkerLost(errors.TfclicError):
     """Another process of the run has ended or cannot be reached."""
 
 
-def open_replicas(name):
+def open_replicas(name: str) -> Replicas:
     """Returns the `Replicas` of the strategy called `name`, one of CHOICES.
 
     "mirrored" takes all GPUs of this machine (without any, all logical CPU devices); "multiworker"
@@ -64,7 +69,7 @@ def open_replicas(name):
         ) from None
 
 
-def own_address(tf_config):
+def own_address(tf_config: str) -> str:
     """Returns "host:port" of this worker; raises errors.UsageError if TF_CONFIG is unusable."""
     see = "docs/training.md shows an example"
     if not tf_config:
@@ -92,7 +97,7 @@ def own_address(tf_config):
 
 
 @contextlib.contextmanager
-def _patience():
+def _patience() -> Iterator[None]:
     """Ends the process if the context takes longer than PATIENCE.
 
     TensorFlow waits for the other workers without end, and with Python's lock held: no thread and
@@ -118,19 +123,19 @@ class Replicas:
 
     Attributes:
       strategy: tf.distribute.Strategy, in whose scope codec and state are made.
-      count: int, replicas in all processes.
+      count: replicas in all processes.
       own: list of the numbers of this process's replicas, 0 .. count - 1.
       is_chief: whether this process is the one that writes.
       alone: whether there are no other processes.
     """
 
-    def __init__(self, strategy=None):
+    def __init__(self, strategy: tf.distribute.Strategy | None = None) -> None:
         """strategy: TensorFlow's default, a single replica, if None."""
         self.strategy = strategy or tf.distribute.get_strategy()
         self.count = self.strategy.num_replicas_in_sync
-        self.own = []
+        self.own: list[int] = []
 
-        def note(context):
+        def note(context: tf.distribute.ReplicaContext) -> tf.Tensor:
             self.own.append(context.replica_id_in_sync_group)
             return tf.constant(0)
 
@@ -139,7 +144,7 @@ class Replicas:
         self.alone = len(self.own) == self.count
         self._gather = tf.function(self._gathered)
 
-    def rows(self, batch_size):
+    def rows(self, batch_size: int) -> range:
         """Returns the range of a batch's rows that this process's replicas measure.
 
         Raises:
@@ -153,7 +158,7 @@ class Replicas:
         size = batch_size // self.count
         return range(self.own[0] * size, (self.own[-1] + 1) * size)
 
-    def parts(self, images):
+    def parts(self, images: tf.Tensor) -> tf.Tensor:
         """Splits this process's rows between its replicas, for the step of `step.make_step`."""
         if self.count == 1:
             return images
@@ -162,21 +167,21 @@ class Replicas:
             lambda context: parts[context.replica_id_in_sync_group]
         )
 
-    def gather(self, numbers):
+    def gather(self, numbers: Sequence[int]) -> npt.NDArray[np.int64]:
         """Returns the `numbers` (list of n int64) of all processes: int64 array [processes, n]."""
         if self.alone:
             return np.asarray([numbers], np.int64)
         return self._gather(tf.constant(numbers, tf.int64)).numpy()[:: len(self.own)]
 
-    def _gathered(self, numbers):
-        def place():
+    def _gathered(self, numbers: tf.Tensor) -> tf.Tensor:
+        def place() -> tf.Tensor:
             context = tf.distribute.get_replica_context()
             row = tf.one_hot(context.replica_id_in_sync_group, self.count, dtype=tf.int64)
             return context.all_reduce(tf.distribute.ReduceOp.SUM, row[:, None] * numbers)
 
         return self.strategy.experimental_local_results(self.strategy.run(place))[0]
 
-    def check_same(self, **contents):
+    def check_same(self, **contents: Any) -> None:
         """Raises errors.UsageError, naming what, if a JSON content differs between processes."""
         texts = [json.dumps(content, sort_keys=True).encode() for content in contents.values()]
         hashes = [int.from_bytes(hashlib.sha256(text).digest()[:7], "big") for text in texts]
@@ -186,12 +191,12 @@ class Replicas:
             names = " and ".join(n for n, differs in zip(contents, differing) if differs)
             raise errors.UsageError(f"The workers do not agree on the {names}.")
 
-    def share(self, variables):
+    def share(self, variables: Iterable[tf.Variable]) -> None:
         """Gives all processes the chief's values of a list of variables."""
         if self.alone:
             return
 
-        def take_over():
+        def take_over() -> None:
             context = tf.distribute.get_replica_context()
             first = tf.equal(context.replica_id_in_sync_group, 0)
             for variable in variables:
@@ -202,7 +207,7 @@ class Replicas:
         tf.function(lambda: self.strategy.run(take_over))()
 
     @contextlib.contextmanager
-    def guarded(self):
+    def guarded(self) -> Iterator[None]:
         """Turns TensorFlow's errors about lost workers into WorkerLost."""
         try:
             yield

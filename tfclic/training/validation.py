@@ -1,15 +1,27 @@
 """Validation: held-out images, real rounding, every trained lambda."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfclic.training import objectives, step
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.models.base import ImageCodec
+
+Evaluate = Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]]
+
 
 @contextlib.contextmanager
-def averaged_weights(state):
+def averaged_weights(state: step.State) -> Iterator[None]:
     """Puts the moving averages in place of the weights while the context lasts."""
     kept = {path: state.weights[path].numpy() for path in state.ema}
     try:
@@ -21,13 +33,15 @@ def averaged_weights(state):
             state.weights[path].assign(value)
 
 
-def make_evaluate(codec, training, state=None):
+def make_evaluate(
+    codec: ImageCodec, training: ConfigDict, state: step.State | None = None
+) -> Evaluate:
     """Makes the function that measures one image at all lambdas.
 
     Args:
       codec: the model.
       training: configuration.
-      state: `step.State`, whose stage a codec with several is measured in; its last one if None.
+      state: whose stage a codec with several is measured in; its last one if None.
 
     Returns:
       A tf.function of a uint8 image [H, W, 3] to (measures, reconstruction): dict of float32 [L]
@@ -39,7 +53,7 @@ def make_evaluate(codec, training, state=None):
     qualities, lmbdas = step.levels_of(codec)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
-    def evaluate(image):
+    def evaluate(image: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         images = tf.repeat(tf.cast(image, tf.float32)[None] / 255.0, count, axis=0)
         stage = step.stage_of(codec, state, training) if state else {}
         out = codec(images, qualities, seed=tf.constant([0, 0]), training=False, **stage)
@@ -54,7 +68,14 @@ def make_evaluate(codec, training, state=None):
     return evaluate
 
 
-def validate(evaluate, state, images, lmbdas, shown=4, stopped=lambda: False):
+def validate(
+    evaluate: Evaluate,
+    state: step.State,
+    images: Iterable[npt.NDArray[np.uint8]],
+    lmbdas: Sequence[float],
+    shown: int = 4,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[dict[str, Any], list[npt.NDArray[np.uint8]]] | None:
     """Measures the averaged weights on the validation images.
 
     Args:
@@ -71,7 +92,8 @@ def validate(evaluate, state, images, lmbdas, shown=4, stopped=lambda: False):
       lmbda, loss, bpp, distortion, psnr, and bpp/NAME of each part. pictures: list of uint8
       [H, 3 * W, 3]: the original, and the reconstructions at the lowest and the highest lambda.
     """
-    measures, pictures = [], []
+    measures: list[dict[str, np.ndarray]] = []
+    pictures: list[npt.NDArray[np.uint8]] = []
     with averaged_weights(state):
         for image in images:
             if stopped():
