@@ -12,7 +12,13 @@ from tfclic.entropy import mixture, program
 from tfclic.layers import FLOATS, NAFBlock, ResidualUnit, Sequential, SubpixelConv2D
 from tfclic.layers.substitution import held
 from tfclic.models import transforms
-from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu
+from tfclic.models.hyper import (
+    HYPER_BITS,
+    HyperCodec,
+    hyper_analysis,
+    hyper_synthesis,
+    leaky_relu,
+)
 from tfclic.models.slices import Slice, slice_sizes
 
 PIXELS_PER_LATENT = 256  # of a channel
@@ -48,31 +54,6 @@ class Synthesis(Sequential):
         initializer = transforms.last_initializer(config)
         layers.append(SubpixelConv2D(3, size, kernel_initializer=initializer))
         super().__init__(layers, name="synthesis")
-
-
-class HyperAnalysis(Sequential):
-    """Latents to hyper latents z: `[B, h, w, M] -> [B, h/4, w/4, hyper_channels]`."""
-
-    def __init__(self, config):
-        conv = tf.keras.layers.Conv2D
-        layers = [
-            conv(config.hyper_width, 3, padding="same", activation=tf.nn.gelu),
-            conv(config.hyper_width, 5, 2, padding="same", activation=tf.nn.gelu),
-            conv(config.hyper_channels, 5, 2, padding="same"),
-        ]
-        super().__init__(layers, name="hyper_analysis")
-
-
-class HyperSynthesis(Sequential):
-    """Hyper latents to features, of means or of scales: `[B, h/4, w/4, Z] -> [B, h, w, M]`."""
-
-    def __init__(self, config, name):
-        layers = [
-            SubpixelConv2D(config.hyper_width, 3, activation=leaky_relu),
-            SubpixelConv2D(config.hyper_width, 3, activation=leaky_relu),
-            SubpixelConv2D(config.latent_channels, 3, 1),
-        ]
-        super().__init__(layers, name=name)
 
 
 class Cca(HyperCodec):
@@ -114,9 +95,11 @@ class Cca(HyperCodec):
         self.sizes = slice_sizes(
             config.latent_channels, config.slices, config.slice_power, config.slice_sizes
         )
-        self.hyper_analysis = HyperAnalysis(config)
-        self.mean_synthesis = HyperSynthesis(config, "mean_synthesis")
-        self.scale_synthesis = HyperSynthesis(config, "scale_synthesis")
+        width, z, m = config.hyper_width, config.hyper_channels, config.latent_channels
+        self.hyper_analysis = hyper_analysis((width, width, z), tf.nn.gelu)
+        upward = (width, width, m), leaky_relu
+        self.mean_synthesis = hyper_synthesis(*upward, name="mean_synthesis")
+        self.scale_synthesis = hyper_synthesis(*upward, name="scale_synthesis")
         ends = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
         self.slices = [Slice(config, size, end) for size, end in zip(self.sizes, ends)]
         # of all slices but the first, which has none before it

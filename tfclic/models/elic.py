@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfclic.layers import Attention, MaskedConv2D, ResidualUnit, Sequential, SubpixelConv2D
 from tfclic.models import transforms
-from tfclic.models.hyper import HYPER_BITS, HyperCodec
+from tfclic.models.hyper import HYPER_BITS, HyperCodec, hyper_analysis, hyper_synthesis
 from tfclic.models.slices import conv, slice_sizes
 
 CONTEXT_SIZE = 5
@@ -52,28 +52,6 @@ class Synthesis(Sequential):
         initializer = transforms.last_initializer(config)
         layers.append(SubpixelConv2D(3, size, kernel_initializer=initializer))
         super().__init__(layers, name="synthesis")
-
-
-class HyperAnalysis(Sequential):
-    """Latents to hyper latents z: `[B, h, w, M] -> [B, h/4, w/4, hyper_channels]`."""
-
-    def __init__(self, config):
-        n, conv, same = config.hyper_channels, tf.keras.layers.Conv2D, dict(padding="same")
-        first = [conv(n, 3, **same, activation="relu"), conv(n, 5, 2, **same, activation="relu")]
-        super().__init__([*first, conv(n, 5, 2, **same)], name="hyper_analysis")
-
-
-class HyperSynthesis(Sequential):
-    """Hyper latents to features: `[B, h/4, w/4, hyper_channels] -> [B, h, w, feature_channels]`."""
-
-    def __init__(self, config):
-        n = config.hyper_channels
-        layers = [
-            SubpixelConv2D(n, 3, activation="relu"),
-            SubpixelConv2D(3 * n // 2, 3, activation="relu"),
-            SubpixelConv2D(config.feature_channels, 3, 1),
-        ]
-        super().__init__(layers, name="hyper_synthesis")
 
 
 class Group(tf.keras.layers.Layer):
@@ -129,7 +107,9 @@ class Elic(HyperCodec):
 
     def __init__(self, config):
         super().__init__(config, analysis=Analysis, synthesis=Synthesis)
-        self.hyper_analysis, self.hyper_synthesis = HyperAnalysis(config), HyperSynthesis(config)
+        n = config.hyper_channels
+        self.hyper_analysis = hyper_analysis((n, n, n), "relu")
+        self.hyper_synthesis = hyper_synthesis((n, 3 * n // 2, config.feature_channels), "relu")
         sizes = slice_sizes(config.latent_channels, 0, 0, config.group_sizes)
         self.groups = [Group(config, size, number == 0) for number, size in enumerate(sizes)]
 

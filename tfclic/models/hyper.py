@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfclic.entropy import streams
 from tfclic.entropy.factorized import ChannelPrior
+from tfclic.layers import Sequential, SubpixelConv2D
 from tfclic.models import base
 from tfclic.models.transforms import TransformCodec
 
@@ -19,6 +20,41 @@ HYPER_BITS = 8
 def leaky_relu(x):
     """Leaky ReLU of the entropy networks."""
     return tf.nn.leaky_relu(x, ENTROPY_SLOPE)
+
+
+def hyper_analysis(widths, activation, before=()):
+    """Latents to hyper latents, `[B, h, w, M] -> [B, h/4, w/4, widths[-1]]`, by 3x3, 5x5, 5x5.
+
+    Args:
+      widths: channels of the three convolutions.
+      activation: between them.
+      before: layers that come first.
+    """
+    conv, (a, b, c) = tf.keras.layers.Conv2D, widths
+    layers = [
+        conv(a, 3, padding="same", activation=activation),
+        conv(b, 5, 2, padding="same", activation=activation),
+        conv(c, 5, 2, padding="same"),
+    ]
+    return Sequential([*before, *layers], name="hyper_analysis")
+
+
+def hyper_synthesis(widths, activation, name="hyper_synthesis"):
+    """Hyper latents to what predicts latents: `[B, h/4, w/4, Z] -> [B, h, w, widths[-1]]`.
+
+    Sub-pixel convolutions of 3 see what the papers' transposed ones of 5 do.
+
+    Args:
+      widths: channels after each of the three convolutions.
+      activation: between them.
+    """
+    a, b, c = widths
+    layers = [
+        SubpixelConv2D(a, 3, activation=activation),
+        SubpixelConv2D(b, 3, activation=activation),
+        SubpixelConv2D(c, 3, 1),
+    ]
+    return Sequential(layers, name=name)
 
 
 class HyperCodec(TransformCodec):

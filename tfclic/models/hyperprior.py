@@ -6,38 +6,7 @@ Hyperprior", ICLR 2018, figure 4. Unlike there, one model serves all rates.
 
 import tensorflow as tf
 
-from tfclic.layers import Sequential, SubpixelConv2D
-from tfclic.models.hyper import HYPER_BITS, HyperCodec
-
-
-class HyperAnalysis(Sequential):
-    """Latents to hyper latents z: `[B, h, w, M] -> [B, h/4, w/4, hyper_channels]`, of |y|."""
-
-    def __init__(self, config):
-        n, conv = config.hyper_channels, tf.keras.layers.Conv2D
-        layers = [
-            tf.keras.layers.Activation(tf.abs),
-            conv(n, 3, padding="same", activation="relu"),
-            conv(n, 5, 2, padding="same", activation="relu"),
-            conv(n, 5, 2, padding="same"),
-        ]
-        super().__init__(layers, name="hyper_analysis")
-
-
-class HyperSynthesis(Sequential):
-    """Hyper latents to the logarithms of scales: `[B, h/4, w/4, hyper_channels] -> [B, h, w, M]`.
-
-    Sub-pixel convolutions of 3 see what the paper's transposed ones of 5 do.
-    """
-
-    def __init__(self, config):
-        n = config.hyper_channels
-        layers = [
-            SubpixelConv2D(n, 3, activation="relu"),
-            SubpixelConv2D(n, 3, activation="relu"),
-            SubpixelConv2D(config.latent_channels, 3, 1),
-        ]
-        super().__init__(layers, name="hyper_synthesis")
+from tfclic.models.hyper import HYPER_BITS, HyperCodec, hyper_analysis, hyper_synthesis
 
 
 class Hyperprior(HyperCodec):
@@ -57,8 +26,9 @@ class Hyperprior(HyperCodec):
 
     def __init__(self, config):
         super().__init__(config)
-        self.hyper_analysis = HyperAnalysis(config)
-        self.hyper_synthesis = HyperSynthesis(config)
+        n, magnitudes = config.hyper_channels, tf.keras.layers.Activation(tf.abs)
+        self.hyper_analysis = hyper_analysis((n, n, n), "relu", before=[magnitudes])
+        self.hyper_synthesis = hyper_synthesis((n, n, config.latent_channels), "relu")
 
     def entropy(self, code):
         """Latents y under zero-mean Gaussians whose scales follow from z."""

@@ -7,37 +7,13 @@ all rates.
 
 import tensorflow as tf
 
-from tfclic.layers import Sequential, SubpixelConv2D
-from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu
-
-
-class HyperAnalysis(Sequential):
-    """Latents to hyper latents z: `[B, h, w, M] -> [B, h/4, w/4, hyper_channels]`."""
-
-    def __init__(self, config):
-        n, conv = config.hyper_channels, tf.keras.layers.Conv2D
-        layers = [
-            conv(n, 3, padding="same", activation=tf.nn.leaky_relu),
-            conv(n, 5, 2, padding="same", activation=tf.nn.leaky_relu),
-            conv(n, 5, 2, padding="same"),
-        ]
-        super().__init__(layers, name="hyper_analysis")
-
-
-class HyperSynthesis(Sequential):
-    """Hyper latents to features: `[B, h/4, w/4, hyper_channels] -> [B, h, w, 2M]`.
-
-    Sub-pixel convolutions of 3 see what the paper's transposed ones of 5 do.
-    """
-
-    def __init__(self, config):
-        m = config.latent_channels
-        layers = [
-            SubpixelConv2D(m, 3, activation=leaky_relu),
-            SubpixelConv2D(3 * m // 2, 3, activation=leaky_relu),
-            SubpixelConv2D(2 * m, 3, 1),
-        ]
-        super().__init__(layers, name="hyper_synthesis")
+from tfclic.models.hyper import (
+    HYPER_BITS,
+    HyperCodec,
+    hyper_analysis,
+    hyper_synthesis,
+    leaky_relu,
+)
 
 
 class MeanScale(HyperCodec):
@@ -57,8 +33,9 @@ class MeanScale(HyperCodec):
 
     def __init__(self, config):
         super().__init__(config)
-        self.hyper_analysis = HyperAnalysis(config)
-        self.hyper_synthesis = HyperSynthesis(config)
+        n, m = config.hyper_channels, config.latent_channels
+        self.hyper_analysis = hyper_analysis((n, n, n), tf.nn.leaky_relu)
+        self.hyper_synthesis = hyper_synthesis((m, 3 * m // 2, 2 * m), leaky_relu)
 
     def entropy(self, code):
         """Latents y under Gaussians whose means and scales follow from z."""

@@ -52,9 +52,10 @@ class Composition(Floats):
         if isinstance(network, Composite):
             return network.compose(self, *values)
         (value,) = values
-        first, *_, last = 2 * layers_of(network)
+        layers = layers_of(network)
+        last = layers[-1]
         if len(value.sizes) > 1:
-            self._note(first.weights[:1], -2, value.sizes)
+            self._note(layers[0].weights[:1], -2, value.sizes)
         return Channels([last.weights[-1].shape[-1] // getattr(last, "factor", 1) ** 2], last)
 
     def concat(self, *values: Channels) -> Channels:
