@@ -39,6 +39,8 @@ def get_config():
     training.final_learning_rate = 1e-5
     training.warmup_steps = 0
     training.decay_share = 0.08
+    training.rounded_share = 0.0
+    training.rounded_learning_rate = 1e-4
     training.clip_norm = 1.0
     training.ema_decay = 0.9999
     training.downscale_min = 0.5
