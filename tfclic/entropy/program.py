@@ -76,6 +76,8 @@ def _channels(array, start, count):
 class Rounding(Floats):
     """Rounds to the nearest integers, and counts bits by the float densities.
 
+    Gradients of bits reach parameters, and means as if nothing were rounded.
+
     Attributes:
       bits: dict from streams to float32 `[B]`.
       seen: dict from streams to values as a decoder has them.
@@ -182,7 +184,7 @@ class Rounding(Floats):
 
     def _counted(self, piece, means):
         """What bits are counted of: differences from means."""
-        return tf.round(piece(self.sources) - means)
+        return round_straight_through(piece(self.sources) - means)
 
     def _seen(self, piece, means):
         return self._counted(piece, means) + means
