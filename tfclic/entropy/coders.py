@@ -49,6 +49,17 @@ def least_cost(mass):
     return tf.cast(tf.math.log(share) * (-(1 << COST_BITS) / math.log(2)), tf.int64)
 
 
+def decision_costs():
+    """`least_cost` of an event with a probability of k / 4096, int64 `[4096]`, by k."""
+    return least_cost(tf.range(1 << DECISION_BITS) * (1 << (PRECISION - DECISION_BITS)))
+
+
+def budget(string):
+    """The most that symbols in a string can have taken, int64, in units of 2**-16 bit."""
+    length = tf.cast(tf.strings.length(string) + SPARE_BYTES, tf.int64)
+    return length * (8 << COST_BITS)
+
+
 def decision_table():
     """int32 `[4095 * 4]`: a row (precision, 0, 2**16 - P(1), 2**16) for each probability."""
     ones = np.arange(1, 1 << DECISION_BITS) << (PRECISION - DECISION_BITS)
@@ -146,10 +157,7 @@ class RangeDecoder:
         self.strict = strict
         self.table, self.lookup = tf.convert_to_tensor(table), _lookup(table)
         self.string = string
-        # of an event with a probability of k / 4096, by k
-        self.costs = least_cost(tf.range(1 << DECISION_BITS) * (1 << (PRECISION - DECISION_BITS)))
-        length = tf.cast(tf.strings.length(string) + SPARE_BYTES, tf.int64)
-        self.budget = length * (8 << COST_BITS)
+        self.costs, self.budget = decision_costs(), budget(string)
 
     def start(self):
         """A fresh state, before the first symbol."""
