@@ -22,7 +22,7 @@ from tfclic import errors, images
 from tfclic.evaluation import codecs, curves, evaluate
 
 if TYPE_CHECKING:
-    from tfclic.evaluation.metrics import Pixels
+    from tfclic.images import Pixels
 
 Record = dict[str, Any]
 ByImage = Mapping[str, list[Record]]

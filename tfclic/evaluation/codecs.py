@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tfclic import errors
 
 if TYPE_CHECKING:
-    from tfclic.evaluation.metrics import Pixels
+    from tfclic.images import Pixels
     from tfclic.runtime import Codec as Runtime
 
 

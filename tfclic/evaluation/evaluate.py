@@ -14,7 +14,7 @@ from tfclic.evaluation import metrics
 if TYPE_CHECKING:
     from tfclic import runtime
     from tfclic.evaluation.codecs import Codec
-    from tfclic.evaluation.metrics import Pixels
+    from tfclic.images import Pixels
 
 # What an exported model has to keep to.
 SIZE_TOLERANCE = 0.01

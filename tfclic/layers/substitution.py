@@ -1,12 +1,15 @@
 """Layers that compute with other weights than their own."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
 
 @contextlib.contextmanager
-def substituted(modules, stand_ins):
+def substituted(modules: Iterable[tf.Module], stand_ins: Mapping[int, tf.Tensor]) -> Iterator[None]:
     """Makes layers read their weights elsewhere, cast to the weights' own type.
 
     Args:
@@ -27,7 +30,7 @@ def substituted(modules, stand_ins):
             vars(module)[name] = value
 
 
-def held(modules):
+def held(modules: Sequence[tf.Module]) -> contextlib.AbstractContextManager[None]:
     """Makes layers compute with their weights as constants, that no gradient reaches.
 
     Args:

@@ -1,6 +1,11 @@
 """Runs exported models: arrays to `.tfclic` bytes and back."""
 
+from __future__ import annotations
+
 import functools
+import os
+import pathlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,12 +15,18 @@ from tfclic.format.latents import MULTIPLE
 from tfclic.runtime import catalog, explained, targets, tiles
 from tfclic.runtime import session as sessions
 
+if TYPE_CHECKING:
+    from tfclic.format.model import Function, Given
+    from tfclic.images import Pixels
+    from tfclic.runtime.catalog import Model
+    from tfclic.runtime.tiles import Call, Progress, Region
+
 DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50
 DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
 
 
-def load(name_or_path=DEFAULT_MODEL):
+def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Codec:
     """Loads a model by name, NAME/VERSION or path; see `tfclic.load`.
 
     Returns:
@@ -30,10 +41,10 @@ def load(name_or_path=DEFAULT_MODEL):
 class Library:
     """The models of files, found by their fingerprints and loaded once each."""
 
-    def __init__(self):
-        self._codecs = {}
+    def __init__(self) -> None:
+        self._codecs: dict[pathlib.Path, Codec] = {}
 
-    def codec_of(self, data):
+    def codec_of(self, data: bytes) -> Codec:
         """Returns the `Codec` of the model that made a file.
 
         Args:
@@ -52,7 +63,7 @@ class Library:
             return judge
         return self._load(catalog.find_fingerprint(made_by))
 
-    def _load(self, model):
+    def _load(self, model: Model) -> Codec:
         if model.path not in self._codecs:
             self._codecs[model.path] = Codec(model)
         return self._codecs[model.path]
@@ -67,25 +78,25 @@ class Codec:
       model: the `catalog.Model` it was loaded from.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Model) -> None:
         """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails."""
         self.model = model
         self._session = _start(model)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<tfclic codec {self.model} ({self.model.fingerprint})>"
 
     def compress(
         self,
-        image,
-        quality=None,
+        image: Pixels,
+        quality: float | None = None,
         *,
-        file_bytes=None,
-        bpp=None,
-        psnr=None,
-        tile=DEFAULT_TILE,
-        progress=None,
-    ):
+        file_bytes: int | None = None,
+        bpp: float | None = None,
+        psnr: float | None = None,
+        tile: int = DEFAULT_TILE,
+        progress: Progress | None = None,
+    ) -> bytes:
         """Compresses an image.
 
         At most one of `quality`, `file_bytes`, `bpp` and `psnr` says how; the last three are
@@ -121,7 +132,9 @@ class Codec:
             return targets.compress(encoder, name, value, pixels.shape[0] * pixels.shape[1])
         return encoder.file(quality)
 
-    def decompress(self, data, region=None, progress=None):
+    def decompress(
+        self, data: bytes, region: Region | None = None, progress: Progress | None = None
+    ) -> Pixels:
         """Decompresses a file that this model made.
 
         Args:
@@ -144,7 +157,7 @@ class Codec:
         pixels = tiles.decode(self._refusing(errors.FileFormatError), bytes(data), region, progress)
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
-    def info(self, data):
+    def info(self, data: bytes) -> dict[str, Any]:
         """Reads the header of a file, whichever model made it.
 
         Args:
@@ -167,7 +180,9 @@ class Codec:
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
         return {**found, "fingerprint": found["fingerprint"].decode(), "file_bytes": len(data)}
 
-    def evaluate(self, image, quality=DEFAULT_QUALITY, tile=DEFAULT_TILE):
+    def evaluate(
+        self, image: Pixels, quality: float = DEFAULT_QUALITY, tile: int = DEFAULT_TILE
+    ) -> dict[str, Any]:
         """Compresses a colour image and tells what the encoder knows, for evaluation.
 
         Args:
@@ -187,12 +202,12 @@ class Codec:
         names = ("file", "estimated_bits", "reconstruction", "latents")
         return {name: getattr(encoder, name)(quality) for name in names}
 
-    def decode_latents(self, data):
+    def decode_latents(self, data: bytes) -> np.ndarray:
         """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
         self._own(data)
         return tiles.decode_latents(self._refusing(errors.FileFormatError), bytes(data))
 
-    def explain(self, data, progress=None):
+    def explain(self, data: bytes, progress: Progress | None = None) -> explained.Explanation:
         """What everything in a file of this model costs, for inspection.
 
         Args:
@@ -210,12 +225,14 @@ class Codec:
         call = self._refusing(errors.FileFormatError)
         return explained.Explanation(call, bytes(data), progress)
 
-    def _encoder(self, pixels, tile, keeps, progress):
+    def _encoder(
+        self, pixels: Pixels, tile: int, keeps: bool, progress: Progress | None
+    ) -> tiles.Encoder:
         check_tile(tile)
         call = self._refusing(errors.ImageError)
         return tiles.Encoder(call, pixels, tile, keeps, progress)
 
-    def _own(self, data):
+    def _own(self, data: bytes) -> dict[str, Any]:
         """`info` of a file of this model; raises errors.ModelError if it is another's."""
         found = self.info(data)
         if found["fingerprint"] != self.model.fingerprint:
@@ -225,10 +242,12 @@ class Codec:
             )
         return found
 
-    def _refusing(self, refusal):
+    def _refusing(self, refusal: type[errors.TfclicError]) -> Call:
         return functools.partial(self._call, refusal)
 
-    def _call(self, refusal, function, *arguments):
+    def _call(
+        self, refusal: type[errors.TfclicError], function: Function[Given], *arguments: Any
+    ) -> Given:
         """Calls a `model.Function`, and returns its results, as `session.Session.call`.
 
         Raises `refusal` where the model refuses its arguments.
@@ -249,7 +268,7 @@ class Codec:
             raise
 
 
-def _start(found):
+def _start(found: Model) -> sessions.Session:
     """The `session.Session` of a `catalog.Model`."""
     sentence = f"The model {found.path} cannot be loaded"
     if found.card.functions is None:
@@ -260,7 +279,7 @@ def _start(found):
         raise errors.ModelError(f"{sentence}: {_cause(error)}.") from error
 
 
-def check_tile(tile):
+def check_tile(tile: int) -> None:
     """Raises errors.UsageError unless `tile` (int, pixels) can be the longest side of a tile."""
     if tile not in range(MULTIPLE, boxes.LONGEST_SIDE + 1, MULTIPLE):
         raise errors.UsageError(
@@ -269,7 +288,7 @@ def check_tile(tile):
         )
 
 
-def _checked_image(image):
+def _checked_image(image: Pixels) -> Pixels:
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8:
         raise errors.ImageError(f"The image has to be an array of uint8, not of {pixels.dtype}.")
@@ -284,7 +303,7 @@ def _checked_image(image):
     return pixels
 
 
-def _check_region(region, width, height):
+def _check_region(region: Region, width: int, height: int) -> None:
     x, y, across, down = region
     inside = x >= 0 and y >= 0 and across > 0 and down > 0
     if not (inside and x + across <= width and y + down <= height):
@@ -293,13 +312,13 @@ def _check_region(region, width, height):
         )
 
 
-def _checked_quality(quality):
+def _checked_quality(quality: float) -> float:
     if not 0 <= quality <= 100:
         raise errors.UsageError(f"The quality has to be a number from 0 to 100, not {quality}.")
-    return np.float32(quality)
+    return quality
 
 
-def _cause(error):
+def _cause(error: Exception) -> str:
     """Returns the one line of a TensorFlow error that says what happened."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()]
     return sessions.assertion(error) or (lines[0] if lines else type(error).__name__)

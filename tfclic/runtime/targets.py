@@ -1,17 +1,24 @@
 """Finding the quality at which a file has the size, or the fidelity, that was asked for."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tfclic import errors
 from tfclic.format.header import MAX_QUALITY_CODE as CODES
 from tfclic.format.header import quality_of
+
+if TYPE_CHECKING:
+    from tfclic.runtime import tiles
 
 MOST_TRIES = 24
 SIZE_TOLERANCE = 0.02  # of the size asked for, below it
 PSNR_TOLERANCE = 0.05  # dB, above what was asked for
 
 
-def search(value_of, low, high, at_most):
+def search(value_of: Callable[[float], float], low: float, high: float, at_most: bool) -> float:
     """Looks for a quality whose value lies in `[low, high]`.
 
     The values of lossy codecs rise with quality, though not at every single step. Between two
@@ -60,12 +67,12 @@ class OutOfReach(Exception):
       value: what it gives.
     """
 
-    def __init__(self, quality, value):
+    def __init__(self, quality: float, value: float) -> None:
         super().__init__(f"Quality {quality:g} gives {value:g}.")
         self.quality, self.value = quality, value
 
 
-def compress(encoder, kind, target, pixels):
+def compress(encoder: tiles.Encoder, kind: str, target: float, pixels: int) -> bytes:
     """Compresses an image to a target.
 
     Args:
@@ -82,9 +89,9 @@ def compress(encoder, kind, target, pixels):
     """
     if not 0 < target < math.inf:
         raise errors.UsageError(f"{target:g} cannot be a target; it has to be above 0.")
-    files = {}
+    files: dict[float, bytes] = {}
 
-    def size(quality):
+    def size(quality: float) -> int:
         files[quality] = encoder.file(quality)
         return len(files[quality])
 
@@ -99,8 +106,8 @@ def compress(encoder, kind, target, pixels):
     return files.get(quality) or encoder.file(quality)
 
 
-def _sentence(kind, target, nearest, pixels):
-    written = {
+def _sentence(kind: str, target: float, nearest: OutOfReach, pixels: int) -> str:
+    written: Callable[[float], str] = {
         "file_bytes": lambda value: f"{value:,.0f} bytes",
         "bpp": lambda value: f"{value:.4g} bits per pixel",
         "psnr": lambda value: f"{value:.2f} dB",

@@ -32,9 +32,8 @@ from tfclic.training.composition import Composition
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from tfclic.layers.parts import Parts
     from tfclic.models.base import ImageCodec
-
-Parts = Sequence[int]
 
 KERNEL = re.compile(r"kernel(_\d+)?|taps")  # names of weights whose axis before the last is inputs
 
