@@ -37,8 +37,8 @@ def test_disagreement_is_found(toy_codec, make_pixels):
         decompress = toy_codec.decompress
 
         @staticmethod
-        def evaluate(pixels, quality):
-            told = toy_codec.evaluate(pixels, quality)
+        def evaluate(pixels, quality, effort):
+            told = toy_codec.evaluate(pixels, quality, effort=effort)
             latents = told["latents"].copy()
             latents[0, 0, :2] += 1
             other = np.zeros_like(told["reconstruction"])

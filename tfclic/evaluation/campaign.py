@@ -289,7 +289,9 @@ def _do(work: Work, codec: codecs.Codec) -> _Done | errors.TfclicError:
         measured, data = evaluate.measure(codec, pixels, setting)
         record: Record = {"measured": list(measured), "used": setting, "bytes": len(data)}
         if work.is_verifying and codec.is_verifiable:
-            record["verification"] = list(evaluate.verify(codec.runtime, pixels, setting))
+            record["verification"] = list(
+                evaluate.verify(codec.runtime, pixels, setting, codec.effort)
+            )
         return _Done(record, data)
     except errors.TfclicError as error:
         return error

@@ -23,6 +23,9 @@ GRAPH = "saved_model.pb"
 CARD = "model_card.json"
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 TAG = "serve"  # of the graph in the SavedModel
+VARIABLES = "variables/variables"
+# A folder with a graph of its own, which has REFINE and, for VARIABLES, RESTORE.
+REFINEMENT = "refinement"
 
 # Of what `EXPLAIN` gives: after the name of a part, what its elements cost
 BITS = "_bits"
@@ -83,6 +86,41 @@ class Analysed(NamedTuple):
     """Latents before the gain, float32."""
 
     latents: Any
+
+
+class ToRefine(NamedTuple):
+    """An image, and what `Analysed` has of it, for some of the steps of a refinement.
+
+    These are the steps from number `first` on, of `steps` in all, that come before number `last`;
+    `moments`, float32 `[2, h, w, C]`, are zero at first.
+    """
+
+    latents: Any
+    image: Any
+    quality: Any
+    moments: Any
+    first: Any
+    last: Any
+    steps: Any
+
+
+class Refined(NamedTuple):
+    """Latents, in the place of those that were given, and moments for the steps that follow."""
+
+    latents: Any
+    moments: Any
+
+
+class Variables(NamedTuple):
+    """The files that a SavedModel's variables are in."""
+
+    prefix: Any
+
+
+class Restored(NamedTuple):
+    """What comes of reading them: nothing of interest."""
+
+    done: Any
 
 
 class ToQuantise(NamedTuple):
@@ -190,6 +228,8 @@ class ToSynthesise(NamedTuple):
     box: Any
 
 
+REFINE = Function("refine", ToRefine, Refined)
+RESTORE = Function("restore", Variables, Restored)
 PLAN = Function("plan", ToPlan, Plan)
 ANALYSE = Function("analyse", Image, Analysed)
 QUANTISE = Function("quantise", ToQuantise, Coded)
@@ -281,6 +321,7 @@ class Card:
       training: dict, the record of its training.
       functions: dict by name of `{"inputs": names, "outputs": names}`, where `names` maps what a
         function takes or gives to its tensor in the graph ("operation:index"); None: not listed.
+      refinement: likewise, of the graph in REFINEMENT; None: there is none.
       results: dict by the names of test sets, in the form of the published curves; None: nothing
         was measured.
     """
@@ -292,6 +333,7 @@ class Card:
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     functions: dict[str, Signature] | None = None
+    refinement: dict[str, Signature] | None = None
     results: dict[str, Any] | None = None
 
     @classmethod

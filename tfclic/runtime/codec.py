@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50
+DEFAULT_EFFORT = 0
+# By effort: the steps of a refinement.
+EFFORTS = (0, 5, 10, 20, 40, 70, 110, 160, 230, 320)
 DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
 
 
@@ -82,6 +86,8 @@ class Codec:
         """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails."""
         self.model = model
         self._session = _start(model)
+        self._refinement: sessions.Session | None = None
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<tfclic codec {self.model} ({self.model.fingerprint})>"
@@ -94,6 +100,7 @@ class Codec:
         file_bytes: int | None = None,
         bpp: float | None = None,
         psnr: float | None = None,
+        effort: int = DEFAULT_EFFORT,
         tile: int = DEFAULT_TILE,
         progress: Progress | None = None,
     ) -> bytes:
@@ -109,6 +116,8 @@ class Codec:
             than 2 % (unless sizes jump, as with very small images).
           bpp: number, the same in bits per pixel.
           psnr: number, dB, which the image will have, and at most 0.05 dB more.
+          effort: int, 0 (fast) to 9 (smallest): how long better latents are looked for. Decoding
+            takes no longer.
           tile: int, pixels, the longest side of a tile, 64 to 4096, a multiple of 64. Larger images
             are coded in several, which bounds the memory.
           progress: function of (steps done, steps in all), called now and then.
@@ -120,6 +129,7 @@ class Codec:
           errors.ImageError: `image` is not such an array, or too large.
           errors.UsageError: an argument is not in its range; or a target is out of reach, with the
             nearest that can be had.
+          errors.ModelError: the model knows no effort.
         """
         pixels = _checked_image(image)
         given = {"file_bytes": file_bytes, "bpp": bpp, "psnr": psnr}
@@ -127,7 +137,7 @@ class Codec:
         if len(target) + (quality is not None) > 1:
             raise errors.UsageError("Only one of quality, bytes, bpp and PSNR can be asked for.")
         quality = _checked_quality(DEFAULT_QUALITY if quality is None else quality)
-        encoder = self._encoder(pixels, tile, bool(target), progress)
+        encoder = self._encoder(pixels, tile, bool(target), progress, effort)
         for name, value in target.items():
             return targets.compress(encoder, name, value, pixels.shape[0] * pixels.shape[1])
         return encoder.file(quality)
@@ -181,14 +191,18 @@ class Codec:
         return {**found, "fingerprint": found["fingerprint"].decode(), "file_bytes": len(data)}
 
     def evaluate(
-        self, image: Pixels, quality: float = DEFAULT_QUALITY, tile: int = DEFAULT_TILE
+        self,
+        image: Pixels,
+        quality: float = DEFAULT_QUALITY,
+        tile: int = DEFAULT_TILE,
+        effort: int = DEFAULT_EFFORT,
     ) -> dict[str, Any]:
         """Compresses a colour image and tells what the encoder knows, for evaluation.
 
         Args:
           image: uint8 array [H, W, 3], 0..255.
           quality: number, 0..100.
-          tile: as `compress`.
+          tile, effort: as `compress`.
 
         Returns:
           A dict: `file` (bytes), `estimated_bits` (float, the model's own estimate of the file's
@@ -198,7 +212,7 @@ class Codec:
           As `compress`.
         """
         pixels, quality = _checked_image(image), _checked_quality(quality)
-        encoder = self._encoder(pixels, tile, True, None)
+        encoder = self._encoder(pixels, tile, True, None, effort)
         names = ("file", "estimated_bits", "reconstruction", "latents")
         return {name: getattr(encoder, name)(quality) for name in names}
 
@@ -226,11 +240,12 @@ class Codec:
         return explained.Explanation(call, bytes(data), progress)
 
     def _encoder(
-        self, pixels: Pixels, tile: int, keeps: bool, progress: Progress | None
+        self, pixels: Pixels, tile: int, keeps: bool, progress: Progress | None, effort: int
     ) -> tiles.Encoder:
         check_tile(tile)
+        check_effort(effort, self.model)
         call = self._refusing(errors.ImageError)
-        return tiles.Encoder(call, pixels, tile, keeps, progress)
+        return tiles.Encoder(call, pixels, tile, keeps, progress, EFFORTS[effort])
 
     def _own(self, data: bytes) -> dict[str, Any]:
         """`info` of a file of this model; raises errors.ModelError if it is another's."""
@@ -252,11 +267,12 @@ class Codec:
 
         Raises `refusal` where the model refuses its arguments.
         """
-        if function.name not in self._session:
+        session = self._refining() if function is model.REFINE else self._session
+        if function.name not in session:
             sentence = f"The model {self.model} has no function {function.name}; export it again."
             raise errors.ModelError(sentence)
         try:
-            return self._session.call(function, *arguments)
+            return session.call(function, *arguments)
         except sessions.SessionError as error:
             if error.code == sessions.RESOURCE_EXHAUSTED:
                 sentence = "The image is too large for this machine's memory."
@@ -267,14 +283,26 @@ class Codec:
                 raise refusal(sentence) from error
             raise
 
+    def _refining(self) -> sessions.Session:
+        """The session that has `model.REFINE`, loaded when it is first wanted."""
+        with self._lock:
+            if self._refinement is None:
+                self._refinement = _start(self.model, refines=True)
+        return self._refinement
 
-def _start(found: Model) -> sessions.Session:
-    """The `session.Session` of a `catalog.Model`."""
+
+def _start(found: Model, refines: bool = False) -> sessions.Session:
+    """The `session.Session` of a `catalog.Model`, or that of its refinement."""
     sentence = f"The model {found.path} cannot be loaded"
-    if found.card.functions is None:
+    functions = found.card.refinement if refines else found.card.functions
+    if functions is None:
         raise errors.ModelError(f"{sentence}: its card lists no functions.")
     try:
-        return sessions.Session(found.path, found.card.functions)
+        if not refines:
+            return sessions.Session(found.path, functions)
+        session = sessions.Session(found.path / model.REFINEMENT, functions)
+        session.call(model.RESTORE, os.fsencode(found.path / model.VARIABLES))
+        return session
     except (sessions.SessionError, KeyError, ValueError) as error:
         raise errors.ModelError(f"{sentence}: {_cause(error)}.") from error
 
@@ -285,6 +313,27 @@ def check_tile(tile: int) -> None:
         raise errors.UsageError(
             f"The side of a tile has to be a multiple of {MULTIPLE} from {MULTIPLE} to "
             f"{boxes.LONGEST_SIDE}, not {tile}."
+        )
+
+
+def check_effort(effort: int, found: Model) -> None:
+    """Checks an effort (int), and that a `catalog.Model` knows it.
+
+    Raises:
+      errors.UsageError: it is not from 0 to 9.
+      errors.ModelError: it is above 0, which the model does not know.
+    """
+    if effort not in range(len(EFFORTS)):
+        raise errors.UsageError(
+            f"The effort has to be a whole number from 0 to {len(EFFORTS) - 1}, not {effort}."
+        )
+    objective = found.card.training.get("objective", "mse")
+    if effort and found.card.refinement is None:
+        raise errors.ModelError(f"The model {found} knows no effort above 0; export it again.")
+    if effort and objective != "mse":
+        raise errors.ModelError(
+            f"The model {found} was trained for {objective}; efforts above 0 look for the least "
+            "mean squared error."
         )
 
 

@@ -7,6 +7,7 @@ in `tfclic.format.boxes`.
 from __future__ import annotations
 
 import concurrent.futures
+import copy
 import math
 import os
 import threading
@@ -31,6 +32,8 @@ Region = tuple[int, int, int, int]
 
 # Transforms use all cores, and most of the memory: one at a time. Range coding uses one core.
 _TRANSFORM = threading.Lock()
+# So do refinements, for much longer. After so many steps whoever waits is told.
+_REFINEMENT, AT_ONCE = threading.Lock(), 5
 
 
 class Call(Protocol):
@@ -49,7 +52,9 @@ class Encoder:
       keeps: whether several things will be asked for, so that the analysis is kept in memory (for
         192 channels, as many bytes as the image has samples), and what was quantised last (half of
         that).
-      progress: function of (steps done, steps in all), or None; a tile is a step.
+      progress: function of (steps done, steps in all), or None; a tile is a step, and so is each
+        part of a refinement.
+      refinement: int, the steps of `model.REFINE` that latents take before they are rounded.
     """
 
     def __init__(
@@ -59,13 +64,21 @@ class Encoder:
         longest: int,
         keeps: bool = False,
         progress: Progress | None = None,
+        refinement: int = 0,
     ) -> None:
         self._call, self._pixels, self._keeps, self._progress = call, pixels, keeps, progress
+        self.refinement = refinement
         self._sides = np.array(pixels.shape[:2], np.int32)
         self._plan = call(model.PLAN, *self._sides, np.int32(longest))
         self._grayscale = np.bool_(pixels.shape[2] == 1)
         self._analysed: dict[int, np.ndarray] = {}
         self._latest: dict[int, tuple[float, model.Coded]] = {}
+
+    def plain(self) -> Encoder:
+        """One of the same image that refines nothing; both share the analysis."""
+        other = copy.copy(self)
+        other.refinement, other._latest = 0, {}
+        return other
 
     def file(self, quality: float) -> bytes:
         """The file, bytes, at `quality` (0..100)."""
@@ -121,34 +134,56 @@ class Encoder:
             coded.paste(self._quantised(tile, quality), box)
         return coded
 
-    def _quantised(self, tile: int, quality: float) -> model.Coded:
+    def _quantised(
+        self, tile: int, quality: float, done: Callable[[], None] = lambda: None
+    ) -> model.Coded:
         latest = self._latest.get(tile)
         if latest and latest[0] == quality:
+            for _ in range(self._parts()):
+                done()
             return latest[1]
-        coded = self._quantise(tile, quality)
+        coded = self._quantise(tile, quality, done)
         if self._keeps:
             self._latest[tile] = quality, coded
         return coded
 
-    def _quantise(self, tile: int, quality: float) -> model.Coded:
+    def _quantise(self, tile: int, quality: float, done: Callable[[], None]) -> model.Coded:
         latents = self._analysed.get(tile)
+        window = boxes.crop(self._pixels, self._plan.window[tile])
         if latents is None:
-            window = boxes.crop(self._pixels, self._plan.window[tile])
             with _TRANSFORM:
                 latents = self._call(model.ANALYSE, window).latents
             if self._keeps:
                 self._analysed[tile] = latents
+        latents = self._refined(latents, window, np.float32(quality), done)
         box = boxes.relative(self._plan.coded[tile], self._plan.seen[tile])
         return self._call(model.QUANTISE, latents, np.float32(quality), box)
+
+    def _refined(
+        self, latents: np.ndarray, window: Pixels, quality: np.float32, done: Callable[[], None]
+    ) -> np.ndarray:
+        moments = np.zeros([2, *latents.shape], np.float32)
+        with _REFINEMENT:
+            for first in range(0, self.refinement, AT_ONCE):
+                last = min(first + AT_ONCE, self.refinement)
+                steps = (np.int32(each) for each in (first, last, self.refinement))
+                found = self._call(model.REFINE, latents, window, quality, moments, *steps)
+                latents, moments = found.latents, found.moments
+                done()
+        return latents
+
+    def _parts(self) -> int:
+        return -(-self.refinement // AT_ONCE)
 
     def _each(self, function: Function[Given], quality: float) -> list[Given]:
         """What a function of `model.Coded` gives for each tile."""
 
         def work(tile: int) -> Given:
-            return self._call(function, *self._quantised(tile, quality))
+            return self._call(function, *self._quantised(tile, quality, steps.add))
 
-        steps = Steps(len(self._plan.core), self._progress)
-        return list(in_parallel(work, range(steps.total), steps))
+        tiles = range(len(self._plan.core))
+        steps = Steps(len(tiles) * (1 + self._parts()), self._progress)
+        return list(in_parallel(work, tiles, steps))
 
 
 def decode_latents(call: Call, data: bytes) -> np.ndarray:
@@ -236,15 +271,28 @@ def _synthesised(
 
 
 class Steps:
-    """Counts what is done and tells it."""
+    """Counts what is done, in any thread, and tells it."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self.total, self._done, self._progress = total, 0, progress
+        self._lock, self._stopped = threading.Lock(), False
 
     def add(self) -> None:
-        self._done += 1
-        if self._progress:
-            self._progress(self._done, self.total)
+        """One more is done; raises `Stopped` if nobody waits for more."""
+        with self._lock:
+            if self._stopped:
+                raise Stopped
+            self._done += 1
+            if self._progress:
+                self._progress(self._done, self.total)
+
+    def stop(self) -> None:
+        """Nobody waits for more."""
+        self._stopped = True
+
+
+class Stopped(Exception):
+    """Work that nobody waits for any more."""
 
 
 class Canvas:
@@ -309,6 +357,9 @@ def in_parallel(
         for result in pool.map(work, items):
             steps.add()
             yield result
+    except (Exception, KeyboardInterrupt, SystemExit):
+        steps.stop()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
