@@ -102,7 +102,7 @@ def effort_of(source: str) -> tuple[str, int]:
     """What a model is found by, and the effort, of MODEL or MODEL@EFFORT."""
     from tfclic import runtime
 
-    model, at, effort = source.rpartition("@")
+    model, at, effort = str(source).rpartition("@")
     if at and effort.isdecimal():
         return model, int(effort)
     return source, runtime.DEFAULT_EFFORT
