@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfclic import configuration, errors, models
 from tfclic.portable import folder
-from tfclic.training import checkpoints, loop, sources, step
+from tfclic.training import building, checkpoints, loop, sources, step
 
 TINY = {
     "gmm_attention_small": dict(hyper_channels=4, feature_channels=8, parameter_channels=8),
@@ -110,7 +110,7 @@ def test_a_run_that_is_resumed_within_the_phase_equals_one_that_was_not(
     # what an export takes is what the entropy model has learned of
     codec, _ = make("factorized")
     checkpoints.restore_weights(codec, tmp_path / "whole")
-    for path, value in checkpoints.variable_paths(codec).items():
+    for path, value in building.variable_paths(codec).items():
         if path.split("/")[0] not in LEARNING["factorized"]:
             np.testing.assert_array_equal(value, whole.state.weights[path])
 

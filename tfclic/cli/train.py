@@ -233,12 +233,12 @@ def _begin(
     codec: ImageCodec, workdir: pathlib.Path, start: str | None, fresh: Collection[str]
 ) -> dict[str, Any]:
     """Gives a new run its first weights; returns what its record has to say about them."""
-    from tfclic.training import checkpoints, starts
+    from tfclic.training import building, checkpoints, starts
 
     if not start or checkpoints.available(workdir):
         return {}
     record, kept, larger = starts.start_from(codec, start, fresh)
-    count = len(checkpoints.variable_paths(codec))
+    count = len(building.variable_paths(codec))
     grown = f", {len(larger)} of them grown" if larger else ""
     print(
         f"{count - len(kept)} of {count} variables begin as {start} has them at step "

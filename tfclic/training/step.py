@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic.layers import drawn_for_batch
-from tfclic.training import checkpoints, objectives, schedule
+from tfclic.training import building, objectives, schedule
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -42,8 +42,8 @@ class State(tf.Module):
     def __init__(self, codec: ImageCodec, training: ConfigDict) -> None:
         """codec: its variables are made here if they are not yet; training: configuration."""
         super().__init__()
-        checkpoints.build_for_training(codec)
-        self.weights = checkpoints.variable_paths(codec)
+        building.build_for_training(codec)
+        self.weights = building.variable_paths(codec)
         if not {id(v) for v in codec.variables} <= {id(v) for v in self.weights.values()}:
             raise ValueError("The codec has variables that are not reached by its attributes.")
         wanted = {id(v) for v in codec.trainable_variables}
