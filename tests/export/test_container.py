@@ -160,7 +160,7 @@ def test_every_truncation_is_refused_as_such():
         (b"GIF89a and so on", container.NOT_TFCLIC),
         (b"TFX", container.NOT_TFCLIC),
         (b"X", container.NOT_TFCLIC),
-        (b"TFC\x03 in another format, of some length", container.NEWER_VERSION),
+        (b"TFC\x05 in another format, of some length", container.NEWER_VERSION),
         (b"TFC\x00 in no format at all, of some length", container.CORRUPTED),
         (pack() + b"\n", container.CORRUPTED),
         (pack()[:-1] + b"\x00", container.CORRUPTED),

@@ -4,7 +4,9 @@ import collections
 
 import pytest
 
-Fields = collections.namedtuple("Fields", "grayscale fingerprint quality width height tile strings")
+Fields = collections.namedtuple(
+    "Fields", "grayscale fingerprint quality width height tile strings interleaved"
+)
 
 
 class Refused(Exception):
@@ -33,14 +35,14 @@ def read(data):
     """Reads a file, or raises Refused."""
     if is_foreign(data):
         raise Refused(1)
-    if len(data) > 3 and data[3] & 15 > 2:
+    if len(data) > 3 and data[3] & 15 > 4:
         raise Refused(2)
     length = varint(data, 4)
     if len(data) < 17 or (length and length[0] > len(data)):
         raise Refused(3)
     checksum = fingerprint64(data[:-4]).to_bytes(8, "little")[:4]
     if (
-        data[3] & 0xEF not in (1, 2)
+        data[3] & 0xEF not in (1, 2, 3, 4)
         or not length
         or length[0] != len(data)
         or data[-4:] != checksum
@@ -54,7 +56,8 @@ def read(data):
         raise Refused(4)
     if width[0] * height[0] > 1 << 31:
         raise Refused(4)
-    tile, strings = pieces(data[3] & 15, width[0], height[0], body[height[1] :])
+    is_tiled, interleaved = data[3] % 2 == 0, data[3] & 15 > 2
+    tile, strings = pieces(is_tiled, width[0], height[0], body[height[1] :])
     return Fields(
         grayscale=bool(data[3] & 16),
         fingerprint=data[start : start + 4],
@@ -63,12 +66,13 @@ def read(data):
         height=height[0],
         tile=tile,
         strings=strings,
+        interleaved=interleaved,
     )
 
 
-def pieces(version, width, height, rest):
+def pieces(is_tiled, width, height, rest):
     """Size of the tiles, None if there is one, and their strings."""
-    if version == 1:
+    if not is_tiled:
         if max(width, height) > 4096:
             raise Refused(4)
         return None, [rest]
@@ -202,6 +206,66 @@ class Coder:
         return symbol
 
 
+class Lane:
+    """One of the interleaved coder's."""
+
+    def __init__(self, bits):
+        self.length, self.bits = len(bits), iter(bits)
+        self.size, self.value, self.taken = 1 << 48, 0, 0
+        self.next_bits(48)
+
+    def next_bits(self, count):
+        for _ in range(count):
+            self.value = 2 * self.value + int(next(self.bits, "0"))
+        self.taken += count
+
+    def symbol(self, row):
+        part = self.size >> 16
+        symbol = next(
+            s for s in range(len(row) - 1) if self.value < part * row[s + 1] or s == len(row) - 2
+        )
+        start, end = part * row[symbol], part * row[symbol + 1]
+        self.value -= start
+        self.size = (self.size if row[symbol + 1] == 65536 else end) - start
+        if self.size < 1 << 32:
+            self.size <<= 16
+            self.next_bits(16)
+        return symbol
+
+    def has_ended(self):
+        z = self.size.bit_length() - 1
+        return self.value < 1 << z and self.taken == self.length + z
+
+
+class Lanes:
+    """The interleaved coder's reader."""
+
+    def __init__(self, string):
+        bits = "".join(f"{byte:08b}" for byte in string)
+        count, unused, k = (int(bits[a:b], 2) for a, b in ((0, 8), (8, 11), (11, 16)))
+        count += 1
+        assert unused == 0 or int(bits[-unused:], 2) == 0
+        bits = bits[16 : len(bits) - unused]
+        over = [int("0" + bits[k * i : k * (i + 1)], 2) for i in range(count)]
+        bits = bits[k * count :]
+        m, remainder = divmod(len(bits) - sum(over), count)
+        assert m >= 0 and remainder == 0
+        self.lanes = []
+        for e in over:
+            self.lanes.append(Lane(bits[: m + e]))
+            bits = bits[m + e :]
+        self.number = 0
+
+    def symbol(self, precision, row):
+        assert precision == 16
+        lane = self.lanes[self.number % len(self.lanes)]
+        self.number += 1
+        return lane.symbol(row)
+
+    def has_ended(self):
+        return all(lane.has_ended() for lane in self.lanes)
+
+
 def channels_in_use(coder, channels):
     """The numbers of the channels that a string says it has."""
 
@@ -299,14 +363,16 @@ def test_damaged_copies_are_refused_for_the_reasons_that_the_library_gives(file)
         assert refused.value.args == (int(container.parse(data).status),), data[:24]
 
 
-def test_the_range_coder_and_the_order_of_the_hyper_latents(codec):
+@pytest.mark.parametrize(("name", "reader"), [("range", Coder), ("interleaved", Lanes)])
+def test_the_coders_and_the_order_of_the_hyper_latents(codec, name, reader):
     import numpy as np
     import tensorflow as tf
 
     coding = codec.coding()
     hyper = np.round(np.random.default_rng(0).normal(0, 20, [2, 3, 4])).clip(-127, 127)
-    string = tf.function(coding.compress)(hyper.astype(np.float32), tf.zeros([8, 12, 6])).numpy()
-    coder = Coder(string)
+    write = tf.function(lambda *arrays: coding.compress(*arrays, name))
+    string = write(hyper.astype(np.float32), tf.zeros([8, 12, 6])).numpy()
+    coder = reader(string)
     assert channels_in_use(coder, 6) == list(range(6))
     rows = coding.streams["hyper_latents"].table.numpy().tolist()
     read_back = [coder.symbol(16, rows[channel][1:]) for _ in range(6) for channel in range(4)]
@@ -328,3 +394,32 @@ def test_the_channels_in_use():
             state, _ = active.code(encoder, encoder.start(), channels, chosen)
             string = encoder.finish(state).numpy()
             assert channels_in_use(Coder(string), channels) == (chosen.numpy().tolist() or [0])
+
+
+@pytest.mark.parametrize("lanes", [1, 5, None])
+def test_strings_of_the_interleaved_coder(lanes):
+    import numpy as np
+    import tensorflow as tf
+
+    from tfclic.entropy import coders, interleaved
+
+    random = np.random.default_rng(2)
+    probability = random.integers(1, 4096, 4000).astype(np.int32)
+    truth = random.random(4000) < probability / 4096
+    encoder = interleaved.Encoder(coders.NO_TABLE, lanes)
+    write = tf.function(lambda *given: encoder.finish(encoder.decide(encoder.start(), *given)[0]))
+    reader = Lanes(write(probability, truth).numpy())
+    rows = ([0, 65536 - 16 * int(k), 65536] for k in probability)
+    assert [reader.symbol(16, row) for row in rows] == truth.astype(int).tolist()
+    assert reader.has_ended()
+    if lanes is None:
+        bits = -np.log2(np.where(truth, probability, 4096 - probability) / 4096).sum()
+        assert len(reader.lanes) == int(bits**0.5 / 7)
+
+
+def test_files_of_the_interleaved_coder():
+    from tfclic.format import header
+
+    known = header.Header(False, b"abcd", 7, 64, 60, 64, 64, (2,), b"\0\0", True)
+    fields = read(header.pack(known, lambda body: fingerprint64(body).to_bytes(8, "little")))
+    assert fields.interleaved and fields.strings == [b"\0\0"] and fields.tile is None

@@ -59,6 +59,8 @@ HEADERS = [
     tiled(100, 150, 64, 64, (3, 0, 2, 0, 0, 4)),
     tiled(2**21 - 1, 900, 4096, 1024, (0,) * 511 + (7,)),
     tiled(1, 2**21 - 1, 64, 4096, (1,) * 512),
+    one_tile(300, 20, b"12", interleaved=True),
+    tiled(130, 60, 128, 64, (5, 1))._replace(interleaved=True, grayscale=True),
 ]
 
 
@@ -111,7 +113,7 @@ def test_both_write_the_same_and_read_it(index):
     size = known.width, known.height
     arguments = known.fingerprint, *size, known.quality, known.grayscale, known.payload, tiles
     data = header.pack(known, checksum)
-    assert container.pack(*arguments).numpy() == data
+    assert container.pack(*arguments, known.interleaved).numpy() == data
     assert header.parse(data, checksum) == header.parse(data) == known
     assert of_graph(data) == (header.OK, known)
     assert known.version == data[3] & 15

@@ -8,6 +8,7 @@ import pathlib
 
 from tfclic import errors
 from tfclic.cli import common
+from tfclic.format import header
 
 DETAILS = """\
 The version is the next free number. The weights are the moving averages of the run, where it kept
@@ -20,6 +21,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", required=True, help="folder of the training run")
     parser.add_argument("--name", required=True, help="name of the exported model")
     parser.add_argument("--folder", help="where to put it (default: saved_models/)")
+    parser.add_argument(
+        "--coder", choices=header.CODERS, default=header.RANGE,
+        help="what writes its files: TensorFlow Compression's range coder, or the interleaved one, "
+        "with which the model runs wherever TensorFlow does; default: %(default)s",
+    )  # fmt: skip
     return parser
 
 
@@ -49,7 +55,7 @@ def export(args: argparse.Namespace) -> int:
     record["objective"] = config["training"]["objective"]
     folder = args.folder or catalog.SAVED_MODELS
     print(f"Exporting step {step} of {workdir} ...", flush=True)
-    path = saving.save(codec, folder, args.name, config, record)
+    path = saving.save(codec, folder, args.name, config, record, args.coder)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     print(f"{path}: {size / 1e6:.1f} MB")
     if not warm_up.is_possible():

@@ -5,7 +5,7 @@
 
 import tensorflow as tf
 
-from tfclic.entropy import active, coders, compilation, fixed_point, lowering, mixture
+from tfclic.entropy import active, coders, compilation, fixed_point, interleaved, lowering, mixture
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.program import LATENTS, Pieces
 from tfclic.entropy.streams import (
@@ -18,11 +18,16 @@ from tfclic.entropy.streams import (
     Independent,
     least_decision,
 )
+from tfclic.format import header
 from tfclic.format.header import NOT_OF_THIS_SIZE, TOO_SHORT
 
 # Of codings whose strings say which channels are in use. Before it, 1 had the finer table of single
 # Gaussians, and 0 a table as coarse as that of mixtures.
 REVISION = 2
+
+# What writes, and what reads, by the coder's name.
+ENCODERS = {header.RANGE: coders.RangeEncoder, header.INTERLEAVED: interleaved.Encoder}
+DECODERS = {header.RANGE: coders.RangeDecoder, header.INTERLEAVED: interleaved.Decoder}
 
 
 class ExactRunner(lowering.Exact):
@@ -415,9 +420,12 @@ class Coding(tf.Module):
         return latents, tf.zeros([runner.size[0] // SIDE_STRIDE, runner.size[1] // SIDE_STRIDE, 0])
 
     @compilation.uncompiled
-    def compress(self, hyper_latents, latents):
-        """The string of integer-valued hyper latents and latents (shapes as in the class)."""
-        coder, shape = coders.RangeEncoder(self.table), tf.shape(latents)
+    def compress(self, hyper_latents, latents, coder=header.RANGE):
+        """The string of integer-valued hyper latents and latents (shapes as in the class).
+
+        `coder` is the name of one.
+        """
+        coder, shape = ENCODERS[coder](self.table), tf.shape(latents)
         runner = Walker(self, (shape[0], shape[1]), coder, self._sources(hyper_latents, latents))
         self._program(runner)
         return coder.finish(runner.state)
@@ -442,12 +450,13 @@ class Coding(tf.Module):
         return self.try_read(string, height, width, tf.constant(True))[1:]
 
     @compilation.uncompiled
-    def try_read(self, string, height, width, strict):
+    def try_read(self, string, height, width, strict, coder=header.RANGE):
         """As `read`, for whoever cannot have it fail.
 
         Args:
           string, height, width: as for `read`.
           strict: bool; false: what does not hold is told, and time and memory are taken for it.
+          coder: the name of that which wrote the string.
 
         Returns:
           `(sound, hyper_latents, latents)`, the first a bool, whether all is well.
@@ -457,7 +466,7 @@ class Coding(tf.Module):
         enough = tf.debugging.Assert(possible | ~strict, [TOO_SHORT])
         with tf.control_dependencies([enough]):
             size = SIDE_STRIDE * rows, SIDE_STRIDE * columns
-        coder = coders.RangeDecoder(self.table, string, strict)
+        coder = DECODERS[coder](self.table, string, strict)
         runner = Walker(self, size, coder)
         latents, hyper_latents = self._ran(runner)
         sound = coder.finish(runner.state)

@@ -27,10 +27,12 @@ from tfclic.format.header import (
     NEWER_VERSION,
     NO_SIZE,
     NOT_TFCLIC,
+    OF_INTERLEAVED,
     OK,
     ONE_TILE,
     OTHER_MODEL,
     QUALITY_BYTES,
+    RANGE_CODED,
     SENTENCES,
     SHORTEST_FILE,
     START,
@@ -70,7 +72,7 @@ def quality_of(code):
     return layout.quality_of(tf.cast(code, tf.float32))
 
 
-def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
+def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None, interleaved=False):
     """Makes a file.
 
     Args:
@@ -81,6 +83,7 @@ def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
       grayscale: bool.
       payload: string.
       tiles: `(tile_height, tile_width, lengths)` as in `Header`; None: there is one tile.
+      interleaved: bool, as in `Header`.
 
     Returns:
       string, the bytes of the file.
@@ -97,7 +100,8 @@ def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
     if tiles is not None:
         version = tf.where(is_tiled, tf.constant(TILED, tf.int64), version)
         index = tf.cond(is_tiled, lambda: _pack_index(*tiles), lambda: index)
-    flags = version + GRAYSCALE_FLAG * tf.cast(grayscale, tf.int64)
+    flags = version + OF_INTERLEAVED * tf.cast(interleaved, tf.int64)
+    flags += GRAYSCALE_FLAG * tf.cast(grayscale, tf.int64)
     quality = tf.cast(quality16, tf.int64)
     middle = tf.strings.join(
         [fingerprint, _bytes(tf.stack([quality % 256, quality // 256])), size, index, payload]
@@ -142,7 +146,9 @@ def parse(data):
     sound &= tf.equal(flags & ~(VERSION_BITS | GRAYSCALE_FLAG), 0) & (version >= ONE_TILE)
     sound &= width_is_valid & height_is_valid & _is_size(width, height)
 
-    tile_height, tile_width, count, position = _read_tiles(head, position, version, height, width)
+    interleaved = version > TILED
+    of_range = version - OF_INTERLEAVED * tf.cast(interleaved, tf.int64)
+    tile_height, tile_width, count, position = _read_tiles(head, position, of_range, height, width)
     index_bytes = tf.where(count > 1, LENGTH_BYTES * count, 0)
     sound &= (count > 0) & (position + index_bytes <= before_checksum)
     position, index_bytes = (tf.where(sound, x, 0) for x in (position, index_bytes))
@@ -160,6 +166,7 @@ def parse(data):
         *(tf.cast(size, tf.int32) for size in sizes),
         lengths=tf.cast(tf.where(sound, lengths, 0), tf.int32),
         payload=_slice(data, position + index_bytes, tf.where(sound, payload_bytes, 0)),
+        interleaved=interleaved,
     )
 
 
@@ -199,19 +206,20 @@ def _status(actual, magic, version, ends_early, sound):
     return tf.where(foreign | tf.equal(actual, 0), NOT_TFCLIC, status)
 
 
-def check(header, fingerprint=None):
+def check(header, fingerprint=None, reads_range=True):
     """Refuses what is not a sound file.
 
     Args:
       header: what `parse` returned.
       fingerprint: 4 bytes; the model's that is about to decode. None: any.
+      reads_range: bool, whether that has the range coder.
 
     Returns:
       `header`; in a graph, its tensors wait for the checks.
 
     Raises:
       errors.FileFormatError: eagerly, if the status is not OK; the sentence says why.
-      errors.ModelError: eagerly, if the file was made by another model.
+      errors.ModelError: eagerly, if the file was made by another model, or coder.
       tf.errors.InvalidArgumentError: in a graph, with the same sentences.
     """
     if tf.executing_eagerly():
@@ -220,6 +228,8 @@ def check(header, fingerprint=None):
             raise errors.FileFormatError(SENTENCES[status])
         if fingerprint is not None and header.fingerprint.numpy() != fingerprint:
             raise errors.ModelError(other_model(header.fingerprint).numpy().decode())
+        if not (reads_range or header.interleaved):
+            raise errors.ModelError(RANGE_CODED)
         return header
     sentences = [SENTENCES.get(status, "") for status in range(CORRUPTED + 1)]
     checks = [
@@ -229,6 +239,9 @@ def check(header, fingerprint=None):
         with tf.control_dependencies(checks):
             is_ours = tf.equal(header.fingerprint, fingerprint)
             checks = [tf.debugging.Assert(is_ours, [other_model(header.fingerprint)])]
+    if not reads_range:
+        with tf.control_dependencies(checks):
+            checks = [tf.debugging.Assert(header.interleaved, [RANGE_CODED])]
     with tf.control_dependencies(checks):
         return Header(*(tf.identity(field) for field in header))
 

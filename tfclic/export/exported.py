@@ -1,9 +1,11 @@
 """The functions of an exported codec, as one graph."""
 
+import functools
+
 import tensorflow as tf
 
 from tfclic.export import container, opening, served, stored, tiling, whole
-from tfclic.format import boxes, model
+from tfclic.format import boxes, header, model
 from tfclic.format.header import TOO_SHORT
 from tfclic.format.latents import HYPER_STRIDE
 from tfclic.layers.substitution import substituted
@@ -27,7 +29,12 @@ SPECS = {
     **{name: _SCALAR for name in ("first", "last", "steps")},
 }
 # What `whole` and `served` need of the parts, and nobody else.
-INTERNAL = (whole.TRY_READ.name, "possible", "parse")
+INTERNAL = (whole.TRY_READ.name, whole.TRY_READ_INTERLEAVED.name, "possible", "parse")
+# What reads strings, by the coder that wrote them.
+READERS = {
+    header.RANGE: (whole.TRY_READ, model.READ),
+    header.INTERLEAVED: (whole.TRY_READ_INTERLEAVED, model.READ_INTERLEAVED),
+}
 
 
 def specs(function, **of_codec):
@@ -71,13 +78,16 @@ class ExportedCodec(stored.StoredCodec):
 
     Args:
       codec: a trained `tfclic.models.base.ImageCodec` with all its variables made.
+      coder: the name of that which writes. With the range coder both are read; with the interleaved
+        one no operation is any but TensorFlow's own, and nothing else can be read.
 
     Raises:
       errors.ModelError: an entropy network cannot be made exact; names the layer.
     """
 
-    def __init__(self, codec):
+    def __init__(self, codec, coder=header.RANGE):
         super().__init__(codec)
+        self.coder = coder
         self.fingerprint = self.digest()
         self._parts = self._transforms(codec, self.stand_ins(codec))
         self._parts.update(self._coding(codec.is_local))
@@ -142,6 +152,13 @@ class ExportedCodec(stored.StoredCodec):
 
     def _coding(self, is_local):
         coding, fingerprint = self.coding, self.fingerprint
+        is_interleaved = self.coder == header.INTERLEAVED
+        opened = functools.partial(
+            opening.opened,
+            fingerprint=fingerprint,
+            is_local=is_local,
+            reads_range=not is_interleaved,
+        )
         coded = specs(model.WRITE, **self._coded())
 
         def as_floats(*arrays):
@@ -149,7 +166,8 @@ class ExportedCodec(stored.StoredCodec):
 
         @traced(*coded)
         def write(latents, hyper_latents):
-            return model.String(coding.compress(*as_floats(hyper_latents, latents)))._asdict()
+            string = coding.compress(*as_floats(hyper_latents, latents), self.coder)
+            return model.String(string)._asdict()
 
         @traced(*coded)
         def explain(latents, hyper_latents):
@@ -159,38 +177,30 @@ class ExportedCodec(stored.StoredCodec):
         def estimate(latents, hyper_latents):
             return model.Estimate(coding.total_bits(explain(latents, hyper_latents)))._asdict()
 
-        @traced(*specs(whole.TRY_READ))
-        def try_read(payload, height, width, strict):
-            sound, hyper_latents, latents = coding.try_read(payload, height, width, strict)
-            return whole.Tried(*_as_coded(latents, hyper_latents), sound)._asdict()
-
-        @traced(*specs(model.READ))
-        def read(payload, height, width):
-            return model.READ.results(try_read(payload, height, width, True))._asdict()
-
         @traced(*specs(model.PACK))
         def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
             code = container.quality_code(quality)
             tiles = tile_height, tile_width, lengths
-            file = container.pack(fingerprint, width, height, code, grayscale, payload, tiles)
+            image = width, height, code, grayscale
+            file = container.pack(fingerprint, *image, payload, tiles, is_interleaved)
             return model.File(file)._asdict()
 
         # it is most of what a start has to read, so there is one of it
         parse = traced(*specs(model.OPEN))(container.parse)
 
         def can_hold(found):
-            opened = model.OPEN.results(found)
-            positions = opened.coded[:, 2:] // HYPER_STRIDE
-            held = coding.can_hold(opened.lengths, positions[:, 0], positions[:, 1])
+            tiles = model.OPEN.results(found)
+            positions = tiles.coded[:, 2:] // HYPER_STRIDE
+            held = coding.can_hold(tiles.lengths, positions[:, 0], positions[:, 1])
             return tf.reduce_all(held)
 
         @traced(*specs(model.OPEN))
         def possible(data):
-            return can_hold(opening.opened(data, fingerprint, is_local, parse))
+            return can_hold(opened(data, parse=parse))
 
         @traced(*specs(model.OPEN))
         def open_(data):
-            found = opening.opened(data, fingerprint, is_local, parse)
+            found = opened(data, parse=parse)
             # more than the strings can hold shows here, before anyone takes memory for it
             with tf.control_dependencies([tf.debugging.Assert(can_hold(found), [TOO_SHORT])]):
                 return tf.nest.map_structure(tf.identity, found)
@@ -199,14 +209,35 @@ class ExportedCodec(stored.StoredCodec):
             model.WRITE.name: write,
             model.EXPLAIN.name: explain,
             model.ESTIMATE.name: estimate,
-            model.READ.name: read,
             model.PACK.name: pack,
             model.OPEN.name: open_,
             model.PLAN.name: traced(*specs(model.PLAN))(tiling.plan),
-            whole.TRY_READ.name: try_read,
             "possible": possible,
             "parse": parse,
+            **self._readers(),
         }
+
+    def _readers(self):
+        """What reads strings, by name: of the coder that writes, and of any that needs no more."""
+        made = {}
+        for coder in {self.coder, header.INTERLEAVED}:
+            made.update(self._reader(coder))
+        return made
+
+    def _reader(self, coder):
+        trying, reading = READERS[coder]
+
+        @traced(*specs(trying))
+        def try_read(payload, height, width, strict):
+            found = self.coding.try_read(payload, height, width, strict, coder)
+            sound, hyper_latents, latents = found
+            return whole.Tried(*_as_coded(latents, hyper_latents), sound)._asdict()
+
+        @traced(*specs(reading))
+        def read(payload, height, width):
+            return reading.results(try_read(payload, height, width, True))._asdict()
+
+        return {trying.name: try_read, reading.name: read}
 
     def signatures(self):
         """The functions as they are called from outside of TensorFlow, by name.
@@ -215,7 +246,7 @@ class ExportedCodec(stored.StoredCodec):
         `tfclic.runtime`; `model.HEADER` is there what `info` is here.
         """
         return {
-            **served.signatures(self._parts, self.fingerprint),
+            **served.signatures(self._parts, self.fingerprint, self.coder == header.RANGE),
             model.HEADER.name: self.info,
             **{name: part for name, part in self._parts.items() if name not in INTERNAL},
         }

@@ -29,9 +29,9 @@ def fields(header):
     )
 
 
-def opened(data, fingerprint, is_local=True, parse=container.parse):
+def opened(data, fingerprint, is_local=True, parse=container.parse, reads_range=True):
     """A file of this model: the dict of a `model.Opened`."""
-    header = container.check(parse(data), fingerprint)
+    header = container.check(parse(data), fingerprint, reads_range)
     sides = header.tile_height, header.tile_width
     layout = tiling.layout(header.height, header.width, *sides)
     after_payload = tf.strings.length(data) - container.CHECKSUM_BYTES
@@ -44,5 +44,6 @@ def opened(data, fingerprint, is_local=True, parse=container.parse):
         lengths=header.lengths,
         starts=starts + tf.cumsum(header.lengths, exclusive=True),
         is_local=tf.constant(is_local),
+        interleaved=header.interleaved,
         **layout._asdict(),
     )._asdict()

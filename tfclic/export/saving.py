@@ -107,7 +107,7 @@ def _read(path):
     return saved_model_pb2.SavedModel.FromString((path / GRAPH).read_bytes())
 
 
-def save(codec, folder, name, config=None, training=None):
+def save(codec, folder, name, config=None, training=None, coder=header.RANGE):
     """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
 
     It is a servable as it stands, with warm-up requests where these can be made (`warm_up`).
@@ -118,6 +118,7 @@ def save(codec, folder, name, config=None, training=None):
       name: of the model.
       config: JSON-compatible description of the configuration, for the card.
       training: JSON-compatible description of the training run, for the card.
+      coder: as for `exported.ExportedCodec`.
 
     Returns:
       The path of the version's folder.
@@ -126,7 +127,7 @@ def save(codec, folder, name, config=None, training=None):
       errors.ModelError: the model cannot be made exact.
     """
     with unoptimized():
-        graph = exported.ExportedCodec(codec)
+        graph = exported.ExportedCodec(codec, coder)
         refinement = None
         if graph.coding.is_differentiable:
             refinement = refining.Refinement(graph, codec)
@@ -142,6 +143,7 @@ def save(codec, folder, name, config=None, training=None):
             version=version,
             fingerprint=graph.fingerprint.hex(),
             format_version=header.VERSION,
+            coder=coder,
             config=config or {},
             training=training or {},
             functions=functions(work),

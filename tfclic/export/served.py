@@ -21,7 +21,7 @@ _CELL = STRIDE**2  # pixels
 _TYPES = {"qualities": tf.float32}  # of arguments; all others are strings
 
 
-def signatures(part, fingerprint):
+def signatures(part, fingerprint, reads_range=True):
     """The signatures of a codec, a dict of functions by name.
 
     Args:
@@ -29,6 +29,7 @@ def signatures(part, fingerprint):
         `possible`, a function of a file of this model: whether its strings can hold what its header
         says, so that it is worth the memory.
       fingerprint: 4 bytes, the model's.
+      reads_range: bool, whether it has the range coder.
     """
 
     def compress(images, qualities):
@@ -76,7 +77,7 @@ def signatures(part, fingerprint):
         dtypes = tuple(value.dtype for value in example)
         return model.Infos(*_each(one, files, (*dtypes, tf.string)))._asdict()
 
-    of_files = functools.partial(_of_files, part, fingerprint)
+    of_files = functools.partial(_of_files, part, fingerprint, reads_range)
     made = {
         model.COMPRESS: compress,
         model.DECOMPRESS: decompress,
@@ -98,11 +99,11 @@ def _each(function, elements, dtypes):
     return tf.map_fn(function, elements, fn_output_signature=dtypes, parallel_iterations=1)
 
 
-def _of_files(part, fingerprint, function, nothing, files):
+def _of_files(part, fingerprint, reads_range, function, nothing, files):
     """Does something with every sound file of this model.
 
     Args:
-      part, fingerprint: as for `signatures`.
+      part, fingerprint, reads_range: as for `signatures`.
       function: of a file; gives a tuple of scalars, and whether the file was sound all the way.
       nothing: what takes their place for other files.
       files: string `[N]`.
@@ -113,7 +114,7 @@ def _of_files(part, fingerprint, function, nothing, files):
     nothing = tuple(tf.constant(value) for value in nothing)
 
     def one(data):
-        status = _status(part["parse"](data), fingerprint)
+        status = _status(part["parse"](data), fingerprint, reads_range)
         good = tf.equal(status, GOOD)
         sound = tf.cond(good, lambda: part["possible"](data), lambda: False)
         results, sound = tf.cond(sound, lambda: function(data), lambda: (nothing, False))
@@ -122,7 +123,7 @@ def _of_files(part, fingerprint, function, nothing, files):
     return _each(one, files, (tuple(value.dtype for value in nothing), tf.string))
 
 
-def _status(header, fingerprint=None):
+def _status(header, fingerprint=None, reads_range=True):
     """What is wrong with a file; with `fingerprint`, for this model to decode."""
     codes = range(container.CORRUPTED + 1)
     sentences = [container.SENTENCES.get(code, GOOD) for code in codes]
@@ -131,6 +132,8 @@ def _status(header, fingerprint=None):
         return status
     small = tf.cast(header.width, tf.int64) * tf.cast(header.height, tf.int64) <= MAX_PIXELS
     wrong = tf.where(small, GOOD, TOO_LARGE)
+    if not reads_range:
+        wrong = tf.where(header.interleaved, wrong, container.RANGE_CODED)
     ours = tf.equal(header.fingerprint, fingerprint)
     wrong = tf.where(ours, wrong, container.other_model(header.fingerprint))
     return tf.where(tf.equal(status, GOOD), wrong, status)

@@ -1,7 +1,7 @@
 """A whole image through the functions of an exported codec, tile by tile, inside of the graph.
 
-`part` is everywhere the dict, by name, of the functions of `tfclic.format.model`, with one more:
-`TRY_READ`.
+`part` is everywhere the dict, by name, of the functions of `tfclic.format.model`, with `TRY_READ`,
+`TRY_READ_INTERLEAVED` or both.
 """
 
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ class Tried(NamedTuple):
 
 
 TRY_READ = model.Function("try_read", ToTry, Tried)
+TRY_READ_INTERLEAVED = model.Function("try_read_interleaved", ToTry, Tried)
 
 
 def compress(part, image, quality):
@@ -74,7 +75,7 @@ def decompress(part, data, strict):
     places = opened.coded, opened.coded // HYPER_STRIDE
 
     def coded(tile):
-        *found, sound = _read(part, data, tile, strict)
+        *found, sound = _read(part, data, opened, tile, strict)
         return (*(_extended(array, box) for array, box in zip(found, places)), sound)
 
     def pixels(tile):
@@ -105,7 +106,7 @@ def heat_map(part, data):
     opened = _call(part, model.OPEN, data)
 
     def bits(tile):
-        *found, sound = _read(part, data, tile, False)
+        *found, sound = _read(part, data, opened, tile, False)
         explained = _call(part, model.EXPLAIN, *found)
         each = [array for name, array in sorted(explained.items()) if name.endswith(model.BITS)]
         spread = tf.add_n([_spread(array, tile[2][2:]) for array in each])
@@ -122,11 +123,15 @@ def _call(part, function, *arguments):
     return function.results(part[function.name](*arguments))
 
 
-def _read(part, data, tile, strict):
-    """A tile's `Tried`."""
+def _read(part, data, opened, tile, strict):
+    """A tile's `Tried`, by whatever reads the strings of the file."""
     start, length, box = tile
-    string = tf.strings.substr(data, start, length)
-    return _call(part, TRY_READ, string, box[2], box[3], strict)
+    arguments = tf.strings.substr(data, start, length), box[2], box[3], strict
+    readers = [each for each in (TRY_READ, TRY_READ_INTERLEAVED) if each.name in part]
+    if len(readers) == 1:
+        return _call(part, readers[0], *arguments)
+    of_range, of_interleaved = (lambda each=each: _call(part, each, *arguments) for each in readers)
+    return tf.cond(opened.interleaved, of_interleaved, of_range)
 
 
 def _strings(opened):

@@ -1,20 +1,21 @@
-"""The `.tfclic` file: a header, the range coder's strings, a checksum.
+"""The `.tfclic` file: a header, a coder's strings, a checksum.
 
 | bytes | what |
 |---|---|
 | 3 | `TFC` |
-| 1 | bits 0-3: format version, 1 or 2; bit 4: the image is grayscale; bits 5-7: zero |
+| 1 | bits 0-3: format version, 1 to 4; bit 4: the image is grayscale; bits 5-7: zero |
 | 1-5 | length of the whole file, varint |
 | 4 | fingerprint of the model |
 | 2 | quality, little-endian, 0..65535 for 0..100 |
 | 1-3 | width, varint |
 | 1-3 | height, varint |
-| 2 | version 2: width and height of the tiles in units of 64 pixels |
-| 4 n | version 2: the length of each of the n tiles' strings, little-endian |
-| ... | payload: one string, in version 2 one for each tile |
+| 2 | versions 2 and 4: width and height of the tiles in units of 64 pixels |
+| 4 n | versions 2 and 4: the length of each of the n tiles' strings, little-endian |
+| ... | payload: one string, in versions 2 and 4 one for each tile |
 | 4 | checksum: the first 4 bytes of FarmHash64 (`tf.fingerprint`) of everything before |
 
-Version 1 is for images that are one tile, version 2 for those that are several.
+Version 1 is for images that are one tile, version 2 for those that are several; strings are the
+range coder's. Versions 3 and 4 are the same with strings of the interleaved coder.
 
 A varint is LEB128: 7 bits per byte, the lowest first, the top bit set in all bytes but the last, no
 superfluous zero bytes. Files below 256 MiB spend at most 24 bytes on all but the payload.
@@ -47,7 +48,9 @@ Number = TypeVar("Number", float, "np.ndarray")
 
 MAGIC = b"TFC"
 ONE_TILE, TILED = 1, 2
-VERSION = TILED
+RANGE, INTERLEAVED = CODERS = "range", "interleaved"
+OF_INTERLEAVED = 2  # more than the version of the same file with the range coder
+VERSION = TILED + OF_INTERLEAVED
 VERSION_BITS = 15
 GRAYSCALE_FLAG = 1 << 4
 MAX_QUALITY_CODE = 65535
@@ -77,6 +80,11 @@ NO_SIZE = "The image is empty, or too large for a tfclic file."
 # Of strings, which models judge:
 TOO_SHORT = "The image is too large for so few bytes."
 NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
+# To models that have the interleaved coder alone:
+RANGE_CODED = (
+    "It was written with the range coder, which this model has not; "
+    "`bin/recode FILE --coder=interleaved` writes it anew."
+)
 
 
 class Header(NamedTuple):
@@ -90,6 +98,7 @@ class Header(NamedTuple):
       tile_height, tile_width: int, pixels, multiples of 64.
       lengths: tuple of ints, bytes of each tile's string.
       payload: bytes, the tiles' strings one after the other.
+      interleaved: bool, whether they are of the interleaved coder, not the range coder.
     """
 
     grayscale: bool
@@ -101,11 +110,18 @@ class Header(NamedTuple):
     tile_width: int
     lengths: tuple[int, ...]
     payload: bytes
+    interleaved: bool = False
 
     @property
     def version(self) -> int:
         """Of the format, int."""
-        return TILED if len(self.lengths) > 1 else ONE_TILE
+        version = TILED if len(self.lengths) > 1 else ONE_TILE
+        return version + OF_INTERLEAVED * self.interleaved
+
+    @property
+    def coder(self) -> str:
+        """The name of that which wrote the strings."""
+        return INTERLEAVED if self.interleaved else RANGE
 
 
 def quality_of(code: Number) -> Number:
@@ -137,7 +153,7 @@ def pack(header: Header, checksum: Checksum) -> bytes:
     Raises:
       errors.ImageError: the image is larger than a file can say.
     """
-    is_tiled, sides = header.version == TILED, (header.width, header.height)
+    is_tiled, sides = len(header.lengths) > 1, (header.width, header.height)
     if not is_size(*sides) or not (is_tiled or max(sides) <= MAX_TILE_SIDE):
         raise errors.ImageError(NO_SIZE)
     flags = header.version + GRAYSCALE_FLAG * header.grayscale
@@ -216,12 +232,14 @@ def _fields(body: bytes, start: int) -> Header | None:
     """The `Header` in a file without its checksum, whose length ends at `start`; None if none."""
     flags = body[len(MAGIC)]
     version = flags & VERSION_BITS
+    interleaved = version > TILED
     quality_start = start + FINGERPRINT_BYTES
     width, height, position = _read_sizes(body, start)
-    known = flags & ~(VERSION_BITS | GRAYSCALE_FLAG) == 0 and version in (ONE_TILE, TILED)
+    known = flags & ~(VERSION_BITS | GRAYSCALE_FLAG) == 0 and 0 < version <= VERSION
     if not known or width is None or height is None or not is_size(width, height):
         return None
-    tiles = _read_tiles(body[position:], version, width, height)
+    of_range = version - OF_INTERLEAVED * interleaved
+    tiles = _read_tiles(body[position:], of_range, width, height)
     if tiles is None:
         return None
     return Header(
@@ -231,6 +249,7 @@ def _fields(body: bytes, start: int) -> Header | None:
         width,
         height,
         *tiles,
+        interleaved,
     )
 
 

@@ -14,6 +14,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from tfclic.format.header import RANGE
+
 Given = TypeVar("Given", bound=Any)
 
 # `{"inputs": names, "outputs": names}`
@@ -202,7 +204,8 @@ class Opened(NamedTuple):
 
     For each of n tiles the boxes `[n, 4]`, and where its string starts and how long it is, `[n]`.
     `is_local`, bool: whether pixels depend on what is near them alone. Of models whose earlier
-    export does not say so they do.
+    export does not say so they do. `interleaved`, bool: whether its strings are for
+    `READ_INTERLEAVED`, not for `READ`.
     """
 
     height: Any
@@ -216,6 +219,7 @@ class Opened(NamedTuple):
     coded: Any
     seen: Any
     is_local: Any = True
+    interleaved: Any = False
 
 
 class ToSynthesise(NamedTuple):
@@ -240,7 +244,9 @@ EXPLAIN = Function("explain", Coded, dict)
 PACK = Function("pack", ToPack, File)
 HEADER = Function("header", Data, Info)
 OPEN = Function("open", Data, Opened)
+# strings of the range coder
 READ = Function("read", ToRead, Coded)
+READ_INTERLEAVED = Function("read_interleaved", ToRead, Coded)
 SYNTHESISE = Function("synthesise", ToSynthesise, Image)
 # of exports that have no functions for servers
 EARLIER_HEADER = dataclasses.replace(HEADER, name="info")
@@ -316,6 +322,7 @@ class Card:
       name: str; None: it does not say.
       version: int.
       fingerprint: 8 hex digits, lower case; every file that the model makes carries them.
+      coder: str, that of its files' strings, one of `header.CODERS`.
       format_version: of the files that it makes, int; None: it does not say.
       config: dict, the configuration that it was trained with; what builds it is in `model`.
       training: dict, the record of its training.
@@ -330,6 +337,7 @@ class Card:
     version: int
     fingerprint: str
     format_version: int | None = None
+    coder: str = RANGE
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     functions: dict[str, Signature] | None = None

@@ -105,14 +105,19 @@ def find_fingerprint(fingerprint: str) -> Model:
     Raises:
       errors.ModelError: there is none.
     """
-    known = models()
-    for model in known:
-        if model.fingerprint == fingerprint:
-            return model
+    found = with_fingerprint(fingerprint)
+    if found:
+        return found[0]
     raise errors.ModelError(
         f"The file needs the model with fingerprint {fingerprint}, which is not here (add the "
-        f"folder that has it to {VARIABLE}): {_what_there_is(known)}"
+        f"folder that has it to {VARIABLE}): {_what_there_is(models())}"
     )
+
+
+def with_fingerprint(fingerprint: str, coder: str | None = None) -> list[Model]:
+    """Returns all models with `fingerprint`, those first that write with `coder` (its name)."""
+    found = [model for model in models() if model.fingerprint == fingerprint]
+    return sorted(found, key=lambda model: model.card.coder != coder)
 
 
 def _what_there_is(known: Sequence[Model]) -> str:

@@ -58,10 +58,10 @@ class Library:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: there is no such model, or it cannot be loaded.
         """
-        claimed = header.parse(data).fingerprint.hex()
-        known = {each.fingerprint: each for each in reversed(catalog.models())}
+        claimed = header.parse(data)
+        known = catalog.with_fingerprint(claimed.fingerprint.hex(), claimed.coder)
         # Whether the file is damaged or its model missing, every model can tell.
-        judge = self._load(known.get(claimed) or catalog.find_any(DEFAULT_MODEL))
+        judge = self._load(known[0] if known else catalog.find_any(DEFAULT_MODEL))
         made_by = judge.info(data)["fingerprint"]
         if made_by == judge.model.fingerprint:
             return judge
@@ -248,13 +248,15 @@ class Codec:
         return tiles.Encoder(call, pixels, tile, keeps, progress, EFFORTS[effort])
 
     def _own(self, data: bytes) -> dict[str, Any]:
-        """`info` of a file of this model; raises errors.ModelError if it is another's."""
+        """`info` of a file that this model reads; raises errors.ModelError if it is another's."""
         found = self.info(data)
         if found["fingerprint"] != self.model.fingerprint:
             raise errors.ModelError(
                 f"The file was made by the model with fingerprint {found['fingerprint']}; this is "
                 f"{self.model} ({self.model.fingerprint})."
             )
+        if self.model.card.coder == header.INTERLEAVED != header.parse(data).coder:
+            raise errors.ModelError(header.RANGE_CODED)
         return found
 
     def _refusing(self, refusal: type[errors.TfclicError]) -> Call:

@@ -122,12 +122,12 @@ class Session:
 
     Raises:
       SessionError: it cannot be loaded.
-      errors.ModelError: TensorFlow or TensorFlow Compression is not installed.
+      errors.ModelError: TensorFlow, or TensorFlow Compression where it is needed, is not installed.
     """
 
     def __init__(self, path: str | os.PathLike[str], functions: Mapping[str, Signature]) -> None:
         self._c = _library()
-        _load_ops()
+        has_ops = _load_ops()
         self._graph = self._c.TF_NewGraph()
         self._session = None
         options = self._c.TF_NewSessionOptions()
@@ -138,6 +138,11 @@ class Session:
                 self._c.TF_LoadSessionFromSavedModel,
                 *(options, None, os.fsencode(path), tags, 1, self._graph, None),
             )
+        except SessionError as error:
+            if has_ops or "Op type not registered" not in str(error):
+                raise
+            sentence = "The package tensorflow-compression, which it needs, is not installed."
+            raise errors.ModelError(sentence) from error
         finally:
             self._c.TF_DeleteSessionOptions(options)
         self._functions = {
@@ -282,15 +287,19 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _load_ops() -> None:
-    """Makes TensorFlow Compression's ops known, without importing its Python package."""
+def _load_ops() -> bool:
+    """Makes TensorFlow Compression's ops known, without importing its Python package.
+
+    Returns:
+      Whether they are there; not all models need them.
+    """
     c = _library()
     with _OPS_LOCK:
         if any(package in sys.modules for package in _OPS_PACKAGES):
-            return
+            return True
         for package, library in _OPS_PACKAGES.items():
             folder = _package_folder(package)
             if folder is not None:
                 _checked(c, c.TF_LoadLibrary, os.fsencode(os.path.join(folder, library)))
-                return
-    raise errors.ModelError("The package tensorflow-compression is not installed.")
+                return True
+    return False

@@ -253,7 +253,8 @@ def read_tile(call: Call, data: bytes, opened: model.Opened, tile: int) -> model
       tile: int, its index.
     """
     start, length = opened.starts[tile], opened.lengths[tile]
-    return call(model.READ, data[start : start + length], *opened.coded[tile][2:])
+    function = model.READ_INTERLEAVED if opened.interleaved else model.READ
+    return call(function, data[start : start + length], *opened.coded[tile][2:])
 
 
 def _synthesised(
