@@ -3,6 +3,8 @@
 `Coding` runs a codec's program (see `tfclic.entropy.program`) with the runners below.
 """
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from tfclic.entropy import active, coders, compilation, fixed_point, lowering, mixture
@@ -36,8 +38,6 @@ class ExactRunner(lowering.Exact):
       size: `(height, width)` of the latents.
       sources: dict of float32 `[h, w, C]`; None: nothing is known.
     """
-
-    stage = None
 
     def __init__(self, coding, size, sources=None):
         super().__init__(coding.networks)
