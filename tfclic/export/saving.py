@@ -1,11 +1,15 @@
 """Turning a trained codec into a SavedModel that is the codec: image in, file out, and back."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -13,6 +17,10 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfclic.export import exported, warm_up
 from tfclic.format import header, model
 from tfclic.format.model import GRAPH
+
+if TYPE_CHECKING:
+    from tfclic.format.model import Signature
+    from tfclic.models.base import ImageCodec
 
 # What TensorFlow notes at every operation of a graph and needs no more when it is whole: shapes are
 # inferred anew, and of XLA's marks only `_XlaCompile` says what to leave alone.
@@ -25,7 +33,7 @@ IDLE_NOTES = (
 
 
 @contextlib.contextmanager
-def unoptimized():
+def unoptimized() -> Iterator[None]:
     """Makes functions that are traced here run as they are.
 
     A process that compresses one photograph would spend longer optimizing graphs than running them,
@@ -39,7 +47,7 @@ def unoptimized():
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
 
 
-def functions(path):
+def functions(path: pathlib.Path) -> dict[str, Signature]:
     """What a reader of the graph has to know of a SavedModel: where its functions begin and end.
 
     Args:
@@ -59,7 +67,7 @@ def functions(path):
     }
 
 
-def slim(path):
+def slim(path: pathlib.Path) -> None:
     """Takes what no reader needs out of a SavedModel's graph, a good part of its bytes.
 
     Args:
@@ -76,11 +84,17 @@ def slim(path):
     (path / GRAPH).write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _read(path):
+def _read(path: pathlib.Path) -> saved_model_pb2.SavedModel:
     return saved_model_pb2.SavedModel.FromString((path / GRAPH).read_bytes())
 
 
-def save(codec, folder, name, config=None, training=None):
+def save(
+    codec: ImageCodec,
+    folder: str | os.PathLike[str],
+    name: str,
+    config: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+) -> pathlib.Path:
     """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
 
     It is a servable as it stands, with warm-up requests where these can be made (`warm_up`).
@@ -111,6 +125,7 @@ def save(codec, folder, name, config=None, training=None):
         with unoptimized():
             tf.saved_model.save(graph, str(work), graph.signatures(), options)
         slim(work)
+        signatures = functions(work)
         card = model.Card(
             name=name,
             version=version,
@@ -118,10 +133,10 @@ def save(codec, folder, name, config=None, training=None):
             format_version=header.VERSION,
             config=config or {},
             training=training or {},
-            functions=functions(work),
+            functions=signatures,
         )
         if warm_up.is_possible():
-            warm_up.write(work, name, card.functions)
+            warm_up.write(work, name, signatures)
         (work / model.CARD).write_text(json.dumps(card.content(), indent=1) + "\n")
         work.chmod(0o755)
         os.replace(work, target)
