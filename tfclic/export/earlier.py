@@ -10,6 +10,7 @@ from tfclic.entropy import fixed_point
 
 if TYPE_CHECKING:
     import numpy as np
+    import tensorflow as tf
 
     from tfclic.export.stored import StoredCodec
 
@@ -44,7 +45,8 @@ def assign(stored: StoredCodec, values: Mapping[str, np.ndarray]) -> None:
     for path, value in remaining.items():
         network, _, name = path.removeprefix("coding/").rpartition("/")
         if name in TABLES and not network:
-            coding.streams[TABLES[name]].table.assign(value)
+            table: tf.Variable = coding.streams[TABLES[name]].table
+            table.assign(value)
         elif name in LEVELS:
             getattr(coding.streams["latents"], name).assign(value)
         elif network:  # else it followed from the tables
