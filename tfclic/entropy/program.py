@@ -125,6 +125,8 @@ def _channels(array: tf.Tensor, start: int, count: int) -> tf.Tensor:
 class Rounding(Floats):
     """Rounds to the nearest integers, and counts bits by the float densities.
 
+    Gradients of bits reach parameters, and means as if nothing were rounded.
+
     Attributes:
       bits: dict from streams to float32 `[B]`.
       seen: dict from streams to values as a decoder has them.
@@ -237,7 +239,7 @@ class Rounding(Floats):
 
     def _counted(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         """What bits are counted of: differences from means."""
-        return tf.round(piece(self.sources) - means)
+        return round_straight_through(piece(self.sources) - means)
 
     def _seen(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         return self._counted(piece, means) + means

@@ -65,8 +65,6 @@ class HyperAnalysis(Sequential):
 class HyperSynthesis(Sequential):
     """The mirror of `HyperAnalysis`: `[B, h/2, w/2, c] -> [B, h, w, outputs]`."""
 
-    is_rectified = (False, True, True, False)
-
     def __init__(self, widths: Sequence[int], outputs: int, name: str) -> None:
         a, b, _ = widths
         layers = [
