@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from tfclic.entropy.factorized import FactorizedPrior
     from tfclic.entropy.program import Gain, Prior, Runner, Tensors, Training
+    from tfclic.layers.composite import Value
 
 Size = tuple[tf.Tensor, tf.Tensor]
 # of a known array, candidates and the channels that they have, to what each candidate costs
@@ -49,7 +50,7 @@ class Codec(Protocol):
     @property
     def config(self) -> ConfigDict: ...
 
-    def entropy(self, code: Runner) -> Any: ...
+    def entropy(self, code: Runner) -> Value: ...
 
 
 class ExactRunner(lowering.Exact):

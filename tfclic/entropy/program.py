@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from tfclic.entropy.factorized import FactorizedPrior
     from tfclic.layers import MaskedConv2D
+    from tfclic.layers.composite import Value
 
 LATENTS = "latents"
 
@@ -63,9 +64,9 @@ class Prior(Protocol):
 class Runner(Operations, Protocol):
     """What a program is given; `Rounding` says what its nodes take."""
 
-    def independent(self, name: str, prior: Prior, stride: int = 1) -> Any: ...
+    def independent(self, name: str, prior: Prior, stride: int = 1) -> Value: ...
 
-    def gained(self, name: str, prior: FactorizedPrior, gain: Gain) -> Any: ...
+    def gained(self, name: str, prior: FactorizedPrior, gain: Gain) -> Value: ...
 
     def conditional(
         self,
@@ -78,9 +79,9 @@ class Runner(Operations, Protocol):
         stride: int = 1,
         context: MaskedConv2D | None = None,
         around_mean: bool = False,
-    ) -> Any: ...
+    ) -> Value: ...
 
-    def refined(self, value: Any, network: tf.Module, *inputs: Any) -> Any: ...
+    def refined(self, value: Value, network: tf.Module, *inputs: Value) -> Value: ...
 
     def helped(self, make: Callable[[Training], Tensors]) -> None: ...
 

@@ -128,7 +128,7 @@ def _values(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _place(path: str) -> list[tuple[Any, ...]]:
     """Sorts paths as tf.Module does: a module's own variables, then those of its modules."""
     names = [int(name) if name.isdecimal() else name for name in path.split("/")]
-    groups: list[tuple[Any, ...]] = []  #  a name, and the numbers after it: those in a list
+    groups: list[tuple[Any, ...]] = []  # a name, and the numbers after it: those in a list
     for name in names:
         numbered = groups.pop() if isinstance(name, int) else ()
         groups.append((*numbered, name))

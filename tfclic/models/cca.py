@@ -9,7 +9,7 @@ serves all rates, and the entropy networks have blocks with an exact integer for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -29,6 +29,7 @@ from tfclic.models.slices import Slice, slice_sizes
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+    from tfclic.layers.composite import Value
     from tfclic.layers.parts import Axes
     from tfclic.models.base import Tensors
 
@@ -117,14 +118,14 @@ class Cca(HyperCodec):
         pairs = zip(self.sizes[1:], ends) if config.gap_weight else ()
         self.auxiliary = [Slice(config, size, end, residual=False) for size, end in pairs]
 
-    def entropy(self, code: program.Runner) -> Any:
+    def entropy(self, code: program.Runner) -> Value:
         """Slices of y, each under Gaussians that follow from z and from the slices before."""
         z = self.coded_hyper_latents(code)
         features = [
             code.run(network, z, hidden_bits=HYPER_BITS)
             for network in (self.mean_synthesis, self.scale_synthesis)
         ]
-        decoded: list[Any] = []
+        decoded: list[Value] = []
         for number, (part, size) in enumerate(zip(self.slices, self.sizes), 1):
             means, log_scales, support = part.parameters(code, features, decoded)
             y = code.conditional(f"slice_{number}", size, (means, log_scales), around_mean=True)

@@ -8,7 +8,7 @@ Unlike there, one model serves all rates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -21,6 +21,7 @@ from tfclic.models.hyper import HYPER_BITS, HYPER_LIMIT, leaky_relu
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+    from tfclic.layers.composite import Value
     from tfclic.layers.parts import Axes
     from tfclic.models.base import Tensors
 
@@ -200,7 +201,7 @@ class CoarseToFine(transforms.TransformCodec):
         coarse = base.bounded(self.coarse_analysis(fine), -HYPER_LIMIT, HYPER_LIMIT)
         return {"latents": latents, "fine": fine, "coarse": coarse}
 
-    def entropy(self, code: program.Runner) -> Any:
+    def entropy(self, code: program.Runner) -> Value:
         """z1, then z2 under Gaussians that it predicts, then y under Gaussians that z2 predicts."""
         coarse_features = None
         if self.config.coarse:

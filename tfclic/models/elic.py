@@ -10,7 +10,7 @@ from their means, so that channels can be silent and contexts see integers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
 
 CONTEXT_SIZE = 5
 
@@ -77,13 +78,13 @@ class Group(tf.keras.layers.Layer):
         layers = [dense(filters, "relu") for filters in config.parameter_channels]
         self.aggregation = Sequential([*layers, dense(2 * size)])
 
-    def coded(self, code: Runner, name: str, features: Any, decoded: Sequence[Any]) -> Any:
+    def coded(self, code: Runner, name: str, features: Value, decoded: Sequence[Value]) -> Value:
         """The group as a program has it, under Gaussians from features and the groups before."""
         known = [features]
         if decoded:
             known.append(code.run(self.channel_context, code.concat(*decoded)))
 
-        def parameters(context: Any) -> Any:
+        def parameters(context: Value) -> Value:
             return code.run(self.aggregation, code.concat(*known, context))
 
         return code.conditional(name, self.size, parameters, context=self.space_context)
@@ -123,11 +124,11 @@ class Elic(HyperCodec):
         sizes = slice_sizes(config.latent_channels, 0, 0, config.group_sizes)
         self.groups = [Group(config, size, number == 0) for number, size in enumerate(sizes)]
 
-    def entropy(self, code: Runner) -> Any:
+    def entropy(self, code: Runner) -> Value:
         """Groups of y one after the other, and of each the anchors of a checkerboard first."""
         z = self.coded_hyper_latents(code)
         features = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
-        decoded: list[Any] = []
+        decoded: list[Value] = []
         for number, group in enumerate(self.groups, 1):
             decoded.append(group.coded(code, f"group_{number}", features, decoded))
         return code.concat(*decoded)

@@ -7,7 +7,7 @@ are those of figure 4, its prior that of appendix 6.1. Unlike there, one model s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
 
 
 class Factorized(TransformCodec):
@@ -41,7 +42,7 @@ class Factorized(TransformCodec):
         """The gains of all channels, `[B, 1, 1, C]`, at `quality` `[B]`."""
         return self.gain(tf.ones([tf.size(quality), 1, 1, self.config.latent_channels]), quality)
 
-    def entropy(self, code: Runner) -> Any:
+    def entropy(self, code: Runner) -> Value:
         """Each latent by the distribution of its channel, at the gain of the quality."""
         return code.gained("latents", self.prior, self.gains)
 

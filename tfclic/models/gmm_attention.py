@@ -8,7 +8,7 @@ model, section 3.3 and the appendix the ablations.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
     from tfclic.models.hyper import Activation
     from tfclic.models.transforms import Layers
 
@@ -181,12 +182,12 @@ class GmmAttention(HyperCodec):
         self.context = MaskedConv2D(config.feature_channels, CONTEXT_SIZE, name="context")
         self.parameter_network = ParameterNetwork(config)
 
-    def entropy(self, code: Runner) -> Any:
+    def entropy(self, code: Runner) -> Value:
         """Latents y under Gaussian mixtures that follow from z and from the latents before."""
         z = self.coded_hyper_latents(code)
         features = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
 
-        def parameters(context: Any) -> Any:
+        def parameters(context: Value) -> Value:
             return code.run(self.parameter_network, code.concat(features, context))
 
         return code.conditional(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
 
 Activation = Union[str, Callable[[tf.Tensor], tf.Tensor], None]
 # nearest to the papers' 0.2 that binary fractions with few bits represent exactly
@@ -96,7 +97,7 @@ class HyperCodec(TransformCodec):
         """
         return base.bounded(self.hyper_analysis(latents), -HYPER_LIMIT, HYPER_LIMIT)
 
-    def coded_hyper_latents(self, code: Runner) -> Any:
+    def coded_hyper_latents(self, code: Runner) -> Value:
         """Hyper latents as a program (see `tfclic.entropy.program`) has them."""
         return code.independent("hyper_latents", self.hyper_prior, stride=HYPER_STRIDE)
 

@@ -6,7 +6,7 @@ Hyperprior", ICLR 2018, figure 4. Unlike there, one model serves all rates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
 
 
 class Hyperprior(HyperCodec):
@@ -39,7 +40,7 @@ class Hyperprior(HyperCodec):
         self.hyper_analysis = hyper_analysis((n, n, n), "relu", before=[magnitudes])
         self.hyper_synthesis = hyper_synthesis((n, n, config.latent_channels), "relu")
 
-    def entropy(self, code: Runner) -> Any:
+    def entropy(self, code: Runner) -> Value:
         """Latents y under zero-mean Gaussians whose scales follow from z."""
         z = self.coded_hyper_latents(code)
         log_scales = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)

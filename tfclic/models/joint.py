@@ -6,7 +6,7 @@ Compression", NeurIPS 2018; table 1 is the network. Unlike there, one model serv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
 
 CONTEXT_SIZE = 5
 
@@ -46,12 +47,12 @@ class Joint(MeanScale):
         self.context = MaskedConv2D(2 * config.latent_channels, CONTEXT_SIZE, name="context")
         self.parameter_network = ParameterNetwork(config)
 
-    def entropy(self, code: Runner) -> Any:
+    def entropy(self, code: Runner) -> Value:
         """Latents y under Gaussians that follow from z and from the latents before."""
         z = self.coded_hyper_latents(code)
         features = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
 
-        def parameters(context: Any) -> Any:
+        def parameters(context: Value) -> Value:
             return code.run(self.parameter_network, code.concat(features, context))
 
         count = self.config.latent_channels

@@ -7,7 +7,7 @@ all rates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
 
 
 class MeanScale(HyperCodec):
@@ -46,7 +47,7 @@ class MeanScale(HyperCodec):
         self.hyper_analysis = hyper_analysis((n, n, n), tf.nn.leaky_relu)
         self.hyper_synthesis = hyper_synthesis((m, 3 * m // 2, 2 * m), leaky_relu)
 
-    def entropy(self, code: Runner) -> Any:
+    def entropy(self, code: Runner) -> Value:
         """Latents y under Gaussians whose means and scales follow from z."""
         z = self.coded_hyper_latents(code)
         parameters = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)

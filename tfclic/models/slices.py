@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.layers import Operations
+    from tfclic.layers.composite import Value
     from tfclic.models.hyper import Activation
 
 # the paper's 1/2, less the smallest step of exact latents: what is added to a latent never reaches
@@ -74,7 +75,7 @@ class EntropyBottleneck(Composite):
         half = max(filters // 2, 1)
         self.body = [conv(half, 1, leaky_relu), conv(half, 3, leaky_relu), conv(filters, 1)]
 
-    def compose(self, code: Operations, x: Any) -> Any:
+    def compose(self, code: Operations, x: Value) -> Value:
         return x + code.in_turn(self.body, x)
 
 
@@ -99,7 +100,7 @@ class Support(Composite):
         self.blocks = [BLOCKS[block](filters) for _ in range(blocks)]
         self.leave = conv(channels, 1)
 
-    def compose(self, code: Operations, x: Any) -> Any:
+    def compose(self, code: Operations, x: Value) -> Value:
         x = code.run(self.enter, x)
         return code.run(self.leave, x + code.in_turn(self.blocks, x))
 
@@ -111,14 +112,14 @@ class Stack(Composite):
         super().__init__(name=name)
         self.layers = [*(conv(width, 3, leaky_relu) for width in widths), conv(size, 3)]
 
-    def compose(self, code: Operations, x: Any) -> Any:
+    def compose(self, code: Operations, x: Value) -> Value:
         return code.in_turn(self.layers, x)
 
 
 class Residual(Stack):
     """Latent residual prediction: the support of means, and a slice, to what is added to it."""
 
-    def compose(self, code: Operations, *inputs: Any) -> Any:
+    def compose(self, code: Operations, *inputs: Value) -> Value:
         found = super().compose(code, code.concat(*inputs))
         return code.tabulated(bounded_residual, found, TANH_RANGE)
 
@@ -158,8 +159,8 @@ class Slice(tf.keras.layers.Layer):
         self.residual = Residual(size, config.slice_widths, name="residual") if residual else None
 
     def parameters(
-        self, code: Operations, features: Sequence[Any], known: Sequence[Any]
-    ) -> tuple[Any, Any, Any]:
+        self, code: Operations, features: Sequence[Value], known: Sequence[Value]
+    ) -> tuple[Value, Value, Value]:
         """Distributions of the slice.
 
         Args:
