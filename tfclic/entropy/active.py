@@ -16,9 +16,16 @@ once, as decisions with the probability 1/2:
 Where none is, the first one is taken for one that is.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.entropy import coders
+
+if TYPE_CHECKING:
+    from tfclic.entropy.coders import Decider, State
 
 GROUP = 8
 # In fewer positions silent channels take little time, and saying which they are too many bits.
@@ -26,7 +33,7 @@ FEWEST_POSITIONS = 1024
 _EVEN = 1 << (coders.DECISION_BITS - 1)
 
 
-def of(latents):
+def of(latents: tf.Tensor) -> tf.Tensor:
     """The channels of latents `[..., C]` that are not zero everywhere, int32 `[n]`, ascending.
 
     n is 1 at least.
@@ -35,14 +42,14 @@ def of(latents):
     return _numbers(_one_at_least(tf.reduce_any(tf.not_equal(latents, 0), axes)))
 
 
-def worth_saying(latents):
+def worth_saying(latents: tf.Tensor) -> tf.Tensor:
     """The channels that a string of latents `[..., C]` had better hold, int32 `[n]`."""
     channels = latents.shape[-1]
     positions = tf.size(latents) // channels
     return tf.cond(positions < FEWEST_POSITIONS, lambda: tf.range(channels), lambda: of(latents))
 
 
-def everywhere(latents, active, channels):
+def everywhere(latents: tf.Tensor, active: tf.Tensor, channels: int) -> tf.Tensor:
     """Latents `[..., n]` of the channels `active` as `[..., channels]`, zero in the others."""
     every = tf.fill([channels], tf.shape(active)[0])
     index = tf.tensor_scatter_nd_update(every, active[:, None], tf.range(tf.shape(active)[0]))
@@ -52,7 +59,7 @@ def everywhere(latents, active, channels):
     )
 
 
-def code(coder, state, channels, active):
+def code(coder: Decider, state: State, channels: int, active: tf.Tensor) -> tuple[State, tf.Tensor]:
     """Codes which channels are in use.
 
     Args:
@@ -70,7 +77,7 @@ def code(coder, state, channels, active):
     exists = tf.reshape(tf.range(groups * GROUP) < channels, [groups, GROUP])
     any_, all_ = tf.reduce_any(grouped, 1), tf.reduce_all(grouped | ~exists, 1)
 
-    def ask(state, truth):
+    def ask(state: State, truth: tf.Tensor) -> tuple[State, tf.Tensor]:
         probability = tf.fill(tf.shape(truth), _EVEN)
         return coder.decide(state, probability, truth, tf.range(tf.size(truth)))
 
@@ -95,18 +102,18 @@ def code(coder, state, channels, active):
     return state, _numbers(_one_at_least(tf.reshape(found, [-1])[:channels] | is_full))
 
 
-def bits(channels, active):
+def bits(channels: int, active: tf.Tensor) -> tf.Tensor:
     """What `code` takes, float32."""
     counter = coders.BitCounter()
     return code(counter, counter.start(), channels, active)[0]
 
 
-def _one_at_least(truth):
+def _one_at_least(truth: tf.Tensor) -> tf.Tensor:
     """Bools `[n]`, of which the first is true if no other is."""
     is_first = tf.range(tf.size(truth)) < 1
     return truth | (is_first & ~tf.reduce_any(truth))
 
 
-def _numbers(truth):
+def _numbers(truth: tf.Tensor) -> tf.Tensor:
     """Where bools `[n]` are true, int32."""
     return tf.cast(tf.where(truth)[:, 0], tf.int32)

@@ -26,9 +26,14 @@ A string, bits from the highest of the first byte on:
 min(n) follows from the length of the string.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfclic.entropy import coders, compilation
+from tfclic.entropy.coders import State
 
 WORD_BITS = 16
 SIZE_BITS = 3 * WORD_BITS
@@ -53,26 +58,32 @@ class Encoder:
       lanes: int32, L, 1 to 256; None: as many as the bits are worth.
     """
 
-    def __init__(self, table, lanes=None):
+    def __init__(self, table: tf.Tensor, lanes: int | tf.Tensor | None = None) -> None:
         self._table, self._lanes = tf.convert_to_tensor(table), lanes
 
-    def start(self):
+    def start(self) -> State:
         """Nothing yet: a list of int32 `[n, 2]`, starts and ends."""
         return tf.raw_ops.EmptyTensorList(
             element_shape=[-1, 2], max_num_elements=-1, element_dtype=tf.int32
         )
 
-    def decide(self, state, probability, truth, element=None):
+    def decide(
+        self,
+        state: State,
+        probability: tf.Tensor,
+        truth: tf.Tensor,
+        element: tf.Tensor | None = None,
+    ) -> tuple[State, tf.Tensor]:
         """Notes bools `truth` `[n]`, P(true) = `probability` / 4096 (int32 `[n]`)."""
         bound = _bound(probability)
         return _noted(state, tf.where(truth, bound, 0), tf.where(truth, _WHOLE, bound)), truth
 
-    def symbols(self, state, row, value):
+    def symbols(self, state: State, row: tf.Tensor, value: tf.Tensor) -> tuple[State, tf.Tensor]:
         """Notes integers `value` (int32 `[n]`) by rows `row` of the added table."""
         start, end = (tf.gather_nd(self._table, tf.stack([row, value + i], -1)) for i in (1, 2))
         return _noted(state, start, end), value
 
-    def finish(self, state):
+    def finish(self, state: State) -> tf.Tensor:
         """The string, of rank 0."""
         events, _ = tf.raw_ops.TensorListConcatV2(
             input_handle=state,
@@ -83,7 +94,7 @@ class Encoder:
         lanes = _worth(events) if self._lanes is None else self._lanes
         return _packed(*_narrowed(events, lanes))
 
-    def exhausted(self, state):
+    def exhausted(self, state: State) -> tf.Tensor:
         """Never."""
         return tf.constant(False)
 
@@ -103,7 +114,9 @@ class Decoder:
       strict: bool, whether symbols that cannot have been in it are an error; `finish` tells anyway.
     """
 
-    def __init__(self, table, string, strict=True):
+    def __init__(
+        self, table: tf.Tensor, string: tf.Tensor, strict: bool | tf.Tensor = True
+    ) -> None:
         self._strict = strict
         cdf = tf.convert_to_tensor(table)[:, 1:]
         certain = tf.pad(tf.fill([1, tf.shape(cdf)[1] - 1], _WHOLE), [[0, 0], [1, 0]])
@@ -112,7 +125,7 @@ class Decoder:
         self._first, self._words, self._left, self._whole = _unpacked(string)
         self._lanes, self._last = tf.size(self._first), tf.size(self._words) - 1
 
-    def start(self):
+    def start(self) -> State:
         """A fresh state, before the first symbol."""
         words = [tf.gather(self._words, self._first + i) for i in range(SIZE_BITS // WORD_BITS)]
         above = words[0]
@@ -122,10 +135,16 @@ class Decoder:
         place = self._first + len(words)
         return above, size, place, tf.zeros([], tf.int32), tf.zeros([], tf.int64)
 
-    def decide(self, state, probability, truth, element=None):
+    def decide(
+        self,
+        state: State,
+        probability: tf.Tensor,
+        truth: tf.Tensor,
+        element: tf.Tensor | None = None,
+    ) -> tuple[State, tf.Tensor]:
         """Decodes decisions, bool `[n]`."""
 
-        def step(above, size, bound):
+        def step(above: tf.Tensor, size: tf.Tensor, bound: tf.Tensor) -> tuple[tf.Tensor, ...]:
             share = _part(size) * bound
             rest = above - share
             is_true = rest >= 0
@@ -140,10 +159,10 @@ class Decoder:
         happened = tf.where(truth, probability, (1 << coders.DECISION_BITS) - probability)
         return (*state[:-1], state[-1] + tf.reduce_sum(tf.gather(self._costs, happened))), truth
 
-    def symbols(self, state, row, value):
+    def symbols(self, state: State, row: tf.Tensor, value: tf.Tensor) -> tuple[State, tf.Tensor]:
         """Decodes integers, int32 `[n]`."""
 
-        def step(above, size, row):
+        def step(above: tf.Tensor, size: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, ...]:
             part, cdf = _part(size), tf.gather(self._cdf, row)
             slot = tf.minimum(above // part, _WHOLE - 1)
             value = tf.searchsorted(cdf, slot[:, None], side="right") - 1
@@ -156,7 +175,14 @@ class Decoder:
         start, end = (tf.gather_nd(self._cdf, tf.stack([row, value + i], -1)) for i in (0, 1))
         return (*state[:-1], state[-1] + tf.reduce_sum(coders.least_cost(end - start))), value
 
-    def _taken(self, state, given, certain, step, dtype):
+    def _taken(
+        self,
+        state: State,
+        given: tf.Tensor,
+        certain: int | tf.Tensor,
+        step: Callable[..., tuple[tf.Tensor, ...]],
+        dtype: tf.DType,
+    ) -> tuple[State, tf.Tensor]:
         """Takes events from the lanes in turn.
 
         Args:
@@ -178,7 +204,9 @@ class Decoder:
         found = _Rows(rows, self._lanes, dtype)
 
         @compilation.uncompiled
-        def body(row, above, size, place, kept):
+        def body(
+            row: tf.Tensor, above: tf.Tensor, size: tf.Tensor, place: tf.Tensor, kept: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
             above, size, outcome = step(above, size, tf.gather(given, row))
             short, word = size < _LEAST, tf.gather(self._words, place)
             above = tf.where(short, above * _WORD + word, above)
@@ -192,7 +220,7 @@ class Decoder:
         outcomes = tf.reshape(found.all(kept), [-1])[turn:end]
         return (*lanes, end % self._lanes, cost), outcomes
 
-    def finish(self, state):
+    def finish(self, state: State) -> tf.Tensor:
         """Whether the string ended just where its last symbol did; true for what was encoded."""
         above, size, place, _, _ = state
         unsaid = _unsaid(size)
@@ -200,11 +228,11 @@ class Decoder:
         ended &= tf.equal(tf.bitwise.right_shift(above, tf.cast(unsaid, tf.int64)), 0)
         return tf.reduce_all(ended) & self._whole & ~self.exhausted(state)
 
-    def exhausted(self, state):
+    def exhausted(self, state: State) -> tf.Tensor:
         """Whether the symbols so far cannot all have been in the string, a bool."""
         return state[-1] > self._budget
 
-    def refuses(self, state):
+    def refuses(self, state: State) -> tf.Tensor:
         """Whether that is an error, a bool."""
         return self.exhausted(state) & self._strict
 
@@ -216,49 +244,49 @@ class _Rows:
       none: a list without any, a tensor.
     """
 
-    def __init__(self, rows, lanes, dtype):
+    def __init__(self, rows: tf.Tensor, lanes: tf.Tensor, dtype: tf.DType) -> None:
         self._shape, self._dtype = tf.reshape(lanes, [1]), dtype
         self.none = tf.raw_ops.TensorListReserve(
             element_shape=self._shape, num_elements=rows, element_dtype=dtype
         )
 
-    def write(self, kept, row, values):
+    def write(self, kept: tf.Tensor, row: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         """The list with one more."""
         return tf.raw_ops.TensorListSetItem(input_handle=kept, index=row, item=values)
 
-    def all(self, kept):
+    def all(self, kept: tf.Tensor) -> tf.Tensor:
         """The array."""
         return tf.raw_ops.TensorListStack(
             input_handle=kept, element_shape=self._shape, element_dtype=self._dtype
         )
 
 
-def _bound(probability):
+def _bound(probability: tf.Tensor) -> tf.Tensor:
     """Where "yes" begins, of 2**16, for probabilities of yes of 4096."""
     return _WHOLE - probability * (1 << (coders.PRECISION - coders.DECISION_BITS))
 
 
-def _noted(events, start, end):
+def _noted(events: State, start: tf.Tensor, end: tf.Tensor) -> State:
     noted = tf.stack([start, end], 1)
     return tf.raw_ops.TensorListPushBack(input_handle=events, tensor=noted)
 
 
-def _part(size):
+def _part(size: tf.Tensor) -> tf.Tensor:
     """2**-16 of intervals, rounded down; the last event has what remains."""
     return tf.bitwise.right_shift(size, tf.constant(coders.PRECISION, tf.int64))
 
 
-def _narrow(size, part, start, end):
+def _narrow(size: tf.Tensor, part: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     """The size of the part [start, end) of an interval."""
     return tf.where(tf.equal(end, _WHOLE), size, part * end) - part * start
 
 
-def _unsaid(size):
+def _unsaid(size: tf.Tensor) -> tf.Tensor:
     """How many bits of 48 need not be said for a number in an interval of a size, int32."""
     return _bit_length(size) - 1
 
 
-def _bit_length(x):
+def _bit_length(x: tf.Tensor) -> tf.Tensor:
     """Bits of natural numbers below 2**63, int64 `[...]`, as int32."""
     length = tf.cast(x > 0, tf.int32)
     for step in (32, 16, 8, 4, 2, 1):
@@ -268,13 +296,13 @@ def _bit_length(x):
     return length
 
 
-def _worth(events):
+def _worth(events: tf.Tensor) -> tf.Tensor:
     """How many lanes events `[n, 2]` are worth."""
     bits = tf.reduce_sum(coders.least_cost(events[:, 1] - events[:, 0])) / (1 << coders.COST_BITS)
     return tf.clip_by_value(tf.cast(tf.sqrt(bits) / LANES_TO_ROOT, tf.int32), 1, MAX_LANES)
 
 
-def _narrowed(events, lanes):
+def _narrowed(events: tf.Tensor, lanes: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Puts events `[n, 2]` into lanes.
 
     Returns:
@@ -292,7 +320,9 @@ def _narrowed(events, lanes):
     top = tf.constant(SIZE_BITS - WORD_BITS, tf.int64)
 
     @compilation.uncompiled
-    def body(row, low, size, kept, is_kept):
+    def body(
+        row: tf.Tensor, low: tf.Tensor, size: tf.Tensor, kept: tf.Tensor, is_kept: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         part, at = _part(size), tf.gather(start, row)
         low, size = low + part * at, _narrow(size, part, at, tf.gather(end, row))
         short = size < _LEAST
@@ -310,7 +340,7 @@ def _narrowed(events, lanes):
     return low, size, *(tf.transpose(each.all(k)) for each, k in zip((words, is_word), kept))
 
 
-def _packed(low, size, words, is_word):
+def _packed(low: tf.Tensor, size: tf.Tensor, words: tf.Tensor, is_word: tf.Tensor) -> tf.Tensor:
     """The string of lanes as `_narrowed` leaves them."""
     unsaid = _unsaid(size)
     step = tf.bitwise.left_shift(tf.ones_like(size), tf.cast(unsaid, tf.int64))
@@ -333,11 +363,11 @@ def _packed(low, size, words, is_word):
     return _written(values, tf.concat([[8, 8], tf.fill([lanes], width), widths], 0))
 
 
-def _carried(words):
+def _carried(words: tf.Tensor) -> tf.Tensor:
     """Words of which some have 17 bits, with those bits carried to the words before."""
 
     @compilation.uncompiled
-    def body(words):
+    def body(words: tf.Tensor) -> list[tf.Tensor]:
         carry = tf.bitwise.right_shift(words, tf.constant(WORD_BITS, tf.int64))
         return [(words & _WORD - 1) + tf.pad(carry[1:], [[0, 1]])]
 
@@ -345,7 +375,7 @@ def _carried(words):
     return tf.while_loop(carries, body, [words])[0]
 
 
-def _written(values, widths):
+def _written(values: tf.Tensor, widths: tf.Tensor) -> tf.Tensor:
     """The string of the `widths` (at most 32) lowest bits of int64 `values`, all in a row."""
     position = tf.cumsum(widths, exclusive=True)
     shift = 8 * _FIELD_BYTES - position % 8 - widths
@@ -357,7 +387,7 @@ def _written(values, widths):
     return tf.strings.reduce_join(tf.gather(_ALL_BYTES, made))
 
 
-def _unpacked(string):
+def _unpacked(string: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Takes a string apart, whatever it is.
 
     Returns:
@@ -388,7 +418,7 @@ def _unpacked(string):
     return tf.cast(first, tf.int32), words, tf.cast(left, tf.int32), whole
 
 
-def _read(data, position, width):
+def _read(data: tf.Tensor, position: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Bits of bytes, int64 all: `width` (at most 32) of them at `position`; zeros after the end."""
     index = (position // 8)[..., None] + tf.range(_FIELD_BYTES, dtype=tf.int64)
     parts = tf.gather(data, tf.clip_by_value(index, 0, tf.size(data, tf.int64) - 1))
