@@ -22,6 +22,7 @@ EXTRAS = {
     "decompress_corpus": "corpus",
     "train": "train",
     "export": "train",
+    "recode": "",
     "evaluate": "eval",
     "inspect": "eval",
     "serve": "serve",

@@ -21,6 +21,7 @@ NAMES = [
     "evaluate",
     "export",
     "inspect",
+    "recode",
     "serve",
     "test",
     "train",

@@ -67,6 +67,32 @@ class Library:
             return judge
         return self._load(catalog.find_fingerprint(made_by))
 
+    def recode(self, data: bytes, coder: str, progress: Progress | None = None) -> bytes:
+        """A file with the same latents, written by another coder.
+
+        Args:
+          data: bytes of a `.tfclic` file.
+          coder: the name of that which writes, one of `tfclic.format.header.CODERS`.
+          progress: function of (steps done, steps in all), called now and then.
+
+        Returns:
+          bytes of a `.tfclic` file; `data` if that is of this coder.
+
+        Raises:
+          errors.FileFormatError: it is not a sound `.tfclic` file.
+          errors.ModelError: there is no such model, or none that has this coder.
+        """
+        reader = self.codec_of(data)
+        if header.parse(data).coder == coder:
+            return data
+        known = catalog.with_fingerprint(reader.model.fingerprint, coder)
+        if not known or known[0].card.coder != coder:
+            raise errors.ModelError(
+                f"No model here with fingerprint {reader.model.fingerprint} writes with the "
+                f"{coder} coder; export it with --coder={coder}."
+            )
+        return self._load(known[0])._recode(data, reader, progress)
+
     def _load(self, model: Model) -> Codec:
         if model.path not in self._codecs:
             self._codecs[model.path] = Codec(model)
@@ -220,6 +246,16 @@ class Codec:
         """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
         self._own(data)
         return tiles.decode_latents(self._refusing(errors.FileFormatError), bytes(data))
+
+    def _recode(self, data: bytes, reader: Codec, progress: Progress | None) -> bytes:
+        """What `reader` reads in a file, as a file of this model's coder."""
+        found = reader._own(data)
+        call = reader._refusing(errors.FileFormatError)
+        writing = self._refusing(errors.FileFormatError)
+        names = "width", "height", "tile_width", "tile_height"
+        sizes = (np.int32(found[name]) for name in names)
+        how = np.float32(found["quality"]), np.bool_(found["grayscale"])
+        return tiles.recode(call, writing, bytes(data), (*sizes, *how), progress)
 
     def explain(self, data: bytes, progress: Progress | None = None) -> explained.Explanation:
         """What everything in a file of this model costs, for inspection.

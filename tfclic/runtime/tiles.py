@@ -257,6 +257,36 @@ def read_tile(call: Call, data: bytes, opened: model.Opened, tile: int) -> model
     return call(function, data[start : start + length], *opened.coded[tile][2:])
 
 
+def recode(
+    call: Call,
+    writing: Call,
+    data: bytes,
+    fields: tuple[Any, ...],
+    progress: Progress | None = None,
+) -> bytes:
+    """The same latents in strings of another coder.
+
+    Args:
+      call: as for `Encoder`, of the model that reads.
+      writing: the same of the model that writes.
+      data: bytes, the file.
+      fields: those of `model.ToPack` after the lengths.
+      progress: function of (tiles done, tiles in all), or None.
+
+    Returns:
+      bytes, the file.
+    """
+    opened = call(model.OPEN, data)
+
+    def work(tile: int) -> bytes:
+        return writing(model.WRITE, *read_tile(call, data, opened, tile)).payload
+
+    tiles = range(len(opened.coded))
+    strings = list(in_parallel(work, tiles, Steps(len(tiles), progress)))
+    lengths = np.array([len(string) for string in strings], np.int32)
+    return writing(model.PACK, b"".join(strings), lengths, *fields).file
+
+
 def _synthesised(
     call: Call,
     coded: model.Coded,
