@@ -79,6 +79,8 @@ class Rounding(Floats):
     Attributes:
       bits: dict from streams to float32 `[B]`.
       seen: dict from streams to values as a decoder has them.
+      counts: list of float32 `[B, C]`, of each stream of latents: how many of each channel are not
+        zero as they are coded.
       auxiliary: dict of float32 `[B]`, what training minimises beside rate and distortion.
 
     Args:
@@ -89,7 +91,7 @@ class Rounding(Floats):
 
     def __init__(self, sources, quality, stage=None):
         self.sources, self.quality, self.stage = sources, quality, stage
-        self.bits, self.seen, self.auxiliary = {}, {}, {}
+        self.bits, self.seen, self.auxiliary, self.counts = {}, {}, {}, []
         self._pieces = Pieces()
 
     def independent(self, name, prior, stride=1):
@@ -173,7 +175,10 @@ class Rounding(Floats):
 
     def _coded(self, name, piece, likelihood, means=0.0):
         piece = piece or self._pieces.next(name, None, self.sources)
-        self.bits[name] = bits(likelihood(self._counted(piece, means)))
+        counted = self._counted(piece, means)
+        self.bits[name] = bits(likelihood(counted))
+        if name == LATENTS or name not in self.sources:
+            self.counts.append(tf.math.count_nonzero(counted, [1, 2], dtype=tf.float32))
         self.seen[name] = self._seen(piece, means)
         return self.seen[name]
 

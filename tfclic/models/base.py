@@ -6,28 +6,29 @@ import contextlib
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfclic.entropy import mixture, program
+from tfclic.entropy import active, mixture, program
 from tfclic.entropy.coding import Coding
 from tfclic.format.latents import MULTIPLE
 from tfclic.layers import QualityGain
 
 CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
 
-Forward = collections.namedtuple("Forward", "reconstruction bits parts helping")
+Forward = collections.namedtuple("Forward", "reconstruction bits parts helping counts")
 Forward.__doc__ = """Result of a forward pass.
 
 reconstruction: float32 `[B, H, W, 3]`, nominally 0..1, not clipped.
 bits: float32 `[B]`, all bits of each image.
 parts: dict of float32 `[B]`, the bits of each part.
 helping: dict of float32 `[B]`, what training minimises beside rate and distortion.
+counts: float32 `[B, C]`, how many latents of each channel are not zero as they are coded.
 """
 
-Coded = collections.namedtuple("Coded", "latents sides parts helping")
+Coded = collections.namedtuple("Coded", "latents sides parts helping counts")
 Coded.__doc__ = """What an entropy model makes of latents.
 
 latents: `[B, h, w, C]`, as the synthesis transform gets them.
 sides: dict of side information, likewise.
-parts, helping: as in `Forward`.
+parts, helping, counts: as in `Forward`.
 """
 
 
@@ -94,6 +95,10 @@ class ImageCodec(tf.keras.Model):
     - `stages`, if training takes several, which `code.stage` then counts;
     - `is_local`, false if what `synthesise` makes of a position depends on all positions.
 
+    Attributes:
+      activity: float32 `[L, C]`, not trained: how many of all images have a channel of the latents
+        in use, at each lambda; validation measures it, and names of channels are coded by it.
+
     Args:
       config: ConfigDict with `latent_channels` and `lmbdas` (ascending; a single one makes the
         fixed-rate model of a paper).
@@ -108,6 +113,8 @@ class ImageCodec(tf.keras.Model):
         self.config = config
         self.lmbdas = tuple(float(lmbda) for lmbda in config.lmbdas)
         self.gain = QualityGain(config.latent_channels, self.lmbdas, reference_step, name="gain")
+        activity = active.assumed(len(self.lmbdas), config.latent_channels)
+        self.activity = tf.Variable(activity, trainable=False, name="activity")
 
     def quality_of(self, level):
         """The quality (0..100) at which lambda number `level` is trained."""
@@ -144,7 +151,7 @@ class ImageCodec(tf.keras.Model):
         else:
             code = program.Rounding(sources, quality, stage=stage)
         latents = self.entropy(code)
-        return Coded(latents, code.seen, code.bits, code.auxiliary)
+        return Coded(latents, code.seen, code.bits, code.auxiliary, tf.concat(code.counts, -1))
 
     def rate(self, latents, sides, quality, floor):
         """The bits `[B]` of what was coded by the float densities.
@@ -190,4 +197,4 @@ class ImageCodec(tf.keras.Model):
         coded = self.coded(self.analyse(images, quality), quality, seed, training, stage)
         reconstruction = self.synthesise(coded.latents, coded.sides, quality, stage)
         bits = tf.add_n(list(coded.parts.values()))
-        return Forward(reconstruction, bits, coded.parts, coded.helping)
+        return Forward(reconstruction, bits, coded.parts, coded.helping, coded.counts)
