@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import lowering, streams, wavefront
 from tfclic.entropy import coding as exact
+from tfclic.entropy import lowering, streams, wavefront
 from tfclic.models.hyper import HYPER_LIMIT
 
 
