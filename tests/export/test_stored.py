@@ -138,6 +138,24 @@ def test_revisions_of_a_coding_have_fingerprints_of_their_own(tmp_path):
     assert made.digest() not in [made.digest(revision) for revision in range(4)]
 
 
+def test_models_without_names_of_channels_are_of_an_earlier_revision(tmp_path, monkeypatch):
+    config = config_of("cca_small")
+    codec = trained(config)
+
+    class Earlier(stored.StoredCodec):
+        def __init__(self, codec):
+            super().__init__(codec)
+            self.coding.names, self.coding.revision = {}, 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stored, "StoredCodec", Earlier)
+        _, model = write(codec, config, tmp_path)
+    found, given = stored.read(model, checkpoints.build_variables)
+    np.testing.assert_array_equal(found.activity, models.build(config).activity)
+    assert found.activity.ref() not in {v.ref() for v in given}
+    assert found.gain.base.ref() in {v.ref() for v in given}
+
+
 def test_what_cannot_be_read_is_refused(tmp_path):
     config = config_of("hyperprior")
     _, model = write(trained(config), config, tmp_path)

@@ -173,6 +173,16 @@ def test_a_slice_depends_on_those_before_it_and_the_auxiliary_one_on_all_but_the
     assert channels == [12, 12 + 1]
 
 
+def test_what_is_coded_is_counted_and_not_the_latents(make_cca):
+    codec = make_cca(slice_sizes=(12,))
+    bias = codec.slices[0].mean.layers[-1].weights[-1]
+    bias.assign(tf.fill(bias.shape, 3.0))
+    for value, count in ((3.0, 0), (0.0, 16)):
+        latents = tf.fill([1, 4, 4, 12], value)
+        found = codec.coded(latents, tf.constant([50.0])).counts
+        np.testing.assert_array_equal(found, np.full([1, 12], count))
+
+
 def test_latent_residuals_are_less_than_half_a_step():
     _, config = configuration.load("cca_small")
     part = Slice(config.model, 2, 0)

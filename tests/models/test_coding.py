@@ -233,6 +233,25 @@ def test_silent_channels_are_not_in_the_string(coding):
     )
 
 
+def test_channels_that_can_be_foretold_are_named_in_few_bits(make_codec):
+    latents, hyper = random_latents(32, 32)
+    latents *= tf.constant([0.0, 1, 0, 1, 1, 0])
+    codec, lengths, bits = make_codec(), [], []
+    foretold = np.array([[0, 1, 0, 1, 1, 0]], np.float32)
+    for activity in (codec.activity, 1 - foretold, foretold):
+        codec.activity.assign(tf.broadcast_to(activity, codec.activity.shape))
+        made = codec.coding()
+        string = tf.function(made.compress)(hyper, latents)
+        np.testing.assert_array_equal(made.decompress(string, 32, 32), latents)
+        bits.append(float(tf.reduce_sum(made.explain(hyper, latents)["channels_bits"])))
+        lengths.append(len(string.numpy()))
+    digits = len(codec.lmbdas).bit_length()
+    assert bits[2] == pytest.approx(digits, abs=0.01)
+    assert digits + 2 < bits[0] < bits[1]
+    assert bits[1] == pytest.approx(digits + 6 * 12)
+    assert 8 * (lengths[1] - lengths[2]) == pytest.approx(6 * 12, abs=8)
+
+
 def test_without_a_weight_rounding_is_plain(coding, monkeypatch):
     monkeypatch.setattr(coding, "distortion_weight", None)
     exact = tf.random.stateless_normal([8, 8, 6], [1, 2], stddev=200.0)
