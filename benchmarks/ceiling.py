@@ -31,7 +31,7 @@ from tfclic.cli import common, evaluate
 from tfclic.export import stored
 from tfclic.models import base
 from tfclic.runtime import catalog
-from tfclic.training import checkpoints, data, sources
+from tfclic.training import building, checkpoints, data, sources
 
 KINDS = "unquantised", "rounded", "coded"
 COLUMNS = (
@@ -62,7 +62,7 @@ def restore(source):
         model = catalog.find(source)
     except errors.ModelError as error:
         raise errors.ModelError(f"{source} holds no checkpoint. {error}") from None
-    codec, _ = stored.read(model, checkpoints.build_variables)
+    codec, _ = stored.read(model, building.build_variables)
     if codec.config.name == "factorized":
         raise errors.ModelError(f"{model} has tables for densities; take its training run.")
     return codec, str(model), model.card.config

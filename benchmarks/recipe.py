@@ -28,6 +28,7 @@ CHANGES = {
     "no moving average of the weights": {"training.ema_decay": 0.0},
     "gradients not clipped": {"training.clip_norm": 0.0},
     "gradients clipped at 0.3": {"training.clip_norm": 0.3},
+    "rounded latents in the last tenth": {"training.rounded_share": 0.1},
     "noise into the synthesis": {"model.synthesis_input": "noise"},
     "noise into the context": {"model.context_input": "noise"},
     "noise into both": {"model.synthesis_input": "noise", "model.context_input": "noise"},

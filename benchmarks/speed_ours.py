@@ -20,7 +20,7 @@ def make(name, width, folder):
 
     from tfclic import configuration, models
     from tfclic.export import saving
-    from tfclic.training import checkpoints
+    from tfclic.training import building
 
     tf.keras.utils.set_random_seed(0)
     _, config = configuration.load(name)
@@ -32,7 +32,7 @@ def make(name, width, folder):
     if model.name == "gmm_attention":
         model.update(hyper_channels=width, feature_channels=2 * width)
     codec = models.build(model)
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     set_scales = prepare(codec, width)
     pixels = tf.constant(made.image()[None] / 255.0, tf.float32)
     latents = codec.analysis((pixels - 0.5) * 4.0)

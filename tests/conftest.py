@@ -218,11 +218,11 @@ def tiny_codec(**changes):
     import tensorflow as tf
 
     from tfclic import models
-    from tfclic.training import checkpoints
+    from tfclic.training import building
 
     tf.keras.utils.set_random_seed(0)
     codec = models.build(tiny_config(**changes))
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     # an untrained entropy model expects smaller latents than the block transform gives
     bias = codec.parameter_network.layers[-1].bias
     wide = np.repeat([0, 0, np.log(5)], bias.shape[0] // 3)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import configuration, models
-from tfclic.training import checkpoints
+from tfclic.training import building
 
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "systems.md"
 
@@ -20,7 +20,7 @@ def test_the_system_trains_and_codes(tmp_path, monkeypatch):
     _, config = configuration.load(str(tmp_path / "config.py"))
     config.model.update(latent_channels=6, widths=(4, 4, 4), hyper_channels=4, lmbdas=(0.002, 0.02))
     codec = models.build(config.model)
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     rng = np.random.default_rng(0)
     images = tf.constant(rng.random((1, 64, 64, 3)), tf.float32)
     with tf.GradientTape() as tape:

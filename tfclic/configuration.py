@@ -19,6 +19,8 @@ TRAINING = {
     "stage_shares": (),
     "first_share": 0.0,
     "first_lmbda": 0.0,
+    "rounded_share": 0.0,
+    "rounded_learning_rate": 1e-4,
 }
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 

@@ -5,22 +5,30 @@ alpha. The orientation in EXIF is applied; colours with a profile other than sRG
 sRGB, since neither profiles nor other metadata are kept.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import os
 import warnings
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import IO, Any, NamedTuple, Union
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+import numpy.typing as npt
+from PIL import Image, ImageColor, ImageFile, ImageOps
 
 from tfclic import errors
 from tfclic.format.header import MAX_PIXELS
 
+Pixels = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+Path = Union[str, os.PathLike[str]]
+
 _GRAY_MODES = ("1", "L", "LA", "La")
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")
-_SAVE_OPTIONS = {
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
@@ -35,16 +43,17 @@ class Photo(NamedTuple):
       notes: tuple of sentences about what the file had and `pixels` do not.
     """
 
-    pixels: np.ndarray
-    notes: tuple
+    pixels: Pixels
+    notes: tuple[str, ...]
 
 
-def parse_color(text):
+def parse_color(text: str) -> Colour:
     """Returns the (red, green, blue), 0..255, of a colour: a name, `#rrggbb`, `rgb(...)`, ...
 
     Raises:
       errors.UsageError: it is not a colour, or a transparent one.
     """
+    color: tuple[int, ...]
     try:
         color = ImageColor.getrgb(text)
     except ValueError:
@@ -53,10 +62,11 @@ def parse_color(text):
         raise errors.UsageError(
             f"{text} is not an opaque colour; write for example white or '#ff8800'."
         )
-    return color[:3]
+    red, green, blue = color[:3]
+    return red, green, blue
 
 
-def read(path, background=None):
+def read(path: Path, background: Colour | None = None) -> Photo:
     """Reads an image file.
 
     Args:
@@ -72,7 +82,7 @@ def read(path, background=None):
     return _read(path, path, background)
 
 
-def decode(data, name, background=None):
+def decode(data: bytes, name: str, background: Colour | None = None) -> Photo:
     """Reads an image file that is in memory.
 
     Args:
@@ -89,7 +99,7 @@ def decode(data, name, background=None):
     return _read(io.BytesIO(data), name, background)
 
 
-def _read(file, name, background):
+def _read(file: Path | IO[bytes], name: Path, background: Colour | None) -> Photo:
     try:
         with warnings.catch_warnings():
             # Pillow's remarks on metadata, and on sizes that it reads all the same.
@@ -110,7 +120,7 @@ def _read(file, name, background):
 
 
 @contextlib.contextmanager
-def _large_images_allowed():
+def _large_images_allowed() -> Iterator[None]:
     """Makes Pillow open images as large as a file can hold; else it refuses 179 megapixels."""
     # it warns above this, and refuses twice as many
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
@@ -120,7 +130,7 @@ def _large_images_allowed():
         Image.MAX_IMAGE_PIXELS = before
 
 
-def output_format(path):
+def output_format(path: Path) -> str:
     """Returns Pillow's name of the format that the extension of `path` stands for (none: PNG).
 
     Raises:
@@ -135,7 +145,7 @@ def output_format(path):
     return name
 
 
-def encode(pixels, path):
+def encode(pixels: Pixels, path: Path) -> bytes:
     """Returns the bytes of an image file in the format of the extension of `path`.
 
     Lossy formats are written with high quality.
@@ -158,15 +168,16 @@ def encode(pixels, path):
     return buffer.getvalue()
 
 
-def _convert(image, background):
+def _convert(file: ImageFile.ImageFile, background: Colour | None) -> Photo:
     notes = []
-    if image.format not in _SINGLE_PICTURE_FORMATS and getattr(image, "n_frames", 1) > 1:
-        notes.append(f"Only the first of its {image.n_frames} frames is used.")
-    deep = _has_deep_samples(image)
-    image.load()
-    profile = image.info.get("icc_profile")
+    frames = getattr(file, "n_frames", 1)
+    if file.format not in _SINGLE_PICTURE_FORMATS and frames > 1:
+        notes.append(f"Only the first of its {frames} frames is used.")
+    deep = _has_deep_samples(file)
+    file.load()
+    profile = file.info.get("icc_profile")
     # Before any conversion: some of them lose the tag.
-    image = _upright(image)
+    image = _upright(file)
     if image.mode.startswith("I") or image.mode == "F":
         image, deep = _to_8_bits(image), True
     if deep:
@@ -178,16 +189,17 @@ def _convert(image, background):
     return Photo(np.array(colour), tuple(notes))
 
 
-def _has_deep_samples(image):
+def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
     """True if the file has more than 8 bits per sample; asked before they are loaded as 8."""
     arguments = [tile[3] for tile in image.tile]
-    if image.format == "PPM" and any(isinstance(each, tuple) for each in arguments):
+    several = [each for each in arguments if isinstance(each, tuple)]
+    if image.format == "PPM" and several:
         # Their last argument is the largest value.
-        return any(each[-1] > 255 for each in arguments)
+        return any(each[-1] > 255 for each in several)
     return any(";16" in str(each) for each in arguments)
 
 
-def _upright(image):
+def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     # Damaged EXIF is no reason to refuse intact pixels.
@@ -195,7 +207,7 @@ def _upright(image):
         return image
 
 
-def _to_8_bits(image):
+def _to_8_bits(image: Image.Image) -> Image.Image:
     """Converts 16-bit integers (in 32 bits too), and floats in 0..1, to "L" or "LA"."""
     samples = np.asarray(image)
     limit = 1.0 if image.mode == "F" else 65535
@@ -212,7 +224,7 @@ def _to_8_bits(image):
     return gray
 
 
-def _split_alpha(image):
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Returns (an "L", "RGB", "CMYK" or "LAB" image, alpha): alpha None if all is opaque."""
     gray = image.mode in _GRAY_MODES
     alpha = None
@@ -227,7 +239,7 @@ def _split_alpha(image):
     return image if image.mode in ("CMYK", "LAB") else image.convert("RGB"), alpha
 
 
-def _to_srgb(image, profile):
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Converts an "L", "RGB", "CMYK" or "LAB" image by its ICC profile (bytes) to "L" or "RGB"."""
     plain = "L" if image.mode == "L" else "RGB"
     if profile:
@@ -237,14 +249,14 @@ def _to_srgb(image, profile):
             source = ImageCms.getOpenProfile(io.BytesIO(profile))
             if "sRGB" not in ImageCms.getProfileDescription(source):
                 target = ImageCms.createProfile("sRGB")
-                image = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+                image = ImageCms.buildTransform(source, target, image.mode, "RGB").apply(image)
         # A damaged or unfitting profile: the pixels are taken as if there were none.
         except Exception:
             pass
     return image.convert(plain)
 
 
-def _put_on(colour, alpha, background):
+def _put_on(colour: Image.Image, alpha: Image.Image, background: Colour | None) -> Image.Image:
     if background is None:
         raise errors.ImageError(
             "is transparent, which a tfclic file cannot be: put it on a colour with "

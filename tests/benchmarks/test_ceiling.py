@@ -11,7 +11,7 @@ from PIL import Image
 
 from tfclic import configuration, errors, models
 from tfclic.cli import common
-from tfclic.training import checkpoints
+from tfclic.training import building, checkpoints
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SMALL = dict(
@@ -48,7 +48,7 @@ def small_codec(name):
     _, config = configuration.load(name)
     config.model.update({k: v for k, v in SMALL.items() if k in config.model})
     codec = models.build(config.model)
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     biases = {
         "hyperprior": lambda: [codec.hyper_synthesis.layers[-1].conv.bias],
         "coarse_to_fine_small": lambda: [codec.prediction.biases[-1]],
@@ -139,7 +139,7 @@ def folder(tmp_path_factory, make_pixels, soft):
 
 def test_a_run_is_measured_on_its_held_out_images(ceiling, codec, folder, tmp_path, capsys):
     holder, filed = tf.Module(), tmp_path / "run" / "checkpoints" / "step-00000007"
-    holder.weights = checkpoints.variable_paths(codec)
+    holder.weights = building.variable_paths(codec)
     holder.step, holder.updates = (tf.Variable(7, dtype=tf.int64) for _ in range(2))
     tf.train.Checkpoint(state=holder).write(str(filed / "checkpoint"))
     config = ml_collections.ConfigDict({"model": codec.config, "training": {"crop_size": 64}})

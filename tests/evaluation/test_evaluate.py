@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfclic import errors
 from tfclic.evaluation import codecs, evaluate, metrics
 
 
@@ -37,8 +38,8 @@ def test_disagreement_is_found(toy_codec, make_pixels):
         decompress = toy_codec.decompress
 
         @staticmethod
-        def evaluate(pixels, quality):
-            told = toy_codec.evaluate(pixels, quality)
+        def evaluate(pixels, quality, effort):
+            told = toy_codec.evaluate(pixels, quality, effort=effort)
             latents = told["latents"].copy()
             latents[0, 0, :2] += 1
             other = np.zeros_like(told["reconstruction"])
@@ -55,3 +56,12 @@ def test_averages_leave_out_what_is_missing():
     two = evaluate.Measurement(2.0, 34.0, 0.9, 0.1, 0.3, 0.4)
     assert evaluate.average([one, two]) == pytest.approx((1.5, 32.0, 0.9, 0.05, 0.2, 0.3))
     assert evaluate.average([one]).ms_ssim is None
+
+
+def test_a_model_is_named_with_its_effort(tiny_model):
+    plain, refined = (codecs.load(str(tiny_model) + end, (100,)) for end in ("", "@3"))
+    assert (plain.effort, refined.effort) == (0, 3)
+    assert refined.name == f"{plain.name}-effort-3"
+    assert refined.identity != plain.identity and "effort 3" in refined.title
+    with pytest.raises(errors.UsageError, match="0 to 9"):
+        codecs.load(f"{tiny_model}@10", (100,))

@@ -11,7 +11,7 @@ from tfclic.entropy import coders, fixed_point
 from tfclic.export import stored
 from tfclic.format.model import Card
 from tfclic.runtime import catalog
-from tfclic.training import checkpoints
+from tfclic.training import building
 
 SMALL = dict(
     latent_channels=6,
@@ -48,7 +48,7 @@ def trained(config):
     """A codec whose variables are all different from how they begin, as those of its name are."""
     tf.keras.utils.set_random_seed(3)
     codec = models.build(config)
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     codec.activity.assign(tf.random.stateless_uniform(codec.activity.shape, [1, 2]))
     for i, variable in enumerate(codec.trainable_variables):
         noise = tf.random.stateless_normal(variable.shape, [i, 0], stddev=0.02)
@@ -89,14 +89,14 @@ def test_what_is_read_would_be_stored_again(name, tmp_path):
     codec = trained(config)
     made, model = write(codec, config, tmp_path)
     tf.keras.utils.set_random_seed(4)
-    found, given = stored.read(model, checkpoints.build_variables)
+    found, given = stored.read(model, building.build_variables)
 
     given = {id(v) for v in given}
-    paths = checkpoints.variable_paths(found)
+    paths = building.variable_paths(found)
     assert {p.split("/")[0] for p, v in paths.items() if id(v) not in given} == LOST.get(
         name, set()
     )
-    for path, variable in checkpoints.variable_paths(codec).items():
+    for path, variable in building.variable_paths(codec).items():
         if id(paths[path]) in given and "prior" not in path:
             # kernels have 8 bits; biases are as fine as the sums that they are added to
             error = 0.01 * np.abs(variable).max() + 0.002
@@ -117,9 +117,9 @@ def test_what_is_read_would_be_stored_again(name, tmp_path):
 @pytest.mark.parametrize("name", ["gmm_attention_small", "cca_small", "coarse_to_fine_small"])
 def test_models_that_are_shipped_can_be_read(name):
     # their variables are where `tfclic.export.earlier` finds them; fingerprints are compared
-    found, given = stored.read(catalog.find(name), checkpoints.build_variables)
+    found, given = stored.read(catalog.find(name), building.build_variables)
     given = {id(v) for v in given}
-    paths = checkpoints.variable_paths(found).items()
+    paths = building.variable_paths(found).items()
     lost = {path.split("/")[0] for path, variable in paths if id(variable) not in given}
     # of revisions before 3
     assert lost == {"activity", *LOST.get(name, set())} - {"auxiliary"}
@@ -133,7 +133,7 @@ def test_revisions_of_a_coding_have_fingerprints_of_their_own(tmp_path):
     assert len({made.digest(revision) for revision in range(4)}) == 4
     # weights of an earlier revision are weights all the same
     card = dataclasses.replace(model.card, fingerprint=made.digest(0).hex())
-    stored.read(dataclasses.replace(model, card=card), checkpoints.build_variables)
+    stored.read(dataclasses.replace(model, card=card), building.build_variables)
     made.coding.revision = 4
     assert made.digest() not in [made.digest(revision) for revision in range(4)]
 
@@ -150,7 +150,7 @@ def test_models_without_names_of_channels_are_of_an_earlier_revision(tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(stored, "StoredCodec", Earlier)
         _, model = write(codec, config, tmp_path)
-    found, given = stored.read(model, checkpoints.build_variables)
+    found, given = stored.read(model, building.build_variables)
     np.testing.assert_array_equal(found.activity, models.build(config).activity)
     assert found.activity.ref() not in {v.ref() for v in given}
     assert found.gain.base.ref() in {v.ref() for v in given}
@@ -167,4 +167,4 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     ):
         card = dataclasses.replace(model.card, **changes)
         with pytest.raises(errors.ModelError, match=message):
-            stored.read(dataclasses.replace(model, card=card), checkpoints.build_variables)
+            stored.read(dataclasses.replace(model, card=card), building.build_variables)

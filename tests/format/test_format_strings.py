@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import configuration, models
-from tfclic.training import checkpoints
+from tfclic.training import building
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_string_of_factorized(coder_class):
     _, config = configuration.load("factorized")
     config.model.update(latent_channels=3, widths=(2, 2, 2))
     codec = models.build(config.model)
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     coding = codec.coding()
     stream = coding.streams["latents"]
     latents = np.random.default_rng(0).logistic(0, 3, (4, 8, 3)).astype(np.float32)

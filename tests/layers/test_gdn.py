@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 from tfclic.layers import GDN
-from tfclic.training import checkpoints
+from tfclic.training import building
 
 
 def normal(*shape, seed=0):
@@ -32,11 +32,11 @@ def test_values_gradients_and_variables_are_those_of_tfc(inverse):
     x, upstream = normal(2, 5, 3, 4), normal(2, 5, 3, 4, seed=1)
     reference, layer = tfc.GDN(inverse=inverse), GDN(inverse=inverse)
     reference(x), layer(x)
-    for i, (path, variable) in enumerate(checkpoints.variable_paths(reference).items()):
+    for i, (path, variable) in enumerate(building.variable_paths(reference).items()):
         value = variable + 0.1 * tf.abs(normal(*variable.shape, seed=i))
         variable.assign(value)
-        checkpoints.variable_paths(layer)[path].assign(value)
-    assert len(checkpoints.variable_paths(layer)) == 2
+        building.variable_paths(layer)[path].assign(value)
+    assert len(building.variable_paths(layer)) == 2
     got, want = (results(each, x, upstream) for each in (layer, reference))
     for a, b in zip(got, want):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfclic.layers import PointwiseConv2D, SubpixelConv2D
 from tfclic.layers.residual import conv
-from tfclic.training import checkpoints
+from tfclic.training import building
 
 
 def normal(*shape, seed=0):
@@ -18,9 +18,9 @@ def test_equals_a_convolution_with_its_gradients(options):
     x, layer = normal(2, 5, 3, 4), PointwiseConv2D(6, **options)
     reference = tf.keras.layers.Conv2D(6, 1, **options)
     reference(x), layer(x)
-    for i, (path, variable) in enumerate(checkpoints.variable_paths(reference).items()):
+    for i, (path, variable) in enumerate(building.variable_paths(reference).items()):
         variable.assign(normal(*variable.shape, seed=i))
-        checkpoints.variable_paths(layer)[path].assign(variable)
+        building.variable_paths(layer)[path].assign(variable)
     results = []
     for each in (reference, layer):
         with tf.GradientTape() as tape:

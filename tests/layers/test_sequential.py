@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic.layers import Sequential
-from tfclic.training import checkpoints
+from tfclic.training import building
 
 
 def made(kind):
@@ -20,7 +20,7 @@ def test_results_names_and_first_weights_are_those_of_keras():
     ours, theirs = made(Sequential), made(tf.keras.Sequential)
     x = tf.random.normal([2, 5, 7, 2])
     np.testing.assert_array_equal(ours(x), theirs(x))
-    found, wanted = (checkpoints.variable_paths(network) for network in (ours, theirs))
+    found, wanted = (building.variable_paths(network) for network in (ours, theirs))
     assert list(found) == list(wanted) and len(found) == 4
     assert [v.shape for v in ours.weights] == [v.shape for v in theirs.weights]
 

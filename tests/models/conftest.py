@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfclic import configuration, models
 from tfclic.export import container
-from tfclic.training import checkpoints
+from tfclic.training import building
 
 
 def tiny_cca(**changes):
@@ -25,7 +25,7 @@ def tiny_cca(**changes):
     config.model.update(changes)
     tf.keras.utils.set_random_seed(0)
     codec = models.build(config.model)
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     return codec
 
 

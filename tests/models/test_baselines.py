@@ -9,7 +9,7 @@ from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy import program
 from tfclic.layers.masked import checkerboard_mask
-from tfclic.training import checkpoints
+from tfclic.training import building
 
 NAMES = ("factorized", "hyperprior", "mean_scale", "joint", "elic")
 TRANSFORMS = {"nonlinear_analysis", "nonlinear_synthesis", "gain"}
@@ -42,7 +42,7 @@ def tiny(name, **changes):
     config.model.update({**TINY, **changes})
     tf.keras.utils.set_random_seed(0)
     codec = models.build(config.model)
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     return codec
 
 
@@ -83,7 +83,7 @@ def test_a_step_has_a_finite_loss_and_gradients_for_every_variable(name):
     assert out.bits.shape == (2,) and np.all(out.bits > 0)
     gradients = tape.gradient(loss, codec.trainable_variables)
     assert all(g is not None and np.all(np.isfinite(g)) for g in gradients)
-    paths = checkpoints.variable_paths(codec)
+    paths = building.variable_paths(codec)
     trained = {id(v) for v in codec.trainable_variables}
     assert {id(v) for path, v in paths.items() if path != "activity"} == trained
     assert {path.split("/")[0] for path in paths} == TRANSFORMS | PARTS[name]

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfclic import configuration, errors
 from tfclic.models.slices import RESIDUAL_LIMIT, Slice, slice_sizes
-from tfclic.training import checkpoints, step
+from tfclic.training import building, step
 
 IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
 QUALITY = tf.constant([0.0, 80.0])
@@ -74,7 +74,7 @@ def test_every_ablation_has_finite_losses_and_gradients(make_cca, changes):
     assert out.bits.shape == (2,) and np.all(out.bits > 0)
     gradients = tape.gradient(loss, codec.trainable_variables)
     assert all(g is not None and np.all(np.isfinite(g)) for g in gradients)
-    paths = checkpoints.variable_paths(codec)
+    paths = building.variable_paths(codec)
     trained = {id(v) for v in codec.trainable_variables}
     assert {id(v) for path, v in paths.items() if path != "activity"} == trained
     has_gap = len(codec.sizes) > 1 and codec.config.gap_weight

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfclic import configuration, models, runtime
 from tfclic.entropy import mixture
-from tfclic.training import checkpoints, step
+from tfclic.training import building, step
 
 IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
 QUALITY = tf.constant([0.0, 80.0])
@@ -36,7 +36,7 @@ def tiny(**changes):
     config.model.update({**TINY, **changes})
     tf.keras.utils.set_random_seed(0)
     codec = models.build(config.model)
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     return codec
 
 
@@ -73,7 +73,7 @@ def gradients(codec, stage):
         out = codec(IMAGES, QUALITY, seed=tf.constant([1, 2]), training=True, stage=stage)
         error = tf.reduce_mean(tf.square(out.reconstruction - IMAGES))
         loss = tf.reduce_sum(out.bits) + 1e4 * error + tf.reduce_sum(list(out.helping.values()))
-    paths = checkpoints.variable_paths(codec)
+    paths = building.variable_paths(codec)
     return out, dict(zip(paths, tape.gradient(loss, list(paths.values()))))
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfclic import configuration, errors, models
 from tfclic.models import base
-from tfclic.training import checkpoints
+from tfclic.training import building
 
 IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
 QUALITY = tf.constant([0.0, 80.0])
@@ -62,7 +62,7 @@ def test_bfloat16_transforms_are_close_to_float32(make_codec):
 
 
 def test_variables_are_filed_under_the_names_that_checkpoints_have(codec):
-    paths = checkpoints.variable_paths(codec)
+    paths = building.variable_paths(codec)
     trained = {id(v) for v in codec.trainable_variables}
     assert {id(v) for path, v in paths.items() if path != "activity"} == trained
     entropy = {"hyper_analysis", "hyper_synthesis", "hyper_prior", "context", "parameter_network"}

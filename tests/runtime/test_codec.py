@@ -1,5 +1,6 @@
 """The Python interface, over the toy model."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -133,7 +134,7 @@ def test_a_damaged_saved_model_is_refused(tmp_path, export_toy):
 
 def test_a_function_that_was_not_exported_is_told(toy_codec):
     with pytest.raises(errors.ModelError, match="has no function fly"):
-        toy_codec._call(errors.ImageError, model.OPEN._replace(name="fly"), b"")
+        toy_codec._call(errors.ImageError, dataclasses.replace(model.OPEN, name="fly"), b"")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfclic import configuration, models
 from tfclic.layers import QualityGain
 from tfclic.layers.nafblock import ChannelNorm
-from tfclic.training import checkpoints, growing
+from tfclic.training import building, growing
 
 LMBDAS = (0.01, 0.04)
 # of each system, its configuration made small
@@ -51,7 +51,7 @@ def build(name, **changes):
     known = {key: value for key, value in small.items() if key in config.model}
     config.model.update({**known, **SMALL[name], **changes})
     codec = models.build(config.model)
-    checkpoints.build_for_training(codec)
+    building.build_for_training(codec)
     return codec
 
 
@@ -65,7 +65,7 @@ def disturbed(codec):
 def grow(small, large):
     """Gives `large` what it takes from `small`; returns the paths of what it does not."""
     growth, kept = growing.Growth(small, large), []
-    for path, variable in checkpoints.variable_paths(large).items():
+    for path, variable in building.variable_paths(large).items():
         value = growth.value(path, variable)
         if value is None:
             kept.append(path)

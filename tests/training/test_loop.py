@@ -248,6 +248,10 @@ def test_images_that_vanish_end_the_run_with_a_sentence(tmp_path, start, store):
         ({"level_sampling": "even"}, "independent, stratified"),
         ({"first_share": 1.5}, "first_share"),
         ({"first_share": 0.5, "first_lmbda": 0.0}, "first_lmbda"),
+        ({"rounded_share": -0.1}, "rounded_share must be from 0 to 1"),
+        ({"rounded_share": 0.5, "first_share": 0.6, "first_lmbda": 0.01}, "leave the other"),
+        ({"rounded_share": 0.5, "stage_shares": (0.3, 0.3)}, "leave the other"),
+        ({"rounded_share": 0.5, "rounded_learning_rate": 0.0}, "rounded_learning_rate"),
     ],
 )
 def test_impossible_configurations_are_refused(config, changes, message):

@@ -12,6 +12,7 @@ def rate(step, **changes):
             "final_learning_rate": 0.1,
             "warmup_steps": 10,
             "decay_share": 0.5,
+            "rounded_share": 0.0,
             "steps": 100,
         }
     )
@@ -43,3 +44,13 @@ def test_the_first_phase_ends_after_its_share():
     training = ml_collections.ConfigDict({"steps": 10, "first_share": 0.3})
     found = [bool(schedule.in_first_phase(tf.constant(step), training)) for step in range(10)]
     assert found == [True] * 3 + [False] * 7
+
+
+def test_the_last_phase_follows_a_schedule_that_is_complete_and_has_one_of_its_own():
+    for step in (0, 20, 40, 60, 79):
+        whole = rate(step, steps=80)
+        assert rate(step, rounded_share=0.2, rounded_learning_rate=0.5) == pytest.approx(whole)
+    found = [rate(n, rounded_share=0.2, rounded_learning_rate=0.5) for n in (80, 90, 100, 101)]
+    assert found == pytest.approx([0.5, 0.3, 0.1, 0.1])
+    alone = {"rounded_share": 1.0, "rounded_learning_rate": 0.5, "warmup_steps": 0}
+    assert [rate(n, **alone) for n in (0, 100)] == pytest.approx([0.5, 0.1])

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfclic import configuration, errors, models
 from tfclic.export import stored
-from tfclic.training import checkpoints, starts, step
+from tfclic.training import building, checkpoints, starts, step
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def tiny(**changes):
     config.model.update(changes)
     tf.keras.utils.set_random_seed(5)
     codec = models.build(config.model)
-    checkpoints.build_variables(codec)
+    building.build_variables(codec)
     return codec, config
 
 
@@ -114,7 +114,7 @@ def test_a_run_grows(tiny_run):
     assert (record, kept) == ({"steps": 3}, [])
     parts = ("activity", "gain/", "hyper_analysis/layer-0/kernel", "hyper_synthesis/")
     ends = "nonlinear_analysis/layer-6/kernel", "nonlinear_synthesis/layer-0/conv/kernel"
-    paths = [path for path in checkpoints.variable_paths(larger) if path.startswith(parts + ends)]
+    paths = [path for path in building.variable_paths(larger) if path.startswith(parts + ends)]
     assert grown == sorted(paths)
     images = tf.random.stateless_uniform([1, 64, 64, 3], [1, 2])
     before, after = codec(images, tf.constant([0.0])), larger(images, tf.constant([50.0]))

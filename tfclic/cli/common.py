@@ -194,7 +194,7 @@ def tiles_bar(path: str) -> Iterator[Callable[[int, int], None]]:
     """
     from tqdm import tqdm
 
-    bar = tqdm(desc=os.path.basename(path), unit="tile", leave=False, disable=None, delay=0.5)
+    bar = tqdm(desc=os.path.basename(path), unit="step", leave=False, disable=None, delay=0.5)
 
     def progress(done: int, total: int) -> None:
         if total <= 2:

@@ -40,11 +40,13 @@ def compress_corpus(args: argparse.Namespace) -> int:
 
     runtime.check_tile(args.tile)
     model = catalog.find(args.model)
+    runtime.check_effort(args.effort, model)
     compression = coding.Compression(
         # a name is looked up where the work is done; a path has to mean the same there
         model=os.path.abspath(args.model) if os.path.isdir(args.model) else args.model,
         fingerprint=model.fingerprint,
         quality=args.quality,
+        effort=args.effort,
         tile=args.tile,
         background=compress.background_of(args),
         psnr=args.psnr,

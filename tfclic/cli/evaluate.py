@@ -49,7 +49,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", metavar="FOLDER", required=True, help="folder of image files")
     parser.add_argument(
         "--model", metavar="NAME|PATH", action="append", default=[],
-        help=f"may be repeated; default: {runtime.DEFAULT_MODEL}, unless there is a --codec",
+        help="may be repeated; with @N after it at effort N, 0 to 9; "
+        f"default: {runtime.DEFAULT_MODEL}, unless there is a --codec",
     )  # fmt: skip
     parser.add_argument(
         "--codec", metavar="NAME,...", type=_peers, default=[],
@@ -237,7 +238,9 @@ def _write_cards(loaded: Iterable[Codec], measured: Iterable[Curve]) -> None:
 
     for codec in loaded:
         for curve in measured:
-            if isinstance(codec, codecs.Model) and curve["name"] == codec.name:
+            is_its = isinstance(codec, codecs.Model) and curve["name"] == codec.name
+            # a card says what its model does by itself
+            if is_its and codec.effort == runtime.DEFAULT_EFFORT:
                 results, dataset = curve["results"], curve["meta"]["dataset"]
                 catalog.write_results(codec.runtime.model, dataset, results)
 

@@ -36,6 +36,10 @@ against the model that the run started from, and the rate-distortion curves of b
 --config.training.precision=auto, the default, times a few layers and takes bfloat16 where that is
 faster; a run that goes on keeps the format that it had, unless float32 or bfloat16 is given.
 
+--config.training.rounded_share=0.05 makes the last twentieth of the steps a phase of its own:
+latents are rounded, as they will be coded, and the entropy model alone learns, at a rate that falls
+from training.rounded_learning_rate. After a complete run, --start-from=RUN and a share of 1 add it.
+
 --strategy=mirrored uses all GPUs of this machine; --strategy=multiworker also other machines, each
 started with the same command and a TF_CONFIG of its own. docs/training.md tells how.
 
@@ -229,12 +233,12 @@ def _begin(
     codec: ImageCodec, workdir: pathlib.Path, start: str | None, fresh: Collection[str]
 ) -> dict[str, Any]:
     """Gives a new run its first weights; returns what its record has to say about them."""
-    from tfclic.training import checkpoints, starts
+    from tfclic.training import building, checkpoints, starts
 
     if not start or checkpoints.available(workdir):
         return {}
     record, kept, larger = starts.start_from(codec, start, fresh)
-    count = len(checkpoints.variable_paths(codec))
+    count = len(building.variable_paths(codec))
     grown = f", {len(larger)} of them grown" if larger else ""
     print(
         f"{count - len(kept)} of {count} variables begin as {start} has them at step "

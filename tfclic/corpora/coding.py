@@ -84,6 +84,7 @@ class Compression:
       model: name or path of the model, wherever the work is done.
       fingerprint: 8 hex digits, which that model must have.
       quality: 0..100.
+      effort: 0..9, see `runtime.Codec.compress`.
       tile: pixels, the longest side of a tile.
       background: (red, green, blue), 0..255, for transparent images; None: they are refused.
       psnr: whether each file is decoded again to tell its PSNR.
@@ -92,6 +93,7 @@ class Compression:
     model: str
     fingerprint: str
     quality: float = runtime.DEFAULT_QUALITY
+    effort: int = runtime.DEFAULT_EFFORT
     tile: int = runtime.DEFAULT_TILE
     background: tuple[int, int, int] | None = None
     psnr: bool = False
@@ -110,13 +112,15 @@ class Compression:
             "background": self.background and list(self.background),
         }
         del settings["model"]
+        if self.effort == 0:
+            del settings["effort"]  # as of outputs that were made before there were efforts
         return settings
 
     def __call__(self, data: bytes, name: str) -> tuple[bytes, Facts]:
         """Returns `(output, facts)`; raises errors.TfclicError if the image is refused."""
         photo = images.decode(data, name, self.background)
         codec = _once(_load, self.model, self.fingerprint)
-        output = codec.compress(photo.pixels, self.quality, tile=self.tile)
+        output = codec.compress(photo.pixels, self.quality, effort=self.effort, tile=self.tile)
         height, width = photo.pixels.shape[:2]
         facts = _facts(height, width, len(output))
         if photo.notes:

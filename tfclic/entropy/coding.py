@@ -375,12 +375,27 @@ class Coding(tf.Module):
         Returns:
           A list of the codec's variables that were given values.
         """
-        layers = (m for m in self.submodules if isinstance(m, fixed_point.FixedPointDense))
-        given = [variable for layer in layers for variable in layer.restore()]
+        given = [variable for layer in self._layers() for variable in layer.restore()]
         if self.names:
             self._activity().assign(tf.concat([each.activity() for each in self.names.values()], 1))
             given.append(self._activity())
         return given + [v for stream in self.streams.values() for v in stream.restore()]
+
+    @property
+    def is_differentiable(self):
+        """Whether latents have float densities, of which nothing but the weights is stored."""
+        return not any(isinstance(stream, Gained) for stream in self.streams.values())
+
+    def floats(self):
+        """Float weights of the entropy networks, dict of tensors by the variables' ids.
+
+        They are what the integers stand for, so that gradients can be had of an exported model.
+        """
+        pairs = (pair for layer in self._layers() for pair in layer.floats())
+        return {id(variable): value for variable, value in pairs}
+
+    def _layers(self):
+        return [m for m in self.submodules if isinstance(m, fixed_point.FixedPointDense)]
 
     def join(self, streams):
         """Streams of side information, a dict, as one array `[h/4, w/4, Z]`; see `split`."""

@@ -151,18 +151,31 @@ class FixedPointDense(tf.Module):
             2.0 ** (output_bits - unit), trainable=False, dtype=tf.float64, name="scale"
         )
 
+    def floats(self):
+        """What it was made of, kernel and bias, and what its own weights stand for of these.
+
+        Returns:
+          Pairs of a variable, or an array, and a tensor of its shape and type.
+        """
+        made_of, grids = self._origin()
+        unit = 2.0**self.output_bits / self.scale
+        kernel = tf.cast(self.kernel, tf.float64) * 2.0**self.input_bits / unit
+        values = grids.off(kernel, self.bias / unit)
+        return [
+            (each, tf.cast(tf.reshape(value, each.shape), each.dtype))
+            for each, value in zip(made_of, values)
+        ]
+
     def restore(self):
         """Gives the variables it was made of what its own stand for.
 
         Returns:
           Both, kernel and bias.
         """
-        variables, grids = self._origin()
-        unit = 2.0**self.output_bits / self.scale.numpy()
-        kernel = self.kernel.numpy() * 2.0**self.input_bits / unit
-        for variable, value in zip(variables, grids.off(kernel, self.bias.numpy() / unit)):
-            variable.assign(np.reshape(value, variable.shape))
-        return variables
+        found = self.floats()
+        for variable, value in found:
+            variable.assign(value)
+        return [variable for variable, _ in found]
 
     def prepare(self, rows=None, columns=None):
         """What the products need, to be made outside of loops.

@@ -7,6 +7,7 @@ and nothing of what happens at each of them. That is up to the runner it is give
 |---|---|
 | `Rounding` | rounded values and their bits, in floats |
 | `Training` | the same with noise in the place of rounding, and auxiliary losses |
+| `Annealed` | the same with latents between integers, the less so the colder it is |
 | `Rate` | the bits of given integers, in floats |
 | `coding.Walker` | a string, and back, in exact integers |
 | `coding.Quantizer` | integers, chosen by rate and distortion |
@@ -34,6 +35,7 @@ from tfclic.entropy import mixture
 from tfclic.layers import Floats, uniform_noise
 
 LATENTS = "latents"
+LEAST_SHARE = 1e-3  # of an integer in what is annealed, where this is all of the other one
 
 
 def round_straight_through(x):
@@ -75,6 +77,8 @@ def _channels(array, start, count):
 
 class Rounding(Floats):
     """Rounds to the nearest integers, and counts bits by the float densities.
+
+    Gradients of bits reach parameters, and means as if nothing were rounded.
 
     Attributes:
       bits: dict from streams to float32 `[B]`.
@@ -187,7 +191,7 @@ class Rounding(Floats):
 
     def _counted(self, piece, means):
         """What bits are counted of: differences from means."""
-        return tf.round(piece(self.sources) - means)
+        return round_straight_through(piece(self.sources) - means)
 
     def _seen(self, piece, means):
         return self._counted(piece, means) + means
@@ -229,6 +233,49 @@ class Training(Rounding):
         if self._sees_noise:
             return piece(self.noisy)
         return round_straight_through(piece(self.sources) - means) + means
+
+
+class Annealed(Rounding):
+    """Counts bits of latents that are mixtures of the two integers beside them.
+
+    Stochastic Gumbel annealing: Yang, Bamler, Mandt, "Improving Inference for Neural Image
+    Compression", NeurIPS 2020, section 3.2. The nearer an integer and the lower the temperature,
+    the more of it is taken; gradients lead to latents that are best when they are rounded. Side
+    information is rounded, and its bits are left out.
+
+    Args:
+      sources, quality: as for `Rounding`.
+      temperature: float32 `[]`, above 0.
+      seed: int32 `[2]`, of what is drawn.
+    """
+
+    def __init__(self, sources, quality, temperature, seed):
+        super().__init__(sources, quality)
+        self._temperature = temperature
+        uniform = uniform_noise(tf.shape(sources[LATENTS]), seed, 0) + 0.5
+        uniform = tf.clip_by_value(uniform, LEAST_SHARE, 1 - LEAST_SHARE)
+        # the difference of two Gumbel variables
+        self._drawn = {LATENTS: tf.math.log(uniform / (1 - uniform))}
+
+    def independent(self, name, prior, stride=1):
+        self.seen[name] = tf.round(self._pieces.next(name, None, self.sources)(self.sources))
+        return self.seen[name]
+
+    def _coded(self, name, piece, likelihood, means=0.0):
+        if name in self.sources and name != LATENTS:
+            self.seen[name] = tf.round(piece(self.sources) - means) + means
+            return self.seen[name]
+        return super()._coded(name, piece, likelihood, means)
+
+    def _context_input(self, piece):
+        return self._counted(piece, 0.0)
+
+    def _counted(self, piece, means):
+        latents = piece(self.sources) - means
+        lower = tf.floor(latents)
+        share = tf.clip_by_value(latents - lower, LEAST_SHARE, 1 - LEAST_SHARE)
+        preference = (tf.atanh(share) - tf.atanh(1 - share)) / self._temperature
+        return lower + tf.sigmoid((preference + piece(self._drawn)) / self._temperature)
 
 
 class Rate(Rounding):

@@ -22,7 +22,7 @@ from tfclic import errors, images
 from tfclic.evaluation import codecs, curves, evaluate
 
 if TYPE_CHECKING:
-    from tfclic.evaluation.metrics import Pixels
+    from tfclic.images import Pixels
 
 Record = dict[str, Any]
 ByImage = Mapping[str, list[Record]]
@@ -289,7 +289,9 @@ def _do(work: Work, codec: codecs.Codec) -> _Done | errors.TfclicError:
         measured, data = evaluate.measure(codec, pixels, setting)
         record: Record = {"measured": list(measured), "used": setting, "bytes": len(data)}
         if work.is_verifying and codec.is_verifiable:
-            record["verification"] = list(evaluate.verify(codec.runtime, pixels, setting))
+            record["verification"] = list(
+                evaluate.verify(codec.runtime, pixels, setting, codec.effort)
+            )
         return _Done(record, data)
     except errors.TfclicError as error:
         return error

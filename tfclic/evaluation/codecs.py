@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tfclic import errors
 
 if TYPE_CHECKING:
-    from tfclic.evaluation.metrics import Pixels
+    from tfclic.images import Pixels
     from tfclic.runtime import Codec as Runtime
 
 
@@ -31,6 +31,7 @@ class Codec:
       is_shown_by_browsers: whether they show its files.
       is_verifiable: whether its files can be compared with what the encoder knows.
       runtime: what does the work, if so.
+      effort: of that, 0..9.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Codec:
     limits: tuple[float, float]
     runtime: Runtime
     is_verifiable = False
+    effort = 0
     options: tuple[float, ...] = ()
     integral = False
     objective: str | None = None
@@ -61,11 +63,12 @@ class Model(Codec):
     """An exported model of tfclic; the setting is its quality.
 
     Args:
-      source: name, NAME/VERSION or path of the model.
+      source: name, NAME/VERSION or path of the model; with @N after it at effort N.
       qualities: 0..100.
 
     Raises:
-      errors.ModelError: there is no such model, or it cannot be loaded.
+      errors.ModelError: there is no such model, it cannot be loaded, or knows no effort.
+      errors.UsageError: there is no such effort.
     """
 
     is_verifiable = True
@@ -77,19 +80,32 @@ class Model(Codec):
 
         self.source, self.options = source, tuple(qualities)
         self.settings = sorted(qualities)
-        self.runtime = runtime.load(source)
-        model = self.runtime.model
-        self.name = str(model).replace("/", "-")
-        self.title = str(model)
-        self.description = f"tfclic {model} ({model.fingerprint})"
-        self.identity = model.fingerprint
-        self.objective = model.card.training.get("objective")
+        model, self.effort = effort_of(source)
+        self.runtime = runtime.load(model)
+        found = self.runtime.model
+        runtime.check_effort(self.effort, found)
+        is_default = self.effort == runtime.DEFAULT_EFFORT
+        self.name = str(found).replace("/", "-") + ("" if is_default else f"-effort-{self.effort}")
+        self.title = str(found) + ("" if is_default else f", effort {self.effort}")
+        self.description = f"tfclic {self.title} ({found.fingerprint})"
+        self.identity = found.fingerprint + ("" if is_default else f"@{self.effort}")
+        self.objective = found.card.training.get("objective")
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        return self.runtime.compress(pixels, setting)
+        return self.runtime.compress(pixels, setting, effort=self.effort)
 
     def decode(self, data: bytes) -> Pixels:
         return self.runtime.decompress(data)
+
+
+def effort_of(source: str) -> tuple[str, int]:
+    """What a model is found by, and the effort, of MODEL or MODEL@EFFORT."""
+    from tfclic import runtime
+
+    model, at, effort = str(source).rpartition("@")
+    if at and effort.isdecimal():
+        return model, int(effort)
+    return source, runtime.DEFAULT_EFFORT
 
 
 class _PillowCodec(Codec):
@@ -240,7 +256,7 @@ def load(source: str, qualities: Sequence[float] = ()) -> Codec:
     """Loads a codec.
 
     Args:
-      source: one of `PEERS`, or a model's name, NAME/VERSION or path.
+      source: one of `PEERS`, or a model as `Model` takes it.
       qualities: the settings of a model.
 
     Returns:

@@ -14,7 +14,7 @@ from tfclic.evaluation import metrics
 if TYPE_CHECKING:
     from tfclic import runtime
     from tfclic.evaluation.codecs import Codec
-    from tfclic.evaluation.metrics import Pixels
+    from tfclic.images import Pixels
 
 # What an exported model has to keep to.
 SIZE_TOLERANCE = 0.01
@@ -113,19 +113,20 @@ def as_colour(pixels: Pixels) -> Pixels:
     return np.broadcast_to(pixels, [*pixels.shape[:2], 3])
 
 
-def verify(codec: runtime.Codec, pixels: Pixels, quality: float) -> Verification:
+def verify(codec: runtime.Codec, pixels: Pixels, quality: float, effort: int = 0) -> Verification:
     """Compares a file of `codec` with what its encoder knew.
 
     Args:
       codec: a `tfclic.runtime.Codec`.
       pixels: uint8 array [H, W, 3] or [H, W], 0..255; grayscale is taken as colour.
       quality: 0..100.
+      effort: 0..9.
 
     Returns:
       A `Verification`.
     """
     pixels = as_colour(pixels)
-    encoder = codec.evaluate(pixels, quality)
+    encoder = codec.evaluate(pixels, quality, effort=effort)
     latents = codec.decode_latents(encoder["file"])
     expected = encoder["latents"]
     same_shape = latents.shape == expected.shape

@@ -184,6 +184,6 @@ def correlations(explanation: Explanation, into: dict[str, Pair] | None = None) 
             coded = Correlation()
             pair = coded, None if arrays[1] is None else Correlation(coded)
             for correlation, array in zip(result.setdefault(name, pair), arrays):
-                if correlation is not None:
+                if correlation is not None and array is not None:
                     correlation.add(array)
     return result

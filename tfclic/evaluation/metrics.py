@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+if TYPE_CHECKING:
+    from tfclic.images import Pixels
 
 # Four halvings, then a window of 11 pixels.
 MS_SSIM_MIN_SIDE = 176

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tfclic.bd_rate import Difference
     from tfclic.evaluation.codecs import Codec
     from tfclic.evaluation.curves import Curve
-    from tfclic.evaluation.metrics import Pixels
+    from tfclic.images import Pixels
 
 _AXES = {
     "psnr-rgb": "PSNR (dB)",

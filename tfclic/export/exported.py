@@ -24,6 +24,7 @@ SPECS = {
     "strict": tf.TensorSpec([], tf.bool),
     **{name: _STRING for name in ("data", "payload")},
     **{name: _SCALAR for name in ("height", "width", "longest", "tile_height", "tile_width")},
+    **{name: _SCALAR for name in ("first", "last", "steps")},
 }
 # What `whole` and `served` need of the parts, and nobody else.
 INTERNAL = (whole.TRY_READ.name, "possible", "parse")
@@ -47,6 +48,12 @@ def _named(*names, **of_codec):
 def snapped(quality):
     """The nearest quality that a file can state, float32."""
     return container.quality_of(container.quality_code(quality))
+
+
+def as_colours(image):
+    """An image uint8 `[H, W, 3]` or `[H, W, 1]` as float32 `[H, W, 3]`, 0..1."""
+    shape = tf.shape(image)
+    return tf.cast(tf.broadcast_to(image, [shape[0], shape[1], 3]), tf.float32) / 255.0
 
 
 class ExportedCodec(stored.StoredCodec):
@@ -93,10 +100,9 @@ class ExportedCodec(stored.StoredCodec):
 
         @traced(*specs(model.ANALYSE))
         def analyse(image):
-            shape = tf.shape(image)
-            pixels = tf.cast(tf.broadcast_to(image, [shape[0], shape[1], 3]), tf.float32) / 255.0
+            pixels = as_colours(image)[None]
             with weights():
-                latents = codec.analysis(base.centred(base.pad_image(pixels[None])))[0]
+                latents = codec.analysis(base.centred(base.pad_image(pixels)))[0]
             return model.Analysed(latents)._asdict()
 
         analysed = tf.TensorSpec([None, None, channels], tf.float32)

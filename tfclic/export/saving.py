@@ -10,7 +10,7 @@ import tempfile
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfclic.export import exported, warm_up
+from tfclic.export import exported, refining, warm_up
 from tfclic.format import header, model
 from tfclic.format.model import GRAPH
 
@@ -76,6 +76,33 @@ def slim(path):
     (path / GRAPH).write_bytes(proto.SerializeToString(deterministic=True))
 
 
+def _write(module, signatures, path):
+    # gradients would double the functions that every start has to read
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with unoptimized():
+        tf.saved_model.save(module, str(path), signatures, options)
+    slim(path)
+
+
+def _add_refinement(refinement, path):
+    """Adds its graph to the SavedModel at `path`, whose variables it reads.
+
+    Returns:
+      The functions that it has, JSON-compatible, `model.RESTORE` among them.
+    """
+    target = path / model.REFINEMENT
+    _write(refinement, refinement.functions, target)
+    for entry in target.iterdir():
+        if entry.name != GRAPH:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    (graph,) = _read(target).meta_graphs
+    saver = graph.saver_def
+    names = {"inputs": [saver.filename_tensor_name], "outputs": [f"{saver.restore_op_name}:0"]}
+    fields = {"inputs": model.RESTORE.takes._fields, "outputs": model.RESTORE.gives._fields}
+    restore = {side: dict(zip(fields[side], each)) for side, each in names.items()}
+    return {**functions(target), model.RESTORE.name: restore}
+
+
 def _read(path):
     return saved_model_pb2.SavedModel.FromString((path / GRAPH).read_bytes())
 
@@ -100,17 +127,16 @@ def save(codec, folder, name, config=None, training=None):
     """
     with unoptimized():
         graph = exported.ExportedCodec(codec)
+        refinement = None
+        if graph.coding.is_differentiable:
+            refinement = refining.Refinement(graph, codec)
     parent = pathlib.Path(folder) / name
     parent.mkdir(parents=True, exist_ok=True)
     version = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
     target = parent / str(version)
     work = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
     try:
-        # gradients would double the functions that every start has to read
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        with unoptimized():
-            tf.saved_model.save(graph, str(work), graph.signatures(), options)
-        slim(work)
+        _write(graph, graph.signatures(), work)
         card = model.Card(
             name=name,
             version=version,
@@ -119,6 +145,7 @@ def save(codec, folder, name, config=None, training=None):
             config=config or {},
             training=training or {},
             functions=functions(work),
+            refinement=_add_refinement(refinement, work) if refinement else None,
         )
         if warm_up.is_possible():
             warm_up.write(work, name, card.functions)

@@ -15,7 +15,10 @@ Everything works with Python's integers, with numpy's arrays and with TensorFlow
 graph too; `of` is the module that has their `minimum` and `maximum`, numpy or tensorflow.
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +28,10 @@ MARGIN = 64  # pixels
 LONGEST_SIDE = 4096  # pixels of a tile: what has to be held in memory and decoded in one go
 DEFAULT_SIDE = 1024  # pixels, the longest side of a tile unless something else is asked for
 _CORNER = np.array([1, 1, 0, 0], np.int32)
+
+# Python's, numpy's or TensorFlow's: what comes out is of the kind that goes in.
+Numbers = TypeVar("Numbers", bound=Any)
+Span = tuple[Numbers, Numbers]
 
 
 class Layout(NamedTuple):
@@ -36,12 +43,12 @@ class Layout(NamedTuple):
     seen: Any
 
 
-def round_up(size, multiple):
+def round_up(size: Numbers, multiple: int) -> Numbers:
     """The least multiple of `multiple` that is not below `size`."""
     return -(-size // multiple) * multiple
 
 
-def tile_side(length, longest):
+def tile_side(length: Numbers, longest: Numbers) -> Numbers:
     """Cuts a side of an image into equal parts, but for the last one.
 
     Args:
@@ -55,12 +62,12 @@ def tile_side(length, longest):
     return round_up(-(-length // parts), MULTIPLE)
 
 
-def count(height, width, tile_height, tile_width):
+def count(height: Numbers, width: Numbers, tile_height: Numbers, tile_width: Numbers) -> Numbers:
     """Number of tiles of an image; all in pixels, of the same integer type."""
     return (-(-height // tile_height)) * (-(-width // tile_width))
 
 
-def spans(start, length, tile, of=np):
+def spans(start: Any, length: Any, tile: Any, of: ModuleType = np) -> Layout:
     """The four boxes of tiles along one axis.
 
     Args:
@@ -78,28 +85,28 @@ def spans(start, length, tile, of=np):
     return Layout(core, window, latents(core), latents(window))
 
 
-def around(span):
+def around(span: Span[Numbers]) -> Span[Numbers]:
     """A span of pixels with its margin; both may be vectors, of the two axes."""
     return span[0] - MARGIN, span[1] + MARGIN
 
 
-def latents(span):
+def latents(span: Span[Numbers]) -> Span[Numbers]:
     """The latents that are made from a span of pixels, with whole hyper latents."""
     start, end = span
     return start // MULTIPLE * HYPER_STRIDE, round_up(end, MULTIPLE) // STRIDE
 
 
-def common(span, other, of=np):
+def common(span: Span[Numbers], other: Span[Numbers], of: ModuleType = np) -> Span[Numbers]:
     """What two spans have in common."""
     return of.maximum(span[0], other[0]), of.minimum(span[1], other[1])
 
 
-def relative(box, frame):
+def relative(box: Numbers, frame: Numbers) -> Numbers:
     """Boxes `[..., 4]` as they lie inside of other boxes, `frame`."""
     return box - frame * _CORNER
 
 
-def crop(array, box):
+def crop(array: Numbers, box: Any) -> Numbers:
     """The part of an array `[H, W, C]` that lies in `box`, int32 `[4]`."""
     top, left, height, width = (box[i] for i in range(4))
     return array[top : top + height, left : left + width]

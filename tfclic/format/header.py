@@ -28,13 +28,22 @@ Python has no FarmHash, so that `parse` and `pack` are given it, as a function; 
 tells what a file claims, which is enough to look for its model, and leaves the checksum to that.
 """
 
+from __future__ import annotations
+
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tfclic import errors
 from tfclic.format import boxes
 from tfclic.format.boxes import LONGEST_SIDE as MAX_TILE_SIDE
 from tfclic.format.latents import MULTIPLE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Checksum = Callable[[bytes], bytes]
+Number = TypeVar("Number", float, "np.ndarray")
 
 MAGIC = b"TFC"
 ONE_TILE, TILED = 1, 2
@@ -90,32 +99,32 @@ class Header(NamedTuple):
     height: int
     tile_height: int
     tile_width: int
-    lengths: tuple
+    lengths: tuple[int, ...]
     payload: bytes
 
     @property
-    def version(self):
+    def version(self) -> int:
         """Of the format, int."""
         return TILED if len(self.lengths) > 1 else ONE_TILE
 
 
-def quality_of(code):
+def quality_of(code: Number) -> Number:
     """The quality 0..100 that a code, a float, stands for."""
     return code * 100 / MAX_QUALITY_CODE
 
 
-def is_size(width, height):
+def is_size(width: int, height: int) -> bool:
     """Whether a file can say so many pixels."""
     inside = 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE
     return inside and width * height <= MAX_PIXELS
 
 
-def whole_side(side):
+def whole_side(side: int) -> int:
     """The side of the only tile of an image with this side, in pixels."""
     return min(boxes.round_up(side, MULTIPLE), MAX_TILE_SIDE)
 
 
-def pack(header, checksum):
+def pack(header: Header, checksum: Checksum) -> bytes:
     """Makes a file.
 
     Args:
@@ -145,7 +154,7 @@ def pack(header, checksum):
     return body + checksum(body)[:CHECKSUM_BYTES]
 
 
-def varint(value):
+def varint(value: int) -> bytes:
     """The bytes that code `value`, an int."""
     groups = []
     while value >= 128:
@@ -154,7 +163,7 @@ def varint(value):
     return bytes([*groups, value])
 
 
-def parse(data, checksum=None):
+def parse(data: bytes, checksum: Checksum | None = None) -> Header:
     """Takes a file apart.
 
     Args:
@@ -169,22 +178,24 @@ def parse(data, checksum=None):
       errors.FileFormatError: it is not a sound file; the sentence, one of SENTENCES, says why.
     """
     status, header = _parse(data, checksum)
-    if status != OK:
+    if header is None:
         raise errors.FileFormatError(SENTENCES[status])
     return header
 
 
-def claimed_size(data):
+def claimed_size(data: bytes) -> tuple[int, int] | None:
     """The (width, height) at their place in a file, pixels; None if there cannot be any.
 
     A hint how much a file, however damaged, may ask for before anything else has looked at it.
     """
     _, start = _read_varint(data, START)
     width, height, _ = _read_sizes(data, start)
-    return None if not data.startswith(MAGIC) or None in (width, height) else (width, height)
+    if not data.startswith(MAGIC) or width is None or height is None:
+        return None
+    return width, height
 
 
-def _parse(data, checksum):
+def _parse(data: bytes, checksum: Checksum | None) -> tuple[int, Header | None]:
     """`(status, Header)`, the latter None unless the former is OK."""
     # The beginning of the magic alone is a truncated file, nothing at all is none.
     if not data or not MAGIC.startswith(data[: len(MAGIC)]):
@@ -201,14 +212,14 @@ def _parse(data, checksum):
     return (OK, header) if header else (CORRUPTED, None)
 
 
-def _fields(body, start):
+def _fields(body: bytes, start: int) -> Header | None:
     """The `Header` in a file without its checksum, whose length ends at `start`; None if none."""
     flags = body[len(MAGIC)]
     version = flags & VERSION_BITS
     quality_start = start + FINGERPRINT_BYTES
     width, height, position = _read_sizes(body, start)
     known = flags & ~(VERSION_BITS | GRAYSCALE_FLAG) == 0 and version in (ONE_TILE, TILED)
-    if not known or None in (width, height) or not is_size(width, height):
+    if not known or width is None or height is None or not is_size(width, height):
         return None
     tiles = _read_tiles(body[position:], version, width, height)
     if tiles is None:
@@ -223,13 +234,15 @@ def _fields(body, start):
     )
 
 
-def _read_sizes(data, start):
+def _read_sizes(data: bytes, start: int) -> tuple[int | None, int | None, int]:
     """(width, height, position after them) in a file whose length ends at `start`."""
     width, position = _read_varint(data, start + FINGERPRINT_BYTES + QUALITY_BYTES)
     return (width, *_read_varint(data, position))
 
 
-def _read_tiles(rest, version, width, height):
+def _read_tiles(
+    rest: bytes, version: int, width: int, height: int
+) -> tuple[int, int, tuple[int, ...], bytes] | None:
     """(tile height, tile width, lengths, payload) of what follows the sizes; None if unsound."""
     if version == ONE_TILE:
         tile_width, tile_height = whole_side(width), whole_side(height)
@@ -250,7 +263,7 @@ def _read_tiles(rest, version, width, height):
     return tile_height, tile_width, lengths, payload
 
 
-def _read_varint(data, position):
+def _read_varint(data: bytes, position: int) -> tuple[int | None, int]:
     """(value, position after it) of the varint at `position`; the value is None if there is none.
 
     Args:

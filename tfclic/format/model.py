@@ -8,13 +8,24 @@ latents `[h / 4, w / 4, Z]` are int16 where they are as coded; boxes are those o
 0..100; files and strings are bytes.
 """
 
+from __future__ import annotations
+
 import dataclasses
-from typing import Any, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+Given = TypeVar("Given", bound=Any)
+
+# `{"inputs": names, "outputs": names}`
+Signature = dict[str, dict[str, str]]
 
 GRAPH = "saved_model.pb"
 CARD = "model_card.json"
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 TAG = "serve"  # of the graph in the SavedModel
+VARIABLES = "variables/variables"
+# A folder with a graph of its own, which has REFINE and, for VARIABLES, RESTORE.
+REFINEMENT = "refinement"
 
 # Of what `EXPLAIN` gives: after the name of a part, what its elements cost
 BITS = "_bits"
@@ -26,7 +37,8 @@ SLICES = "slices"
 GOOD = "OK"
 
 
-class Function(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Function(Generic[Given]):
     """A function of an exported model.
 
     Attributes:
@@ -36,14 +48,13 @@ class Function(NamedTuple):
     """
 
     name: str
-    takes: type
-    gives: type
+    takes: type[NamedTuple]
+    gives: type[Given]
 
-    def results(self, found):
+    def results(self, found: dict[str, Any]) -> Given:
         """`gives` of a dict of results; what an earlier export did not have is as by default."""
-        if self.gives is dict:
-            return found
-        return self.gives(**{name: found[name] for name in self.gives._fields if name in found})
+        names = getattr(self.gives, "_fields", found)
+        return self.gives(**{name: found[name] for name in names if name in found})
 
 
 class ToPlan(NamedTuple):
@@ -75,6 +86,41 @@ class Analysed(NamedTuple):
     """Latents before the gain, float32."""
 
     latents: Any
+
+
+class ToRefine(NamedTuple):
+    """An image, and what `Analysed` has of it, for some of the steps of a refinement.
+
+    These are the steps from number `first` on, of `steps` in all, that come before number `last`;
+    `moments`, float32 `[2, h, w, C]`, are zero at first.
+    """
+
+    latents: Any
+    image: Any
+    quality: Any
+    moments: Any
+    first: Any
+    last: Any
+    steps: Any
+
+
+class Refined(NamedTuple):
+    """Latents, in the place of those that were given, and moments for the steps that follow."""
+
+    latents: Any
+    moments: Any
+
+
+class Variables(NamedTuple):
+    """The files that a SavedModel's variables are in."""
+
+    prefix: Any
+
+
+class Restored(NamedTuple):
+    """What comes of reading them: nothing of interest."""
+
+    done: Any
 
 
 class ToQuantise(NamedTuple):
@@ -182,6 +228,8 @@ class ToSynthesise(NamedTuple):
     box: Any
 
 
+REFINE = Function("refine", ToRefine, Refined)
+RESTORE = Function("restore", Variables, Restored)
 PLAN = Function("plan", ToPlan, Plan)
 ANALYSE = Function("analyse", Image, Analysed)
 QUANTISE = Function("quantise", ToQuantise, Coded)
@@ -195,7 +243,7 @@ OPEN = Function("open", Data, Opened)
 READ = Function("read", ToRead, Coded)
 SYNTHESISE = Function("synthesise", ToSynthesise, Image)
 # of exports that have no functions for servers
-EARLIER_HEADER = HEADER._replace(name="info")
+EARLIER_HEADER = dataclasses.replace(HEADER, name="info")
 
 # The functions for servers take and give batches, `[N]`. Each element has a status, string: GOOD,
 # or one sentence that says what is wrong with it; its other results are then empty or 0.
@@ -238,8 +286,20 @@ class HeatMaps(NamedTuple):
     statuses: Any
 
 
-Infos = NamedTuple("Infos", [*Info.__annotations__.items(), ("statuses", Any)])
-Infos.__doc__ = "The fields of `Info`."
+class Infos(NamedTuple):
+    """The fields of `Info`, and statuses."""
+
+    width: Any
+    height: Any
+    tile_width: Any
+    tile_height: Any
+    grayscale: Any
+    quality: Any
+    tiles: Any
+    payload_bytes: Any
+    fingerprint: Any
+    statuses: Any
+
 
 COMPRESS = Function("compress", Images, CompressedImages)
 DECOMPRESS = Function("decompress", Files, DecompressedFiles)
@@ -261,21 +321,23 @@ class Card:
       training: dict, the record of its training.
       functions: dict by name of `{"inputs": names, "outputs": names}`, where `names` maps what a
         function takes or gives to its tensor in the graph ("operation:index"); None: not listed.
+      refinement: likewise, of the graph in REFINEMENT; None: there is none.
       results: dict by the names of test sets, in the form of the published curves; None: nothing
         was measured.
     """
 
-    name: Optional[str]
+    name: str | None
     version: int
     fingerprint: str
-    format_version: Optional[int] = None
-    config: dict = dataclasses.field(default_factory=dict)
-    training: dict = dataclasses.field(default_factory=dict)
-    functions: Optional[dict] = None
-    results: Optional[dict] = None
+    format_version: int | None = None
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    functions: dict[str, Signature] | None = None
+    refinement: dict[str, Signature] | None = None
+    results: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, content):
+    def of(cls, content: Mapping[str, Any]) -> Card:
         """The `Card` of what JSON has of it; fields that are not known are left out.
 
         Raises:
@@ -288,7 +350,7 @@ class Card:
         said = {name: content[name] for name in names if content.get(name) is not None}
         return cls(**{"name": None, "version": 0, **said})
 
-    def content(self):
+    def content(self) -> dict[str, Any]:
         """It for JSON: a dict."""
         fields = dataclasses.asdict(self).items()
         return {name: value for name, value in fields if value is not None}

@@ -1,5 +1,7 @@
 """Attention modules of Cheng et al., CVPR 2020 (section 3.3, figure 5)."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from tfclic.layers.residual import ResidualUnit, conv
@@ -17,14 +19,14 @@ class Attention(tf.keras.layers.Layer):
     `[B, H, W, N] -> [B, H, W, N]`
     """
 
-    def __init__(self, filters, non_local=False, name=None):
+    def __init__(self, filters: int, non_local: bool = False, name: str | None = None) -> None:
         super().__init__(name=name)
         units = [ResidualUnit(filters) for _ in range(3)]
         head = [NonLocal(filters)] if non_local else []
         self.trunk = Sequential([ResidualUnit(filters) for _ in range(3)])
         self.mask = Sequential([*head, *units, conv(filters, 1)])
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return x + self.trunk(x) * tf.sigmoid(self.mask(x))
 
 
@@ -37,7 +39,7 @@ class NonLocal(tf.keras.layers.Layer):
     `[B, H, W, N] -> [B, H, W, N]`
     """
 
-    def __init__(self, filters, name=None):
+    def __init__(self, filters: int, name: str | None = None) -> None:
         super().__init__(name=name)
         self.query = conv(filters // 2, 1)
         self.key = conv(filters // 2, 1)
@@ -45,7 +47,7 @@ class NonLocal(tf.keras.layers.Layer):
         # zero at the start: the block begins as the identity, as in the source's section 4.1
         self.out = conv(filters, 1, kernel_initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(x)
         flat = [shape[0], shape[1] * shape[2], x.shape[-1] // 2]
         query, key, value = (tf.reshape(f(x), flat) for f in (self.query, self.key, self.value))

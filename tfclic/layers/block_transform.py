@@ -1,5 +1,7 @@
 """A linear block transform beside the nonlinear path, so that training starts at a good codec."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,7 +11,7 @@ _OPPONENT_VARIANCE = np.array([1.0, 0.08, 0.02])
 _CORRELATION = 0.95
 
 
-def dct_matrix(size):
+def dct_matrix(size: int) -> np.ndarray:
     """The orthonormal DCT-II, `[size, size]`, frequency by position."""
     k, n = np.mgrid[:size, :size]
     matrix = np.cos(np.pi * k * (2 * n + 1) / (2 * size)) * np.sqrt(2 / size)
@@ -17,7 +19,7 @@ def dct_matrix(size):
     return matrix
 
 
-def block_dct(channels, size=16):
+def block_dct(channels: int, size: int = 16) -> np.ndarray:
     """The `channels` strongest basis functions of colour image blocks.
 
     The blocks are modelled as separable first-order Markov fields in orthonormal opponent colours,
@@ -43,11 +45,13 @@ class BlockAnalysis(tf.keras.layers.Layer):
     `[B, H, W, 3] -> [B, H / size, W / size, channels]`
     """
 
-    def __init__(self, channels, scale, size=16, name=None):
+    def __init__(
+        self, channels: int, scale: float, size: int = 16, name: str | None = None
+    ) -> None:
         super().__init__(name=name)
         self.channels, self.scale, self.size = channels, scale, size
 
-    def build(self, _):
+    def build(self, _: tf.TensorShape) -> None:
         basis = self.scale * block_dct(self.channels, self.size)
         self.kernel = self.add_weight(
             name="kernel",
@@ -55,7 +59,7 @@ class BlockAnalysis(tf.keras.layers.Layer):
             initializer=tf.keras.initializers.Constant(basis.reshape(-1, self.channels)),
         )
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         blocks = tf.nn.space_to_depth(x, self.size)
         return tf.einsum("bhwi,ic->bhwc", blocks, tf.cast(self.kernel, x.dtype))
 
@@ -66,11 +70,13 @@ class BlockSynthesis(tf.keras.layers.Layer):
     `[B, h, w, channels] -> [B, size * h, size * w, 3]`
     """
 
-    def __init__(self, channels, scale, size=16, name=None):
+    def __init__(
+        self, channels: int, scale: float, size: int = 16, name: str | None = None
+    ) -> None:
         super().__init__(name=name)
         self.channels, self.scale, self.size = channels, scale, size
 
-    def build(self, _):
+    def build(self, _: tf.TensorShape) -> None:
         basis = block_dct(self.channels, self.size).reshape(-1, self.channels) / self.scale
         self.kernel = self.add_weight(
             name="kernel",
@@ -78,6 +84,6 @@ class BlockSynthesis(tf.keras.layers.Layer):
             initializer=tf.keras.initializers.Constant(basis.T),
         )
 
-    def call(self, y):
+    def call(self, y: tf.Tensor) -> tf.Tensor:
         blocks = tf.einsum("bhwc,ci->bhwi", y, tf.cast(self.kernel, y.dtype))
         return tf.nn.depth_to_space(blocks, self.size)

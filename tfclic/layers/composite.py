@@ -1,8 +1,27 @@
 """Layers made of other layers, described once for every kind of arithmetic."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
 import tensorflow as tf
 
 from tfclic.layers.sequential import Sequential
+
+Elementwise = Callable[[tf.Tensor], tf.Tensor]
+
+
+class Operations(Protocol):
+    """What `Floats` does, of whatever kind of values."""
+
+    def run(self, network: tf.Module, *values: Any, hidden_bits: int | None = None) -> Any: ...
+
+    def in_turn(self, networks: Iterable[tf.Module], value: Any) -> Any: ...
+
+    def concat(self, *values: Any) -> Any: ...
+
+    def tabulated(self, function: Elementwise, value: Any, limit: int) -> Any: ...
 
 
 class Floats:
@@ -11,7 +30,7 @@ class Floats:
     Others do the same with exact integers (`tfclic.entropy.lowering`). Values can also be added.
     """
 
-    def run(self, network, *values, hidden_bits=None):
+    def run(self, network: tf.Module, *values: Any, hidden_bits: int | None = None) -> Any:
         """What a network, a layer, makes of values.
 
         Args:
@@ -22,17 +41,17 @@ class Floats:
         """
         return network(*values)
 
-    def in_turn(self, networks, value):
+    def in_turn(self, networks: Iterable[tf.Module], value: Any) -> Any:
         """What networks make of a value, one after the other."""
         for network in networks:
             value = self.run(network, value)
         return value
 
-    def concat(self, *values):
+    def concat(self, *values: Any) -> Any:
         """Values side by side, `[..., C1 + C2 + ...]`."""
         return tf.concat(values, -1)
 
-    def tabulated(self, function, value, limit):
+    def tabulated(self, function: Elementwise, value: Any, limit: int) -> Any:
         """What a function makes of each element; beyond `limit` it changes no more.
 
         Args:
@@ -49,10 +68,10 @@ FLOATS = Floats()
 class Composite(tf.keras.layers.Layer):
     """A layer whose `compose(ops, *inputs)` says what it is in terms of `Floats` and the like."""
 
-    def call(self, *inputs):
+    def call(self, *inputs: tf.Tensor) -> tf.Tensor:
         return self.compose(FLOATS, *inputs)
 
 
-def layers_of(network):
+def layers_of(network: tf.Module) -> list[tf.Module]:
     """The layers that a network calls in turn: those of a `Sequential`, else itself."""
     return list(network.layers) if isinstance(network, Sequential) else [network]

@@ -1,12 +1,17 @@
 """Gains that let one set of weights serve every rate."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 LEAST_RISE = 1e-6  # of the logarithm of a gain from level to level, where one is given
 
 
-def step_size(lmbda):
+def step_size(lmbda: npt.ArrayLike) -> np.ndarray:
     """The uniform quantiser step, on the 0..255 scale, that suits `lmbda` at high resolution.
 
     Minimises `-log2(step) + lmbda * step**2 / 36`: the rate of one orthonormal coefficient in bits,
@@ -29,14 +34,16 @@ class QualityGain(tf.keras.layers.Layer):
       reference: the step size (0..255 scale) that a gain of 1 stands for.
     """
 
-    def __init__(self, channels, lmbdas, reference, name=None):
+    def __init__(
+        self, channels: int, lmbdas: Sequence[float], reference: float, name: str | None = None
+    ) -> None:
         super().__init__(name=name)
         self.channels = channels
         self.lmbdas = np.asarray(lmbdas, np.float64)
         self.levels = len(lmbdas)
         self.start = np.log(reference / step_size(lmbdas)).astype(np.float32)
 
-    def build(self, _):
+    def build(self, _: tf.TensorShape) -> None:
         base = np.full((1, self.channels), self.start[0], np.float32)
         rises = np.repeat(np.diff(self.start)[:, None], self.channels, axis=1)
         constant = tf.keras.initializers.Constant
@@ -51,7 +58,7 @@ class QualityGain(tf.keras.layers.Layer):
             name="correction", shape=(self.levels, self.channels), initializer="zeros"
         )
 
-    def weights_at(self, lmbdas):
+    def weights_at(self, lmbdas: Sequence[float]) -> dict[str, np.ndarray]:
         """The weights of a layer for other lambdas with this one's gains.
 
         Between this one's lambdas they are interpolated, exponentially as in `call`; beyond them
@@ -71,7 +78,7 @@ class QualityGain(tf.keras.layers.Layer):
         found = {"base": logs[:1], "rises": rises, "correction": correction}
         return {name: values.astype(np.float32) for name, values in found.items()}
 
-    def interpolated(self, table, lmbdas):
+    def interpolated(self, table: npt.ArrayLike, lmbdas: Sequence[float]) -> np.ndarray:
         """What a table `[L, C]` has at other lambdas, L' of them: float64 `[L', C]`.
 
         Lambdas below or above this layer's have what its first or last one has.
@@ -79,12 +86,12 @@ class QualityGain(tf.keras.layers.Layer):
         columns = [np.interp(np.log(lmbdas), np.log(self.lmbdas), c) for c in np.asarray(table).T]
         return np.stack(columns, -1)
 
-    def log_gains(self):
+    def log_gains(self) -> tf.Tensor:
         """float32 `[L, C]`, the natural logarithm of the gains of each level."""
         rises = tf.concat([self.base, tf.nn.softplus(self.rises)], 0)
         return tf.cumsum(rises, 0)
 
-    def _interpolate(self, table, quality):
+    def _interpolate(self, table: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         position = tf.clip_by_value(quality / 100.0, 0.0, 1.0) * (self.levels - 1)
         lower = tf.minimum(tf.cast(position, tf.int32), max(self.levels - 2, 0))
         upper = tf.minimum(lower + 1, self.levels - 1)
@@ -92,10 +99,10 @@ class QualityGain(tf.keras.layers.Layer):
         values = tf.gather(table, lower) * (1 - share) + tf.gather(table, upper) * share
         return tf.exp(values)[:, None, None, :]
 
-    def call(self, latents, quality):
+    def call(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         """Scales `latents` `[B, h, w, C]` for `quality` `[B]` (0..100), before rounding."""
         return latents * self._interpolate(self.log_gains(), quality)
 
-    def inverse(self, latents, quality):
+    def inverse(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         """Scales rounded `latents` `[B, h, w, C]` back for the synthesis transform."""
         return latents * self._interpolate(self.correction - self.log_gains(), quality)

@@ -1,7 +1,15 @@
 """Generalised divisive normalisation, fast in training."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 import tensorflow_compression as tfc
+
+Gradients = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+Differentiated = tuple[tf.Tensor, Callable[[tf.Tensor], Gradients]]
 
 
 class GDN(tfc.GDN):
@@ -22,21 +30,23 @@ class GDN(tfc.GDN):
     `[B, H, W, C] -> [B, H, W, C]`
     """
 
-    def __init__(self, inverse=False, **kwargs):
+    def __init__(self, inverse: bool = False, **kwargs: Any) -> None:
         super().__init__(inverse=inverse, **kwargs)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(x)
         flat = tf.reshape(x, [-1, x.shape[-1]])
         normalise = _inverse_gdn if self.inverse else _gdn
         return tf.reshape(normalise(flat, self.gamma, self.beta), shape)
 
 
-def _norm(magnitude, gamma, beta):
+def _norm(magnitude: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
     return tf.nn.bias_add(tf.matmul(magnitude, gamma), beta)
 
 
-def _norm_gradients(x, magnitude, gamma, upstream):
+def _norm_gradients(
+    x: tf.Tensor, magnitude: tf.Tensor, gamma: tf.Tensor, upstream: tf.Tensor
+) -> Gradients:
     by_x = tf.sign(x) * tf.matmul(upstream, gamma, transpose_b=True)
     by_gamma = tf.matmul(magnitude, upstream, transpose_a=True)
     # the sum over all but the last axis, on all cores, which reduce_sum is not
@@ -44,12 +54,12 @@ def _norm_gradients(x, magnitude, gamma, upstream):
 
 
 @tf.custom_gradient
-def _gdn(x, gamma, beta):
+def _gdn(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Differentiated:
     magnitude = tf.abs(x)
     scale = tf.math.reciprocal(_norm(magnitude, gamma, beta))
     y = x * scale
 
-    def backward(upstream):
+    def backward(upstream: tf.Tensor) -> Gradients:
         direct = upstream * scale
         by_x, by_gamma, by_beta = _norm_gradients(x, magnitude, gamma, -direct * y)
         return direct + by_x, by_gamma, by_beta
@@ -58,11 +68,11 @@ def _gdn(x, gamma, beta):
 
 
 @tf.custom_gradient
-def _inverse_gdn(x, gamma, beta):
+def _inverse_gdn(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Differentiated:
     magnitude = tf.abs(x)
     norm = _norm(magnitude, gamma, beta)
 
-    def backward(upstream):
+    def backward(upstream: tf.Tensor) -> Gradients:
         by_x, by_gamma, by_beta = _norm_gradients(x, magnitude, gamma, upstream * x)
         return upstream * norm + by_x, by_gamma, by_beta
 

@@ -1,10 +1,15 @@
 """Convolutions over latents that are decoded already."""
 
+from __future__ import annotations
+
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+Mask = npt.NDArray[np.bool_]
 
-def causal_mask(size):
+
+def causal_mask(size: int) -> Mask:
     """The positions that precede the centre in raster order.
 
     Args:
@@ -16,7 +21,7 @@ def causal_mask(size):
     return np.arange(size * size).reshape(size, size) < size * size // 2
 
 
-def checkerboard_mask(size):
+def checkerboard_mask(size: int) -> Mask:
     """The positions of the other colour than the centre's, on a checkerboard.
 
     Args:
@@ -51,14 +56,16 @@ class MaskedConv2D(tf.keras.layers.Layer):
     `[B, H, W, C] -> [B, H, W, filters]`
     """
 
-    def __init__(self, filters, kernel_size=5, mask="causal", name=None):
+    def __init__(
+        self, filters: int, kernel_size: int = 5, mask: str = "causal", name: str | None = None
+    ) -> None:
         super().__init__(name=name)
         self.filters = filters
         self.kernel_size = kernel_size
         self.mask = MASKS[mask](kernel_size)
         self.anchors_first = mask == "checkerboard"
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         visible, channels = int(self.mask.sum()), int(input_shape[-1])
         limit = np.sqrt(6.0 / (visible * (channels + self.filters)))
         self.taps = self.add_weight(
@@ -68,7 +75,7 @@ class MaskedConv2D(tf.keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         if self.anchors_first:
             x = x * tf.cast(is_anchor(tf.shape(x)[1], tf.shape(x)[2])[:, :, None], x.dtype)
         size, shape = self.kernel_size, self.taps.shape[1:]
@@ -81,6 +88,6 @@ class MaskedConv2D(tf.keras.layers.Layer):
         return tf.nn.conv2d(x, kernel, 1, "VALID") + tf.cast(self.bias, x.dtype)
 
 
-def is_anchor(height, width):
+def is_anchor(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Which positions of a checkerboard are decoded first, bool `[height, width]`."""
     return (tf.range(height)[:, None] + tf.range(width)) % 2 == 0

@@ -4,10 +4,17 @@ Source: Chen, Chu, Zhang, Sun, "Simple Baselines for Image Restoration", ECCV 20
 codecs: Han et al., "Causal Context Adjustment Loss for Learned Image Compression", NeurIPS 2024.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from tfclic.layers.pointwise import PointwiseConv2D
 from tfclic.layers.sequential import in_turn
+
+if TYPE_CHECKING:
+    from tfclic.layers.parts import Axes
 
 EPSILON = 1e-6
 
@@ -18,12 +25,12 @@ class ChannelNorm(tf.keras.layers.Layer):
     `[B, H, W, C] -> [B, H, W, C]`
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         shape = input_shape[-1:]
         self.scale = self.add_weight(name="scale", shape=shape, initializer="ones")
         self.offset = self.add_weight(name="offset", shape=shape, initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         # a variance wants more bits than bfloat16 has
         y = tf.cast(x, tf.float32)
         y -= tf.reduce_mean(y, -1, keepdims=True)
@@ -38,16 +45,16 @@ class ChannelAttention(tf.keras.layers.Layer):
     `[B, H, W, C] -> [B, H, W, C]`
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         self.project = PointwiseConv2D(input_shape[-1], dtype=self._dtype_policy)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         # float32: a sum over a whole image
         average = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2], keepdims=True)
         return x * self.project(tf.cast(average, x.dtype))
 
 
-def simple_gate(x):
+def simple_gate(x: tf.Tensor) -> tf.Tensor:
     """The product of both halves of the channels: `[..., 2C] -> [..., C]`."""
     first, second = tf.split(x, 2, -1)
     return first * second
@@ -65,10 +72,10 @@ class NAFBlock(tf.keras.layers.Layer):
     `[B, H, W, C] -> [B, H, W, C]`
     """
 
-    def __init__(self, filters, name=None):
+    def __init__(self, filters: int, name: str | None = None) -> None:
         super().__init__(name=name)
         # lists, as which they stand in the checkpoints that there are
-        self.mixing = [
+        self.mixing: list[Any] = [
             ChannelNorm(),
             PointwiseConv2D(2 * filters),
             tf.keras.layers.DepthwiseConv2D(3, padding="same"),
@@ -76,14 +83,14 @@ class NAFBlock(tf.keras.layers.Layer):
             ChannelAttention(),
             PointwiseConv2D(filters),
         ]
-        self.pointwise = [
+        self.pointwise: list[Any] = [
             ChannelNorm(),
             PointwiseConv2D(2 * filters),
             simple_gate,
             PointwiseConv2D(filters),
         ]
 
-    def axes(self):
+    def axes(self) -> Axes:
         """How weights are put together (see `tfclic.training.growing`): a part for each half."""
         expand, depthwise, gated = self.mixing[1], self.mixing[2], self.pointwise[1]
         halves = (expand.filters // 2,) * 2
@@ -91,12 +98,12 @@ class NAFBlock(tf.keras.layers.Layer):
         for variable in (*expand.weights, *gated.weights, depthwise.bias):
             yield variable, {len(variable.shape) - 1: halves}
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         shape = input_shape[-1:]
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
         self.gamma = self.add_weight(name="gamma", shape=shape, initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         beta, gamma = (tf.cast(weight, x.dtype) for weight in (self.beta, self.gamma))
         x += in_turn(self.mixing, x) * beta
         return x + in_turn(self.pointwise, x) * gamma

@@ -1,5 +1,9 @@
 """1x1 convolutions as matrix products."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -16,10 +20,10 @@ class PointwiseConv2D(tf.keras.layers.Conv2D):
     `[B, H, W, C] -> [B, H, W, filters]`
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(filters, 1, **kwargs)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         kernel = tf.reshape(self.kernel, [-1, self.filters])
         y = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
         if self.use_bias:

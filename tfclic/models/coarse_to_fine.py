@@ -54,8 +54,6 @@ class HyperAnalysis(Sequential):
 class HyperSynthesis(Sequential):
     """The mirror of `HyperAnalysis`: `[B, h/2, w/2, c] -> [B, h, w, outputs]`."""
 
-    is_rectified = (False, True, True, False)
-
     def __init__(self, widths, outputs, name):
         a, b, _ = widths
         layers = [

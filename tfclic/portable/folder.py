@@ -158,6 +158,11 @@ def export_folder(folder, name, config, codec, precision, store, options, workdi
     """
     folder, training = pathlib.Path(folder), config.training
     loop.check(config)
+    if training.rounded_share:
+        raise errors.UsageError(
+            f"{REFUSED} training.rounded_share has to be 0; bin/train takes the last phase, after "
+            "--adopt."
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise errors.UsageError(f"{folder} is not empty; a portable folder is made in a new one.")
     state = step.State(codec, training)

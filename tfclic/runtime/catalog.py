@@ -6,10 +6,14 @@ it, `<name>/<version>/`, or is itself one such `<name>` or `<version>` folder. O
 read; neither TensorFlow nor a model is loaded.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tfclic import errors
 from tfclic.format.model import CARD, GRAPH, Card
@@ -35,23 +39,23 @@ class Model:
     card: Card
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """8 hex digits, lower case; every file that the model makes carries them."""
         return self.card.fingerprint
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.name}/{self.version}"
 
 
-def folders():
+def folders() -> list[pathlib.Path]:
     """Returns the folders (list of pathlib.Path) in which models are looked for, in order."""
     listed = os.environ.get(VARIABLE, "").split(os.pathsep)
     return [pathlib.Path(folder).expanduser() for folder in listed if folder] + [SAVED_MODELS]
 
 
-def models():
+def models() -> list[Model]:
     """Returns all models that are found, a list of `Model`: by folder, name and falling version."""
-    found = {}
+    found: dict[pathlib.Path, Model] = {}
     for folder in folders():
         for path in _version_folders(folder) or _named_version_folders(folder):
             try:
@@ -62,7 +66,7 @@ def models():
     return list(found.values())
 
 
-def find(name_or_path):
+def find(name_or_path: str | os.PathLike[str]) -> Model:
     """Returns the `Model` called NAME (its latest version) or NAME/VERSION, or that lies at PATH.
 
     Raises:
@@ -84,7 +88,7 @@ def find(name_or_path):
     raise errors.ModelError(f"There is no model {wanted}: {_what_there_is(known)}")
 
 
-def find_any(name):
+def find_any(name: str) -> Model:
     """Returns the `Model` called `name` if there is one, or else any other.
 
     Raises:
@@ -95,7 +99,7 @@ def find_any(name):
     return (named or known or [find(name)])[0]
 
 
-def find_fingerprint(fingerprint):
+def find_fingerprint(fingerprint: str) -> Model:
     """Returns the `Model`, of any name and version, with `fingerprint` (8 hex digits).
 
     Raises:
@@ -111,13 +115,13 @@ def find_fingerprint(fingerprint):
     )
 
 
-def _what_there_is(known):
+def _what_there_is(known: Sequence[Model]) -> str:
     where = ", ".join(str(folder) for folder in folders())
     names = ", ".join(f"{model} ({model.fingerprint})" for model in known)
     return f"{where} {'has' if len(folders()) == 1 else 'have'} {names or 'no models'}."
 
 
-def _version_folders(path):
+def _version_folders(path: pathlib.Path) -> list[pathlib.Path]:
     """Returns the SavedModels that `path` is or has versions of, the latest first."""
     if (path / GRAPH).is_file():
         return [path]
@@ -129,7 +133,7 @@ def _version_folders(path):
     return sorted(versions, key=lambda child: int(child.name), reverse=True)
 
 
-def _named_version_folders(folder):
+def _named_version_folders(folder: pathlib.Path) -> list[pathlib.Path]:
     try:
         names = sorted(folder.iterdir())
     except OSError:
@@ -137,7 +141,7 @@ def _named_version_folders(folder):
     return [path for name in names for path in _version_folders(name)]
 
 
-def _read(path):
+def _read(path: pathlib.Path) -> Model:
     """Reads the model card in `path`, a SavedModel's folder, and returns the `Model`."""
     try:
         card = Card.of(_content(path))
@@ -154,12 +158,12 @@ def _read(path):
     raise errors.ModelError(f"The model card {path / CARD} cannot be read: {reason}.")
 
 
-def _content(path):
+def _content(path: pathlib.Path) -> dict[str, Any]:
     """What JSON has of the model card in `path`."""
     return json.loads((path / CARD).read_text(encoding="utf-8"))
 
 
-def write_results(model, dataset, results):
+def write_results(model: Model, dataset: str, results: Mapping[str, Any]) -> None:
     """Puts measured results into the card of a `Model`.
 
     Args:

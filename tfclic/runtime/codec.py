@@ -1,6 +1,12 @@
 """Runs exported models: arrays to `.tfclic` bytes and back."""
 
+from __future__ import annotations
+
 import functools
+import os
+import pathlib
+import threading
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,12 +16,21 @@ from tfclic.format.latents import MULTIPLE
 from tfclic.runtime import catalog, explained, targets, tiles
 from tfclic.runtime import session as sessions
 
+if TYPE_CHECKING:
+    from tfclic.format.model import Function, Given
+    from tfclic.images import Pixels
+    from tfclic.runtime.catalog import Model
+    from tfclic.runtime.tiles import Call, Progress, Region
+
 DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50
+DEFAULT_EFFORT = 0
+# By effort: the steps of a refinement.
+EFFORTS = (0, 5, 10, 20, 40, 70, 110, 160, 230, 320)
 DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
 
 
-def load(name_or_path=DEFAULT_MODEL):
+def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Codec:
     """Loads a model by name, NAME/VERSION or path; see `tfclic.load`.
 
     Returns:
@@ -30,10 +45,10 @@ def load(name_or_path=DEFAULT_MODEL):
 class Library:
     """The models of files, found by their fingerprints and loaded once each."""
 
-    def __init__(self):
-        self._codecs = {}
+    def __init__(self) -> None:
+        self._codecs: dict[pathlib.Path, Codec] = {}
 
-    def codec_of(self, data):
+    def codec_of(self, data: bytes) -> Codec:
         """Returns the `Codec` of the model that made a file.
 
         Args:
@@ -52,7 +67,7 @@ class Library:
             return judge
         return self._load(catalog.find_fingerprint(made_by))
 
-    def _load(self, model):
+    def _load(self, model: Model) -> Codec:
         if model.path not in self._codecs:
             self._codecs[model.path] = Codec(model)
         return self._codecs[model.path]
@@ -67,25 +82,28 @@ class Codec:
       model: the `catalog.Model` it was loaded from.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Model) -> None:
         """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails."""
         self.model = model
         self._session = _start(model)
+        self._refinement: sessions.Session | None = None
+        self._lock = threading.Lock()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<tfclic codec {self.model} ({self.model.fingerprint})>"
 
     def compress(
         self,
-        image,
-        quality=None,
+        image: Pixels,
+        quality: float | None = None,
         *,
-        file_bytes=None,
-        bpp=None,
-        psnr=None,
-        tile=DEFAULT_TILE,
-        progress=None,
-    ):
+        file_bytes: int | None = None,
+        bpp: float | None = None,
+        psnr: float | None = None,
+        effort: int = DEFAULT_EFFORT,
+        tile: int = DEFAULT_TILE,
+        progress: Progress | None = None,
+    ) -> bytes:
         """Compresses an image.
 
         At most one of `quality`, `file_bytes`, `bpp` and `psnr` says how; the last three are
@@ -98,6 +116,8 @@ class Codec:
             than 2 % (unless sizes jump, as with very small images).
           bpp: number, the same in bits per pixel.
           psnr: number, dB, which the image will have, and at most 0.05 dB more.
+          effort: int, 0 (fast) to 9 (smallest): how long better latents are looked for. Decoding
+            takes no longer.
           tile: int, pixels, the longest side of a tile, 64 to 4096, a multiple of 64. Larger images
             are coded in several, which bounds the memory.
           progress: function of (steps done, steps in all), called now and then.
@@ -109,6 +129,7 @@ class Codec:
           errors.ImageError: `image` is not such an array, or too large.
           errors.UsageError: an argument is not in its range; or a target is out of reach, with the
             nearest that can be had.
+          errors.ModelError: the model knows no effort.
         """
         pixels = _checked_image(image)
         given = {"file_bytes": file_bytes, "bpp": bpp, "psnr": psnr}
@@ -116,12 +137,14 @@ class Codec:
         if len(target) + (quality is not None) > 1:
             raise errors.UsageError("Only one of quality, bytes, bpp and PSNR can be asked for.")
         quality = _checked_quality(DEFAULT_QUALITY if quality is None else quality)
-        encoder = self._encoder(pixels, tile, bool(target), progress)
+        encoder = self._encoder(pixels, tile, bool(target), progress, effort)
         for name, value in target.items():
             return targets.compress(encoder, name, value, pixels.shape[0] * pixels.shape[1])
         return encoder.file(quality)
 
-    def decompress(self, data, region=None, progress=None):
+    def decompress(
+        self, data: bytes, region: Region | None = None, progress: Progress | None = None
+    ) -> Pixels:
         """Decompresses a file that this model made.
 
         Args:
@@ -144,7 +167,7 @@ class Codec:
         pixels = tiles.decode(self._refusing(errors.FileFormatError), bytes(data), region, progress)
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
-    def info(self, data):
+    def info(self, data: bytes) -> dict[str, Any]:
         """Reads the header of a file, whichever model made it.
 
         Args:
@@ -167,13 +190,19 @@ class Codec:
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
         return {**found, "fingerprint": found["fingerprint"].decode(), "file_bytes": len(data)}
 
-    def evaluate(self, image, quality=DEFAULT_QUALITY, tile=DEFAULT_TILE):
+    def evaluate(
+        self,
+        image: Pixels,
+        quality: float = DEFAULT_QUALITY,
+        tile: int = DEFAULT_TILE,
+        effort: int = DEFAULT_EFFORT,
+    ) -> dict[str, Any]:
         """Compresses a colour image and tells what the encoder knows, for evaluation.
 
         Args:
           image: uint8 array [H, W, 3], 0..255.
           quality: number, 0..100.
-          tile: as `compress`.
+          tile, effort: as `compress`.
 
         Returns:
           A dict: `file` (bytes), `estimated_bits` (float, the model's own estimate of the file's
@@ -183,16 +212,16 @@ class Codec:
           As `compress`.
         """
         pixels, quality = _checked_image(image), _checked_quality(quality)
-        encoder = self._encoder(pixels, tile, True, None)
+        encoder = self._encoder(pixels, tile, True, None, effort)
         names = ("file", "estimated_bits", "reconstruction", "latents")
         return {name: getattr(encoder, name)(quality) for name in names}
 
-    def decode_latents(self, data):
+    def decode_latents(self, data: bytes) -> np.ndarray:
         """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
         self._own(data)
         return tiles.decode_latents(self._refusing(errors.FileFormatError), bytes(data))
 
-    def explain(self, data, progress=None):
+    def explain(self, data: bytes, progress: Progress | None = None) -> explained.Explanation:
         """What everything in a file of this model costs, for inspection.
 
         Args:
@@ -210,12 +239,15 @@ class Codec:
         call = self._refusing(errors.FileFormatError)
         return explained.Explanation(call, bytes(data), progress)
 
-    def _encoder(self, pixels, tile, keeps, progress):
+    def _encoder(
+        self, pixels: Pixels, tile: int, keeps: bool, progress: Progress | None, effort: int
+    ) -> tiles.Encoder:
         check_tile(tile)
+        check_effort(effort, self.model)
         call = self._refusing(errors.ImageError)
-        return tiles.Encoder(call, pixels, tile, keeps, progress)
+        return tiles.Encoder(call, pixels, tile, keeps, progress, EFFORTS[effort])
 
-    def _own(self, data):
+    def _own(self, data: bytes) -> dict[str, Any]:
         """`info` of a file of this model; raises errors.ModelError if it is another's."""
         found = self.info(data)
         if found["fingerprint"] != self.model.fingerprint:
@@ -225,19 +257,22 @@ class Codec:
             )
         return found
 
-    def _refusing(self, refusal):
+    def _refusing(self, refusal: type[errors.TfclicError]) -> Call:
         return functools.partial(self._call, refusal)
 
-    def _call(self, refusal, function, *arguments):
+    def _call(
+        self, refusal: type[errors.TfclicError], function: Function[Given], *arguments: Any
+    ) -> Given:
         """Calls a `model.Function`, and returns its results, as `session.Session.call`.
 
         Raises `refusal` where the model refuses its arguments.
         """
-        if function.name not in self._session:
+        session = self._refining() if function is model.REFINE else self._session
+        if function.name not in session:
             sentence = f"The model {self.model} has no function {function.name}; export it again."
             raise errors.ModelError(sentence)
         try:
-            return self._session.call(function, *arguments)
+            return session.call(function, *arguments)
         except sessions.SessionError as error:
             if error.code == sessions.RESOURCE_EXHAUSTED:
                 sentence = "The image is too large for this machine's memory."
@@ -248,19 +283,31 @@ class Codec:
                 raise refusal(sentence) from error
             raise
 
+    def _refining(self) -> sessions.Session:
+        """The session that has `model.REFINE`, loaded when it is first wanted."""
+        with self._lock:
+            if self._refinement is None:
+                self._refinement = _start(self.model, refines=True)
+        return self._refinement
 
-def _start(found):
-    """The `session.Session` of a `catalog.Model`."""
+
+def _start(found: Model, refines: bool = False) -> sessions.Session:
+    """The `session.Session` of a `catalog.Model`, or that of its refinement."""
     sentence = f"The model {found.path} cannot be loaded"
-    if found.card.functions is None:
+    functions = found.card.refinement if refines else found.card.functions
+    if functions is None:
         raise errors.ModelError(f"{sentence}: its card lists no functions.")
     try:
-        return sessions.Session(found.path, found.card.functions)
+        if not refines:
+            return sessions.Session(found.path, functions)
+        session = sessions.Session(found.path / model.REFINEMENT, functions)
+        session.call(model.RESTORE, os.fsencode(found.path / model.VARIABLES))
+        return session
     except (sessions.SessionError, KeyError, ValueError) as error:
         raise errors.ModelError(f"{sentence}: {_cause(error)}.") from error
 
 
-def check_tile(tile):
+def check_tile(tile: int) -> None:
     """Raises errors.UsageError unless `tile` (int, pixels) can be the longest side of a tile."""
     if tile not in range(MULTIPLE, boxes.LONGEST_SIDE + 1, MULTIPLE):
         raise errors.UsageError(
@@ -269,7 +316,28 @@ def check_tile(tile):
         )
 
 
-def _checked_image(image):
+def check_effort(effort: int, found: Model) -> None:
+    """Checks an effort (int), and that a `catalog.Model` knows it.
+
+    Raises:
+      errors.UsageError: it is not from 0 to 9.
+      errors.ModelError: it is above 0, which the model does not know.
+    """
+    if effort not in range(len(EFFORTS)):
+        raise errors.UsageError(
+            f"The effort has to be a whole number from 0 to {len(EFFORTS) - 1}, not {effort}."
+        )
+    objective = found.card.training.get("objective", "mse")
+    if effort and found.card.refinement is None:
+        raise errors.ModelError(f"The model {found} knows no effort above 0; export it again.")
+    if effort and objective != "mse":
+        raise errors.ModelError(
+            f"The model {found} was trained for {objective}; efforts above 0 look for the least "
+            "mean squared error."
+        )
+
+
+def _checked_image(image: Pixels) -> Pixels:
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8:
         raise errors.ImageError(f"The image has to be an array of uint8, not of {pixels.dtype}.")
@@ -284,7 +352,7 @@ def _checked_image(image):
     return pixels
 
 
-def _check_region(region, width, height):
+def _check_region(region: Region, width: int, height: int) -> None:
     x, y, across, down = region
     inside = x >= 0 and y >= 0 and across > 0 and down > 0
     if not (inside and x + across <= width and y + down <= height):
@@ -293,13 +361,13 @@ def _check_region(region, width, height):
         )
 
 
-def _checked_quality(quality):
+def _checked_quality(quality: float) -> float:
     if not 0 <= quality <= 100:
         raise errors.UsageError(f"The quality has to be a number from 0 to 100, not {quality}.")
-    return np.float32(quality)
+    return quality
 
 
-def _cause(error):
+def _cause(error: Exception) -> str:
     """Returns the one line of a TensorFlow error that says what happened."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()]
     return sessions.assertion(error) or (lines[0] if lines else type(error).__name__)

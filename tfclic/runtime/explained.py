@@ -5,14 +5,23 @@ whatever its functions `READ` and `EXPLAIN` give (see `tfclic.format.model`) is 
 the tiles.
 """
 
+from __future__ import annotations
+
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 from tfclic.format import model
 from tfclic.format.model import BITS, LATENTS
 from tfclic.runtime import tiles
+
+if TYPE_CHECKING:
+    from tfclic.runtime.tiles import Call, Progress
+
+Result = TypeVar("Result")
+Arrays = dict[str, np.ndarray]
 
 
 class Part(NamedTuple):
@@ -29,7 +38,7 @@ class Part(NamedTuple):
     strings: np.ndarray
 
     @property
-    def bits(self):
+    def bits(self) -> float:
         """All of them, float."""
         return float(self.channels.sum())
 
@@ -50,19 +59,20 @@ class Explanation:
       progress: function of (steps done, steps in all), or None; a tile is a step.
     """
 
-    def __init__(self, call, data, progress=None):
+    def __init__(self, call: Call, data: bytes, progress: Progress | None = None) -> None:
         self._call, self._data, self._progress = call, data, progress
         self._opened = call(model.OPEN, data)
         self.lengths, self.boxes = self._opened.lengths, self._opened.core
-        self._read, self._only = {}, None
+        self._read: dict[int, model.Coded] = {}
+        self._only: Arrays | None = None
 
     @property
-    def parts(self):
+    def parts(self) -> dict[str, Part]:
         """Dict of the `Part`s by name, such as "latents" and "hyper_latents"."""
         return self._costs[0]
 
     @property
-    def slices(self):
+    def slices(self) -> list[int]:
         """How many channels of the latents each slice has, list of ints, in the order of coding.
 
         A model that codes all channels together has one.
@@ -70,10 +80,10 @@ class Explanation:
         return self._costs[1]
 
     @functools.cached_property
-    def _costs(self):
+    def _costs(self) -> tuple[dict[str, Part], list[int]]:
         """`parts` and `slices`, in one pass over the tiles."""
 
-        def work(found):
+        def work(found: Arrays) -> tuple[list[int], dict[str, tuple[np.ndarray, np.ndarray]]]:
             # hyper latents have no channels where the model has none of them
             bits = {k: array for k, array in found.items() if k.endswith(BITS) and array.size}
             slices = found.get(model.SLICES, found[LATENTS].shape[2:3])
@@ -90,12 +100,12 @@ class Explanation:
             parts[name] = Part(self.assembled(positions), np.sum(channels, 0), strings)
         return parts, slices
 
-    def slice_bits(self):
+    def slice_bits(self) -> np.ndarray:
         """What each slice takes, float64 `[slices]`."""
         ends = np.cumsum(self.slices)[:-1]
         return np.array([part.sum() for part in np.split(self.parts[LATENTS].channels, ends)])
 
-    def channel(self, index):
+    def channel(self, index: int) -> Arrays:
         """What there is to know of one channel of the latents.
 
         Args:
@@ -106,26 +116,27 @@ class Explanation:
           parameters the model's `explain` gives for each latent.
         """
 
-        def work(found):
+        def work(found: Arrays) -> Arrays:
             shape = found[LATENTS].shape
             return {k: a[:, :, index].copy() for k, a in found.items() if a.shape[:3] == shape}
 
         pieces = self.each(work)
         return {name: self.assembled([piece[name] for piece in pieces]) for name in pieces[0]}
 
-    def _tile(self, tile):
+    def _tile(self, tile: int) -> Arrays:
         """All arrays of one tile, `[h, w, C]` or `[h, w, C, K]`."""
         if self._only is not None:
             return self._only
         if tile not in self._read:
             self._read[tile] = tiles.read_tile(self._call, self._data, self._opened, tile)
         coded = self._read[tile]
-        found = {**coded._asdict(), **self._call(model.EXPLAIN, *coded)}
+        costs = self._call(model.EXPLAIN, *coded)
+        found = {**coded._asdict(), **costs}
         if len(self.lengths) == 1:
             self._only = found
         return found
 
-    def each(self, work):
+    def each(self, work: Callable[[Arrays], Result]) -> list[Result]:
         """Does something with what is known of each tile.
 
         Args:
@@ -139,7 +150,7 @@ class Explanation:
             tiles.in_parallel(lambda tile: work(self._tile(tile)), range(steps.total), steps)
         )
 
-    def assembled(self, pieces):
+    def assembled(self, pieces: Sequence[np.ndarray]) -> np.ndarray:
         """The whole of what there is of each tile.
 
         Args:

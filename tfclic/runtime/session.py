@@ -5,6 +5,8 @@ SavedModel with it longer still. The shared library that the package brings alon
 exported codec needs, behind an interface that is stable (`tensorflow/c/c_api.h`).
 """
 
+from __future__ import annotations
+
 import ctypes
 import functools
 import importlib.util
@@ -12,11 +14,16 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfclic import errors
 from tfclic.format import model
+
+if TYPE_CHECKING:
+    from tfclic.format.model import Function, Given, Signature
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, DATA_LOSS = 3, 8, 15  # TF_Code
 _OK = 0
@@ -52,12 +59,12 @@ class SessionError(Exception):
       code: int, a TF_Code.
     """
 
-    def __init__(self, code, message):
+    def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-def assertion(error):
+def assertion(error: Exception) -> str | None:
     """The sentence that a graph's own check refused with; None if it was no such check."""
     refused = re.search(r"assertion failed: \[(.*?)\]", str(error))
     return refused.group(1) if refused else None
@@ -118,7 +125,7 @@ class Session:
       errors.ModelError: TensorFlow or TensorFlow Compression is not installed.
     """
 
-    def __init__(self, path, functions):
+    def __init__(self, path: str | os.PathLike[str], functions: Mapping[str, Signature]) -> None:
         self._c = _library()
         _load_ops()
         self._graph = self._c.TF_NewGraph()
@@ -141,21 +148,21 @@ class Session:
             for name, function in functions.items()
         }
 
-    def __del__(self):
+    def __del__(self) -> None:
         if getattr(self, "_session", None):
             self._checked(self._c.TF_DeleteSession, self._session)
         if getattr(self, "_graph", None):
             self._c.TF_DeleteGraph(self._graph)
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return name in self._functions
 
-    def call(self, function, *arguments):
+    def call(self, function: Function[Given], *arguments: Any) -> Given:
         """Runs a `model.Function`; its results, as its NamedTuple, or dict; otherwise as `run`."""
         given = function.takes(*arguments)._asdict()
         return function.results(self.run(function.name, **given))
 
-    def run(self, name, **arguments):
+    def run(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Runs a function.
 
         Args:
@@ -188,18 +195,18 @@ class Session:
                 if tensor:
                     self._c.TF_DeleteTensor(tensor)
 
-    def _output(self, tensor):
+    def _output(self, tensor: str) -> _Output:
         operation, index = tensor.rsplit(":", 1)
         found = self._c.TF_GraphOperationByName(self._graph, operation.encode())
         if not found:
             raise SessionError(INVALID_ARGUMENT, f"its graph has no {tensor}")
         return _Output(found, int(index))
 
-    def _checked(self, function, *arguments):
+    def _checked(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return _checked(self._c, function, *arguments)
 
 
-def _checked(c, function, *arguments):
+def _checked(c: ctypes.CDLL, function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a function that takes a TF_Status last; raises SessionError unless it says OK."""
     status = c.TF_NewStatus()
     try:
@@ -212,7 +219,7 @@ def _checked(c, function, *arguments):
         c.TF_DeleteStatus(status)
 
 
-def _to_tensor(c, value):
+def _to_tensor(c: ctypes.CDLL, value: Any) -> int:
     if isinstance(value, bytes) or getattr(value, "dtype", None) == np.object_:
         return _to_strings(c, np.asarray(value, np.object_))
     array = np.ascontiguousarray(value).reshape(np.shape(value))
@@ -223,7 +230,7 @@ def _to_tensor(c, value):
     return tensor
 
 
-def _from_tensor(c, tensor):
+def _from_tensor(c: ctypes.CDLL, tensor: int | None) -> Any:
     kind, start = c.TF_TensorType(tensor), c.TF_TensorData(tensor)
     shape = [c.TF_Dim(tensor, i) for i in range(c.TF_NumDims(tensor))]
     if kind == _STRING:
@@ -239,7 +246,7 @@ def _from_tensor(c, tensor):
     return array
 
 
-def _to_strings(c, array):
+def _to_strings(c: ctypes.CDLL, array: np.ndarray) -> int:
     sizes = (ctypes.c_int64 * array.ndim)(*array.shape)
     tensor = c.TF_AllocateTensor(_STRING, sizes, array.ndim, _STRING_BYTES * array.size)
     start = c.TF_TensorData(tensor)
@@ -250,14 +257,14 @@ def _to_strings(c, array):
     return tensor
 
 
-def _package_folder(package):
+def _package_folder(package: str) -> str | None:
     """The folder of an installed package, found without importing it; None if there is none."""
     spec = importlib.util.find_spec(package)
     return spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else None
 
 
 @functools.cache
-def _library():
+def _library() -> ctypes.CDLL:
     """The C API, with the types of its functions declared."""
     folder = _package_folder("tensorflow")
     suffix = "2.dylib" if sys.platform == "darwin" else "so.2"
@@ -275,7 +282,7 @@ def _library():
     return library
 
 
-def _load_ops():
+def _load_ops() -> None:
     """Makes TensorFlow Compression's ops known, without importing its Python package."""
     c = _library()
     with _OPS_LOCK:

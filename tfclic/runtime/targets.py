@@ -1,17 +1,25 @@
 """Finding the quality at which a file has the size, or the fidelity, that was asked for."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from tfclic import errors
 from tfclic.format.header import MAX_QUALITY_CODE as CODES
 from tfclic.format.header import quality_of
 
+if TYPE_CHECKING:
+    from tfclic.runtime import tiles
+
 MOST_TRIES = 24
+MOST_REFINEMENTS = 5
 SIZE_TOLERANCE = 0.02  # of the size asked for, below it
 PSNR_TOLERANCE = 0.05  # dB, above what was asked for
 
 
-def search(value_of, low, high, at_most):
+def search(value_of: Callable[[float], float], low: float, high: float, at_most: bool) -> float:
     """Looks for a quality whose value lies in `[low, high]`.
 
     The values of lossy codecs rise with quality, though not at every single step. Between two
@@ -60,12 +68,12 @@ class OutOfReach(Exception):
       value: what it gives.
     """
 
-    def __init__(self, quality, value):
+    def __init__(self, quality: float, value: float) -> None:
         super().__init__(f"Quality {quality:g} gives {value:g}.")
         self.quality, self.value = quality, value
 
 
-def compress(encoder, kind, target, pixels):
+def compress(encoder: tiles.Encoder, kind: str, target: float, pixels: int) -> bytes:
     """Compresses an image to a target.
 
     Args:
@@ -82,25 +90,79 @@ def compress(encoder, kind, target, pixels):
     """
     if not 0 < target < math.inf:
         raise errors.UsageError(f"{target:g} cannot be a target; it has to be above 0.")
-    files = {}
-
-    def size(quality):
-        files[quality] = encoder.file(quality)
-        return len(files[quality])
-
+    is_psnr = kind == "psnr"
+    if is_psnr:
+        wanted = Wanted(target, target + PSNR_TOLERANCE, at_most=False)
+    else:
+        most = target if kind == "file_bytes" else target * pixels / 8
+        wanted = Wanted((1 - SIZE_TOLERANCE) * most, most, at_most=True)
+    plain = Tried(encoder.plain(), is_psnr)
     try:
-        if kind == "psnr":
-            quality = search(encoder.psnr, target, target + PSNR_TOLERANCE, at_most=False)
-        else:
-            most = target if kind == "file_bytes" else target * pixels / 8
-            quality = search(size, (1 - SIZE_TOLERANCE) * most, most, at_most=True)
+        quality = search(plain.value, *wanted)
     except OutOfReach as nearest:
         raise errors.UsageError(_sentence(kind, target, nearest, pixels)) from None
-    return files.get(quality) or encoder.file(quality)
+    refined = _refined(encoder, plain, wanted, quality) if encoder.refinement else None
+    return refined or plain.file(quality)
 
 
-def _sentence(kind, target, nearest, pixels):
-    written = {
+class Wanted(NamedTuple):
+    """A range of sizes or PSNRs, and which way to miss it, as `search` takes them."""
+
+    low: float
+    high: float
+    at_most: bool
+
+
+class Tried:
+    """An encoder's files, and what is asked of them, by quality, each made once.
+
+    Args:
+      encoder: a `tiles.Encoder`.
+      is_psnr: whether their PSNR is asked, or their size.
+    """
+
+    def __init__(self, encoder: tiles.Encoder, is_psnr: bool) -> None:
+        self._encoder, self.is_psnr = encoder, is_psnr
+        self._files: dict[float, bytes] = {}
+        self._values: dict[float, float] = {}
+
+    def file(self, quality: float) -> bytes:
+        """The file, bytes."""
+        if quality not in self._files:
+            self._files[quality] = self._encoder.file(quality)
+        return self._files[quality]
+
+    def value(self, quality: float) -> float:
+        """Its PSNR in dB, or its size in bytes."""
+        if quality not in self._values:
+            value = self._encoder.psnr(quality) if self.is_psnr else len(self.file(quality))
+            self._values[quality] = value
+        return self._values[quality]
+
+
+def _refined(encoder: tiles.Encoder, plain: Tried, wanted: Wanted, quality: float) -> bytes | None:
+    """The file of a refined image that is within a range; None if there is none among a few.
+
+    A refinement takes long, and changes sizes and PSNRs by shares that hardly depend on the
+    quality: so that is searched without it, for what is wanted less what it changed the last time.
+    """
+    refined = Tried(encoder, plain.is_psnr)
+    for _ in range(MOST_REFINEMENTS):
+        value = refined.value(quality)
+        if wanted.low <= value <= wanted.high:
+            return refined.file(quality)
+        share = plain.value(quality) / value
+        middle = (wanted.low + wanted.high) / 2 * share
+        margin = (wanted.high - wanted.low) / 4 * share
+        try:
+            quality = search(plain.value, middle - margin, middle + margin, wanted.at_most)
+        except OutOfReach:
+            break
+    return None
+
+
+def _sentence(kind: str, target: float, nearest: OutOfReach, pixels: int) -> str:
+    written: Callable[[float], str] = {
         "file_bytes": lambda value: f"{value:,.0f} bytes",
         "bpp": lambda value: f"{value:.4g} bits per pixel",
         "psnr": lambda value: f"{value:.2f} dB",

@@ -4,18 +4,42 @@ The functions are those of `tfclic.format.model`; boxes, (top, left, height, wid
 in `tfclic.format.boxes`.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
+import copy
 import math
 import os
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from tfclic.format import boxes, model
 from tfclic.format.latents import HYPER_STRIDE, STRIDE
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tfclic.format.model import Function, Given
+    from tfclic.images import Pixels
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+Region = tuple[int, int, int, int]
+
 # Transforms use all cores, and most of the memory: one at a time. Range coding uses one core.
 _TRANSFORM = threading.Lock()
+# So do refinements, for much longer. After so many steps whoever waits is told.
+_REFINEMENT, AT_ONCE = threading.Lock(), 5
+
+
+class Call(Protocol):
+    """What calls a `model.Function` with what it takes, and returns what it gives."""
+
+    def __call__(self, function: Function[Given], *arguments: Any) -> Given: ...
 
 
 class Encoder:
@@ -28,17 +52,35 @@ class Encoder:
       keeps: whether several things will be asked for, so that the analysis is kept in memory (for
         192 channels, as many bytes as the image has samples), and what was quantised last (half of
         that).
-      progress: function of (steps done, steps in all), or None; a tile is a step.
+      progress: function of (steps done, steps in all), or None; a tile is a step, and so is each
+        part of a refinement.
+      refinement: int, the steps of `model.REFINE` that latents take before they are rounded.
     """
 
-    def __init__(self, call, pixels, longest, keeps=False, progress=None):
+    def __init__(
+        self,
+        call: Call,
+        pixels: Pixels,
+        longest: int,
+        keeps: bool = False,
+        progress: Progress | None = None,
+        refinement: int = 0,
+    ) -> None:
         self._call, self._pixels, self._keeps, self._progress = call, pixels, keeps, progress
+        self.refinement = refinement
         self._sides = np.array(pixels.shape[:2], np.int32)
         self._plan = call(model.PLAN, *self._sides, np.int32(longest))
         self._grayscale = np.bool_(pixels.shape[2] == 1)
-        self._analysed, self._latest = {}, {}
+        self._analysed: dict[int, np.ndarray] = {}
+        self._latest: dict[int, tuple[float, model.Coded]] = {}
 
-    def file(self, quality):
+    def plain(self) -> Encoder:
+        """One of the same image that refines nothing; both share the analysis."""
+        other = copy.copy(self)
+        other.refinement, other._latest = 0, {}
+        return other
+
+    def file(self, quality: float) -> bytes:
         """The file, bytes, at `quality` (0..100)."""
         strings = [each.payload for each in self._each(model.WRITE, quality)]
         height, width = self._sides
@@ -54,22 +96,22 @@ class Encoder:
         )
         return self._call(model.PACK, *packed).file
 
-    def estimated_bits(self, quality):
+    def estimated_bits(self, quality: float) -> float:
         """What the strings should take by the model's own probabilities, float."""
         return float(sum(each.bits for each in self._each(model.ESTIMATE, quality)))
 
-    def latents(self, quality):
+    def latents(self, quality: float) -> np.ndarray:
         """Latents as coded, int16 [h, w, C]."""
         return self._coded(quality).latents
 
-    def reconstruction(self, quality):
+    def reconstruction(self, quality: float) -> Pixels:
         """The image that the file at `quality` gives, uint8 [H, W, 1] or [H, W, 3]."""
         canvas = Canvas((0, 0, *self._pixels.shape[:2]))
         for image, core in self._synthesised(quality):
             canvas.paste(image, core)
         return canvas.array
 
-    def psnr(self, quality):
+    def psnr(self, quality: float) -> float:
         """Its peak signal-to-noise ratio, dB; infinite if nothing is lost."""
         error = 0
         for image, core in self._synthesised(quality):
@@ -77,7 +119,7 @@ class Encoder:
             error += int(np.sum(np.square(difference), dtype=np.int64))
         return 10 * math.log10(255**2 * self._pixels.size / error) if error else math.inf
 
-    def _synthesised(self, quality):
+    def _synthesised(self, quality: float) -> Iterator[tuple[Pixels, np.ndarray]]:
         settings = np.float32(quality), self._grayscale
         coded = self._coded(quality)
         steps = Steps(len(self._plan.core), self._progress)
@@ -86,49 +128,74 @@ class Encoder:
             yield _synthesised(self._call, coded.cut(seen), seen, core, *settings), core
             steps.add()
 
-    def _coded(self, quality):
+    def _coded(self, quality: float) -> Coded:
         coded = Coded(hull(self._plan.coded))
         for tile, box in enumerate(self._plan.coded):
             coded.paste(self._quantised(tile, quality), box)
         return coded
 
-    def _quantised(self, tile, quality):
-        before, coded = self._latest.get(tile, (None, None))
-        if before != quality:
-            coded = self._quantise(tile, quality)
-            if self._keeps:
-                self._latest[tile] = quality, coded
+    def _quantised(
+        self, tile: int, quality: float, done: Callable[[], None] = lambda: None
+    ) -> model.Coded:
+        latest = self._latest.get(tile)
+        if latest and latest[0] == quality:
+            for _ in range(self._parts()):
+                done()
+            return latest[1]
+        coded = self._quantise(tile, quality, done)
+        if self._keeps:
+            self._latest[tile] = quality, coded
         return coded
 
-    def _quantise(self, tile, quality):
+    def _quantise(self, tile: int, quality: float, done: Callable[[], None]) -> model.Coded:
         latents = self._analysed.get(tile)
+        window = boxes.crop(self._pixels, self._plan.window[tile])
         if latents is None:
-            window = boxes.crop(self._pixels, self._plan.window[tile])
             with _TRANSFORM:
                 latents = self._call(model.ANALYSE, window).latents
             if self._keeps:
                 self._analysed[tile] = latents
+        latents = self._refined(latents, window, np.float32(quality), done)
         box = boxes.relative(self._plan.coded[tile], self._plan.seen[tile])
         return self._call(model.QUANTISE, latents, np.float32(quality), box)
 
-    def _each(self, function, quality):
+    def _refined(
+        self, latents: np.ndarray, window: Pixels, quality: np.float32, done: Callable[[], None]
+    ) -> np.ndarray:
+        moments = np.zeros([2, *latents.shape], np.float32)
+        with _REFINEMENT:
+            for first in range(0, self.refinement, AT_ONCE):
+                last = min(first + AT_ONCE, self.refinement)
+                steps = (np.int32(each) for each in (first, last, self.refinement))
+                found = self._call(model.REFINE, latents, window, quality, moments, *steps)
+                latents, moments = found.latents, found.moments
+                done()
+        return latents
+
+    def _parts(self) -> int:
+        return -(-self.refinement // AT_ONCE)
+
+    def _each(self, function: Function[Given], quality: float) -> list[Given]:
         """What a function of `model.Coded` gives for each tile."""
 
-        def work(tile):
-            return self._call(function, *self._quantised(tile, quality))
+        def work(tile: int) -> Given:
+            return self._call(function, *self._quantised(tile, quality, steps.add))
 
-        steps = Steps(len(self._plan.core), self._progress)
-        return list(in_parallel(work, range(steps.total), steps))
+        tiles = range(len(self._plan.core))
+        steps = Steps(len(tiles) * (1 + self._parts()), self._progress)
+        return list(in_parallel(work, tiles, steps))
 
 
-def decode_latents(call, data):
+def decode_latents(call: Call, data: bytes) -> np.ndarray:
     """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
     opened = call(model.OPEN, data)
     tiles = range(len(opened.coded))
     return _read(call, data, opened, tiles, Steps(len(tiles), None)).latents
 
 
-def decode(call, data, region=None, progress=None):
+def decode(
+    call: Call, data: bytes, region: Region | None = None, progress: Progress | None = None
+) -> Pixels:
     """Decodes a file.
 
     Args:
@@ -162,10 +229,12 @@ def decode(call, data, region=None, progress=None):
     return canvas.array
 
 
-def _read(call, data, opened, tiles, steps):
+def _read(
+    call: Call, data: bytes, opened: model.Opened, tiles: Sequence[int] | np.ndarray, steps: Steps
+) -> Coded:
     """What some tiles hold, as `Coded` that they just fill."""
 
-    def work(tile):
+    def work(tile: int) -> model.Coded:
         return read_tile(call, data, opened, tile)
 
     coded = Coded(hull(opened.coded[tiles]))
@@ -174,7 +243,7 @@ def _read(call, data, opened, tiles, steps):
     return coded
 
 
-def read_tile(call, data, opened, tile):
+def read_tile(call: Call, data: bytes, opened: model.Opened, tile: int) -> model.Coded:
     """Everything that one string of a file holds, a `model.Coded`.
 
     Args:
@@ -187,7 +256,14 @@ def read_tile(call, data, opened, tile):
     return call(model.READ, data[start : start + length], *opened.coded[tile][2:])
 
 
-def _synthesised(call, coded, seen, box, quality, grayscale):
+def _synthesised(
+    call: Call,
+    coded: model.Coded,
+    seen: np.ndarray,
+    box: np.ndarray,
+    quality: np.float32,
+    grayscale: np.bool_,
+) -> Pixels:
     """The pixels of `box`, from what is coded, `Coded.cut`, of the box `seen`."""
     box = boxes.relative(box, STRIDE * seen)
     with _TRANSFORM:
@@ -195,28 +271,48 @@ def _synthesised(call, coded, seen, box, quality, grayscale):
 
 
 class Steps:
-    """Counts what is done and tells it."""
+    """Counts what is done, in any thread, and tells it."""
 
-    def __init__(self, total, progress):
+    def __init__(self, total: int, progress: Progress | None) -> None:
         self.total, self._done, self._progress = total, 0, progress
+        self._lock, self._stopped = threading.Lock(), False
 
-    def add(self):
-        self._done += 1
-        if self._progress:
-            self._progress(self._done, self.total)
+    def add(self) -> None:
+        """One more is done; raises `Stopped` if nobody waits for more."""
+        with self._lock:
+            if self._stopped:
+                raise Stopped
+            self._done += 1
+            if self._progress:
+                self._progress(self._done, self.total)
+
+    def stop(self) -> None:
+        """Nobody waits for more."""
+        self._stopped = True
+
+
+class Stopped(Exception):
+    """Work that nobody waits for any more."""
 
 
 class Canvas:
     """A part of a larger array, filled by pieces that may reach beyond it."""
 
-    def __init__(self, box):
-        self.box, self.array = np.array(box, np.int32), None
+    def __init__(self, box: npt.ArrayLike) -> None:
+        self.box = np.array(box, np.int32)
+        self._array: np.ndarray | None = None
 
-    def paste(self, piece, box):
+    @property
+    def array(self) -> np.ndarray:
+        """`[H, W, C]`, once there was a piece."""
+        assert self._array is not None
+        return self._array
+
+    def paste(self, piece: np.ndarray, box: np.ndarray) -> None:
         """Puts in what of `piece`, which fills `box`, belongs here."""
-        if self.array is None:
+        if self._array is None:
             # without touching the memory: a forged file may claim much and hold nothing
-            self.array = np.zeros([*self.box[2:], piece.shape[2]], piece.dtype)
+            self._array = np.zeros([*self.box[2:], piece.shape[2]], piece.dtype)
         common = _common(box, self.box)
         mine, of_piece = (boxes.relative(common, frame) for frame in (self.box, box))
         boxes.crop(self.array, mine)[...] = boxes.crop(piece, of_piece)
@@ -229,21 +325,21 @@ class Coded:
       box: the part, in latents, as the boxes of tiles are; on the grid of hyper latents.
     """
 
-    def __init__(self, box):
+    def __init__(self, box: np.ndarray) -> None:
         self.box = box
         self._canvases = model.Coded(Canvas(box), Canvas(box // HYPER_STRIDE))
 
     @property
-    def latents(self):
+    def latents(self) -> np.ndarray:
         """int16 `[h, w, C]`."""
         return self._canvases.latents.array
 
-    def paste(self, pieces, box):
+    def paste(self, pieces: model.Coded, box: np.ndarray) -> None:
         """Puts in `pieces`, a `model.Coded`: what a tile holds in the box `box`."""
         self._canvases.latents.paste(pieces.latents, box)
         self._canvases.hyper_latents.paste(pieces.hyper_latents, box // HYPER_STRIDE)
 
-    def cut(self, box):
+    def cut(self, box: np.ndarray) -> model.Coded:
         """What lies in a box inside of this one, a `model.Coded`."""
         inside = boxes.relative(box, self.box)
         return model.Coded(
@@ -252,45 +348,50 @@ class Coded:
         )
 
 
-def in_parallel(work, items, steps):
+def in_parallel(
+    work: Callable[[Item], Result], items: Sequence[Item] | np.ndarray, steps: Steps
+) -> Iterator[Result]:
     """Yields `work(item)` of each item, in order, as cores get free."""
     pool = concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, len(items)))
     try:
         for result in pool.map(work, items):
             steps.add()
             yield result
+    except (Exception, KeyboardInterrupt, SystemExit):
+        steps.stop()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _around(box, latents):
+def _around(box: np.ndarray, latents: np.ndarray) -> np.ndarray:
     """The box of the latents that a box of pixels is made from, of those there are."""
     needed = boxes.latents(boxes.around(_span(box)))
     return _box(boxes.common(needed, _span(latents)))
 
 
-def _common(box, other):
+def _common(box: np.ndarray, other: np.ndarray) -> np.ndarray:
     """What two boxes have in common."""
     return _box(boxes.common(_span(box), _span(other)))
 
 
-def _span(box):
+def _span(box: np.ndarray) -> boxes.Span[np.ndarray]:
     """The first corner of a box, and the one beyond it."""
     return box[:2], box[:2] + box[2:]
 
 
-def _box(span):
+def _box(span: boxes.Span[np.ndarray]) -> np.ndarray:
     start, end = span
     return np.concatenate([start, end - start])
 
 
-def hull(several):
+def hull(several: np.ndarray) -> np.ndarray:
     """The smallest box around some."""
     start, end = several[:, :2].min(0), (several[:, :2] + several[:, 2:]).max(0)
     return _box((start, end))
 
 
-def _touching(several, box):
+def _touching(several: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Indices of the boxes that have something in common with `box`."""
     after = several[:, :2] + several[:, 2:] > box[:2]
     before = several[:, :2] < box[:2] + box[2:]

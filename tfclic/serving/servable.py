@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,6 @@ from tfclic.serving import protos, tensors
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -191,10 +190,3 @@ def _records(path: pathlib.Path) -> Iterator[bytes]:
             if len(record) != length or len(file.read(4)) != 4:
                 raise errors.ModelError("it is truncated.")
             yield record
-
-
-def as_batch(values: Sequence[bytes]) -> npt.NDArray[np.object_]:
-    """An array of strings of a list of bytes."""
-    array = np.empty(len(values), np.object_)
-    array[:] = values
-    return array

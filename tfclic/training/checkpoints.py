@@ -13,7 +13,6 @@ kind: `weights`, `ema`, `first_moment`, `second_moment`.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import fcntl
 import json
@@ -28,7 +27,7 @@ import tensorflow as tf
 from absl import logging
 
 from tfclic import configuration, errors
-from tfclic.training import filed
+from tfclic.training import building, filed
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -38,45 +37,6 @@ if TYPE_CHECKING:
 
 KEPT = 3
 _STEP = re.compile(r"step-(\d{8,})")
-
-
-def variable_paths(codec: tf.Module) -> dict[str, tf.Variable]:
-    """Names each variable of a built codec by the attributes that lead to it.
-
-    Args:
-      codec: a trackable object, its variables made.
-
-    Returns:
-      Dict from a path such as "analysis/layers/0/kernel" to its tf.Variable, sorted by path; every
-      variable once, under the shortest of its paths.
-    """
-    found, seen, queue = {}, {id(codec)}, collections.deque([("", codec)])
-    while queue:
-        path, node = queue.popleft()
-        if isinstance(node, tf.Variable):
-            found[path] = node
-            continue
-        for name, child in sorted(tf.train.TrackableView.children(node).items()):
-            if id(child) not in seen:
-                seen.add(id(child))
-                queue.append((f"{path}/{name}" if path else name, child))
-    return dict(sorted(found.items()))
-
-
-def build_variables(codec: ImageCodec) -> None:
-    """Calls the codec on a blank image, since Keras makes most variables on first use."""
-    codec(*_blank(), seed=tf.constant([0, 0]), training=True)
-
-
-def build_for_training(codec: ImageCodec) -> None:
-    """As `build_variables`, also those that no stage of training but earlier ones has."""
-    build_variables(codec)
-    for stage in range(codec.stages - 1):
-        codec(*_blank(), seed=tf.constant([0, 0]), training=True, stage=tf.constant(stage))
-
-
-def _blank() -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.zeros([1, 64, 64, 3]), tf.zeros([1])
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
@@ -276,8 +236,8 @@ def restore_weights(codec: ImageCodec, workdir: str | os.PathLike[str], ema: boo
     if not checkpoints:
         raise errors.ModelError(f"{workdir} holds no checkpoint.")
     step, folder = checkpoints[-1]
-    build_variables(codec)
-    weights = variable_paths(codec)
+    building.build_variables(codec)
+    weights = building.variable_paths(codec)
     trained = {id(v) for v in codec.trainable_variables}
     try:
         values = filed.read(folder, ("weights", "ema") if ema else ("weights",))

@@ -26,15 +26,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfclic.layers import BlockAnalysis, BlockSynthesis
-from tfclic.training import checkpoints
+from tfclic.training import building
 from tfclic.training.composition import Composition
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from tfclic.layers.parts import Parts
     from tfclic.models.base import ImageCodec
-
-Parts = Sequence[int]
 
 KERNEL = re.compile(r"kernel(_\d+)?|taps")  # names of weights whose axis before the last is inputs
 
@@ -59,7 +58,7 @@ def axes_of(codec: ImageCodec) -> dict[str, list[Parts]]:
             if sum(parts) != variable.shape[axis]:
                 raise ValueError(f"{variable.name}: {parts} do not make {variable.shape}.")
             found[id(variable)][axis] = tuple(parts)
-    return {p: found[id(v)] for p, v in checkpoints.variable_paths(codec).items()}
+    return {p: found[id(v)] for p, v in building.variable_paths(codec).items()}
 
 
 def grown(
@@ -126,7 +125,7 @@ class Growth:
 
     def __init__(self, small: ImageCodec, large: ImageCodec) -> None:
         self._old, self._new = axes_of(small), axes_of(large)
-        self._values = {p: v.numpy() for p, v in checkpoints.variable_paths(small).items()}
+        self._values = {p: v.numpy() for p, v in building.variable_paths(small).items()}
         # the linear path is a codec by itself: there, new inputs count from the beginning
         self._axes_of_latents = {
             id(module.kernel): axis

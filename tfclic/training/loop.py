@@ -7,7 +7,7 @@ import datetime
 import os
 import pathlib
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -22,6 +22,7 @@ from tfclic.training import (
     history,
     objectives,
     progress,
+    schedule,
     signals,
     step,
     strategies,
@@ -82,6 +83,20 @@ def check(config: ConfigDict) -> None:
         raise errors.UsageError("training.first_share must be from 0 to 1.")
     if training.first_share and training.first_lmbda <= 0:
         raise errors.UsageError("training.first_lmbda must be above 0.")
+    _check_rounded(training)
+
+
+def _check_rounded(training: ConfigDict) -> None:
+    share = training.rounded_share
+    if not 0 <= share <= 1:
+        raise errors.UsageError("training.rounded_share must be from 0 to 1.")
+    before = max(training.first_share, sum(training.stage_shares))
+    if share and before + share > 1:
+        raise errors.UsageError(
+            "training.rounded_share must leave the other phases and stages their shares."
+        )
+    if share and training.rounded_learning_rate <= 0:
+        raise errors.UsageError("training.rounded_learning_rate must be above 0.")
 
 
 def warn_of_crops(config: ConfigDict) -> None:
@@ -219,11 +234,11 @@ class Run:
 
     def _loop(self, batches: Iterable[tf.Tensor], caught: Sequence[int]) -> None:
         training = self._training
-        with self._replicas.strategy.scope():
-            train_step = step.make_step(self._codec, self.state, training)
-        in_a_row = 0
+        train_step, in_a_row = None, 0
         self._progress.begin()
         for images in _readable(batches):
+            if train_step is None or self.step == schedule.rounded_from(training):
+                train_step = self._make_step()
             parts, seed = self._replicas.parts(images), step.seed_of(training.seed, self.step)
             metrics = {k: float(v) for k, v in train_step(parts, seed).items()}
             in_a_row = in_a_row + 1 if metrics["skipped"] else 0
@@ -245,6 +260,14 @@ class Run:
                     signal_number,
                 )
             self._progress.begin()
+
+    def _make_step(self) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+        with self._replicas.strategy.scope():
+            if self.step < schedule.rounded_from(self._training):
+                return step.make_step(self._codec, self.state, self._training)
+            step.begin_rounded(self._codec, self.state)
+            self._progress.say("Latents are rounded from now on; the entropy model alone learns.")
+            return step.make_step(self._codec, self.state, self._training, rounded=True)
 
     def _divergence(self, loss: float) -> str:
         what = f"the loss is {loss}" if not np.isfinite(loss) else "no gradient is finite any more"

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 def learning_rate(step: tf.Tensor, training: ConfigDict) -> tf.Tensor:
     """Linear warm-up, constant, then a linear fall over the last `decay_share` of the steps.
 
+    Which are those before a last phase on rounded latents: over that, another linear fall begins at
+    `rounded_learning_rate`.
+
     Args:
       step: int tensor [], from 0.
       training: configuration with learning_rate, final_learning_rate, warmup_steps, decay_share and
-        steps.
+        steps; with a rounded_share also rounded_learning_rate.
 
     Returns:
       float32 [].
@@ -24,13 +27,26 @@ def learning_rate(step: tf.Tensor, training: ConfigDict) -> tf.Tensor:
     step = tf.cast(step, tf.float32)
     peak, final = float(training.learning_rate), float(training.final_learning_rate)
     rate = tf.constant(peak)
-    decay_steps = float(training.decay_share) * training.steps
+    end = rounded_from(training)
+    decay_steps = float(training.decay_share) * end
     if decay_steps > 0:
-        done = (step - (training.steps - decay_steps)) / decay_steps
+        done = (step - (end - decay_steps)) / decay_steps
         rate = peak + (final - peak) * tf.clip_by_value(done, 0.0, 1.0)
+    if end < training.steps:
+        peak, done = float(training.rounded_learning_rate), (step - end) / (training.steps - end)
+        rate = tf.where(step < end, rate, peak + (final - peak) * tf.minimum(done, 1.0))
     if training.warmup_steps > 0:
         rate = rate * tf.minimum(1.0, (step + 1.0) / training.warmup_steps)
     return rate
+
+
+def rounded_from(training: ConfigDict) -> int:
+    """The step, from 0, at which the last phase begins, on rounded latents.
+
+    Args:
+      training: configuration with steps and rounded_share, the share of all steps that are so.
+    """
+    return int(training.steps) - round(training.rounded_share * training.steps)
 
 
 def stage(step: tf.Tensor, training: ConfigDict) -> tf.Tensor:

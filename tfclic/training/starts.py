@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfclic import errors, models
 from tfclic.export import stored
 from tfclic.runtime import catalog
-from tfclic.training import checkpoints, filed, growing
+from tfclic.training import building, checkpoints, filed, growing
 
 if TYPE_CHECKING:
     from tfclic.models.base import ImageCodec
@@ -42,8 +42,8 @@ def start_from(
       errors.ModelError: no checkpoint and no model, none that can be read, or not one variable
         fits.
     """
-    checkpoints.build_for_training(codec)
-    variables = checkpoints.variable_paths(codec)
+    building.build_for_training(codec)
+    variables = building.variable_paths(codec)
     for part in fresh:
         if not any(_is_in(path, part) for path in variables):
             known = ", ".join(sorted({path.split("/")[0] for path in variables}))
@@ -103,8 +103,8 @@ class _Run:
         if self._config is None:
             raise errors.ModelError(f"{self._workdir} has no config.json, which growing needs.")
         codec = models.build(self._config)
-        checkpoints.build_for_training(codec)
-        for path, variable in checkpoints.variable_paths(codec).items():
+        building.build_for_training(codec)
+        for path, variable in building.variable_paths(codec).items():
             value = self.values.get(path)
             if value is not None and variable.shape == np.shape(value):
                 variable.assign(value)
@@ -119,9 +119,9 @@ class _Export:
             model = catalog.find(name)
         except errors.ModelError as error:
             raise errors.ModelError(f"{name} holds no checkpoint. {error}") from None
-        self._codec, given = stored.read(model, checkpoints.build_variables)
+        self._codec, given = stored.read(model, building.build_variables)
         given = {id(v) for v in given}
-        paths = checkpoints.variable_paths(self._codec).items()
+        paths = building.variable_paths(self._codec).items()
         self.values = {path: v.numpy() for path, v in paths if id(v) in given}
         self.record = model.card.training
         self.lmbdas = self._codec.lmbdas

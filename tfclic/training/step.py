@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic.layers import drawn_for_batch
-from tfclic.training import checkpoints, objectives, schedule
+from tfclic.training import building, objectives, schedule
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -42,8 +42,8 @@ class State(tf.Module):
     def __init__(self, codec: ImageCodec, training: ConfigDict) -> None:
         """codec: its variables are made here if they are not yet; training: configuration."""
         super().__init__()
-        checkpoints.build_for_training(codec)
-        self.weights = checkpoints.variable_paths(codec)
+        building.build_for_training(codec)
+        self.weights = building.variable_paths(codec)
         if not {id(v) for v in codec.variables} <= {id(v) for v in self.weights.values()}:
             raise ValueError("The codec has variables that are not reached by its attributes.")
         wanted = {id(v) for v in codec.trainable_variables}
@@ -75,7 +75,7 @@ def seed_of(run_seed: int, step: int) -> tf.Tensor:
 
 
 def make_step(
-    codec: ImageCodec, state: State, training: ConfigDict
+    codec: ImageCodec, state: State, training: ConfigDict, rounded: bool = False
 ) -> Callable[[tf.Tensor, tf.Tensor], Metrics]:
     """Makes the step function.
 
@@ -83,6 +83,7 @@ def make_step(
       codec: the model to train.
       state: its `State`.
       training: configuration.
+      rounded: whether it is a step of the last phase, as `advance` has it.
 
     Called in the scope of a `tf.distribute` strategy, as codec and state were made, it makes the
     step of that strategy: each replica measures its part of the batch, the gradients are averaged,
@@ -99,7 +100,8 @@ def make_step(
 
     def replica_step(images: tf.Tensor, seed: tf.Tensor) -> Metrics:
         rate = schedule.learning_rate(state.step, training)
-        metrics = advance(codec, state, distortion, training, images, seed, rate)
+        arguments = codec, state, distortion, training, images, seed, rate
+        metrics = advance(*arguments, rounded=rounded)
         return {**metrics, "learning_rate": rate}
 
     @tf.function(autograph=False)
@@ -108,6 +110,26 @@ def make_step(
         return {k: strategy.experimental_local_results(v)[0] for k, v in metrics.items()}
 
     return train_step
+
+
+def entropy_model(codec: ImageCodec, state: State) -> list[str]:
+    """Paths in `state` of what only says how likely latents are: all trained but the transforms."""
+    fixed = {id(v) for part in codec.transforms() for v in part.variables}
+    return [path for path in state.trained if id(state.weights[path]) not in fixed]
+
+
+def begin_rounded(codec: ImageCodec, state: State) -> None:
+    """Lets the last phase begin: all weights become their moving averages.
+
+    Those of the transforms stay so, as they will be exported, and tell a run that is resumed within
+    the phase, where nothing happens here.
+    """
+    learning = entropy_model(codec, state)
+    held = [path for path in state.ema if path not in learning]
+    if all(np.array_equal(state.weights[path], state.ema[path]) for path in held):
+        return
+    for path, average in state.ema.items():
+        state.weights[path].assign(average)
 
 
 def advance(
@@ -120,8 +142,12 @@ def advance(
     rate: tf.Tensor,
     levels: tf.Tensor | None = None,
     select: bool = False,
+    rounded: bool = False,
 ) -> Metrics:
     """Advances `state` by one step.
+
+    In the last phase latents are rounded in the place of noise, and the entropy model alone learns:
+    of what the exported transforms make (see `begin_rounded`).
 
     Args:
       codec, state, training: as `make_step`.
@@ -130,6 +156,7 @@ def advance(
       rate: float32 [], the learning rate.
       select: whether to leave the weights alone after a gradient that is not finite by choosing
         between old and new values, where an accelerator would have to wait for a branch.
+      rounded: whether this is a step of the last phase.
 
     Returns:
       Dict of scalars: those of `loss_and_gradients`, gradient_norm and skipped; and phase, 1 or 2,
@@ -140,8 +167,10 @@ def advance(
         batch = tf.shape(images)[:1]
         levels = draw_levels(seed, len(codec.lmbdas), batch, training.level_sampling)
     targets = targets_of(codec, state, training, levels)
+    paths = entropy_model(codec, state) if rounded else state.trained
+    parameters = [state.weights[path] for path in paths]
     metrics, grads = loss_and_gradients(
-        codec, state.parameters, distortion, images, seed, targets, stage
+        codec, parameters, distortion, images, seed, targets, stage, rounded
     )
     if training.first_share:
         metrics["phase"] = 2.0 - tf.cast(schedule.in_first_phase(state.step, training), tf.float32)
@@ -150,7 +179,7 @@ def advance(
     usable = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
 
     def update() -> tf.Tensor:
-        apply_gradients(state, grads, norm, rate, training)
+        apply_gradients(state, grads, norm, rate, training, paths if rounded else None)
         return tf.constant(0.0)
 
     if select:
@@ -262,6 +291,7 @@ def loss_and_gradients(
     seed: tf.Tensor,
     targets: tuple[tf.Tensor, tf.Tensor],
     stage: dict[str, tf.Tensor] | None = None,
+    rounded: bool = False,
 ) -> tuple[Metrics, list[tf.Tensor]]:
     """Measures a batch, each image at a lambda of its own, and differentiates the mean loss.
 
@@ -273,6 +303,7 @@ def loss_and_gradients(
       seed: int32 [2].
       targets: as `targets_of` gives them.
       stage: as `stage_of` gives it.
+      rounded: whether latents are rounded, and nothing but rate and distortion counts.
 
     Returns:
       (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch, and
@@ -286,7 +317,7 @@ def loss_and_gradients(
     images = tf.cast(images, tf.float32) / 255.0
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(parameters)
-        out = codec(images, qualities, seed=noise_seed, training=True, **stage)
+        out = codec(images, qualities, seed=noise_seed, training=not rounded, **stage)
         losses, bpp, error = objectives.rate_distortion(out, images, lmbdas, distortion)
         helping = tf.add_n(list(out.helping.values())) if out.helping else 0.0
         loss = tf.reduce_mean(losses + helping)
@@ -309,13 +340,28 @@ def loss_and_gradients(
 
 
 def apply_gradients(
-    state: State, grads: Sequence[tf.Tensor], norm: tf.Tensor, rate: tf.Tensor, training: ConfigDict
+    state: State,
+    grads: Sequence[tf.Tensor],
+    norm: tf.Tensor,
+    rate: tf.Tensor,
+    training: ConfigDict,
+    rounded: Sequence[str] | None = None,
 ) -> None:
-    """Clips `grads` by their global norm and takes one step of Adam and of the moving averages."""
+    """Clips `grads` by their global norm and takes one step of Adam and of the moving averages.
+
+    Args:
+      state, rate, training: as `advance`.
+      grads: list of tensors, for each of the trained variables.
+      norm: float32 [], the global norm of `grads`.
+      rounded: paths of the variables that they are of instead, in the last phase.
+    """
     if training.clip_norm > 0:
         grads, _ = tf.clip_by_global_norm(grads, training.clip_norm, use_norm=norm)
     count = tf.cast(add_to_copy(state.updates, 1), tf.float32)
-    for path, grad in zip(state.trained, grads):
+    paths, age = rounded, tf.cast(state.step - schedule.rounded_from(training) + 1, tf.float32)
+    if paths is None:
+        paths, age = state.trained, count
+    for path, grad in zip(paths, grads):
         tf.raw_ops.ResourceApplyAdam(
             var=state.weights[path].handle,
             m=state.first_moment[path].handle,
@@ -330,8 +376,9 @@ def apply_gradients(
         )
     if training.ema_decay:
         # Young averages follow quickly, or they would hold the random start for long.
-        keep = tf.minimum(float(training.ema_decay), (1.0 + count) / (10.0 + count))
-        for path, average in state.ema.items():
+        keep = tf.minimum(float(training.ema_decay), (1.0 + age) / (10.0 + age))
+        for path in paths:
+            average = state.ema[path]
             # assign_sub with the multiplication inside: one pass over memory less
             tf.raw_ops.ResourceApplyGradientDescent(
                 var=average.handle, alpha=1.0 - keep, delta=average - state.weights[path]

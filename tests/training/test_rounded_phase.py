@@ -1,0 +1,123 @@
+"""The last phase of training: bits of rounded latents, and an entropy model that learns alone."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import configuration, errors, models
+from tfclic.portable import folder
+from tfclic.training import building, checkpoints, loop, sources, step
+
+TINY = {
+    "gmm_attention_small": dict(hyper_channels=4, feature_channels=8, parameter_channels=8),
+    "cca_small": dict(
+        latent_channels=12, hyper_channels=4, hyper_width=6, slices=3, support_channels=8,
+        slice_widths=(8, 6),
+    ),
+    "coarse_to_fine_small": dict(
+        fine_widths=(4, 4, 4), coarse_widths=(4, 4, 4), coarse_features=8,
+        prediction_widths=(4, 4, 4),
+    ),
+    "factorized": dict(),
+}  # fmt: skip
+# of each, by the first attribute that leads to it
+LEARNING = {
+    "gmm_attention_small": {"context", "hyper_prior", "hyper_synthesis", "parameter_network"},
+    "cca_small": {"hyper_prior", "mean_synthesis", "scale_synthesis", "slices"},
+    "coarse_to_fine_small": {"coarse_prior", "fine_prediction", "prediction"},
+    "factorized": {"prior"},
+}
+IMAGES = tf.constant(np.random.default_rng(0).integers(0, 256, [2, 128, 128, 3], np.uint8))
+
+
+def make(name):
+    """A tiny codec and its configuration, whose second half of six steps is the last phase."""
+    _, config = configuration.load(name)
+    config.model.update({"latent_channels": 8, "widths": (4, 4, 4), **TINY[name]})
+    config.training.update(
+        steps=6, rounded_share=0.5, rounded_learning_rate=1e-2, warmup_steps=0, log_every=1,
+        crop_size=64, batch_size=2, validation_images=1, checkpoint_every=5, precision="float32",
+    )  # fmt: skip
+    if config.training.stage_shares:
+        config.training.stage_shares = (0.1, 0.2, 0.2)
+    tf.keras.utils.set_random_seed(0)
+    return models.build(config.model), config
+
+
+def values(variables):
+    return {path: v.numpy() for path, v in variables.items()}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_transforms_stay_and_the_entropy_model_learns_what_is_coded(name):
+    codec, config = make(name)
+    state = step.State(codec, config.training)
+    for average in state.ema.values():
+        average.assign_add(1e-3 * tf.ones_like(average))
+    state.step.assign(3)
+    step.begin_rounded(codec, state)
+    before, averages = values(state.weights), values(state.ema)
+    for path, average in averages.items():
+        np.testing.assert_array_equal(before[path], average)
+    train_step = step.make_step(codec, state, config.training, rounded=True)
+    metrics = [train_step(IMAGES, step.seed_of(1, 0)) for _ in range(3)]
+    rates = [float(each["bpp"]) for each in metrics]
+    assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
+    after = values(state.weights)
+    moved = {path for path in before if np.any(before[path] != after[path])}
+    assert {path.split("/")[0] for path in moved} == LEARNING[name]
+    for path, average in state.ema.items():
+        assert (path in moved) == np.any(average.numpy() != averages[path])
+
+    levels = step.draw_levels(
+        step.seed_of(1, 0), len(codec.lmbdas), tf.constant([2]), "independent"
+    )
+    qualities, _ = step.targets_of(codec, state, config.training, levels)
+    coded = codec(tf.cast(IMAGES, tf.float32) / 255.0, qualities, training=False)
+    assert float(tf.reduce_mean(coded.bits)) / 128**2 < rates[-1]
+
+
+def test_a_run_that_is_resumed_within_the_phase_equals_one_that_was_not(
+    tmp_path, photos, monkeypatch
+):
+    store = sources.open_source(str(photos), 64)
+
+    def start(name):
+        codec, config = make("factorized")
+        return loop.Run(codec, config, store, tmp_path / name)
+
+    whole, stream = start("whole"), io.StringIO()
+    whole.train(stream)
+    assert stream.getvalue().count("Latents are rounded") == 1
+
+    def stop():
+        loop.Run.save(first)
+        raise MemoryError
+
+    first = start("parts")
+    monkeypatch.setattr(first, "save", stop)
+    with pytest.raises(MemoryError):
+        first.train(io.StringIO())
+    second = start("parts")
+    assert second.step == 5
+    second.train(io.StringIO())
+    for kind in step.KINDS:
+        for path, value in getattr(whole.state, kind).items():
+            np.testing.assert_allclose(getattr(second.state, kind)[path], value, atol=1e-6)
+
+    # what an export takes is what the entropy model has learned of
+    codec, _ = make("factorized")
+    checkpoints.restore_weights(codec, tmp_path / "whole")
+    for path, value in building.variable_paths(codec).items():
+        if path.split("/")[0] not in LEARNING["factorized"]:
+            np.testing.assert_array_equal(value, whole.state.weights[path])
+
+
+def test_a_portable_folder_has_no_such_phase(fake, config, photos, tmp_path):
+    config.training.update(rounded_share=0.5, rounded_learning_rate=1e-4)
+    store = sources.open_source(str(photos), 64)
+    arguments = fake.FakeCodec(), "float32", store, None
+    with pytest.raises(errors.UsageError, match="rounded_share has to be 0"):
+        folder.export_folder(tmp_path / "out", "fake", config, *arguments)
