@@ -40,9 +40,9 @@ def test_channels_come_back(channels, activity):
 
 def test_what_there_is_to_say_is_little():
     even = names_like(384, 0.5)
-    # the two digits of a level's number
-    assert even.bits(tf.range(384)) == 2
-    assert even.bits(tf.range(383)) == 2 + 384
+    # the three digits of a row's number
+    assert even.bits(tf.range(384)) == 3
+    assert even.bits(tf.range(383)) == 3 + 384
     activity = np.full([9, 384], 0.5, np.float32)
     activity[4, :150], activity[4, 150:] = 1, 0
     bits = active.Names(activity).bits(tf.range(150))
@@ -51,21 +51,29 @@ def test_what_there_is_to_say_is_little():
 
 def test_one_level_is_enough():
     names = active.Names(np.full([1, 6], 0.5, np.float32))
-    assert coded(names, [1, 5])[0] == [1, 5] and names.bits(tf.constant([1, 5])) == 1 + 6
+    assert coded(names, [1, 5])[0] == [1, 5]
+    assert float(names.bits(tf.range(5))) == pytest.approx(2 + 6)
 
 
-def test_the_level_with_the_fewest_bits_is_taken():
+def test_the_row_with_the_fewest_bits_is_taken():
     activity = np.array([[0.1, 0.1, 0.1], [0.9, 0.1, 0.1], [0.9, 0.9, 0.1]], np.float32)
     names = active.Names(activity)
     for chosen in ([0], [0, 1]):
-        assert float(names.bits(tf.constant(chosen))) == pytest.approx(2 + 3 * -np.log2(0.9), 1e-3)
-    # the fourth number is no level's
-    assert names.bits(tf.range(3)) == 2
+        assert float(names.bits(tf.constant(chosen))) == pytest.approx(3 + 3 * -np.log2(0.9), 1e-3)
+    # the sixth number is no row's
+    assert names.bits(tf.range(3)) == 3
+
+
+def test_images_with_fewer_channels_than_others_have_rows_too():
+    names = names_like(100, 0.3)
+    for count, share in ((1, 0.3**4), (10, 0.3**2), (30, 0.3)):
+        bits = -count * np.log2(share) - (100 - count) * np.log2(1 - share)
+        assert float(names.bits(tf.range(count))) == pytest.approx(3 + bits, rel=1e-2)
 
 
 def test_probabilities_are_whole_and_possible():
     names = active.Names(np.array([[0.0, 1e-6, 0.25, 1.0]], np.float32))
-    np.testing.assert_array_equal(names.table, [[1, 1, 1024, 4095]])
+    np.testing.assert_array_equal(names.table[:2], [[1, 1, 1024, 4095], [1, 1, 256, 4094]])
     np.testing.assert_array_equal(active.Names(names.activity()).table, names.table)
 
 

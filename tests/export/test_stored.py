@@ -106,6 +106,8 @@ def test_what_is_read_would_be_stored_again(name, tmp_path):
     for weight, other in zip(made.weights, again.weights, strict=True):
         np.testing.assert_array_equal(weight, other)
     layers = [dense_layers(each.coding, codec) for each in (made, again)]
+    for name, names in made.coding.names.items():
+        np.testing.assert_array_equal(names.table, again.coding.names[name].table)
     for layer, other in zip(*layers, strict=True):
         for variable, of_other in zip(layer.variables, other.variables, strict=True):
             np.testing.assert_array_equal(variable, of_other, layer.name)

@@ -86,7 +86,8 @@ def test_a_step_has_a_finite_loss_and_gradients_for_every_variable(name):
     paths = building.variable_paths(codec)
     trained = {id(v) for v in codec.trainable_variables}
     assert {id(v) for path, v in paths.items() if path != "activity"} == trained
-    assert {path.split("/")[0] for path in paths} == TRANSFORMS | PARTS[name]
+    parts = {"activity"} | TRANSFORMS | PARTS[name]
+    assert {path.split("/")[0] for path in paths} == parts
 
 
 def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels, soft, assert_files_agree):

@@ -245,7 +245,7 @@ def test_channels_that_can_be_foretold_are_named_in_few_bits(make_codec):
         np.testing.assert_array_equal(made.decompress(string, 32, 32), latents)
         bits.append(float(tf.reduce_sum(made.explain(hyper, latents)["channels_bits"])))
         lengths.append(len(string.numpy()))
-    digits = len(codec.lmbdas).bit_length()
+    digits = made.names["latents"].rows.bit_length()
     assert bits[2] == pytest.approx(digits, abs=0.01)
     assert digits + 2 < bits[0] < bits[1]
     assert bits[1] == pytest.approx(digits + 6 * 12)

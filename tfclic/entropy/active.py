@@ -16,6 +16,8 @@ from tfclic.entropy import coders
 # In fewer positions silent channels take little time, and saying which they are too many bits.
 FEWEST_POSITIONS = 1024
 FEW_LATENTS = 3  # not zero, in a validation image
+# Of images that have fewer channels in use than most do at the lowest level: its shares to powers.
+SPARSER = 2, 4
 FALL = 4.0  # of the logits of what is assumed, from the first channel to the last
 _EVEN = 1 << (coders.DECISION_BITS - 1)
 
@@ -83,11 +85,11 @@ def estimated(shares, count):
 class Names(tf.Module):
     """Codes which channels of a stream are in use.
 
-    The string says the number of a level, and then of each channel whether it is in use, with the
-    probabilities of that level. Any will do; the writer takes that with the fewest bits, which need
-    not be the one of the quality: images differ as much as qualities do. A number that is no
-    level's says that all channels are in use, and ends it. If none is, channel 0 is taken for one
-    that is.
+    The string says the number of a row of the table, and then of each channel whether it is in use,
+    with the probabilities of that row. Rows are those of the levels, and `SPARSER` ones. Any will
+    do; the writer takes that with the fewest bits, which need not be the one of the quality: images
+    differ as much as qualities do. A number that is no row's says that all channels are in use, and
+    ends it. If none is, channel 0 is taken for one that is.
 
     Args:
       activity: float `[L, C]`, how many of all images have a channel in use, at each level.
@@ -95,13 +97,17 @@ class Names(tf.Module):
 
     def __init__(self, activity, name=None):
         super().__init__(name=name)
-        certain = 1 << coders.DECISION_BITS
-        table = np.clip(np.round(np.asarray(activity) * certain), 1, certain - 1).astype(np.int32)
+        rows = _whole(np.asarray(activity))
+        first = rows[:1] / (1 << coders.DECISION_BITS)
+        table = np.concatenate([rows, *(_whole(first**power) for power in SPARSER)])
         self.table = tf.Variable(table, trainable=False, name="table")
-        self.levels, self.channels = table.shape
+        self.rows, self.channels = table.shape
 
     def activity(self):
         """What `table` was made of, as near as it has it, float32 `[L, C]`."""
+        return self._shares()[: -len(SPARSER)]
+
+    def _shares(self):
         return tf.cast(self.table, tf.float32) / (1 << coders.DECISION_BITS)
 
     def code(self, coder, state, active):
@@ -116,14 +122,14 @@ class Names(tf.Module):
           `(state, active)`.
         """
         is_active = tf.scatter_nd(active[:, None], tf.ones_like(active), [self.channels]) > 0
-        digits = self.levels.bit_length()
+        digits = self.rows.bit_length()
         places = tf.range(digits - 1, -1, -1)
-        written = tf.bitwise.right_shift(self._best_level(is_active), places) % 2 > 0
+        written = tf.bitwise.right_shift(self._best_row(is_active), places) % 2 > 0
         state, read = coder.decide(state, tf.fill([digits], _EVEN), written, tf.range(digits))
-        level = tf.reduce_sum(tf.cast(read, tf.int32) * tf.bitwise.left_shift(1, places))
-        is_full = level >= self.levels
+        row = tf.reduce_sum(tf.cast(read, tf.int32) * tf.bitwise.left_shift(1, places))
+        is_full = row >= self.rows
         asked = tf.where(is_full, 0, self.channels)
-        probability = self.table[tf.minimum(level, self.levels - 1)][:asked]
+        probability = self.table[tf.minimum(row, self.rows - 1)][:asked]
         state, found = coder.decide(state, probability, is_active[:asked], tf.range(asked))
         found = tf.cond(is_full, lambda: tf.ones_like(is_active), lambda: found)
         return state, _numbers(_one_at_least(tf.ensure_shape(found, [self.channels])))
@@ -133,12 +139,18 @@ class Names(tf.Module):
         counter = coders.BitCounter()
         return self.code(counter, counter.start(), active)[0]
 
-    def _best_level(self, is_active):
+    def _best_row(self, is_active):
         """The number to write of bools `[C]`, int32."""
-        activity = self.activity()
-        shares = tf.where(is_active, activity, 1 - activity)
+        shares = self._shares()
+        shares = tf.where(is_active, shares, 1 - shares)
         best = tf.argmax(tf.reduce_sum(tf.math.log(shares), 1), output_type=tf.int32)
-        return tf.where(tf.reduce_all(is_active), self.levels, best)
+        return tf.where(tf.reduce_all(is_active), self.rows, best)
+
+
+def _whole(shares):
+    """Shares as probabilities of decisions, int32."""
+    certain = 1 << coders.DECISION_BITS
+    return np.clip(np.round(shares * certain), 1, certain - 1).astype(np.int32)
 
 
 def _one_at_least(truth):
