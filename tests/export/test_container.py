@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfclic import errors
 from tfclic.export import container
+from tfclic.format import header
 
 FINGERPRINT = b"\x00\xff\x10\xab"
 
@@ -195,3 +196,7 @@ def test_quality_survives_its_code():
         assert abs(float(container.quality_of(code)) - quality) <= 50 / 65535 * 1.01
         assert int(container.quality_code(container.quality_of(code))) == int(code)
     assert int(container.quality_code(100)) == container.MAX_QUALITY_CODE
+
+
+def test_a_header_of_tensors_has_the_fields_of_one_of_values():
+    assert container.Header._fields == ("status", *header.Header._fields)

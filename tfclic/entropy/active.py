@@ -8,10 +8,19 @@ Of many channels it can be foretold whether an image has them: a codec keeps how
 each of its levels, as validation measures it (`ImageCodec.activity`).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import coders
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tfclic.entropy.coders import Decider, State
 
 # In fewer positions silent channels take little time, and saying which they are too many bits.
 FEWEST_POSITIONS = 1024
@@ -22,7 +31,7 @@ FALL = 4.0  # of the logits of what is assumed, from the first channel to the la
 _EVEN = 1 << (coders.DECISION_BITS - 1)
 
 
-def of(latents):
+def of(latents: tf.Tensor) -> tf.Tensor:
     """The channels of latents `[..., C]` that are not zero everywhere, int32 `[n]`, ascending.
 
     n is 1 at least.
@@ -31,14 +40,14 @@ def of(latents):
     return _numbers(_one_at_least(tf.reduce_any(tf.not_equal(latents, 0), axes)))
 
 
-def worth_saying(latents):
+def worth_saying(latents: tf.Tensor) -> tf.Tensor:
     """The channels that a string of latents `[..., C]` had better hold, int32 `[n]`."""
     channels = latents.shape[-1]
     positions = tf.size(latents) // channels
     return tf.cond(positions < FEWEST_POSITIONS, lambda: tf.range(channels), lambda: of(latents))
 
 
-def everywhere(latents, active, channels):
+def everywhere(latents: tf.Tensor, active: tf.Tensor, channels: int) -> tf.Tensor:
     """Latents `[..., n]` of the channels `active` as `[..., channels]`, zero in the others."""
     every = tf.fill([channels], tf.shape(active)[0])
     index = tf.tensor_scatter_nd_update(every, active[:, None], tf.range(tf.shape(active)[0]))
@@ -48,7 +57,7 @@ def everywhere(latents, active, channels):
     )
 
 
-def in_use(counts):
+def in_use(counts: tf.Tensor) -> tf.Tensor:
     """Whether channels count as in use, of which so many latents are not zero as they are rounded.
 
     Rounding by rate and distortion takes the last few away.
@@ -56,7 +65,7 @@ def in_use(counts):
     return counts > FEW_LATENTS
 
 
-def assumed(levels, channels):
+def assumed(levels: int, channels: int) -> np.ndarray:
     """How many of all images have a channel in use, as far as nothing was measured.
 
     More of them the higher the level, and the lower the channel's number, since the linear block
@@ -70,7 +79,7 @@ def assumed(levels, channels):
     return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
-def estimated(shares, count):
+def estimated(shares: np.ndarray, count: int) -> np.ndarray:
     """How many of all images have a channel in use, if `shares` of `count` images have it.
 
     What is assumed counts as one more image.
@@ -95,7 +104,7 @@ class Names(tf.Module):
       activity: float `[L, C]`, how many of all images have a channel in use, at each level.
     """
 
-    def __init__(self, activity, name=None):
+    def __init__(self, activity: npt.ArrayLike, name: str | None = None) -> None:
         super().__init__(name=name)
         rows = _whole(np.asarray(activity))
         first = rows[:1] / (1 << coders.DECISION_BITS)
@@ -103,14 +112,14 @@ class Names(tf.Module):
         self.table = tf.Variable(table, trainable=False, name="table")
         self.rows, self.channels = table.shape
 
-    def activity(self):
+    def activity(self) -> tf.Tensor:
         """What `table` was made of, as near as it has it, float32 `[L, C]`."""
         return self._shares()[: -len(SPARSER)]
 
-    def _shares(self):
+    def _shares(self) -> tf.Tensor:
         return tf.cast(self.table, tf.float32) / (1 << coders.DECISION_BITS)
 
-    def code(self, coder, state, active):
+    def code(self, coder: Decider, state: State, active: tf.Tensor) -> tuple[State, tf.Tensor]:
         """Codes which channels are in use.
 
         Args:
@@ -134,12 +143,12 @@ class Names(tf.Module):
         found = tf.cond(is_full, lambda: tf.ones_like(is_active), lambda: found)
         return state, _numbers(_one_at_least(tf.ensure_shape(found, [self.channels])))
 
-    def bits(self, active):
+    def bits(self, active: tf.Tensor) -> tf.Tensor:
         """What `code` takes, float32."""
         counter = coders.BitCounter()
         return self.code(counter, counter.start(), active)[0]
 
-    def _best_row(self, is_active):
+    def _best_row(self, is_active: tf.Tensor) -> tf.Tensor:
         """The number to write of bools `[C]`, int32."""
         shares = self._shares()
         shares = tf.where(is_active, shares, 1 - shares)
@@ -147,18 +156,18 @@ class Names(tf.Module):
         return tf.where(tf.reduce_all(is_active), self.rows, best)
 
 
-def _whole(shares):
+def _whole(shares: np.ndarray) -> np.ndarray:
     """Shares as probabilities of decisions, int32."""
     certain = 1 << coders.DECISION_BITS
     return np.clip(np.round(shares * certain), 1, certain - 1).astype(np.int32)
 
 
-def _one_at_least(truth):
+def _one_at_least(truth: tf.Tensor) -> tf.Tensor:
     """Bools `[n]`, of which the first is true if no other is."""
     is_first = tf.range(tf.size(truth)) < 1
     return truth | (is_first & ~tf.reduce_any(truth))
 
 
-def _numbers(truth):
+def _numbers(truth: tf.Tensor) -> tf.Tensor:
     """Where bools `[n]` are true, int32."""
     return tf.cast(tf.where(truth)[:, 0], tf.int32)

@@ -18,7 +18,10 @@ row is the precision 16, and the CDF from 0 to 2**16. TFC also has rows of negat
 an escape code for other values, but reading one from a forged string may never end.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -32,8 +35,32 @@ COST_BITS = 16  # costs of decisions and symbols are in units of 2**-16 bit
 SPARE_BYTES = 16
 NO_TABLE = np.zeros([0, 2], np.int32)
 
+State = Any  # a tensor, or several of them
 
-def least_cost(mass):
+
+class Decider(Protocol):
+    """A coder of decisions alone; see the module."""
+
+    def decide(
+        self, state: State, probability: tf.Tensor, truth: tf.Tensor, element: tf.Tensor
+    ) -> tuple[State, tf.Tensor]: ...
+
+
+class Coder(Decider, Protocol):
+    """See the module."""
+
+    def start(self) -> State: ...
+
+    def symbols(
+        self, state: State, row: tf.Tensor, value: tf.Tensor
+    ) -> tuple[State, tf.Tensor]: ...
+
+    def exhausted(self, state: State) -> tf.Tensor: ...
+
+    def refuses(self, state: State) -> tf.Tensor: ...
+
+
+def least_cost(mass: tf.Tensor) -> tf.Tensor:
     """The least that coding an event of probability `mass / 2**16` adds to a string.
 
     The range coder's interval has 2**16 parts or more and its ends are rounded, so that an event
@@ -49,7 +76,7 @@ def least_cost(mass):
     return tf.cast(tf.math.log(share) * (-(1 << COST_BITS) / math.log(2)), tf.int64)
 
 
-def decision_table():
+def decision_table() -> np.ndarray:
     """int32 `[4095 * 4]`: a row (precision, 0, 2**16 - P(1), 2**16) for each probability."""
     ones = np.arange(1, 1 << DECISION_BITS) << (PRECISION - DECISION_BITS)
     full = np.full_like(ones, 1 << PRECISION)
@@ -60,7 +87,7 @@ def decision_table():
 DECISION_ROWS = (1 << DECISION_BITS) - 1
 
 
-def _lookup(table):
+def _lookup(table: tf.Tensor) -> tf.Tensor:
     return tf.concat([decision_table(), tf.reshape(table, [-1])], 0)
 
 
@@ -71,27 +98,33 @@ class RangeEncoder:
       table: int32 `[rows, n + 2]`, the added table.
     """
 
-    def __init__(self, table):
+    def __init__(self, table: tf.Tensor) -> None:
         self.lookup = _lookup(table)
 
-    def start(self):
+    def start(self) -> State:
         """A fresh state."""
         return tfc.create_range_encoder([], self.lookup)
 
-    def decide(self, state, probability, truth, element=None):
+    def decide(
+        self,
+        state: State,
+        probability: tf.Tensor,
+        truth: tf.Tensor,
+        element: tf.Tensor | None = None,
+    ) -> tuple[State, tf.Tensor]:
         """Encodes bools `truth` `[n]`, P(true) = `probability` / 4096 (int32 `[n]`)."""
         value = tf.cast(truth, tf.int32)
         return tfc.entropy_encode_index(state, probability - 1, value), truth
 
-    def symbols(self, state, row, value):
+    def symbols(self, state: State, row: tf.Tensor, value: tf.Tensor) -> tuple[State, tf.Tensor]:
         """Encodes integers `value` (int32 `[n]`) by rows `row` of the added table."""
         return tfc.entropy_encode_index(state, row + DECISION_ROWS, value), value
 
-    def finish(self, state):
+    def finish(self, state: State) -> tf.Tensor:
         """The string, of rank 0."""
         return tfc.entropy_encode_finalize(state)
 
-    def exhausted(self, state):
+    def exhausted(self, state: State) -> tf.Tensor:
         """Never."""
         return tf.constant(False)
 
@@ -109,19 +142,21 @@ class Postponed:
       group: int32 `[E]`, ascending, the group of each element.
     """
 
-    def __init__(self, group):
+    def __init__(self, group: tf.Tensor) -> None:
         self.group = group
 
-    def start(self):
+    def start(self) -> State:
         """No decisions yet: int32 `[3, 0]`."""
         return tf.zeros([3, 0], tf.int32)
 
-    def decide(self, state, probability, truth, element):
+    def decide(
+        self, state: State, probability: tf.Tensor, truth: tf.Tensor, element: tf.Tensor
+    ) -> tuple[State, tf.Tensor]:
         """Keeps decisions, int32 `[3, n]`: probability, truth, group."""
         rows = [probability, tf.cast(truth, tf.int32), tf.gather(self.group, element)]
         return tf.concat([state, tf.stack(rows)], 1), truth
 
-    def encode(self, encoder, state, decisions):
+    def encode(self, encoder: Decider, state: State, decisions: tf.Tensor) -> State:
         """Gives the `decisions` kept to another coder, in order; returns its state."""
         order = tf.argsort(decisions[2], stable=True)
         probability, truth, element = tf.unstack(tf.gather(decisions, order, axis=1))
@@ -142,7 +177,7 @@ class RangeDecoder:
       strict: bool, whether symbols that cannot have been in it are an error; `finish` tells anyway.
     """
 
-    def __init__(self, table, string, strict=True):
+    def __init__(self, table: tf.Tensor, string: tf.Tensor, strict: tf.Tensor = True) -> None:
         self.strict = strict
         self.table, self.lookup = tf.convert_to_tensor(table), _lookup(table)
         self.string = string
@@ -151,11 +186,17 @@ class RangeDecoder:
         length = tf.cast(tf.strings.length(string) + SPARE_BYTES, tf.int64)
         self.budget = length * (8 << COST_BITS)
 
-    def start(self):
+    def start(self) -> State:
         """A fresh state, before the first symbol."""
         return tfc.create_range_decoder(self.string, self.lookup), tf.zeros([], tf.int64)
 
-    def decide(self, state, probability, truth, element=None):
+    def decide(
+        self,
+        state: State,
+        probability: tf.Tensor,
+        truth: tf.Tensor,
+        element: tf.Tensor | None = None,
+    ) -> tuple[State, tf.Tensor]:
         """Decodes decisions, bool `[n]`."""
         handle, cost = state
         handle, value = tfc.entropy_decode_index(handle, probability - 1, tf.shape(truth), tf.int32)
@@ -163,7 +204,7 @@ class RangeDecoder:
         happened = tf.where(truth, probability, (1 << DECISION_BITS) - probability)
         return (handle, cost + tf.reduce_sum(tf.gather(self.costs, happened))), truth
 
-    def symbols(self, state, row, value):
+    def symbols(self, state: State, row: tf.Tensor, value: tf.Tensor) -> tuple[State, tf.Tensor]:
         """Decodes integers, int32 `[n]`."""
         handle, cost = state
         handle, value = tfc.entropy_decode_index(
@@ -172,15 +213,15 @@ class RangeDecoder:
         low, high = (tf.gather_nd(self.table, tf.stack([row, value + i], -1)) for i in (1, 2))
         return (handle, cost + tf.reduce_sum(least_cost(high - low))), value
 
-    def finish(self, state):
+    def finish(self, state: State) -> tf.Tensor:
         """Whether the string ended about where its last symbol did; true for what was encoded."""
         return tfc.entropy_decode_finalize(state[0]) & ~self.exhausted(state)
 
-    def exhausted(self, state):
+    def exhausted(self, state: State) -> tf.Tensor:
         """Whether the symbols so far cannot all have been in the string, a bool."""
         return state[1] > self.budget
 
-    def refuses(self, state):
+    def refuses(self, state: State) -> tf.Tensor:
         """Whether that is an error, a bool."""
         return self.exhausted(state) & self.strict
 
@@ -191,25 +232,31 @@ class BitCounter:
     Table symbols are not counted: their model has its own likelihood.
     """
 
-    def start(self):
+    def start(self) -> State:
         """Zero bits."""
         return tf.zeros([])
 
-    def decide(self, state, probability, truth, element=None):
+    def decide(
+        self,
+        state: State,
+        probability: tf.Tensor,
+        truth: tf.Tensor,
+        element: tf.Tensor | None = None,
+    ) -> tuple[State, tf.Tensor]:
         """Adds the information content of `truth`."""
         share = tf.cast(probability, tf.float32) / (1 << DECISION_BITS)
         nats = -tf.reduce_sum(tf.math.log(tf.where(truth, share, 1 - share)))
         return state + nats / tf.math.log(2.0), truth
 
-    def symbols(self, state, row, value):
+    def symbols(self, state: State, row: tf.Tensor, value: tf.Tensor) -> tuple[State, tf.Tensor]:
         """Passes `value` on."""
         return state, value
 
-    def finish(self, state):
+    def finish(self, state: State) -> tf.Tensor:
         """The count."""
         return state
 
-    def exhausted(self, state):
+    def exhausted(self, state: State) -> tf.Tensor:
         """Never."""
         return tf.constant(False)
 

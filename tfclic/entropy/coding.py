@@ -3,6 +3,11 @@
 `Coding` runs a codec's program (see `tfclic.entropy.program`) with the runners below.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
 import tensorflow as tf
 
 from tfclic.entropy import active, coders, compilation, fixed_point, lowering, mixture
@@ -20,10 +25,36 @@ from tfclic.entropy.streams import (
 )
 from tfclic.format.header import NOT_OF_THIS_SIZE, TOO_SHORT
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.entropy.factorized import FactorizedPrior
+    from tfclic.entropy.program import Gain, Prior, Runner, Tensors, Training
+    from tfclic.layers.composite import Value
+
+Size = tuple[tf.Tensor, tf.Tensor]
+# of a known array, candidates and the channels that they have, to what each candidate costs
+Costs = Callable[[tf.Tensor, Sequence[tf.Tensor], tf.Tensor], list[tf.Tensor]]
+
 # Of codings whose strings say which channels are in use, by how often each of them is. Before it, 2
 # said so by groups of channels, 1 did not say it, and 0 had a table of single Gaussians that is as
 # coarse as that of mixtures.
 REVISION = 3
+
+
+class Codec(Protocol):
+    """What has a program."""
+
+    @property
+    def lmbdas(self) -> Sequence[float]: ...
+
+    @property
+    def config(self) -> ConfigDict: ...
+
+    @property
+    def activity(self) -> tf.Variable: ...
+
+    def entropy(self, code: Runner) -> Value: ...
 
 
 class ExactRunner(lowering.Exact):
@@ -38,38 +69,51 @@ class ExactRunner(lowering.Exact):
       sources: dict of float32 `[h, w, C]`; None: nothing is known.
     """
 
-    stage = None
-
-    def __init__(self, coding, size, sources=None):
+    def __init__(self, coding: Coding, size: Size, sources: Tensors | None = None) -> None:
         super().__init__(coding.networks)
         self.coding, self.size, self._sources = coding, size, sources
         self._grids = {1: lowering.Grid(*size)}
-        self.streams, self._shared, self._pieces = {}, {}, Pieces()
-        self._latest = None  # the latest conditional stream's values, where they are as decoded
+        self.streams: Tensors = {}
+        self._shared: dict[int, tf.Tensor] = {}
+        self._pieces = Pieces()
+        # the latest conditional stream's values, where they are as decoded
+        self._latest: lowering.Known | None = None
 
-    def _source(self, name, channels):
+    def _independent(self, stream: Independent, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
+        raise NotImplementedError
+
+    def _gained(self, stream: Gained, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
+        raise NotImplementedError
+
+    def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
+        raise NotImplementedError
+
+    def _source(self, name: str, channels: int) -> tf.Tensor:
+        assert self._sources is not None
         return self._pieces.next(name, channels, self._sources)(self._sources)
 
-    def _grid(self, stride):
+    def _grid(self, stride: int) -> lowering.Grid:
         if stride not in self._grids:
             self._grids[stride] = self._grids[1].coarser(stride)
         return self._grids[stride]
 
-    def independent(self, name, prior, stride=1):
+    def independent(self, name: str, prior: Prior, stride: int = 1) -> lowering.Known:
         """As `program.Rounding.independent`."""
         stream = self.coding.stream(name, lambda: Independent(prior, stride, name))
         grid = self._grid(stride)
         self.streams[name] = self._independent(stream, name, [*grid.size, stream.channels])
         return lowering.Known(self.streams[name], lowering.integers(SIDE_LIMIT), grid)
 
-    def gained(self, name, prior, gain):
+    def gained(self, name: str, prior: FactorizedPrior, gain: Gain) -> lowering.Known:
         """As `program.Rounding.gained`."""
         count = self.coding.qualities
         stream = self.coding.stream(name, lambda: Gained(prior, gain, count, name))
         self.streams[name] = self._gained(stream, name, [*self.size, stream.channels])
         return lowering.Known(self.streams[name], lowering.integers(LATENT_LIMIT), self._grid(1))
 
-    def conditional(self, name, channels, parameters, stride=1, **kind):
+    def conditional(
+        self, name: str, channels: int, parameters: Any, stride: int = 1, **kind: Any
+    ) -> lowering.Known:
         """As `program.Rounding.conditional`."""
         self.coding.describe(name, channels, stride)
         networks, grid = self.coding.networks, self._grid(stride)
@@ -77,24 +121,26 @@ class ExactRunner(lowering.Exact):
         self.streams[name] = self._conditional(stream, name)
         return stream.value_of(self.streams[name])
 
-    def refined(self, value, network, *inputs):
+    def refined(
+        self, value: lowering.Lazy, network: tf.Module, *inputs: lowering.Lazy
+    ) -> lowering.Lazy:
         """As `program.Rounding.refined`."""
         if self._latest is not None:
             # whoever knows the latents need not compute what they are made of
             return self._latest
         return value + self.run(network, *inputs, value)
 
-    def helped(self, make):
+    def helped(self, make: Callable[[Training], Tensors]) -> None:
         """As `program.Rounding.helped`: nothing."""
 
 
 class Maker(ExactRunner):
     """Makes all networks and tables, and computes nothing."""
 
-    def __init__(self, coding):
+    def __init__(self, coding: Coding) -> None:
         super().__init__(coding, (0, 0))
 
-    def _nothing(self, *_):
+    def _nothing(self, *_: Any, **__: Any) -> None:
         return None
 
     _independent = _gained = _conditional = _nothing
@@ -109,31 +155,34 @@ class Walker(ExactRunner):
       sources: dict of float32 `[h, w, C]`, integers, if they are known; else None.
     """
 
-    def __init__(self, coding, size, coder, sources=None):
+    def __init__(
+        self, coding: Coding, size: Size, coder: coders.Coder, sources: Tensors | None = None
+    ) -> None:
         super().__init__(coding, size, sources)
         self._coder = coder
-        self.state, self._named = coder.start(), None
+        self.state = coder.start()
+        self._named: tf.Tensor | None = None
         if coding.names_first:
             latents = tf.zeros([1, 1, coding.channels]) if sources is None else sources[LATENTS]
             (name,) = coding.names
             self._named = self._names(name, latents)
 
-    def _given(self, name, shape):
+    def _given(self, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.zeros(shape) if self._sources is None else self._source(name, shape[2])
 
-    def _independent(self, stream, name, shape):
+    def _independent(self, stream: Independent, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
         first = self.coding.first_row(name)
         values = self._given(name, shape)
         self.state, values = stream.code(self._coder, self.state, values, first)
         return self._possible(values)
 
-    def _gained(self, stream, name, shape):
+    def _gained(self, stream: Gained, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
         given, known = self._given(name, shape), self._sources is not None
         first = self.coding.first_row(name)
         self.state, latents = stream.code(self._coder, self.state, given, first, known)
         return latents
 
-    def _conditional(self, stream, name):
+    def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
         known = self._sources is not None
         symbols = self._given(name, [*stream.grid.size, stream.channels])
         if known:
@@ -148,13 +197,13 @@ class Walker(ExactRunner):
         self.state, symbols = stream.code(self._coder, self.state, symbols, used, known)
         return self._possible(active.everywhere(symbols, numbers, stream.channels))
 
-    def _names(self, name, symbols):
+    def _names(self, name: str, symbols: tf.Tensor) -> tf.Tensor:
         """Codes which channels of a stream's symbols `[h, w, C]` are in use, int32."""
         named = active.worth_saying(symbols)
         self.state, numbers = self.coding.names[name].code(self._coder, self.state, named)
         return numbers
 
-    def _possible(self, values):
+    def _possible(self, values: tf.Tensor) -> tf.Tensor:
         """`values`, once it is clear that the string can have held what was read from it so far.
 
         More than it can hold shows here, before networks take time and memory.
@@ -171,30 +220,34 @@ class Quantizer(ExactRunner):
       coding, size, sources: as for `ExactRunner`.
     """
 
-    def _independent(self, stream, name, shape):
+    def _independent(self, stream: Independent, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
         limit = float(SIDE_LIMIT)
         return tf.clip_by_value(tf.round(self._source(name, shape[2])), -limit, limit)
 
-    def _gained(self, stream, name, shape):
-        def bits(known, candidates, used):
+    def _gained(self, stream: Gained, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
+        def bits(
+            known: tf.Tensor, candidates: Sequence[tf.Tensor], used: tf.Tensor
+        ) -> list[tf.Tensor]:
             # the best level follows from all channels
             whole = [active.everywhere(x, used, shape[2]) for x in (known, *candidates)]
             return [tf.gather(each, used, axis=-1) for each in stream.bits(whole[0], whole[1:])]
 
         return self._chosen(self._source(name, shape[2]), bits)
 
-    def _conditional(self, stream, name):
+    def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
         latents = stream.differences(self._source(name, stream.channels))
         if self.coding.is_side(name):
             return _clipped(tf.round(latents))
 
-        def bits(known, candidates, used):
+        def bits(
+            known: tf.Tensor, candidates: Sequence[tf.Tensor], used: tf.Tensor
+        ) -> list[tf.Tensor]:
             rows = stream.all_rows(known, lowering.Used(used, stream.channels))
             return stream.bits(rows, candidates)
 
         return self._chosen(latents, bits)
 
-    def _chosen(self, latents, bits):
+    def _chosen(self, latents: tf.Tensor, bits: Costs) -> tf.Tensor:
         """Rounds latents to what is best by rate and distortion.
 
         Of the two integers beside a latent it is that with fewer bits + weight * error ** 2, by the
@@ -222,7 +275,7 @@ class Quantizer(ExactRunner):
         return active.everywhere(better, used, channels)
 
 
-def _clipped(latents):
+def _clipped(latents: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(latents, mixture.LATENT_MIN, mixture.LATENT_MAX)
 
 
@@ -240,21 +293,22 @@ class Statistics(ExactRunner):
       sources: dict of float32 `[h, w, C]`, integers.
     """
 
-    def __init__(self, coding, size, sources):
+    def __init__(self, coding: Coding, size: Size, sources: Tensors) -> None:
         super().__init__(coding, size, sources)
-        self.found, self.named = {}, []
+        self.found: dict[str, Tensors] = {}
+        self.named: list[tf.Tensor] = []
 
-    def _independent(self, stream, name, shape):
+    def _independent(self, stream: Independent, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
         values = self._source(name, shape[2])
         self.found[name] = {"values": values, "bits": stream.bits(values)}
         return values
 
-    def _gained(self, stream, name, shape):
+    def _gained(self, stream: Gained, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
         values = self._source(name, shape[2])
         self.found[name] = {"values": values, "bits": stream.bits(values, [values])[0]}
         return values
 
-    def _conditional(self, stream, name):
+    def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
         values = self._source(name, stream.channels)
         self._latest = lowering.Known(values, lowering.ACTIVATIONS, stream.grid)
         symbols = stream.symbols_of(values)
@@ -300,15 +354,17 @@ class Coding(tf.Module):
     # Raised when the same weights begin to give other strings: models must not be taken for others.
     revision = REVISION
 
-    def __init__(self, codec, name="coding"):
+    def __init__(self, codec: Codec, name: str = "coding") -> None:
         super().__init__(name=name)
         # in functions, out of TensorFlow's sight: the float networks are no part of this module
-        self._program = lambda runner: codec.entropy(runner)
+        self._program: Callable[[ExactRunner], lowering.Lazy] = lambda runner: codec.entropy(runner)
         self._activity = lambda: codec.activity
         self.qualities = len(codec.lmbdas)
         self.channels = codec.config.latent_channels
         self.networks = lowering.Networks(codec)
-        self.streams, self._strides, self._widths = {}, {}, {}
+        self.streams: dict[str, Independent | Gained] = {}
+        self._strides: dict[str, int] = {}
+        self._widths: dict[str, int] = {}
         self.names_first = False
         made = Maker(self)
         result = self._program(made).on()
@@ -320,36 +376,38 @@ class Coding(tf.Module):
         self.names = {name: active.Names(piece, name) for name, piece in by_name.items()}
         # of several streams each has its own channels named, right before it
         self.names_first = len(mains) == len(self.names) == 1
-        self.sides = tuple(sorted(filter(self.is_side, self._strides), key=self._strides.get))
+        self.sides = tuple(
+            sorted(filter(self.is_side, self._strides), key=self._strides.__getitem__)
+        )
         self.hyper_channels = sum(map(self._joined, self.sides))
         self.least_bits = sum(map(self._least_cost, self._strides)) / 2**coders.COST_BITS
 
-    def stream(self, name, make):
+    def stream(self, name: str, make: Callable[[], Independent | Gained]) -> Any:
         """The module of a stream that has tables, made by `make()` when it is first wanted."""
         if name not in self.streams:
             stream = self.streams[name] = make()
             self.describe(name, stream.channels, stream.stride)
         return self.streams[name]
 
-    def describe(self, name, channels, stride):
+    def describe(self, name: str, channels: int, stride: int) -> None:
         """Notes what a stream is like."""
         self._strides[name], self._widths[name] = stride, channels
 
-    def is_side(self, name):
+    def is_side(self, name: str) -> bool:
         """Whether a stream is side information."""
         return self._strides[name] > 1
 
-    def box(self, name, box):
+    def box(self, name: str, box: tf.Tensor) -> tf.Tensor:
         """A box of latents as it lies in the source `name`."""
         if name == LATENTS:
             return box
         return box // self._strides.get(name, SIDE_STRIDE)
 
-    def _joined(self, name):
+    def _joined(self, name: str) -> int:
         """How many channels a stream has when it is joined with others."""
         return self._widths[name] * (SIDE_STRIDE // self._strides[name]) ** 2
 
-    def _least_cost(self, name):
+    def _least_cost(self, name: str) -> int:
         """The least that a stream takes for a position of the joined ones, 2**-16 bits."""
         if name in self.streams:
             return self.streams[name].least_cost
@@ -357,17 +415,17 @@ class Coding(tf.Module):
         return self._joined(name) * least_decision() if self.is_side(name) else 0
 
     @property
-    def table(self):
+    def table(self) -> tf.Tensor:
         """The added table of the coder (see `tfclic.entropy.coders`), int32 `[rows, n]`."""
         tables = [stream.table for _, stream in sorted(self.streams.items())]
         return tf.concat(tables, 0) if tables else coders.NO_TABLE
 
-    def first_row(self, name):
+    def first_row(self, name: str) -> int:
         """Where the rows of a stream begin in `table`."""
         before = [stream for key, stream in sorted(self.streams.items()) if key < name]
         return sum(len(stream.table) for stream in before)
 
-    def restore(self):
+    def restore(self) -> list[tf.Variable]:
         """Gives the codec the entropy networks that this stands for, as far as these are known.
 
         That is the one of which this was made; since then, variables may have been read into this.
@@ -382,11 +440,11 @@ class Coding(tf.Module):
         return given + [v for stream in self.streams.values() for v in stream.restore()]
 
     @property
-    def is_differentiable(self):
+    def is_differentiable(self) -> bool:
         """Whether latents have float densities, of which nothing but the weights is stored."""
         return not any(isinstance(stream, Gained) for stream in self.streams.values())
 
-    def floats(self):
+    def floats(self) -> dict[int, tf.Tensor]:
         """Float weights of the entropy networks, dict of tensors by the variables' ids.
 
         They are what the integers stand for, so that gradients can be had of an exported model.
@@ -394,10 +452,10 @@ class Coding(tf.Module):
         pairs = (pair for layer in self._layers() for pair in layer.floats())
         return {id(variable): value for variable, value in pairs}
 
-    def _layers(self):
+    def _layers(self) -> list[fixed_point.FixedPointDense]:
         return [m for m in self.submodules if isinstance(m, fixed_point.FixedPointDense)]
 
-    def join(self, streams):
+    def join(self, streams: Tensors) -> tf.Tensor:
         """Streams of side information, a dict, as one array `[h/4, w/4, Z]`; see `split`."""
         arrays = []
         for name in self.sides:
@@ -405,7 +463,7 @@ class Coding(tf.Module):
             arrays.append(tf.nn.space_to_depth(array[None], times)[0] if times > 1 else array)
         return tf.concat(arrays, -1)
 
-    def split(self, hyper_latents):
+    def split(self, hyper_latents: tf.Tensor) -> Tensors:
         """The dict of streams that `join` was given."""
         found, sizes = {}, [self._joined(name) for name in self.sides]
         parts = tf.split(hyper_latents, sizes, -1) if sizes else []
@@ -414,10 +472,10 @@ class Coding(tf.Module):
             found[name] = tf.nn.depth_to_space(part[None], times)[0] if times > 1 else part
         return found
 
-    def _sources(self, hyper_latents, latents):
+    def _sources(self, hyper_latents: tf.Tensor, latents: tf.Tensor) -> Tensors:
         return {**self.split(hyper_latents), LATENTS: latents}
 
-    def _ran(self, runner):
+    def _ran(self, runner: ExactRunner) -> tuple[tf.Tensor, tf.Tensor]:
         """The latents, and the side information, that a runner makes."""
         latents = self._program(runner).on().whole()
         if self.sides:
@@ -425,7 +483,7 @@ class Coding(tf.Module):
         return latents, tf.zeros([runner.size[0] // SIDE_STRIDE, runner.size[1] // SIDE_STRIDE, 0])
 
     @compilation.uncompiled
-    def compress(self, hyper_latents, latents):
+    def compress(self, hyper_latents: tf.Tensor, latents: tf.Tensor) -> tf.Tensor:
         """The string of integer-valued hyper latents and latents (shapes as in the class)."""
         coder, shape = coders.RangeEncoder(self.table), tf.shape(latents)
         runner = Walker(self, (shape[0], shape[1]), coder, self._sources(hyper_latents, latents))
@@ -433,12 +491,14 @@ class Coding(tf.Module):
         return coder.finish(runner.state)
 
     @compilation.uncompiled
-    def decompress(self, string, height, width):
+    def decompress(self, string: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """Latents float32 `[height, width, C]` of a string; see `read`."""
         return self.read(string, height, width)[1]
 
     @compilation.uncompiled
-    def read(self, string, height, width):
+    def read(
+        self, string: tf.Tensor, height: tf.Tensor, width: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Hyper latents and latents of a string.
 
         Args:
@@ -452,7 +512,9 @@ class Coding(tf.Module):
         return self.try_read(string, height, width, tf.constant(True))[1:]
 
     @compilation.uncompiled
-    def try_read(self, string, height, width, strict):
+    def try_read(
+        self, string: tf.Tensor, height: tf.Tensor, width: tf.Tensor, strict: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """As `read`, for whoever cannot have it fail.
 
         Args:
@@ -474,14 +536,14 @@ class Coding(tf.Module):
         with tf.control_dependencies([tf.debugging.Assert(sound | ~strict, [NOT_OF_THIS_SIZE])]):
             return sound & possible, tf.identity(hyper_latents), tf.identity(latents)
 
-    def can_hold(self, length, rows, columns):
+    def can_hold(self, length: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
         """Whether strings of so many bytes can hold so many rows and columns of hyper latents."""
         count = tf.cast(rows, tf.float64) * tf.cast(columns, tf.float64)
         bits = 8 * tf.cast(length + coders.SPARE_BYTES, tf.float64)
         return bits >= count * self.least_bits
 
     @compilation.uncompiled
-    def quantize(self, sources):
+    def quantize(self, sources: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
         """Makes of the sources, a dict of float32 `[h, w, C]`, what is coded, within what can be.
 
         Returns:
@@ -491,7 +553,7 @@ class Coding(tf.Module):
         return self._ran(Quantizer(self, (shape[0], shape[1]), sources))
 
     @compilation.uncompiled
-    def explain(self, hyper_latents, latents):
+    def explain(self, hyper_latents: tf.Tensor, latents: tf.Tensor) -> Tensors:
         """What each element costs by its integer probability, and why.
 
         Returns:
@@ -530,7 +592,7 @@ class Coding(tf.Module):
             found["channels_bits"] = tf.fill(tf.concat([grid, [1]], 0), share)
         return found
 
-    def total_bits(self, explained):
+    def total_bits(self, explained: Tensors) -> tf.Tensor:
         """All bits in what `explain` returns, float32."""
         bits = (array for name, array in explained.items() if name.endswith("_bits"))
         levels = (stream.extra_bits for stream in self.streams.values())

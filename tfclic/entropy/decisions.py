@@ -10,10 +10,18 @@ There are many rounds on few elements, so what counts is the number of operation
 are the columns of one matrix.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.entropy import coders, compilation
 from tfclic.entropy import integer_mixture as im
+
+if TYPE_CHECKING:
+    from tfclic.entropy.coders import Decider, State
+    from tfclic.entropy.integer_mixture import AnyDistribution
 
 # Rows of the matrix of open elements, before the rows of their distributions:
 # which element; its symbol is in [low, high); the CDF at both; the next step (negative downwards, 0
@@ -21,14 +29,16 @@ from tfclic.entropy import integer_mixture as im
 _FIELDS = ("element", "low", "high", "mass_low", "mass_high", "step", "truth")
 
 
-def _probability(part, whole):
+def _probability(part: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
     """P(true) = part / whole as int32 1..4095, of 4096."""
     scaled = tf.cast(part, tf.int64) * (1 << coders.DECISION_BITS) // tf.cast(whole, tf.int64)
     limit = (1 << coders.DECISION_BITS) - 1
     return tf.minimum(tf.maximum(tf.cast(scaled, tf.int32), 1), limit)
 
 
-def code(coder, state, dist, truth):
+def code(
+    coder: Decider, state: State, dist: AnyDistribution, truth: tf.Tensor
+) -> tuple[State, tf.Tensor]:
     """Codes one symbol for each element.
 
     Args:
@@ -68,21 +78,25 @@ def code(coder, state, dist, truth):
     return state, tf.minimum(symbols, im.SYMBOLS - 1)
 
 
-def _heights(dist):
+def _heights(dist: AnyDistribution) -> list[int]:
     return [columns.shape[0] for columns in dist.columns]
 
 
-def _search(coder, state, matrix, dist):
+def _search(
+    coder: Decider, state: State, matrix: tf.Tensor, dist: AnyDistribution
+) -> tuple[State, tf.Tensor]:
     """Narrows [low, high) of all open elements until one symbol is left in each."""
 
-    def settle(matrix, symbols):
+    def settle(matrix: tf.Tensor, symbols: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # the lower end is the symbol, or will be overwritten when a later round has narrowed it
         element, low, high = matrix[0], matrix[1], matrix[2]
         symbols = tf.tensor_scatter_nd_update(symbols, element[:, None], low)
         return tf.gather(matrix, tf.where(high - low > 1)[:, 0], axis=1), symbols
 
     @compilation.uncompiled
-    def narrow(state, matrix, symbols):
+    def narrow(
+        state: State, matrix: tf.Tensor, symbols: tf.Tensor
+    ) -> tuple[State, tf.Tensor, tf.Tensor]:
         state, matrix = _narrow(coder, state, matrix, dist)
         return (state, *settle(matrix, symbols))
 
@@ -100,7 +114,9 @@ def _search(coder, state, matrix, dist):
     return state, symbols
 
 
-def _narrow(coder, state, matrix, dist):
+def _narrow(
+    coder: Decider, state: State, matrix: tf.Tensor, dist: AnyDistribution
+) -> tuple[State, tf.Tensor]:
     """One decision for every open element: is the symbol at or above a threshold?"""
     fields, *columns = tf.split(matrix, [len(_FIELDS), *_heights(dist)])
     element, low, high, mass_low, mass_high, step, truth = tf.unstack(fields)

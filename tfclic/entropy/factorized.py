@@ -1,6 +1,9 @@
 """A learned distribution for each channel of the latents, in floats and in integers."""
 
-import collections
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +25,7 @@ class ChannelPrior(tfc.NoisyDeepFactorized):
     Source: Ballé, Minnen, Singh, Hwang, Johnston, ICLR 2018, appendix 6.1.
     """
 
-    def fit(self, masses, first):
+    def fit(self, masses: np.ndarray, first: int) -> list[tf.Variable]:
         """Fits it to probabilities, float32 `[n, C]`, of the integers from `first` on.
 
         Returns:
@@ -31,13 +34,13 @@ class ChannelPrior(tfc.NoisyDeepFactorized):
         return _fit(self, masses, first)
 
 
-def _fit(prior, masses, first):
+def _fit(prior: ChannelPrior, masses: np.ndarray, first: int) -> list[tf.Variable]:
     variables = list(prior.trainable_variables)
     values = tf.range(first, first + len(masses), dtype=tf.float32)[:, None]
     optimizer = tf.keras.optimizers.Adam(FIT_RATE)
 
     @tf.function(autograph=False)
-    def step():
+    def step() -> None:
         with tf.GradientTape() as tape:
             found = tfc.lower_bound(prior.prob(values), mixture.LIKELIHOOD_FLOOR)
             cost = -tf.reduce_sum(masses * tf.math.log(found))
@@ -65,12 +68,12 @@ class FactorizedPrior(tf.Module):
       channels: C.
     """
 
-    def __init__(self, channels, name="factorized_prior"):
+    def __init__(self, channels: int, name: str = "factorized_prior") -> None:
         super().__init__(name=name)
         # latents before the gain are about 1 in size; TFC's 10 takes thousands of steps to unlearn
         self.density = tfc.DeepFactorized(batch_shape=(channels,), init_scale=1)
 
-    def likelihood(self, latents, gains):
+    def likelihood(self, latents: tf.Tensor, gains: tf.Tensor) -> tf.Tensor:
         """P(y) of latents, unfloored, float32 in 0..1.
 
         Args:
@@ -83,7 +86,7 @@ class FactorizedPrior(tf.Module):
         # of two equal differences the one between smaller numbers is the more precise
         return tf.where(below < cdf, above - below, cdf - lower_cdf)
 
-    def tables(self, gains):
+    def tables(self, gains: tf.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The integer form for some gains.
 
         Args:
@@ -109,29 +112,34 @@ class FactorizedPrior(tf.Module):
         return masses, shares.argmax(1).astype(np.int32), spreads
 
 
-class TableDistribution(
-    collections.namedtuple("TableDistribution", "row masses centre spread total")
-):
+class TableDistribution(NamedTuple):
     """The integer CDF of E elements, as rows of a table; see `integer_mixture.Distribution`.
 
-    row: int32 `[E]`.
-    masses: int32 `[rows, 513]`, mass below each symbol's lower boundary, and in the end of all.
-    centre, spread, total: int32 `[E]`.
+    Attributes:
+      row: int32 `[E]`.
+      masses: int32 `[rows, 513]`, mass below each symbol's lower boundary, and in the end of all.
+      centre, spread, total: int32 `[E]`.
     """
 
-    __slots__ = ()
+    row: tf.Tensor
+    masses: tf.Tensor
+    centre: tf.Tensor
+    spread: tf.Tensor
+    total: tf.Tensor
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[tf.Tensor, ...]:
         """As `integer_mixture.Distribution` has it."""
         return (self.row[None],)
 
-    def mass(self, columns, boundary):
+    def mass(self, columns: Sequence[tf.Tensor], boundary: tf.Tensor) -> tf.Tensor:
         """Mass below symbol boundaries 0 to 512, int32 `[n]`."""
         return tf.gather(tf.reshape(self.masses, [-1]), columns[0][0] * ROW + boundary)
 
 
-def distribution(row, masses, centres, spreads):
+def distribution(
+    row: tf.Tensor, masses: tf.Tensor, centres: tf.Tensor, spreads: tf.Tensor
+) -> TableDistribution:
     """The `TableDistribution` of elements with rows `row` (int32 `[E]`) of `tables`."""
     centre, spread = tf.gather(centres, row), tf.gather(spreads, row)
     return TableDistribution(row, masses, centre, spread, tf.gather(masses[:, -1], row))

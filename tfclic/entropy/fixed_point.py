@@ -8,7 +8,10 @@ product to bfloat16 or TF32 computes the same. Rounding to the next grid happens
 everything involved is a short binary fraction.
 """
 
-import collections
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +26,7 @@ ACTIVATION_LIMIT = (1 << 15) - 1  # and have 16 bits
 MAX_EXPONENT = 24
 
 
-def round_kernel(kernel):
+def round_kernel(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rounds each column of a kernel to integers of 8 bits, times a power of two.
 
     Args:
@@ -39,7 +42,7 @@ def round_kernel(kernel):
     return np.round(kernel * 2.0**exponents).astype(np.int8), exponents.astype(np.int32)
 
 
-def row_groups(kernel, largest):
+def row_groups(kernel: np.ndarray, largest: int) -> list[tuple[int, int]]:
     """Splits rows so that no sum within a group can leave float32's exact integers.
 
     Args:
@@ -49,7 +52,8 @@ def row_groups(kernel, largest):
     Returns:
       A list of (first, end) covering 0..K.
     """
-    groups, first, sums = [], 0, np.zeros(kernel.shape[1], np.int64)
+    groups: list[tuple[int, int]] = []
+    first, sums = 0, np.zeros(kernel.shape[1], np.int64)
     for row, magnitudes in enumerate(np.abs(kernel.astype(np.int64))):
         if ((sums + magnitudes) * largest).max() >= EXACT_FLOAT32:
             groups.append((first, row))
@@ -58,19 +62,21 @@ def row_groups(kernel, largest):
     return [*groups, (first, len(kernel))]
 
 
-class Grids(collections.namedtuple("Grids", "unit lowest")):
+class Grids(NamedTuple):
     """Where a layer's results y lie: at the integers `(y - lowest) * unit`.
 
-    unit, lowest: float `[M]`, or one for all.
+    Attributes:
+      unit, lowest: float `[M]`, or one for all.
     """
 
-    __slots__ = ()
+    unit: np.ndarray | float
+    lowest: np.ndarray | float
 
-    def on(self, kernel, bias):
+    def on(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Kernel `[K, M]` and bias `[M]` that give results on the grids."""
         return kernel * self.unit, (bias - self.lowest) * self.unit
 
-    def off(self, kernel, bias):
+    def off(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What `on` was given."""
         return kernel / self.unit, bias / self.unit + self.lowest
 
@@ -78,17 +84,21 @@ class Grids(collections.namedtuple("Grids", "unit lowest")):
 PLAIN = Grids(1.0, 0.0)
 
 
-class Prepared(collections.namedtuple("Prepared", "kernels ranges bias scale")):
+class Prepared(NamedTuple):
     """What a `FixedPointDense` needs of its weights for some rows and columns.
 
-    kernels: list of float32 `[rows, M]`, one for each group of rows.
-    ranges: list of (first, end), which of the inputs meet them.
-    bias, scale: float64 `[M]`.
+    Attributes:
+      kernels: list of float32 `[rows, M]`, one for each group of rows.
+      ranges: list of (first, end), which of the inputs meet them.
+      bias, scale: float64 `[M]`.
     """
 
-    __slots__ = ()
+    kernels: list[tf.Tensor]
+    ranges: list[tuple[tf.Tensor, tf.Tensor]]
+    bias: tf.Tensor
+    scale: tf.Tensor
 
-    def product(self, x):
+    def product(self, x: tf.Tensor) -> tf.Tensor:
         """Exact sums of products with the kernel, float64 `[n, M]`, of operands within a byte."""
         groups = [x[:, first:end] if len(self.ranges) > 1 else x for first, end in self.ranges]
         return exact_sum(tf.matmul(part, kernel) for part, kernel in zip(groups, self.kernels))
@@ -114,16 +124,16 @@ class FixedPointDense(tf.Module):
 
     def __init__(
         self,
-        kernel,
-        bias,
-        input_bits=ACTIVATION_BITS,
-        input_limit=ACTIVATION_LIMIT,
-        output_bits=ACTIVATION_BITS,
-        output_limit=ACTIVATION_LIMIT,
-        slope=1.0,
-        grids=PLAIN,
-        name=None,
-    ):
+        kernel: tf.Variable,
+        bias: tf.Variable,
+        input_bits: int = ACTIVATION_BITS,
+        input_limit: int = ACTIVATION_LIMIT,
+        output_bits: int = ACTIVATION_BITS,
+        output_limit: int = ACTIVATION_LIMIT,
+        slope: float = 1.0,
+        grids: Grids = PLAIN,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name)
         # in a function, out of TensorFlow's sight: they are no part of this module
         self._origin = lambda made_of=(kernel, bias): (made_of, grids)
@@ -151,11 +161,11 @@ class FixedPointDense(tf.Module):
             2.0 ** (output_bits - unit), trainable=False, dtype=tf.float64, name="scale"
         )
 
-    def floats(self):
+    def floats(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         """What it was made of, kernel and bias, and what its own weights stand for of these.
 
         Returns:
-          Pairs of a variable, or an array, and a tensor of its shape and type.
+          Pairs of a variable and a tensor of its shape and type.
         """
         made_of, grids = self._origin()
         unit = 2.0**self.output_bits / self.scale
@@ -166,7 +176,7 @@ class FixedPointDense(tf.Module):
             for each, value in zip(made_of, values)
         ]
 
-    def restore(self):
+    def restore(self) -> list[tf.Variable]:
         """Gives the variables it was made of what its own stand for.
 
         Returns:
@@ -177,7 +187,7 @@ class FixedPointDense(tf.Module):
             variable.assign(value)
         return [variable for variable, _ in found]
 
-    def prepare(self, rows=None, columns=None):
+    def prepare(self, rows: tf.Tensor | None = None, columns: tf.Tensor | None = None) -> Prepared:
         """What the products need, to be made outside of loops.
 
         Args:
@@ -203,7 +213,7 @@ class FixedPointDense(tf.Module):
         ranges = list(zip([0, *ends], ends))
         return Prepared([kernel[first:end] for first, end in ranges], ranges, bias, scale)
 
-    def __call__(self, x, prepared=None):
+    def __call__(self, x: tf.Tensor, prepared: Prepared | None = None) -> tf.Tensor:
         """Applies the layer.
 
         Args:
@@ -219,9 +229,9 @@ class FixedPointDense(tf.Module):
         # both bytes meet the kernel at once, so that it is read once
         return self.rounded(of_bytes(prepared.product(tf.concat(to_bytes(x), 0))), prepared)
 
-    def rounded(self, total, prepared=None):
+    def rounded(self, total: tf.Tensor, prepared: Prepared | None = None) -> tf.Tensor:
         """The layer's results, float32 `[n, M]`, of all sums of products `[n, M]`."""
-        weights = self if prepared is None else prepared
+        weights: FixedPointDense | Prepared = self if prepared is None else prepared
         total = (total + weights.bias) * weights.scale
         if self.slope != 1:
             total = tf.maximum(total, total * self.slope)
@@ -229,30 +239,30 @@ class FixedPointDense(tf.Module):
         return tf.cast(tf.maximum(tf.minimum(tf.floor(total + 0.5), limit), -limit), tf.float32)
 
 
-def to_bytes(x):
+def to_bytes(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Integers of 16 bits as two within +-128, a high byte and a low one: `256 * high + low`."""
     high = tf.floor((x + BYTE // 2) * (1.0 / BYTE))
     return high, x - BYTE * high
 
 
-def of_bytes(total):
+def of_bytes(total: tf.Tensor) -> tf.Tensor:
     """What sums of high bytes, and below them of low bytes, `[2n, M]`, come to, `[n, M]`."""
     high, low = tf.split(total, 2)
     return high * BYTE + low
 
 
-def exact_sum(products):
+def exact_sum(products: Iterable[tf.Tensor]) -> tf.Tensor:
     """The sum of float32 integers, as float64."""
     return tf.add_n([tf.cast(product, tf.float64) for product in products])
 
 
-def grid(height, width):
+def grid(height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Rows and columns of all positions in raster order, two int32 `[height * width]`."""
     rows = tf.repeat(tf.range(height), width)
     return rows, tf.tile(tf.range(width), [height])
 
 
-def neighbour_indices(height, width, mask):
+def neighbour_indices(height: tf.Tensor, width: tf.Tensor, mask: np.ndarray) -> tf.Tensor:
     """Where the neighbourhoods of all positions are found, for many convolutions at once.
 
     Args:
@@ -270,7 +280,7 @@ def neighbour_indices(height, width, mask):
     return tf.where(inside, rows * width + columns, height * width)
 
 
-def neighbours(rows, indices):
+def neighbours(rows: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     """The neighbourhoods of all positions, zero outside of the array.
 
     Args:

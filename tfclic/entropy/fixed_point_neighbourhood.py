@@ -1,10 +1,19 @@
 """`NeighbourhoodNetwork` from integers to integers."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import fixed_point
 from tfclic.layers import neighbourhood
+
+if TYPE_CHECKING:
+    from tfclic.entropy.fixed_point import FixedPointDense, Prepared
+    from tfclic.layers.neighbourhood import NeighbourhoodNetwork, Taps
 
 SIDE = range(neighbourhood.HALF)
 CELLS = [(a, b) for a in SIDE for b in SIDE]
@@ -26,9 +35,11 @@ class FixedPointNeighbourhood(tf.Module):
       ValueError: if a layer's sums could leave the exact integers; names the layer.
     """
 
-    def __init__(self, layer, slope, name=None, **results):
+    def __init__(
+        self, layer: NeighbourhoodNetwork, slope: float, name: str | None = None, **results: Any
+    ) -> None:
         super().__init__(name=name)
-        self.layers = []
+        self.layers: list[FixedPointDense] = []
         for i, (kernel, bias) in enumerate(zip(layer.kernels, layer.biases)):
             last = i == len(layer.kernels) - 1
             self.layers.append(
@@ -48,7 +59,7 @@ class FixedPointNeighbourhood(tf.Module):
             if largest >= fixed_point.EXACT_FLOAT32:
                 raise ValueError(f"layer {dense.name}: sums up to {largest:.3g} are not exact")
 
-    def maps(self, x):
+    def maps(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The first layer wherever windows reach.
 
         Args:
@@ -70,11 +81,18 @@ class FixedPointNeighbourhood(tf.Module):
         total = fixed_point.of_bytes(tf.reshape(sums, [-1, layer.kernel.shape[1]]))
         return fixed_point.to_bytes(layer.rounded(total))
 
-    def prepare(self, columns):
+    def prepare(self, columns: tf.Tensor) -> Prepared:
         """What `rows` needs for some of the outputs, int32 `[m]`: a `fixed_point.Prepared`."""
         return self.layers[-1].prepare(columns=columns)
 
-    def rows(self, maps, height, width, chosen, last=None):
+    def rows(
+        self,
+        maps: Sequence[tf.Tensor],
+        height: tf.Tensor,
+        width: tf.Tensor,
+        chosen: tf.Tensor,
+        last: Prepared | None = None,
+    ) -> tf.Tensor:
         """The results at some positions.
 
         Args:
@@ -89,7 +107,7 @@ class FixedPointNeighbourhood(tf.Module):
         across = width + neighbourhood.WINDOW - 1
         first = chosen // width * across + chosen % width
 
-        def seen(i, j):
+        def seen(i: int, j: int) -> list[tf.Tensor]:
             kind = len(SIDE) * neighbourhood.edge(i) + neighbourhood.edge(j)
             index = (first + i * across + j) * KINDS + kind
             return [tf.gather(byte, index) for byte in maps]
@@ -97,14 +115,18 @@ class FixedPointNeighbourhood(tf.Module):
         halved = self._cells(self.layers[1], neighbourhood.halving_taps, seen)
         bytes_ = [tf.split(byte, KINDS) for byte in fixed_point.to_bytes(halved)]
 
-        def cell(a, b):
+        def cell(a: int, b: int) -> list[tf.Tensor]:
             return [byte[len(SIDE) * a + b] for byte in bytes_]
 
         found = self._cells(self.layers[2], neighbourhood.last_taps, cell)
         return self.layers[3](tf.concat(tf.split(found, KINDS), 1), last)
 
     @staticmethod
-    def _cells(layer, taps, source):
+    def _cells(
+        layer: FixedPointDense,
+        taps: Callable[[int], Taps],
+        source: Callable[[int, int], list[tf.Tensor]],
+    ) -> tf.Tensor:
         """A 3x3 convolution at nine cells, `[9 * n, c]`.
 
         Args:
@@ -112,7 +134,8 @@ class FixedPointNeighbourhood(tf.Module):
           taps: function of a row (or column) to (tap, row of the source) pairs.
           source: function of row and column to the bytes there, a pair of `[n, *]`.
         """
-        kernel, sums, known = tf.cast(layer.kernel, tf.float32), [], {}
+        kernel, sums = tf.cast(layer.kernel, tf.float32), []
+        known: dict[tuple[int, int], tf.Tensor] = {}
         kernel = tf.reshape(kernel, [3, 3, -1, kernel.shape[1]])
         for a, b in CELLS:
             products = []

@@ -4,8 +4,11 @@ Parameters are rounded to grids, the normal CDF is a table, and the mixture's cu
 a sum of integer products, so that no machine can disagree about a probability.
 """
 
-import collections
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -23,44 +26,56 @@ FRACTION_BITS = 6  # between table entries, linear interpolation
 RECIPROCAL_BITS = 6
 MAX_MIXTURES = 7  # more would overflow 31 bits
 
-Resolution = collections.namedtuple("Resolution", "cdf_bits cdf_range")
-Resolution.__doc__ = """How fine the normal CDF is.
 
-cdf_bits: it reaches 2**cdf_bits; what `MASS_BITS` leaves is the weight's.
-cdf_range: standard deviations; it is flat beyond.
-"""
+class Resolution(NamedTuple):
+    """How fine the normal CDF is.
+
+    Attributes:
+      cdf_bits: it reaches 2**cdf_bits; what `MASS_BITS` leaves is the weight's.
+      cdf_range: standard deviations; it is flat beyond.
+    """
+
+    cdf_bits: int
+    cdf_range: int
+
+
 MIXTURE = Resolution(MASS_BITS - WEIGHT_BITS, 5)
 # A single Gaussian has a weight of 1, and needs its tails, where a mixture has a wide Gaussian.
 SINGLE = Resolution(24, 6)
 
 
-def resolution_of(mixtures):
+def resolution_of(mixtures: int) -> Resolution:
     """The `Resolution` for so many Gaussians."""
     return SINGLE if mixtures == 1 else MIXTURE
 
 
-def check_mixtures(mixtures):
+def check_mixtures(mixtures: int) -> None:
     """Raises ValueError unless there can be so many Gaussians in a mixture."""
     if not 1 <= mixtures <= MAX_MIXTURES:
         raise ValueError(f"There can be 1 to {MAX_MIXTURES} mixtures, not {mixtures}.")
 
 
-IntegerParameters = collections.namedtuple("IntegerParameters", "logits means scales")
-IntegerParameters.__doc__ = """Mixture parameters on their grids, int32 `[..., K]` each.
+class IntegerParameters(NamedTuple):
+    """Mixture parameters on their grids, int32 `[..., K]` each.
 
-logits: multiples of 1/16.
-means: multiples of 1/16, within +-300.
-scales: rows of the scale table, 0..63.
-"""
+    Attributes:
+      logits: multiples of 1/16.
+      means: multiples of 1/16, within +-300.
+      scales: rows of the scale table, 0..63.
+    """
+
+    logits: tf.Tensor
+    means: tf.Tensor
+    scales: tf.Tensor
 
 
-def scale_table():
+def scale_table() -> np.ndarray:
     """The standard deviations of the scale rows, float64 `[64]`."""
     rows = np.arange(mixture.SCALE_LEVELS)
     return mixture.SCALE_MIN * np.exp(rows * mixture.SCALE_STEP)
 
 
-def _normal_cdf(resolution):
+def _normal_cdf(resolution: Resolution) -> np.ndarray:
     limit = resolution.cdf_range * CDF_STEPS
     ends = np.arange(-limit, limit + 1) / CDF_STEPS
     cdf = np.array([0.5 * (1 + math.erf(x / 2**0.5)) for x in ends])
@@ -68,7 +83,7 @@ def _normal_cdf(resolution):
     return cdf.astype(np.int32)
 
 
-def _tables():
+def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     unit = CDF_STEPS << FRACTION_BITS  # of the table's argument, per standard deviation
     reciprocal = unit / (scale_table() * 2**MEAN_BITS) * 2**RECIPROCAL_BITS
     differences = np.arange(int(9 * 2**LOGIT_BITS)) / 2**LOGIT_BITS
@@ -83,7 +98,7 @@ _LOWEST = (-(2.0**20), -MEAN_LIMIT, 0)
 _HIGHEST = (2.0**20, MEAN_LIMIT, mixture.SCALE_LEVELS - 1)
 
 
-def to_integers(logits, means, log_scales):
+def to_integers(logits: tf.Tensor, means: tf.Tensor, log_scales: tf.Tensor) -> IntegerParameters:
     """Rounds float parameters `[..., K]` to their grids.
 
     For evaluation and tests: an exported codec computes integers from the start.
@@ -95,14 +110,14 @@ def to_integers(logits, means, log_scales):
     return clip(tf.round(logits * 2**LOGIT_BITS), tf.round(means * 2**MEAN_BITS), tf.round(scales))
 
 
-def to_floats(parameters):
+def to_floats(parameters: IntegerParameters) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The logits, means and log scales, float32 `[..., K]`, that `IntegerParameters` stand for."""
     logits, means, scales = (tf.cast(x, tf.float32) for x in parameters)
     log_scales = np.log(mixture.SCALE_MIN) + scales * mixture.SCALE_STEP
     return logits / 2**LOGIT_BITS, means / 2**MEAN_BITS, log_scales
 
 
-def clip(logits, means, scales):
+def clip(logits: tf.Tensor, means: tf.Tensor, scales: tf.Tensor) -> IntegerParameters:
     """Limits integer-valued parameters to their ranges.
 
     The means' own range is a little wider than the latents', for a Gaussian may lean over the edge.
@@ -113,15 +128,15 @@ def clip(logits, means, scales):
     )
 
 
-def _planes(rows, mixtures):
+def _planes(rows: tf.Tensor, mixtures: int) -> tf.Tensor:
     """Clipped integers `[3, K, n * C]` of a network's results `[n, 3 * K * C]`."""
     planes = tf.transpose(tf.reshape(rows, [tf.shape(rows)[0], 3 * mixtures, -1]), [1, 0, 2])
     planes = tf.reshape(planes, [3, mixtures, -1])
-    lowest, highest = (np.float32(ends)[:, None, None] for ends in (_LOWEST, _HIGHEST))
+    lowest, highest = (np.array(ends, np.float32)[:, None, None] for ends in (_LOWEST, _HIGHEST))
     return tf.cast(tf.maximum(tf.minimum(planes, highest), lowest), tf.int32)
 
 
-def parameters_of_rows(rows, mixtures):
+def parameters_of_rows(rows: tf.Tensor, mixtures: int) -> IntegerParameters:
     """`IntegerParameters` `[n * C, K]` of a network's integer-valued results.
 
     Args:
@@ -131,39 +146,62 @@ def parameters_of_rows(rows, mixtures):
     return IntegerParameters(*tf.unstack(tf.transpose(_planes(rows, mixtures), [0, 2, 1])))
 
 
-_FIELDS = ("weights", "means", "reciprocals", "centre", "spread", "total", "table")
-
-
-class Distribution(collections.namedtuple("Distribution", _FIELDS)):
-    """What the integer CDF of E elements needs, int32.
-
-    weights: `[K, E]`, the largest 2**12, or 2**4 if there is only one.
-    means: `[K, E]`, multiples of 1/16, counted from the first symbol's lower boundary.
-    reciprocals: `[K, E]`, inverse scales.
-    centre: `[E]`, symbol at the mean of the heaviest Gaussian.
-    spread: `[E]`, that Gaussian's standard deviation in symbols, at least 1.
-    total: `[E]`, the mass of all symbols.
-    table: the normal CDF, `normal_table(K)`.
-    """
-
-    __slots__ = ()
+class AnyDistribution(Protocol):
+    """A `Distribution`, or another kind that decisions can be made of."""
 
     @property
-    def columns(self):
+    def centre(self) -> tf.Tensor: ...
+
+    @property
+    def spread(self) -> tf.Tensor: ...
+
+    @property
+    def total(self) -> tf.Tensor: ...
+
+    @property
+    def columns(self) -> tuple[tf.Tensor, ...]: ...
+
+    def mass(self, columns: Sequence[tf.Tensor], boundary: tf.Tensor) -> tf.Tensor: ...
+
+
+class Distribution(NamedTuple):
+    """What the integer CDF of E elements needs, int32.
+
+    Attributes:
+      weights: `[K, E]`, the largest 2**12, or 2**4 if there is only one.
+      means: `[K, E]`, multiples of 1/16, counted from the first symbol's lower boundary.
+      reciprocals: `[K, E]`, inverse scales.
+      centre: `[E]`, symbol at the mean of the heaviest Gaussian.
+      spread: `[E]`, that Gaussian's standard deviation in symbols, at least 1.
+      total: `[E]`, the mass of all symbols.
+      table: the normal CDF, `normal_table(K)`.
+    """
+
+    weights: tf.Tensor
+    means: tf.Tensor
+    reciprocals: tf.Tensor
+    centre: tf.Tensor
+    spread: tf.Tensor
+    total: tf.Tensor
+    table: tf.Tensor
+
+    @property
+    def columns(self) -> tuple[tf.Tensor, ...]:
         """All that `mass` needs to know of each element, a tuple of int32 `[*, E]`."""
         return self.weights, self.means, self.reciprocals
 
-    def mass(self, columns, boundary):
+    def mass(self, columns: Sequence[tf.Tensor], boundary: tf.Tensor) -> tf.Tensor:
         """Mass below symbol boundaries 1 to 511, int32 `[n]`.
 
         Args:
           columns: `columns` of n elements.
           boundary: int32 `[n]`.
         """
-        return inner_mass(*columns, self.table, boundary)
+        weights, means, reciprocals = columns
+        return inner_mass(weights, means, reciprocals, self.table, boundary)
 
 
-def normal_table(mixtures):
+def normal_table(mixtures: int) -> tf.Tensor:
     """The normal CDF at all arguments that occur, int32 `[2 * range * 64 * 64]`, for K `mixtures`.
 
     Interpolated from the table that a model stores; whoever builds many distributions computes it
@@ -175,22 +213,28 @@ def normal_table(mixtures):
     return tf.reshape(below + between, [-1])
 
 
-def distribution(parameters, table=None):
+def distribution(parameters: IntegerParameters, table: tf.Tensor | None = None) -> Distribution:
     """The `Distribution` of elements with `IntegerParameters` of shape `[E, K]`.
 
     Args:
       parameters: the `IntegerParameters`.
       table: `normal_table(K)`, to share it.
     """
-    return _distribution(*(tf.transpose(x) for x in parameters), table)
+    logits, means, scales = (tf.transpose(x) for x in parameters)
+    return _distribution(logits, means, scales, table)
 
 
-def distribution_of_rows(rows, mixtures, table=None):
+def distribution_of_rows(
+    rows: tf.Tensor, mixtures: int, table: tf.Tensor | None = None
+) -> Distribution:
     """The `Distribution` of n * C elements; arguments as in `parameters_of_rows`."""
-    return _distribution(*tf.unstack(_planes(rows, mixtures)), table)
+    logits, means, scales = tf.unstack(_planes(rows, mixtures))
+    return _distribution(logits, means, scales, table)
 
 
-def _distribution(logits, means, scales, table):
+def _distribution(
+    logits: tf.Tensor, means: tf.Tensor, scales: tf.Tensor, table: tf.Tensor | None
+) -> Distribution:
     difference = tf.reduce_max(logits, 0) - logits
     weights = tf.gather(_WEIGHT, tf.minimum(difference, len(_WEIGHT) - 1))
     # at symbol boundary 0 the latent is LATENT_MIN - 1/2
@@ -212,7 +256,13 @@ def _distribution(logits, means, scales, table):
     )
 
 
-def inner_mass(weights, means, reciprocals, table, boundary):
+def inner_mass(
+    weights: tf.Tensor,
+    means: tf.Tensor,
+    reciprocals: tf.Tensor,
+    table: tf.Tensor,
+    boundary: tf.Tensor,
+) -> tf.Tensor:
     """Mass below symbol boundaries 1 to 511; arguments as in `Distribution` and `cumulative`."""
     limit = table.shape[0] // 2
     difference = boundary * (1 << MEAN_BITS) - means
@@ -221,7 +271,7 @@ def inner_mass(weights, means, reciprocals, table, boundary):
     return tf.reduce_sum(weights * cdf, -2) + boundary * FLOOR
 
 
-def cumulative(dist, boundary):
+def cumulative(dist: AnyDistribution, boundary: tf.Tensor) -> tf.Tensor:
     """Mass below symbol boundaries, strictly increasing in the boundary.
 
     Args:
@@ -237,7 +287,7 @@ def cumulative(dist, boundary):
     return tf.where(boundary >= SYMBOLS, dist.total, mass)
 
 
-def bits(dist, latents):
+def bits(dist: AnyDistribution, latents: tf.Tensor) -> tf.Tensor:
     """What latents cost by their integer probability, float32 `[E]`.
 
     Args:

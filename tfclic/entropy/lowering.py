@@ -6,8 +6,11 @@ rows `at` some positions, which is all that a network of single positions then c
 form of a layer is made by `lower`, which goes by the layer's type.
 """
 
-import collections
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar, Union
 
 import numpy as np
 import tensorflow as tf
@@ -16,22 +19,41 @@ from tfclic import layers
 from tfclic.entropy import compilation, fixed_point
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
 
-Form = collections.namedtuple("Form", "bits limit grids", defaults=(fixed_point.PLAIN,))
-Form.__doc__ = """Which integers stand for a value.
+if TYPE_CHECKING:
+    from tensorflow.types.experimental import ConcreteFunction
 
-bits: they are multiples of `2**-bits`.
-limit: their largest magnitude.
-grids: what they are multiples of instead, if these are other `fixed_point.Grids`.
-"""
+    from tfclic.entropy.wavefront import Order
+    from tfclic.layers.composite import Elementwise
+
+Made = TypeVar("Made")
+Lazy = Union["Value", "Network"]
+# of (known, chosen) to rows; see `Value.at`
+Rows = Callable[[tf.Tensor, Optional[tf.Tensor]], tf.Tensor]
+
+
+class Form(NamedTuple):
+    """Which integers stand for a value.
+
+    Attributes:
+      bits: they are multiples of `2**-bits`.
+      limit: their largest magnitude.
+      grids: what they are multiples of instead, if these are other `fixed_point.Grids`.
+    """
+
+    bits: int
+    limit: int
+    grids: fixed_point.Grids = fixed_point.PLAIN
+
+
 ACTIVATIONS = Form(fixed_point.ACTIVATION_BITS, fixed_point.ACTIVATION_LIMIT)
 
 
-def integers(limit):
+def integers(limit: int) -> Form:
     """The `Form` of whole numbers up to `limit`."""
     return Form(0, limit)
 
 
-def slope_of(activation):
+def slope_of(activation: Elementwise | None) -> float:
     """The slope below 0 of a layer's activation, as `fixed_point.FixedPointDense` takes it.
 
     Raises:
@@ -46,7 +68,7 @@ def slope_of(activation):
 
 
 @functools.singledispatch
-def lower(layer, given, wanted, name):
+def lower(layer: tf.keras.layers.Layer, given: Form, wanted: Form, name: str) -> tf.Module:
     """The exact form of a layer.
 
     Args:
@@ -66,7 +88,7 @@ def lower(layer, given, wanted, name):
     raise ValueError(f"layer {name}: {type(layer).__name__} has no exact form")
 
 
-def _grids(given, wanted, activation, name):
+def _grids(given: Form, wanted: Form, activation: Elementwise | None, name: str) -> dict[str, Any]:
     try:
         slope = slope_of(activation)
     except ValueError as error:
@@ -82,14 +104,14 @@ def _grids(given, wanted, activation, name):
     )
 
 
-@lower.register
-def _(layer: tf.keras.layers.Dense, given, wanted, name):
+@lower.register(tf.keras.layers.Dense)
+def _(layer: tf.keras.layers.Dense, given: Form, wanted: Form, name: str) -> tf.Module:
     grids = _grids(given, wanted, layer.activation, name)
     return Pointwise(fixed_point.FixedPointDense(layer.kernel, layer.bias, **grids))
 
 
-@lower.register
-def _(layer: layers.SubpixelConv2D, given, wanted, name):
+@lower.register(layers.SubpixelConv2D)
+def _(layer: layers.SubpixelConv2D, given: Form, wanted: Form, name: str) -> tf.Module:
     conv = layer.conv
     grids = _grids(given, wanted, conv.activation, name)
     if conv.kernel_size == (1, 1) and layer.factor == 1:
@@ -98,8 +120,8 @@ def _(layer: layers.SubpixelConv2D, given, wanted, name):
     return Convolution(dense, conv.kernel_size[0], layer.factor)
 
 
-@lower.register
-def _(layer: layers.NeighbourhoodNetwork, given, wanted, name):
+@lower.register(layers.NeighbourhoodNetwork)
+def _(layer: layers.NeighbourhoodNetwork, given: Form, wanted: Form, name: str) -> tf.Module:
     if given[:2] != ACTIVATIONS[:2]:
         raise ValueError(f"layer {name}: it takes what other layers make, not integers")
     grids = _grids(given, wanted, layer.activation, name)
@@ -107,28 +129,32 @@ def _(layer: layers.NeighbourhoodNetwork, given, wanted, name):
     return Windows(FixedPointNeighbourhood(layer, grids["slope"], name, **results))
 
 
-@lower.register
-def _(layer: layers.MaskedConv2D, given, wanted, name):
+@lower.register(layers.MaskedConv2D)
+def _(layer: layers.MaskedConv2D, given: Form, wanted: Form, name: str) -> tf.Module:
     grids = _grids(given, wanted, None, name)
     return Context(fixed_point.FixedPointDense(layer.taps, layer.bias, **grids))
 
 
-Used = collections.namedtuple("Used", "numbers channels")
-Used.__doc__ = """Some of the channels of a stream.
+class Used(NamedTuple):
+    """Some of the channels of a stream.
 
-numbers: int32 `[n]`, ascending.
-channels: int, all of them.
-"""
+    Attributes:
+      numbers: int32 `[n]`, ascending.
+      channels: int, all of them.
+    """
+
+    numbers: tf.Tensor
+    channels: int
 
 
-def places(used, count):
+def places(used: Used, count: int) -> tf.Tensor:
     """Where channels are among `count` that have all channels of a stream several times, int32."""
     starts = tf.range(0, count, used.channels)
     numbers = used.numbers
     return tf.reshape(starts[:, None] + numbers, [tf.size(starts) * tf.size(numbers)])
 
 
-def _columns(wanted, dense):
+def _columns(wanted: Used | None, dense: fixed_point.FixedPointDense) -> fixed_point.Prepared:
     return dense.prepare(columns=None if wanted is None else places(wanted, dense.kernel.shape[1]))
 
 
@@ -137,11 +163,11 @@ class Convolution(tf.Module):
 
     is_local = False
 
-    def __init__(self, dense, size, factor):
+    def __init__(self, dense: fixed_point.FixedPointDense, size: int, factor: int) -> None:
         super().__init__(name=dense.name)
         self.dense, self.size, self.factor = dense, size, factor
 
-    def rows(self, source):
+    def rows(self, source: Value) -> tf.Tensor:
         indices = source.grid.neighbours(self.size)
         rows = self.dense(fixed_point.neighbours(source.rows(), indices))
         if self.factor == 1:
@@ -157,14 +183,16 @@ class Pointwise(tf.Module):
 
     is_local, factor = True, 1
 
-    def __init__(self, dense):
+    def __init__(self, dense: fixed_point.FixedPointDense) -> None:
         super().__init__(name=dense.name)
         self.dense = dense
 
-    def rows(self, source):
+    def rows(self, source: Value) -> tf.Tensor:
         return self.dense(source.rows())
 
-    def at(self, source, order, used, wanted):
+    def at(
+        self, source: Value, order: Order | None, used: Used | None, wanted: Used | None
+    ) -> Rows:
         inner, prepared = source.at(order, used), _columns(wanted, self.dense)
         return lambda known, chosen: self.dense(inner(known, chosen), prepared)
 
@@ -174,18 +202,20 @@ class Windows(tf.Module):
 
     is_local, factor = True, 1
 
-    def __init__(self, network):
+    def __init__(self, network: FixedPointNeighbourhood) -> None:
         super().__init__(name=network.name)
         self.network = network
 
-    def at(self, source, order, used, wanted):
+    def at(
+        self, source: Value, order: Order | None, used: Used | None, wanted: Used | None
+    ) -> Rows:
         height, width = source.grid.size
         maps, prepared = (
             self.network.maps(source.whole()),
             _columns(wanted, self.network.layers[-1]),
         )
 
-        def rows(known, chosen):
+        def rows(known: tf.Tensor, chosen: tf.Tensor | None) -> tf.Tensor:
             positions = tf.range(height * width) if chosen is None else chosen
             if order is not None:
                 positions = tf.gather(order.raster, positions)
@@ -199,15 +229,15 @@ class Context(tf.Module):
 
     is_local, factor = True, 1
 
-    def __init__(self, dense):
+    def __init__(self, dense: fixed_point.FixedPointDense) -> None:
         super().__init__(name=dense.name)
         self.dense = dense
 
-    def at(self, source, order, used, wanted):
+    def at(self, source: Value, order: Order, used: Used | None, wanted: Used | None) -> Rows:
         rows = None if used is None else places(used, self.dense.kernel.shape[0])
         prepared = self.dense.prepare(rows=rows)
 
-        def found(known, chosen):
+        def found(known: tf.Tensor, chosen: tf.Tensor | None) -> tf.Tensor:
             neighbours = order.neighbours
             if chosen is not None:
                 neighbours = tf.gather(neighbours, chosen)
@@ -229,33 +259,44 @@ class Grid:
       finer: dict of finer grids by factor, likewise.
     """
 
-    def __init__(self, height, width, tables=None, finer=None):
+    def __init__(
+        self,
+        height: tf.Tensor,
+        width: tf.Tensor,
+        tables: Mapping[Any, tf.Tensor] | None = None,
+        finer: dict[int, Grid] | None = None,
+    ) -> None:
         self.size = height, width
-        self._known, self._finer = dict(tables or {}), finer or {}
+        self._known: dict[Hashable, Any] = dict(tables or {})
+        self._finer = finer or {}
 
-    def once(self, key, make):
+    def once(self, key: Hashable, make: Callable[[tf.Tensor, tf.Tensor], Made]) -> Made:
         """What `make(height, width)` returned when it was first asked for."""
         if key not in self._known:
             self._known[key] = make(*self.size)
         return self._known[key]
 
-    def neighbours(self, size):
+    def neighbours(self, size: int) -> tf.Tensor:
         """`fixed_point.neighbour_indices` of `size` rows and columns around every position."""
         mask = np.ones([size, size], bool)
-        return self.once(size, lambda *ends: fixed_point.neighbour_indices(*ends, mask))
+        return self.once(
+            size, lambda height, width: fixed_point.neighbour_indices(height, width, mask)
+        )
 
-    def finer(self, factor):
+    def finer(self, factor: int) -> Grid:
         """The grid with `factor` times as many rows and columns."""
         if factor == 1:
             return self
         if factor not in self._finer:
             beyond = {k // factor: grid for k, grid in self._finer.items() if k % factor == 0}
-            self._finer[factor] = Grid(*(factor * side for side in self.size), finer=beyond)
+            height, width = (factor * side for side in self.size)
+            self._finer[factor] = Grid(height, width, finer=beyond)
         return self._finer[factor]
 
-    def coarser(self, factor):
+    def coarser(self, factor: int) -> Grid:
         """The grid of which this one is `finer(factor)`."""
-        return Grid(*(side // factor for side in self.size), finer={factor: self})
+        height, width = (side // factor for side in self.size)
+        return Grid(height, width, finer={factor: self})
 
 
 class Value:
@@ -271,10 +312,13 @@ class Value:
 
     form = ACTIVATIONS
 
-    def __init__(self, grid, parts=()):
+    def __init__(self, grid: Grid, parts: Sequence[Value] = ()) -> None:
         self.grid, self.parts, self._rows = grid, parts, None
 
-    def on(self, form=None):
+    def _computed(self) -> tf.Tensor:
+        raise NotImplementedError
+
+    def on(self, form: Form | None = None) -> Value:
         """The same in the form that is wanted; makes the exact networks that are needed for it.
 
         Args:
@@ -290,22 +334,22 @@ class Value:
         return self
 
     @property
-    def is_local(self):
+    def is_local(self) -> bool:
         """Whether no position of it depends on other positions of what it is made of."""
         return all(part.is_local for part in self.parts)
 
-    def rows(self):
+    def rows(self) -> tf.Tensor:
         """All of it, float32 `[h * w, C]`, integers."""
         if self._rows is None:
             self._rows = self._computed()
         return self._rows
 
-    def whole(self):
+    def whole(self) -> tf.Tensor:
         """All of it, float32 `[h, w, C]`, integers."""
         rows = self.rows()
         return tf.reshape(rows, [*self.grid.size, rows.shape[1]])
 
-    def at(self, order, used=None, wanted=None):
+    def at(self, order: Order | None, used: Used | None = None, wanted: Used | None = None) -> Rows:
         """Its rows at some positions.
 
         Args:
@@ -323,7 +367,7 @@ class Value:
             rows = tf.gather(rows, places(wanted, rows.shape[1]), axis=1)
         return lambda known, chosen: rows if chosen is None else tf.gather(rows, chosen)
 
-    def __add__(self, other):
+    def __add__(self, other: Lazy) -> Sum:
         return Sum(self.on(), other.on())
 
 
@@ -336,36 +380,37 @@ class Known(Value):
       grid: their `Grid`.
     """
 
-    def __init__(self, array, form, grid):
+    def __init__(self, array: tf.Tensor | None, form: Form, grid: Grid) -> None:
         super().__init__(grid)
-        self._array, self.form = array, form
+        self._array: tf.Tensor = array
+        self.form = form
 
-    def _computed(self):
+    def _computed(self) -> tf.Tensor:
         return tf.reshape(self._array, [-1, self._array.shape[-1]])
 
 
 class Applied(Value):
     """What an exact layer makes of a value."""
 
-    def __init__(self, layer, source, form):
+    def __init__(self, layer: tf.Module, source: Value, form: Form) -> None:
         super().__init__(source.grid.finer(layer.factor), [source])
         self._layer, self._source, self.form = layer, source, form
 
     @property
-    def is_local(self):
+    def is_local(self) -> bool:
         return self._layer.is_local and super().is_local
 
-    def _computed(self):
+    def _computed(self) -> tf.Tensor:
         return self._layer.rows(self._source)
 
-    def at(self, order, used=None, wanted=None):
+    def at(self, order: Order | None, used: Used | None = None, wanted: Used | None = None) -> Rows:
         return self._layer.at(self._source, order, used, wanted)
 
 
 class _Several(Value):
     """Made of several values, on the finest of their grids of integers."""
 
-    def __init__(self, *parts):
+    def __init__(self, *parts: Value) -> None:
         super().__init__(parts[0].grid, parts)
         bits = max(part.form.bits for part in parts)
         self._times = [1 << (bits - part.form.bits) for part in parts]
@@ -374,18 +419,18 @@ class _Several(Value):
         if self.form.limit > ACTIVATIONS.limit:
             raise ValueError(f"values up to {self.form.limit} have more than 16 bits")
 
-    def _scaled(self, rows):
+    def _scaled(self, rows: Iterable[tf.Tensor]) -> list[tf.Tensor]:
         return [x * times if times > 1 else x for x, times in zip(rows, self._times)]
 
 
 class Sum(_Several):
     """The sum of values, within the limit of activations."""
 
-    def __init__(self, *terms):
+    def __init__(self, *terms: Value) -> None:
         super().__init__(*terms)
         self.form = self.form._replace(limit=ACTIVATIONS.limit)
 
-    def _computed(self):
+    def _computed(self) -> tf.Tensor:
         total = tf.add_n(self._scaled([term.rows() for term in self.parts]))
         return tf.clip_by_value(total, -float(self.form.limit), float(self.form.limit))
 
@@ -393,13 +438,13 @@ class Sum(_Several):
 class Joined(_Several):
     """Values side by side."""
 
-    def _computed(self):
+    def _computed(self) -> tf.Tensor:
         return tf.concat(self._scaled([part.rows() for part in self.parts]), 1)
 
-    def at(self, order, used=None, wanted=None):
+    def at(self, order: Order | None, used: Used | None = None, wanted: Used | None = None) -> Rows:
         parts = [part.at(order, used, wanted) for part in self.parts]
 
-        def found(known, chosen):
+        def found(known: tf.Tensor, chosen: tf.Tensor | None) -> tf.Tensor:
             return tf.concat(self._scaled([rows(known, chosen) for rows in parts]), 1)
 
         return found
@@ -408,7 +453,7 @@ class Joined(_Several):
 class Tabulated(Value):
     """A function of activations, from a table of all that are within a limit."""
 
-    def __init__(self, function, source, limit):
+    def __init__(self, function: Elementwise, source: Lazy, limit: int) -> None:
         unit = 1 << self.form.bits
         self._source = source.on(self.form._replace(limit=limit * unit))
         super().__init__(source.grid, [self._source])
@@ -417,7 +462,7 @@ class Tabulated(Value):
             results = function(tf.constant(arguments)).numpy()
         self._table = np.round(results * unit).astype(np.int32)
 
-    def _computed(self):
+    def _computed(self) -> tf.Tensor:
         index = tf.cast(self._source.rows(), tf.int32) + len(self._table) // 2
         return tf.cast(tf.gather(self._table, index), tf.float32)
 
@@ -429,12 +474,20 @@ class Network:
     unless the network is a part of another one, of which there is a trace.
     """
 
-    def __init__(self, networks, network, inputs, hidden_bits, is_part=False):
+    def __init__(
+        self,
+        networks: Networks,
+        network: tf.Module,
+        inputs: Iterable[Lazy],
+        hidden_bits: int,
+        is_part: bool = False,
+    ) -> None:
         self._networks, self._network, self._is_part = networks, network, is_part
-        self._hidden_bits, self._as_activations = hidden_bits, None
+        self._hidden_bits = hidden_bits
+        self._as_activations: Value | None = None
         self.inputs = [each.on() for each in inputs]
 
-    def on(self, form=None):
+    def on(self, form: Form | None = None) -> Value:
         """As `Value.on`."""
         if form is not None:
             return self._result(form)
@@ -443,20 +496,20 @@ class Network:
         return self._as_activations
 
     @property
-    def grid(self):
+    def grid(self) -> Grid:
         """The `Grid` of its result."""
         return self.on().grid
 
-    def __add__(self, other):
+    def __add__(self, other: Lazy) -> Sum:
         return self.on() + other
 
-    def _result(self, form):
+    def _result(self, form: Form) -> Value:
         result = self.of(self.inputs, form)
         if self._is_part or result.is_local:
             return result
         return Traced(self._networks, self._networks.name_of(self._network), self, result)
 
-    def of(self, inputs, form):
+    def of(self, inputs: Sequence[Value], form: Form) -> Value:
         """Its result for other inputs, a list of values."""
         if isinstance(self._network, layers.Composite):
             return self._network.compose(_Parts(self._networks), *inputs).on(form)
@@ -475,16 +528,16 @@ class Traced(Value):
     What many networks need, which neighbours positions have, is handed to it.
     """
 
-    def __init__(self, networks, name, network, result):
+    def __init__(self, networks: Networks, name: str, network: Network, result: Value) -> None:
         super().__init__(result.grid)
         self._networks, self._name, self._network = networks, name, network
         self.form = result.form
 
-    def _computed(self):
+    def _computed(self) -> tf.Tensor:
         inputs, sizes = self._network.inputs, sorted(self._networks.sizes)
         grid = inputs[0].grid
 
-        def function(height, width, *arrays):
+        def function(height: tf.Tensor, width: tf.Tensor, *arrays: tf.Tensor) -> tf.Tensor:
             tables, rows = arrays[: len(sizes)], arrays[len(sizes) :]
             inner = Grid(height, width, dict(zip(sizes, tables)))
             known = [Known(x, each.form, inner) for x, each in zip(rows, inputs)]
@@ -504,16 +557,17 @@ class Exact(layers.Floats):
 
     is_part = False
 
-    def __init__(self, networks):
+    def __init__(self, networks: Networks) -> None:
         self._networks = networks
 
-    def run(self, network, *values, hidden_bits=fixed_point.ACTIVATION_BITS):
-        return Network(self._networks, network, values, hidden_bits, self.is_part)
+    def run(self, network: tf.Module, *values: Lazy, hidden_bits: int | None = None) -> Network:
+        bits = fixed_point.ACTIVATION_BITS if hidden_bits is None else hidden_bits
+        return Network(self._networks, network, values, bits, self.is_part)
 
-    def concat(self, *values):
+    def concat(self, *values: Lazy) -> Joined:
         return Joined(*(value.on() for value in values))
 
-    def tabulated(self, function, value, limit):
+    def tabulated(self, function: Elementwise, value: Lazy, limit: int) -> Tabulated:
         return Tabulated(function, value, limit)
 
 
@@ -534,27 +588,30 @@ class Networks(tf.Module):
       codec: the codec, a tf.Module, in which networks have their names.
     """
 
-    def __init__(self, codec, name="networks"):
+    def __init__(self, codec: tf.Module, name: str = "networks") -> None:
         super().__init__(name=name)
-        self.exact = {}
-        self.sizes = set()
+        self.exact: dict[str, tf.Module] = {}
+        self.sizes: set[int] = set()
         # in functions, out of TensorFlow's sight: they are no part of this module
-        names, traces = _names(codec), {}
+        names = _names(codec)
+        traces: dict[str, ConcreteFunction] = {}
         self._names, self._traces = lambda: names, lambda: traces
 
-    def name_of(self, network):
+    def name_of(self, network: tf.Module) -> str:
         """The name of a network by its place in the codec, such as `slices_0_mean`."""
         return self._names()[id(network)]
 
-    def applied(self, layer, source, form):
+    def applied(self, layer: tf.Module, source: Lazy, form: Form) -> Applied:
         """What a layer makes of a value, as a `Value` on the grids of `form`."""
-        name, source = self.name_of(layer), source.on()
+        name, value = self.name_of(layer), source.on()
         if name not in self.exact:
-            self.exact[name] = lower(layer, source.form, form, name)
+            self.exact[name] = lower(layer, value.form, form, name)
             self.sizes |= {getattr(self.exact[name], "size", 1)} - {1}
-        return Applied(self.exact[name], source, form)
+        return Applied(self.exact[name], value, form)
 
-    def call_traced(self, name, function, arrays):
+    def call_traced(
+        self, name: str, function: Callable[..., tf.Tensor], arrays: Sequence[tf.Tensor]
+    ) -> tf.Tensor:
         """`function(*arrays)`, of scalars and rows, traced once for all that ask by this name."""
         arrays = [tf.convert_to_tensor(array) for array in arrays]
         if name not in self._traces():
@@ -564,11 +621,11 @@ class Networks(tf.Module):
         return self._traces()[name](*arrays)
 
 
-def _names(codec):
+def _names(codec: tf.Module) -> dict[int, str]:
     """Names of all layers in a codec, by their ids."""
-    found = {}
+    found: dict[int, str] = {}
 
-    def visit(value, path):
+    def visit(value: Any, path: tuple[str, ...]) -> None:
         if isinstance(value, (list, tuple)):
             for number, each in enumerate(value):
                 visit(each, (*path, str(number)))

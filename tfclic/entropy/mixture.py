@@ -4,8 +4,11 @@ The integer form of the same distribution, which the range coder uses, is in
 `tfclic.entropy.integer_mixture`; the two are tested against each other.
 """
 
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 import tensorflow_compression as tfc
@@ -20,7 +23,7 @@ SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
 KINDS = 3  # of parameters: logits, means, log scales
 
 
-def completed(parameters, kinds):
+def completed(parameters: tf.Tensor, kinds: int) -> tf.Tensor:
     """Parameters of all kinds, of those of the last `kinds` alone: what is missing is 0.
 
     A single Gaussian needs no logits, one of symbols that count from its mean no means.
@@ -44,7 +47,7 @@ def completed(parameters, kinds):
 _FAR = 1e9
 
 
-def likelihood(latents, parameters, mixtures=1):
+def likelihood(latents: tf.Tensor, parameters: tf.Tensor, mixtures: int = 1) -> tf.Tensor:
     """P(y) of latents, unfloored: the probability of the unit interval around each,
 
     ```
@@ -74,7 +77,9 @@ def likelihood(latents, parameters, mixtures=1):
 
 
 @tf.custom_gradient
-def _likelihood(y, *parameters):
+def _likelihood(
+    y: tf.Tensor, *parameters: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
     count = len(parameters) // 3
     logits, means, log_scales = (parameters[i * count : (i + 1) * count] for i in range(3))
     weights = _softmax(logits)
@@ -85,7 +90,7 @@ def _likelihood(y, *parameters):
     masses = [0.5 * (_erf(u) - _erf(v)) for u, v in edges]
     total = tf.add_n([w * p for w, p in zip(weights, masses)])
 
-    def backward(upstream):
+    def backward(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
         shares = [upstream * w for w in weights]
         densities = [(_density(u), _density(v)) for u, v in edges]
         by_mean = [s * i * (g - f) for s, i, (f, g) in zip(shares, inverses, densities)]
@@ -96,16 +101,16 @@ def _likelihood(y, *parameters):
     return total, backward
 
 
-def _softmax(logits):
+def _softmax(logits: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     highest = functools.reduce(tf.maximum, logits)
     powers = [tf.exp(x - highest) for x in logits]
     scale = tf.math.reciprocal(tf.add_n(powers))
     return [p * scale for p in powers]
 
 
-def _erf(x):
+def _erf(x: tf.Tensor) -> tf.Tensor:
     return tf.math.erf(x * math.sqrt(0.5))
 
 
-def _density(x):
+def _density(x: tf.Tensor) -> tf.Tensor:
     return tf.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))

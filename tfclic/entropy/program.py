@@ -25,25 +25,75 @@ Values come from *sources*, a dict of arrays by name: a node has the source of i
 next channels of `LATENTS`. All sources but `LATENTS` are side information.
 """
 
+from __future__ import annotations
+
 import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 import tensorflow_compression as tfc
 
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy import mixture
-from tfclic.layers import Floats, uniform_noise
+from tfclic.layers import Floats, Operations, uniform_noise
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfclic.entropy.factorized import FactorizedPrior
+    from tfclic.layers import MaskedConv2D
+    from tfclic.layers.composite import Value
 
 LATENTS = "latents"
 LEAST_SHARE = 1e-3  # of an integer in what is annealed, where this is all of the other one
 
+Tensors = dict[str, tf.Tensor]
+Piece = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
+Likelihood = Callable[[tf.Tensor], tf.Tensor]
+Gain = Callable[[tf.Tensor], tf.Tensor]
 
-def round_straight_through(x):
+
+class Prior(Protocol):
+    """A distribution for each channel."""
+
+    def prob(self, values: tf.Tensor) -> tf.Tensor: ...
+
+    def fit(self, masses: np.ndarray, first: int) -> list[tf.Variable]: ...
+
+
+class Runner(Operations, Protocol):
+    """What a program is given; `Rounding` says what its nodes take."""
+
+    def independent(self, name: str, prior: Prior, stride: int = 1) -> Value: ...
+
+    def gained(self, name: str, prior: FactorizedPrior, gain: Gain) -> Value: ...
+
+    def conditional(
+        self,
+        name: str,
+        channels: int,
+        parameters: Any,
+        *,
+        mixtures: int = 1,
+        kinds: int = 2,
+        stride: int = 1,
+        context: MaskedConv2D | None = None,
+        around_mean: bool = False,
+    ) -> Value: ...
+
+    def refined(self, value: Value, network: tf.Module, *inputs: Value) -> Value: ...
+
+    def helped(self, make: Callable[[Training], Tensors]) -> None: ...
+
+
+def round_straight_through(x: tf.Tensor) -> tf.Tensor:
     """Rounds; the gradient passes as if it did not."""
     return x + tf.stop_gradient(tf.round(x) - x)
 
 
-def bits(likelihood, floor=mixture.LIKELIHOOD_FLOOR):
+def bits(likelihood: tf.Tensor, floor: float = mixture.LIKELIHOOD_FLOOR) -> tf.Tensor:
     """Bits of each image, `[B]`, of likelihoods `[B, h, w, C]`, with gradients below the floor."""
     logarithms = tf.math.log(tfc.lower_bound(likelihood, floor))
     return -tf.reduce_sum(logarithms, [1, 2, 3]) / math.log(2.0)
@@ -52,24 +102,24 @@ def bits(likelihood, floor=mixture.LIKELIHOOD_FLOOR):
 class Pieces:
     """Finds what belongs to each node in dicts of arrays that are like the sources."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._used = 0
 
-    def next(self, name, channels, arrays):
+    def next(self, name: str, channels: int, arrays: Mapping[str, tf.Tensor]) -> Piece:
         """A function of such a dict to the array `[..., channels]` of node `name`.
 
         Args:
           name: of the node.
-          channels: int, of the node; None: all that its source has.
+          channels: int, of the node.
           arrays: one of the dicts.
         """
         if name in arrays:
-            return lambda arrays: arrays[name]
+            return operator.itemgetter(name)
         start, self._used = self._used, self._used + channels
         return lambda arrays: _channels(arrays[LATENTS], start, channels)
 
 
-def _channels(array, start, count):
+def _channels(array: tf.Tensor, start: int, count: int) -> tf.Tensor:
     # not as a strided slice, whose gradient is slow
     first = [0] * (len(array.shape) - 1)
     return tf.slice(array, [*first, start], [*(-1 for _ in first), count])
@@ -93,12 +143,17 @@ class Rounding(Floats):
       stage: int32 `[]`, from 0, of training that takes several; None: after all of them.
     """
 
-    def __init__(self, sources, quality, stage=None):
+    def __init__(
+        self, sources: Tensors, quality: tf.Tensor, stage: tf.Tensor | None = None
+    ) -> None:
         self.sources, self.quality, self.stage = sources, quality, stage
-        self.bits, self.seen, self.auxiliary, self.counts = {}, {}, {}, []
+        self.bits: Tensors = {}
+        self.seen: Tensors = {}
+        self.auxiliary: Tensors = {}
+        self.counts: list[tf.Tensor] = []
         self._pieces = Pieces()
 
-    def independent(self, name, prior, stride=1):
+    def independent(self, name: str, prior: Prior, stride: int = 1) -> tf.Tensor:
         """Codes elements whose distribution depends on their channel alone.
 
         Args:
@@ -108,7 +163,7 @@ class Rounding(Floats):
         """
         return self._coded(name, None, prior.prob)
 
-    def gained(self, name, prior, gain):
+    def gained(self, name: str, prior: FactorizedPrior, gain: Gain) -> tf.Tensor:
         """Codes latents with distributions of channels before a gain.
 
         Args:
@@ -121,15 +176,15 @@ class Rounding(Floats):
 
     def conditional(
         self,
-        name,
-        channels,
-        parameters,
-        mixtures=1,
-        kinds=2,
-        stride=1,
-        context=None,
-        around_mean=False,
-    ):
+        name: str,
+        channels: int,
+        parameters: Any,
+        mixtures: int = 1,
+        kinds: int = 2,
+        stride: int = 1,
+        context: MaskedConv2D | None = None,
+        around_mean: bool = False,
+    ) -> tf.Tensor:
         """Codes elements that each follow their own mixture of K Gaussians.
 
         Args:
@@ -160,12 +215,12 @@ class Rounding(Floats):
             _, means, log_scales = tf.split(parameters, mixture.KINDS, -1)
             parameters = mixture.completed(log_scales, 1)
 
-        def likelihood(values):
+        def likelihood(values: tf.Tensor) -> tf.Tensor:
             return mixture.likelihood(values, parameters, mixtures)
 
         return self._coded(name, piece, likelihood, means)
 
-    def refined(self, value, network, *inputs):
+    def refined(self, value: tf.Tensor, network: tf.Module, *inputs: tf.Tensor) -> tf.Tensor:
         """What a decoder makes of the value of the latest node: a network adds to it.
 
         Args:
@@ -174,11 +229,13 @@ class Rounding(Floats):
         """
         return value + self.run(network, *inputs, value)
 
-    def helped(self, make):
-        """Adds `make()`, a dict, to the auxiliary losses, where anyone trains."""
+    def helped(self, make: Callable[[Training], Tensors]) -> None:
+        """Adds `make(self)`, a dict, to the auxiliary losses, where anyone trains."""
 
-    def _coded(self, name, piece, likelihood, means=0.0):
-        piece = piece or self._pieces.next(name, None, self.sources)
+    def _coded(
+        self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
+    ) -> tf.Tensor:
+        piece = piece or operator.itemgetter(name)
         counted = self._counted(piece, means)
         self.bits[name] = bits(likelihood(counted))
         if name == LATENTS or name not in self.sources:
@@ -186,14 +243,14 @@ class Rounding(Floats):
         self.seen[name] = self._seen(piece, means)
         return self.seen[name]
 
-    def _context_input(self, piece):
+    def _context_input(self, piece: Piece) -> tf.Tensor:
         return tf.round(piece(self.sources))
 
-    def _counted(self, piece, means):
+    def _counted(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         """What bits are counted of: differences from means."""
         return round_straight_through(piece(self.sources) - means)
 
-    def _seen(self, piece, means):
+    def _seen(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         return self._counted(piece, means) + means
 
 
@@ -211,7 +268,15 @@ class Training(Rounding):
       stage: as for `Rounding`.
     """
 
-    def __init__(self, sources, quality, seed, seen="round", context="round", stage=None):
+    def __init__(
+        self,
+        sources: Tensors,
+        quality: tf.Tensor,
+        seed: tf.Tensor,
+        seen: str = "round",
+        context: str = "round",
+        stage: tf.Tensor | None = None,
+    ) -> None:
         super().__init__(sources, quality, stage)
         self._sees_noise, self._context_sees_noise = seen == "noise", context == "noise"
         self.noisy = {
@@ -219,17 +284,17 @@ class Training(Rounding):
             for number, (name, exact) in enumerate(sources.items(), 1)
         }
 
-    def helped(self, make):
-        self.auxiliary.update(make())
+    def helped(self, make: Callable[[Training], Tensors]) -> None:
+        self.auxiliary.update(make(self))
 
-    def _context_input(self, piece):
+    def _context_input(self, piece: Piece) -> tf.Tensor:
         noisy = self._context_sees_noise
         return piece(self.noisy) if noisy else round_straight_through(piece(self.sources))
 
-    def _counted(self, piece, means):
+    def _counted(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         return piece(self.noisy) - means
 
-    def _seen(self, piece, means):
+    def _seen(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         if self._sees_noise:
             return piece(self.noisy)
         return round_straight_through(piece(self.sources) - means) + means
@@ -249,7 +314,9 @@ class Annealed(Rounding):
       seed: int32 `[2]`, of what is drawn.
     """
 
-    def __init__(self, sources, quality, temperature, seed):
+    def __init__(
+        self, sources: Tensors, quality: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor
+    ) -> None:
         super().__init__(sources, quality)
         self._temperature = temperature
         uniform = uniform_noise(tf.shape(sources[LATENTS]), seed, 0) + 0.5
@@ -257,20 +324,22 @@ class Annealed(Rounding):
         # the difference of two Gumbel variables
         self._drawn = {LATENTS: tf.math.log(uniform / (1 - uniform))}
 
-    def independent(self, name, prior, stride=1):
-        self.seen[name] = tf.round(self._pieces.next(name, None, self.sources)(self.sources))
+    def independent(self, name: str, prior: Prior, stride: int = 1) -> tf.Tensor:
+        self.seen[name] = tf.round(self.sources[name])
         return self.seen[name]
 
-    def _coded(self, name, piece, likelihood, means=0.0):
+    def _coded(
+        self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
+    ) -> tf.Tensor:
         if name in self.sources and name != LATENTS:
-            self.seen[name] = tf.round(piece(self.sources) - means) + means
+            self.seen[name] = tf.round(self.sources[name] - means) + means
             return self.seen[name]
         return super()._coded(name, piece, likelihood, means)
 
-    def _context_input(self, piece):
+    def _context_input(self, piece: Piece) -> tf.Tensor:
         return self._counted(piece, 0.0)
 
-    def _counted(self, piece, means):
+    def _counted(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         latents = piece(self.sources) - means
         lower = tf.floor(latents)
         share = tf.clip_by_value(latents - lower, LEAST_SHARE, 1 - LEAST_SHARE)
@@ -291,19 +360,23 @@ class Rate(Rounding):
       floor: the least likelihood.
     """
 
-    def __init__(self, sources, quality, floor):
-        super().__init__(sources, quality)
-        self._floor, self._latest = floor, None
+    _latest: tuple[str, Piece, Likelihood, tf.Tensor]
 
-    def refined(self, value, network, *inputs):
+    def __init__(self, sources: Tensors, quality: tf.Tensor, floor: float) -> None:
+        super().__init__(sources, quality)
+        self._floor = floor
+
+    def refined(self, value: tf.Tensor, network: tf.Module, *inputs: tf.Tensor) -> tf.Tensor:
         name, piece, likelihood, means = self._latest
         final = piece(self.sources)
         counted = final - self.run(network, *inputs, value) - means
         self.bits[name] = bits(likelihood(counted), self._floor)
         return final
 
-    def _coded(self, name, piece, likelihood, means=0.0):
-        piece = piece or self._pieces.next(name, None, self.sources)
+    def _coded(
+        self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
+    ) -> tf.Tensor:
+        piece = piece or operator.itemgetter(name)
         self._latest = name, piece, likelihood, means
         counted = piece(self.sources) - means
         if isinstance(means, tf.Tensor):

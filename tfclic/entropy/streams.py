@@ -4,8 +4,12 @@
 networks.
 """
 
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +18,12 @@ import tensorflow_compression as tfc
 from tfclic.entropy import coders, factorized, fixed_point, lowering, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.format.latents import HYPER_STRIDE
+
+if TYPE_CHECKING:
+    from tfclic.entropy.coders import Coder, State
+    from tfclic.entropy.integer_mixture import AnyDistribution
+    from tfclic.entropy.program import Gain, Prior
+    from tfclic.layers import MaskedConv2D
 
 SIDE_LIMIT = 127  # of streams whose elements are independent
 LATENT_LIMIT = 256
@@ -39,7 +49,7 @@ class Independent(tf.Module):
       stride: latents to an element, each way.
     """
 
-    def __init__(self, prior, stride, name):
+    def __init__(self, prior: Prior, stride: int, name: str) -> None:
         super().__init__(name=name)
         self.stride, self._prior = stride, lambda: prior
         values = tf.range(-SIDE_LIMIT, SIDE_LIMIT + 1, dtype=tf.float32)[:, None]
@@ -53,12 +63,14 @@ class Independent(tf.Module):
         cost = coders.least_cost(np.diff(table[:, 1:]).max(1)).numpy().sum()
         self.least_cost, self.extra_bits = int(cost) * (SIDE_STRIDE // stride) ** 2, 0.0
 
-    def restore(self):
+    def restore(self) -> list[tf.Variable]:
         """Fits the prior to the table; returns its variables."""
         masses = np.diff(self.table.numpy()[:, 1:]) / 2.0**coders.PRECISION
         return self._prior().fit(masses.T.astype(np.float32), -SIDE_LIMIT)
 
-    def code(self, coder, state, values, first_row):
+    def code(
+        self, coder: Coder, state: State, values: tf.Tensor, first_row: int
+    ) -> tuple[State, tf.Tensor]:
         """Codes integers `[h, w, C]`, all channels of a position together."""
         shape = tf.shape(values)
         rows = tf.tile(first_row + tf.range(self.channels), [shape[0] * shape[1]])
@@ -66,7 +78,7 @@ class Independent(tf.Module):
         state, symbols = coder.symbols(state, rows, symbols)
         return state, tf.reshape(tf.cast(symbols - SIDE_LIMIT, tf.float32), shape)
 
-    def bits(self, values):
+    def bits(self, values: tf.Tensor) -> tf.Tensor:
         """What each of integers `[h, w, C]` costs."""
         index = tf.cast(values, tf.int32) + SIDE_LIMIT + 1
         channels = tf.broadcast_to(tf.range(self.channels), tf.shape(index))
@@ -89,7 +101,9 @@ class Gained(tf.Module):
       qualities: how many are trained.
     """
 
-    def __init__(self, prior, gain, qualities, name):
+    def __init__(
+        self, prior: factorized.FactorizedPrior, gain: Gain, qualities: int, name: str
+    ) -> None:
         super().__init__(name=name)
         self.stride = 1
         self.levels = LEVELS_BETWEEN * (qualities - 1) + 1
@@ -104,23 +118,25 @@ class Gained(tf.Module):
         self.extra_bits = math.log2(self.levels)
         self.least_cost = SIDE_STRIDE**2 * self.channels * least_decision()
 
-    def restore(self):
+    def restore(self) -> list[tf.Variable]:
         """Nothing: the prior cannot be told from its tables."""
         return []
 
-    def code(self, coder, state, latents, first_row, known):
+    def code(
+        self, coder: Coder, state: State, latents: tf.Tensor, first_row: int, known: bool
+    ) -> tuple[State, tf.Tensor]:
         """Codes the level, and latents `[h, w, C]`; `known`, whether they are."""
         row = tf.fill([1], first_row)
         state, level = coder.symbols(state, row, self.best_level(latents) if known else row)
 
-        def distribution_at(_, chosen):
+        def distribution_at(_: tf.Tensor, chosen: tf.Tensor) -> AnyDistribution:
             rows = self._rows(level, tf.size(chosen))
             return factorized.distribution(rows, self.masses, self.centres, self.spreads)
 
         order = wavefront.raster_order(tf.shape(latents)[0], tf.shape(latents)[1])
         return wavefront.traverse(coder, state, latents, distribution_at, order)
 
-    def bits(self, known, candidates):
+    def bits(self, known: tf.Tensor, candidates: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """What each latent of the candidates costs, at the level that is best for `known`."""
         rows = self._rows(self.best_level(known), tf.size(known) // self.channels)
         table, found = tf.reshape(self._bits(), [-1, im.SYMBOLS]), []
@@ -130,7 +146,7 @@ class Gained(tf.Module):
             found.append(tf.reshape(bits, tf.shape(known)))
         return found
 
-    def best_level(self, latents):
+    def best_level(self, latents: tf.Tensor) -> tf.Tensor:
         """The level, int32 `[1]`, at which latents `[h, w, C]` take the fewest bits."""
         symbols = tf.reshape(tf.cast(latents, tf.int32), [-1, self.channels]) - mixture.LATENT_MIN
         kinds = symbols + tf.range(self.channels) * im.SYMBOLS
@@ -140,18 +156,18 @@ class Gained(tf.Module):
         totals = tf.reduce_sum(self._bits() * counts, [1, 2])
         return tf.argmin(totals, output_type=tf.int32)[None]
 
-    def _bits(self):
+    def _bits(self) -> tf.Tensor:
         """Bits of each symbol, float32 `[S, C, 512]`."""
         shares = tf.cast(self.masses[:, 1:] - self.masses[:, :-1], tf.float32)
         total = tf.cast(self.masses[:, -1:], tf.float32)
         bits = tf.math.log(total / shares) / math.log(2.0)
         return tf.reshape(bits, [self.levels, self.channels, im.SYMBOLS])
 
-    def _rows(self, level, positions):
+    def _rows(self, level: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         return tf.tile(level * self.channels + tf.range(self.channels), [positions])
 
 
-def least_decision():
+def least_decision() -> int:
     """The least that an element takes which is coded by decisions, 2**-16 bits."""
     # a latent takes one decision at least, of a probability of 4095 / 4096 at most
     return int(coders.least_cost(((1 << coders.DECISION_BITS) - 1) << 4).numpy())
@@ -170,100 +186,109 @@ class Conditional:
 
     def __init__(
         self,
-        networks,
-        grid,
-        shared,
-        channels,
-        parameters,
-        mixtures=1,
-        kinds=2,
-        context=None,
-        around_mean=False,
-    ):
+        networks: lowering.Networks,
+        grid: lowering.Grid,
+        shared: dict[int, tf.Tensor],
+        channels: int,
+        parameters: Any,
+        mixtures: int = 1,
+        kinds: int = 2,
+        context: MaskedConv2D | None = None,
+        around_mean: bool = False,
+    ) -> None:
         im.check_mixtures(mixtures)
         self.channels, self.mixtures, self.kinds = channels, mixtures, kinds
         self.context, self.grid, self._shared = context, grid, shared
         if context is not None:
             itself = lowering.Known(None, lowering.integers(LATENT_LIMIT), grid)
             parameters = parameters(networks.applied(context, itself, lowering.ACTIVATIONS))
-        self.means = None
+        self.means: lowering.Value | None = None
         if around_mean:
-            self.means, parameters = parameters
+            means, parameters = parameters
             grids = fixed_point.Grids(UNITS[1], LOWEST[1])
-            self.means = self.means.on(lowering.Form(0, MEAN_LIMIT, grids))
+            self.means = means.on(lowering.Form(0, MEAN_LIMIT, grids))
             self.kinds = 1
         ends = (np.repeat(x[-self.kinds :], mixtures * channels) for x in (UNITS, LOWEST))
         form = lowering.Form(0, fixed_point.ACTIVATION_LIMIT, fixed_point.Grids(*ends))
-        self.parameters = parameters.on(form)
+        self.parameters: lowering.Value = parameters.on(form)
 
     @property
-    def order(self):
+    def order(self) -> wavefront.Order:
         """The `wavefront.Order` of positions, that of rows without a context."""
         if self.context is None:
             return self.grid.once("rows", wavefront.raster_order)
         mask = self.context.mask
-        return self.grid.once(mask.tobytes(), lambda *size: wavefront.order(*size, mask))
+        return self.grid.once(
+            mask.tobytes(), lambda height, width: wavefront.order(height, width, mask)
+        )
 
     @property
-    def table(self):
+    def table(self) -> tf.Tensor:
         """`integer_mixture.normal_table`."""
         if self.mixtures not in self._shared:
             self._shared[self.mixtures] = im.normal_table(self.mixtures)
         return self._shared[self.mixtures]
 
-    def _arranged(self, symbols):
+    def _arranged(self, symbols: tf.Tensor) -> tf.Tensor:
         """Symbols `[h, w, n]` in the order of coding, `[P + 1, n]`; `[P, n]` without a context."""
         if self.context is None:
             return tf.reshape(symbols, [-1, symbols.shape[2] or tf.shape(symbols)[2]])
         return wavefront.arrange(symbols, self.order)
 
     @functools.cached_property
-    def mean_values(self):
+    def mean_values(self) -> tf.Tensor:
         """Means in steps of values, float32 `[h, w, C]`; 0 if symbols are the values."""
         return self.means.whole() * MEAN_STEP if self.means else 0.0
 
-    def symbols_of(self, values):
+    def symbols_of(self, values: tf.Tensor) -> tf.Tensor:
         """The symbols of values as a decoder has them."""
         if not self.means:
             return values
         return tf.floor((values - self.mean_values) / VALUE_STEP + 0.5)
 
-    def value_of(self, symbols):
+    def value_of(self, symbols: tf.Tensor | None) -> lowering.Known:
         """The `lowering.Value` that a decoder makes of symbols."""
         form = lowering.ACTIVATIONS if self.means else lowering.integers(LATENT_LIMIT)
         if self.means and symbols is not None:
             symbols = symbols * VALUE_STEP + self.mean_values
         return lowering.Known(symbols, form, self.grid)
 
-    def differences(self, latents):
+    def differences(self, latents: tf.Tensor) -> tf.Tensor:
         """Float latents as differences from means."""
         return latents - self.mean_values / VALUE_STEP
 
-    def rows(self, used):
+    def rows(self, used: lowering.Used | None) -> lowering.Rows:
         """A function of `(known, chosen)` to parameters `[n, 3 * K * C]`, see `Value.at`."""
         order = None if self.context is None else self.order
         found = self.parameters.at(order, used, used)
         return lambda known, chosen: mixture.completed(found(known, chosen), self.kinds)
 
-    def code(self, coder, state, symbols, used, known):
+    def code(
+        self,
+        coder: Coder,
+        state: State,
+        symbols: tf.Tensor,
+        used: lowering.Used | None,
+        known: bool,
+    ) -> tuple[State, tf.Tensor]:
         """Codes symbols `[h, w, n]` of the `lowering.Used` channels, all of them if it is None."""
         rows, table = self.rows(used), self.table
         at_once = known and self.context is not None
         if at_once:
             every = rows(self._arranged(symbols), None)
 
-        def distribution_at(latents, chosen):
+        def distribution_at(latents: tf.Tensor, chosen: tf.Tensor) -> AnyDistribution:
             found = tf.gather(every, chosen) if at_once else rows(latents, chosen)
             return im.distribution_of_rows(found, self.mixtures, table)
 
         together = WAVEFRONTS_TOGETHER if at_once else 1
         return wavefront.traverse(coder, state, symbols, distribution_at, self.order, together)
 
-    def all_rows(self, known, used=None):
+    def all_rows(self, known: tf.Tensor, used: lowering.Used | None = None) -> tf.Tensor:
         """The parameters of all positions in the order of coding, of known symbols `[h, w, n]`."""
         return self.rows(used)(self._arranged(known), None)
 
-    def bits(self, rows, candidates):
+    def bits(self, rows: tf.Tensor, candidates: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """What each symbol of the candidates, `[h, w, n]` each, would cost."""
         dist = im.distribution_of_rows(rows, self.mixtures, self.table)
         found = []
@@ -273,7 +298,7 @@ class Conditional:
             found.append(self.in_place(bits, symbols))
         return found
 
-    def in_place(self, elements, like):
+    def in_place(self, elements: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
         """Elements `[P * C, ...]` in the order of coding as `[h, w, C, ...]`."""
         shape = tf.shape(like)
         if self.context is not None:

@@ -9,37 +9,52 @@ Latents are kept in the order in which they are coded: then a wavefront is a sli
 position finds its neighbours is one table, made before the walk.
 """
 
-import collections
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import coders, compilation, decisions, fixed_point, mixture
 
+if TYPE_CHECKING:
+    from tfclic.entropy.coders import Coder, State
+    from tfclic.entropy.integer_mixture import AnyDistribution
+    from tfclic.layers.masked import Mask
+
 # of positions that do not depend on each other: all of a tile of 1024 pixels; no more, for memory
 INDEPENDENT_TOGETHER = 4096
 
-Order = collections.namedtuple("Order", "raster rank neighbours starts")
-Order.__doc__ = """The order in which P positions are coded, int32.
 
-raster: `[P]`, raster index of each position, in coding order.
-rank: `[P]`, the inverse: when the position with a raster index is coded.
-neighbours: `[P, V]`, ranks of the V visible neighbours, in raster order; P for those outside.
-starts: `[T + 1]`, where each of T wavefronts, or other steps, begins, in coding order.
-"""
+class Order(NamedTuple):
+    """The order in which P positions are coded, int32.
+
+    Attributes:
+      raster: `[P]`, raster index of each position, in coding order.
+      rank: `[P]`, the inverse: when the position with a raster index is coded.
+      neighbours: `[P, V]`, ranks of the V visible neighbours, in raster order; P for those outside.
+      starts: `[T + 1]`, where each of T wavefronts, or other steps, begins, in coding order.
+    """
+
+    raster: tf.Tensor
+    rank: tf.Tensor
+    neighbours: tf.Tensor
+    starts: tf.Tensor
 
 
-def slope(mask):
+def slope(mask: Mask) -> int:
     """How many columns a wavefront moves to the left per row, for a causal mask."""
     return mask.shape[0] // 2 + 1
 
 
-def steps(height, width, columns_per_row):
+def steps(height: tf.Tensor, width: tf.Tensor, columns_per_row: int) -> tf.Tensor:
     """Number of wavefronts; in narrow arrays some of them are empty."""
     return width + columns_per_row * (height - 1)
 
 
-def order(height, width, mask):
+def order(height: tf.Tensor, width: tf.Tensor, mask: Mask) -> Order:
     """The `Order` of an array's positions, each after all that it sees.
 
     Args:
@@ -78,12 +93,12 @@ def order(height, width, mask):
     return Order(raster, rank, tf.where(inside, neighbours, count), starts)
 
 
-def _chunks(start, end):
+def _chunks(start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     """Where the steps begin that take independent positions from `start` to `end`."""
     return tf.range(start, end, INDEPENDENT_TOGETHER)
 
 
-def raster_order(height, width):
+def raster_order(height: tf.Tensor, width: tf.Tensor) -> Order:
     """The `Order` of positions that do not depend on each other: by rows, many in a step.
 
     Args:
@@ -94,14 +109,21 @@ def raster_order(height, width):
     return Order(every, every, tf.zeros([height * width, 0], tf.int32), starts)
 
 
-def arrange(latents, order):
+def arrange(latents: tf.Tensor, order: Order) -> tf.Tensor:
     """Latents `[h, w, C]` in coding order, `[P + 1, C]`; the last row is the zeros outside."""
     shape = tf.shape(latents)
     flat = tf.reshape(latents, [shape[0] * shape[1], latents.shape[2] or shape[2]])
     return tf.pad(tf.gather(flat, order.raster), [[0, 1], [0, 0]])
 
 
-def traverse(coder, state, latents, distribution_at, order, together=1):
+def traverse(
+    coder: Coder,
+    state: State,
+    latents: tf.Tensor,
+    distribution_at: Callable[[tf.Tensor, tf.Tensor], AnyDistribution],
+    order: Order,
+    together: int = 1,
+) -> tuple[State, tf.Tensor]:
     """Codes latents, wavefront by wavefront.
 
     Args:
@@ -122,7 +144,7 @@ def traverse(coder, state, latents, distribution_at, order, together=1):
     channels = shape[2]
 
     @compilation.uncompiled
-    def body(step, state, known):
+    def body(step: tf.Tensor, state: State, known: tf.Tensor) -> tuple[tf.Tensor, State, tf.Tensor]:
         following = tf.minimum(step + together, count)
         chosen = tf.range(order.starts[step], order.starts[following])
         dist = distribution_at(known, chosen)
@@ -139,7 +161,7 @@ def traverse(coder, state, latents, distribution_at, order, together=1):
         return following, state, known
 
     @compilation.uncompiled
-    def unfinished(step, state, _):
+    def unfinished(step: tf.Tensor, state: State, _: tf.Tensor) -> tf.Tensor:
         return (step < count) & ~coder.exhausted(state)
 
     count = tf.shape(order.starts)[0] - 1

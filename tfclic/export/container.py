@@ -5,7 +5,9 @@ between tensors can mean identity where a graph is traced. All tensors are scala
 otherwise.
 """
 
-import collections
+from __future__ import annotations
+
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -49,20 +51,31 @@ _ALL_BYTES = [bytes([value]) for value in range(256)]
 _ALL_HEX = [f"{value:02x}" for value in range(256)]
 
 
-class Header(collections.namedtuple("Header", ("status", *layout.Header._fields))):
+class Header(NamedTuple):
     """What `parse` finds in a file: `status`, int32, and a `layout.Header` of tensors.
 
     `status` is OK or another of the codes of `layout`. If it is not OK, all else is void.
     """
 
+    status: tf.Tensor
+    grayscale: tf.Tensor
+    fingerprint: tf.Tensor
+    quality: tf.Tensor
+    width: tf.Tensor
+    height: tf.Tensor
+    tile_height: tf.Tensor
+    tile_width: tf.Tensor
+    lengths: tf.Tensor
+    payload: tf.Tensor
 
-def quality_code(quality):
+
+def quality_code(quality: tf.Tensor) -> tf.Tensor:
     """Returns the int32 code of a float32 `quality` in 0..100, for the header."""
     code = tf.round(tf.cast(quality, tf.float32) * (MAX_QUALITY_CODE / 100))
     return tf.clip_by_value(tf.cast(code, tf.int32), 0, MAX_QUALITY_CODE)
 
 
-def quality_of(code):
+def quality_of(code: tf.Tensor) -> tf.Tensor:
     """Returns the float32 quality 0..100 that an int32 `code` stands for.
 
     Encoders have to use `quality_of(quality_code(quality))`, which is all that the decoder knows.
@@ -70,7 +83,15 @@ def quality_of(code):
     return layout.quality_of(tf.cast(code, tf.float32))
 
 
-def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
+def pack(
+    fingerprint: tf.Tensor,
+    width: tf.Tensor,
+    height: tf.Tensor,
+    quality16: tf.Tensor,
+    grayscale: tf.Tensor,
+    payload: tf.Tensor,
+    tiles: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None,
+) -> tf.Tensor:
     """Makes a file.
 
     Args:
@@ -113,14 +134,14 @@ def pack(fingerprint, width, height, quality16, grayscale, payload, tiles=None):
     return tf.strings.join([body, _checksum(body)])
 
 
-def _pack_index(tile_height, tile_width, lengths):
+def _pack_index(tile_height: tf.Tensor, tile_width: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     sides = tf.stack([tile_width, tile_height]) // MULTIPLE
     places = 8 * tf.range(LENGTH_BYTES)
     lengths = tf.bitwise.right_shift(lengths[:, None], places) & 255
     return _bytes(tf.concat([sides, tf.reshape(lengths, [-1])], 0))
 
 
-def parse(data):
+def parse(data: tf.Tensor) -> Header:
     """Takes a file apart, and never fails: `status` tells what is wrong with `data`, a string."""
     actual = tf.cast(tf.strings.length(data), tf.int64)
     padded = tf.strings.join([_slice(data, 0, _LONGEST_HEADER), b"\0" * _LONGEST_HEADER])
@@ -151,19 +172,26 @@ def parse(data):
     sound &= tf.equal(tf.reduce_sum(lengths), payload_bytes)
     sound &= payload_bytes <= MAX_PAYLOAD_BYTES
 
-    sizes = (tf.where(sound, x, 0) for x in (width, height, tile_height, tile_width))
+    def size(side: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.where(sound, side, 0), tf.int32)
+
     return Header(
         _status(actual, magic, version, length_is_valid & (actual < length), sound),
         sound & tf.not_equal(flags & GRAYSCALE_FLAG, 0),
         fingerprint,
         tf.cast(quality, tf.int32),
-        *(tf.cast(size, tf.int32) for size in sizes),
+        size(width),
+        size(height),
+        size(tile_height),
+        size(tile_width),
         lengths=tf.cast(tf.where(sound, lengths, 0), tf.int32),
         payload=_slice(data, position + index_bytes, tf.where(sound, payload_bytes, 0)),
     )
 
 
-def _read_tiles(head, position, version, height, width):
+def _read_tiles(
+    head: tf.Tensor, position: tf.Tensor, version: tf.Tensor, height: tf.Tensor, width: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """(tile height, tile width, their number, position after it); the number is 0 if it is wrong.
 
     All int64. Sizes that are not sound may give anything but an error.
@@ -181,7 +209,7 @@ def _read_tiles(head, position, version, height, width):
     return tile_height, tile_width, count, position + 2 * tf.cast(is_tiled, tf.int64)
 
 
-def _read_index(index, payload_bytes):
+def _read_index(index: tf.Tensor, payload_bytes: tf.Tensor) -> tf.Tensor:
     """The lengths, int64 `[n]`, that `index` holds; if it is empty, the only one."""
     values = tf.reshape(tf.io.decode_raw(index, tf.uint8), [-1, LENGTH_BYTES])
     places = 8 * tf.range(LENGTH_BYTES, dtype=tf.int64)
@@ -189,7 +217,13 @@ def _read_index(index, payload_bytes):
     return tf.cond(tf.size(lengths) > 0, lambda: lengths, lambda: payload_bytes[None])
 
 
-def _status(actual, magic, version, ends_early, sound):
+def _status(
+    actual: tf.Tensor,
+    magic: tf.Tensor,
+    version: tf.Tensor,
+    ends_early: tf.Tensor,
+    sound: tf.Tensor,
+) -> tf.Tensor:
     status = tf.where(sound, OK, CORRUPTED)
     status = tf.where((actual < SHORTEST_FILE) | ends_early, TRUNCATED, status)
     status = tf.where((version > VERSION) & (actual > len(MAGIC)), NEWER_VERSION, status)
@@ -199,7 +233,7 @@ def _status(actual, magic, version, ends_early, sound):
     return tf.where(foreign | tf.equal(actual, 0), NOT_TFCLIC, status)
 
 
-def check(header, fingerprint=None):
+def check(header: Header, fingerprint: bytes | None = None) -> Header:
     """Refuses what is not a sound file.
 
     Args:
@@ -233,47 +267,47 @@ def check(header, fingerprint=None):
         return Header(*(tf.identity(field) for field in header))
 
 
-def hexadecimal(fingerprint):
+def hexadecimal(fingerprint: tf.Tensor) -> tf.Tensor:
     """Returns the 8 hex digits of a fingerprint (string of 4 bytes) as a string."""
     return tf.strings.reduce_join(tf.gather(_ALL_HEX, _values(fingerprint)))
 
 
-def other_model(fingerprint):
+def other_model(fingerprint: tf.Tensor) -> tf.Tensor:
     """The sentence, string, for whoever is to decode a file of the model with `fingerprint`."""
     return tf.strings.join([OTHER_MODEL, hexadecimal(fingerprint), "."])
 
 
-def _is_size(width, height):
+def _is_size(width: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
     # Both sides are bounded first, so that their product cannot overflow.
     inside = (width >= 1) & (height >= 1) & (width <= MAX_SIDE) & (height <= MAX_SIDE)
     return inside & (tf.minimum(width, MAX_SIDE) * tf.minimum(height, MAX_SIDE) <= MAX_PIXELS)
 
 
-def _slice(string, start, length):
+def _slice(string: tf.Tensor, start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     # Python integers and int64 tensors do not mix in a graph without this.
     return tf.strings.substr(string, tf.cast(start, tf.int64), tf.cast(length, tf.int64))
 
 
-def _values(string):
+def _values(string: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.io.decode_raw(string, tf.uint8), tf.int32)
 
 
-def _bytes(values):
+def _bytes(values: tf.Tensor) -> tf.Tensor:
     """Returns the string whose bytes are `values`, an integer vector of 0..255."""
     return tf.strings.reduce_join(tf.gather(_ALL_BYTES, values))
 
 
-def _checksum(body):
+def _checksum(body: tf.Tensor) -> tf.Tensor:
     return _bytes(tf.cast(tf.fingerprint(body[None])[0, :CHECKSUM_BYTES], tf.int32))
 
 
-def _varint_size(value):
+def _varint_size(value: tf.Tensor) -> tf.Tensor:
     """Returns how many bytes (int64) the varint of `value` (int64, 0..2^35 - 1) has."""
     limits = tf.constant([1 << (7 * count) for count in range(1, VARINT_BYTES)], tf.int64)
     return 1 + tf.reduce_sum(tf.cast(value >= limits, tf.int64))
 
 
-def _varint(value):
+def _varint(value: tf.Tensor) -> tf.Tensor:
     """Returns the string that codes `value`, int64."""
     count = _varint_size(value)
     place = tf.range(VARINT_BYTES, dtype=tf.int64)
@@ -281,7 +315,7 @@ def _varint(value):
     return _bytes((groups + 128 * tf.cast(place < count - 1, tf.int64))[:count])
 
 
-def _read_varint(head, position):
+def _read_varint(head: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Reads a varint in `head` (int64 [n]) at `position`: (value, position after it, is valid)."""
     groups = head[position : position + VARINT_BYTES]
     ended = tf.cast(groups < 128, tf.int32)

@@ -1,8 +1,18 @@
 """Where models that were exported before 25 November 2026 have what is stored elsewhere now."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from tfclic.entropy import fixed_point
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+    from tfclic.export.stored import StoredCodec
 
 # of exact networks, by the beginnings of their paths
 RENAMED = (
@@ -17,7 +27,7 @@ TABLES = {"hyper_table": "hyper_latents", "coarse_table": "coarse"}
 LEVELS = ("masses", "centres", "spreads")
 
 
-def assign(stored, values):
+def assign(stored: StoredCodec, values: Mapping[str, np.ndarray]) -> None:
     """Gives a `stored.StoredCodec` the variables of an earlier export.
 
     Args:
@@ -35,14 +45,15 @@ def assign(stored, values):
     for path, value in remaining.items():
         network, _, name = path.removeprefix("coding/").rpartition("/")
         if name in TABLES and not network:
-            coding.streams[TABLES[name]].table.assign(value)
+            table: tf.Variable = coding.streams[TABLES[name]].table
+            table.assign(value)
         elif name in LEVELS:
             getattr(coding.streams["latents"], name).assign(value)
         elif network:  # else it followed from the tables
             getattr(by_name[_renamed(network)], name).assign(value)
 
 
-def _renamed(network):
+def _renamed(network: str) -> str:
     for before, after in RENAMED:
         network = re.sub(before, after, network)
     return network.replace("/", "_")

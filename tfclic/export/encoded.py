@@ -4,7 +4,10 @@ TensorFlow's `decode_image` reads PNG, JPEG, GIF (the first frame) and BMP. It k
 orientation in EXIF nor colour profiles, which are ignored, and cuts 16 bits to the upper 8.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -20,7 +23,7 @@ _PNG, _JPEG, _GIF, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"
 _HEAD = 26  # bytes, in which all but JPEG tell their size
 
 
-def decoded(data):
+def decoded(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes an image; never fails.
 
     Args:
@@ -54,7 +57,9 @@ def decoded(data):
     return tf.cond(clear, _nothing, lambda: _colours(image)), status
 
 
-def _attempt(function, data, otherwise):
+def _attempt(
+    function: Callable[[tf.Tensor], tf.Tensor], data: tf.Tensor, otherwise: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """`(function(data), True)`, or `(otherwise, False)` where an operation of it fails.
 
     Graphs have no exceptions, but datasets leave out what failed. The function is made ready for
@@ -65,7 +70,7 @@ def _attempt(function, data, otherwise):
     return found.reduce((otherwise, False), lambda _, new: (new, True))
 
 
-def _as_it_is():
+def _as_it_is() -> tf.data.Options:
     """Options of a dataset of one element: there is nothing to tune or to rewrite."""
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -73,45 +78,45 @@ def _as_it_is():
     return options
 
 
-def _pixels(data):
+def _pixels(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     decode = functools.partial(tf.io.decode_image, expand_animations=False)
     image, whole = _attempt(decode, data, _nothing())
     return tf.ensure_shape(image, [None, None, None]), whole
 
 
-def _nothing():
+def _nothing() -> tf.Tensor:
     return tf.zeros([0, 0, 1], tf.uint8)
 
 
-def _colours(image):
+def _colours(image: tf.Tensor) -> tf.Tensor:
     """Without what comes after gray, or after red, green and blue."""
     return image[..., : tf.where(tf.shape(image)[-1] < 3, 1, 3)]
 
 
-def _is_transparent(image):
+def _is_transparent(image: tf.Tensor) -> tf.Tensor:
     channels = tf.shape(image)[-1]
     has_alpha = tf.equal(channels, 2) | tf.equal(channels, 4)
     return has_alpha & tf.reduce_any(image[..., -1] < 255)
 
 
-def _is_small(sides):
+def _is_small(sides: tf.Tensor) -> tf.Tensor:
     # both are bounded first, so that their product cannot overflow
     sides = tf.minimum(tf.abs(sides), MAX_PIXELS + 1)
     return sides[0] * sides[1] <= MAX_PIXELS
 
 
-def _jpeg_sides(data):
+def _jpeg_sides(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     shape, whole = _attempt(tf.image.extract_jpeg_shape, data, tf.zeros([3], tf.int32))
     return tf.cast(shape[1::-1], tf.int64), whole
 
 
-def _big(head, *places):
+def _big(head: tf.Tensor, *places: int) -> tf.Tensor:
     """The integers of 4 bytes, the highest first, at two places."""
     weights = tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64)
     return tf.stack([tf.reduce_sum(head[place : place + 4] * weights) for place in places])
 
 
-def _little(head, first, second, size):
+def _little(head: tf.Tensor, first: int, second: int, size: int) -> tf.Tensor:
     """The integers of `size` bytes, the lowest first, at two places; of 4 bytes with a sign."""
     weights = tf.constant([1 << (8 * i) for i in range(size)], tf.int64)
     found = [tf.reduce_sum(head[at : at + size] * weights) for at in (first, second)]

@@ -1,5 +1,11 @@
 """The functions of an exported codec, as one graph."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from tfclic.export import container, opening, served, stored, tiling, whole
@@ -8,6 +14,12 @@ from tfclic.format.header import TOO_SHORT
 from tfclic.format.latents import HYPER_STRIDE
 from tfclic.layers.substitution import substituted
 from tfclic.models import base
+
+if TYPE_CHECKING:
+    from tensorflow.types.experimental import ConcreteFunction
+
+    from tfclic.export.opening import Tensors
+    from tfclic.models.base import ImageCodec
 
 # Latents outside of the graph: 100 megapixels have 75 million of them.
 LATENT_DTYPE = tf.int16
@@ -30,7 +42,7 @@ SPECS = {
 INTERNAL = (whole.TRY_READ.name, "possible", "parse")
 
 
-def specs(function, **of_codec):
+def specs(function: model.Function[Any], **of_codec: tf.TensorSpec) -> list[tf.TensorSpec]:
     """Specs of what a `model.Function` takes, list of tf.TensorSpec.
 
     Args:
@@ -40,17 +52,17 @@ def specs(function, **of_codec):
     return _named(*function.takes._fields, **of_codec)
 
 
-def _named(*names, **of_codec):
+def _named(*names: str, **of_codec: tf.TensorSpec) -> list[tf.TensorSpec]:
     known = {**SPECS, **of_codec}
     return [tf.TensorSpec.from_spec(known[name], name) for name in names]
 
 
-def snapped(quality):
+def snapped(quality: tf.Tensor) -> tf.Tensor:
     """The nearest quality that a file can state, float32."""
     return container.quality_of(container.quality_code(quality))
 
 
-def as_colours(image):
+def as_colours(image: tf.Tensor) -> tf.Tensor:
     """An image uint8 `[H, W, 3]` or `[H, W, 1]` as float32 `[H, W, 3]`, 0..1."""
     shape = tf.shape(image)
     return tf.cast(tf.broadcast_to(image, [shape[0], shape[1], 3]), tf.float32) / 255.0
@@ -76,7 +88,7 @@ class ExportedCodec(stored.StoredCodec):
       errors.ModelError: an entropy network cannot be made exact; names the layer.
     """
 
-    def __init__(self, codec):
+    def __init__(self, codec: ImageCodec) -> None:
         super().__init__(codec)
         self.fingerprint = self.digest()
         self._parts = self._transforms(codec, self.stand_ins(codec))
@@ -92,14 +104,16 @@ class ExportedCodec(stored.StoredCodec):
             lambda data: opening.info(data, parse)
         )
 
-    def _transforms(self, codec, stand_ins):
+    def _transforms(
+        self, codec: ImageCodec, stand_ins: Mapping[int, tf.Variable]
+    ) -> dict[str, ConcreteFunction]:
         coding, channels = self.coding, codec.config.latent_channels
 
-        def weights():
+        def weights() -> contextlib.AbstractContextManager[None]:
             return substituted(codec.transforms(), stand_ins)
 
         @traced(*specs(model.ANALYSE))
-        def analyse(image):
+        def analyse(image: tf.Tensor) -> Tensors:
             pixels = as_colours(image)[None]
             with weights():
                 latents = codec.analysis(base.centred(base.pad_image(pixels)))[0]
@@ -108,16 +122,22 @@ class ExportedCodec(stored.StoredCodec):
         analysed = tf.TensorSpec([None, None, channels], tf.float32)
 
         @traced(*specs(model.QUANTISE, latents=analysed))
-        def quantise(latents, quality, box):
+        def quantise(latents: tf.Tensor, quality: tf.Tensor, box: tf.Tensor) -> Tensors:
             with weights():
                 gained = codec.gained(latents[None], snapped(quality)[None])
                 sources = codec.sources(gained)
             places = {name: coding.box(name, box) for name in sources}
             cropped = {name: boxes.crop(sources[name][0], each) for name, each in places.items()}
-            return model.Coded(*_as_coded(*coding.quantize(cropped)))._asdict()
+            return _as_coded(*coding.quantize(cropped))._asdict()
 
         @traced(*specs(model.SYNTHESISE, **self._coded()))
-        def synthesise(latents, hyper_latents, quality, grayscale, box):
+        def synthesise(
+            latents: tf.Tensor,
+            hyper_latents: tf.Tensor,
+            quality: tf.Tensor,
+            grayscale: tf.Tensor,
+            box: tf.Tensor,
+        ) -> Tensors:
             latents = tf.cast(latents, tf.float32)[None] * coding.latent_step
             sides = coding.split(tf.cast(hyper_latents, tf.float32))
             sides = {name: array[None] for name, array in sides.items()}
@@ -134,42 +154,53 @@ class ExportedCodec(stored.StoredCodec):
             model.SYNTHESISE.name: synthesise,
         }
 
-    def _coded(self):
+    def _coded(self) -> dict[str, tf.TensorSpec]:
         """Specs of what a `model.Coded` has, by name."""
         channels = model.Coded(self.coding.channels, self.coding.hyper_channels)
         shapes = {name: [None, None, n] for name, n in channels._asdict().items()}
         return {name: tf.TensorSpec(shape, LATENT_DTYPE) for name, shape in shapes.items()}
 
-    def _coding(self, is_local):
+    def _coding(self, is_local: bool) -> dict[str, ConcreteFunction]:
         coding, fingerprint = self.coding, self.fingerprint
         coded = specs(model.WRITE, **self._coded())
 
-        def as_floats(*arrays):
+        def as_floats(*arrays: tf.Tensor) -> Iterator[tf.Tensor]:
             return (tf.cast(array, tf.float32) for array in arrays)
 
         @traced(*coded)
-        def write(latents, hyper_latents):
+        def write(latents: tf.Tensor, hyper_latents: tf.Tensor) -> Tensors:
             return model.String(coding.compress(*as_floats(hyper_latents, latents)))._asdict()
 
         @traced(*coded)
-        def explain(latents, hyper_latents):
+        def explain(latents: tf.Tensor, hyper_latents: tf.Tensor) -> Tensors:
             return coding.explain(*as_floats(hyper_latents, latents))
 
         @traced(*coded)
-        def estimate(latents, hyper_latents):
+        def estimate(latents: tf.Tensor, hyper_latents: tf.Tensor) -> Tensors:
             return model.Estimate(coding.total_bits(explain(latents, hyper_latents)))._asdict()
 
         @traced(*specs(whole.TRY_READ))
-        def try_read(payload, height, width, strict):
+        def try_read(
+            payload: tf.Tensor, height: tf.Tensor, width: tf.Tensor, strict: tf.Tensor
+        ) -> Tensors:
             sound, hyper_latents, latents = coding.try_read(payload, height, width, strict)
             return whole.Tried(*_as_coded(latents, hyper_latents), sound)._asdict()
 
         @traced(*specs(model.READ))
-        def read(payload, height, width):
+        def read(payload: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> Tensors:
             return model.READ.results(try_read(payload, height, width, True))._asdict()
 
         @traced(*specs(model.PACK))
-        def pack(payload, lengths, width, height, tile_width, tile_height, quality, grayscale):
+        def pack(
+            payload: tf.Tensor,
+            lengths: tf.Tensor,
+            width: tf.Tensor,
+            height: tf.Tensor,
+            tile_width: tf.Tensor,
+            tile_height: tf.Tensor,
+            quality: tf.Tensor,
+            grayscale: tf.Tensor,
+        ) -> Tensors:
             code = container.quality_code(quality)
             tiles = tile_height, tile_width, lengths
             file = container.pack(fingerprint, width, height, code, grayscale, payload, tiles)
@@ -178,18 +209,18 @@ class ExportedCodec(stored.StoredCodec):
         # it is most of what a start has to read, so there is one of it
         parse = traced(*specs(model.OPEN))(container.parse)
 
-        def can_hold(found):
+        def can_hold(found: Tensors) -> tf.Tensor:
             opened = model.OPEN.results(found)
             positions = opened.coded[:, 2:] // HYPER_STRIDE
             held = coding.can_hold(opened.lengths, positions[:, 0], positions[:, 1])
             return tf.reduce_all(held)
 
         @traced(*specs(model.OPEN))
-        def possible(data):
+        def possible(data: tf.Tensor) -> tf.Tensor:
             return can_hold(opening.opened(data, fingerprint, is_local, parse))
 
         @traced(*specs(model.OPEN))
-        def open_(data):
+        def open_(data: tf.Tensor) -> Tensors:
             found = opening.opened(data, fingerprint, is_local, parse)
             # more than the strings can hold shows here, before anyone takes memory for it
             with tf.control_dependencies([tf.debugging.Assert(can_hold(found), [TOO_SHORT])]):
@@ -208,7 +239,7 @@ class ExportedCodec(stored.StoredCodec):
             "parse": parse,
         }
 
-    def signatures(self):
+    def signatures(self) -> dict[str, Callable[..., Tensors]]:
         """The functions as they are called from outside of TensorFlow, by name.
 
         Servers call those of `tfclic.export.served`, with batches. The others are for
@@ -221,11 +252,13 @@ class ExportedCodec(stored.StoredCodec):
         }
 
 
-def _as_coded(*arrays):
-    return (tf.cast(array, LATENT_DTYPE) for array in arrays)
+def _as_coded(latents: tf.Tensor, hyper_latents: tf.Tensor) -> model.Coded:
+    return model.Coded(tf.cast(latents, LATENT_DTYPE), tf.cast(hyper_latents, LATENT_DTYPE))
 
 
-def traced(*specs, autograph=False):
+def traced(
+    *specs: tf.TensorSpec, autograph: bool = False
+) -> Callable[[Callable[..., Any]], ConcreteFunction]:
     """Traces a function at once, for `specs`, so that whoever calls it calls the same trace.
 
     A tf.function would be traced once more inside of others, and every process that runs a part of
@@ -234,7 +267,7 @@ def traced(*specs, autograph=False):
     """
     alone = {"_noinline": True}
 
-    def trace(function):
+    def trace(function: Callable[..., Any]) -> ConcreteFunction:
         made = tf.function(function, specs, autograph=autograph, experimental_attributes=alone)
         return made.get_concrete_function()
 

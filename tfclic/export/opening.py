@@ -1,12 +1,19 @@
 """What a file says of itself, before any of it is decoded."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfclic.export import container, tiling
 from tfclic.format import model
 
+Parse = Callable[[tf.Tensor], container.Header]
+Tensors = dict[str, tf.Tensor]
 
-def info(data, parse=container.parse):
+
+def info(data: tf.Tensor, parse: Parse = container.parse) -> Tensors:
     """The header of a file (string): the dict of a `model.Info`.
 
     `parse` is `container.parse`, or a trace of it.
@@ -14,7 +21,7 @@ def info(data, parse=container.parse):
     return fields(container.check(parse(data)))._asdict()
 
 
-def fields(header):
+def fields(header: container.Header) -> model.Info:
     """What a `container.Header` says, a `model.Info`; void unless its status is OK."""
     return model.Info(
         width=header.width,
@@ -29,7 +36,9 @@ def fields(header):
     )
 
 
-def opened(data, fingerprint, is_local=True, parse=container.parse):
+def opened(
+    data: tf.Tensor, fingerprint: bytes, is_local: bool = True, parse: Parse = container.parse
+) -> Tensors:
     """A file of this model: the dict of a `model.Opened`."""
     header = container.check(parse(data), fingerprint)
     sides = header.tile_height, header.tile_width

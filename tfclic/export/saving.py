@@ -1,11 +1,15 @@
 """Turning a trained codec into a SavedModel that is the codec: image in, file out, and back."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -13,6 +17,12 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfclic.export import exported, refining, warm_up
 from tfclic.format import header, model
 from tfclic.format.model import GRAPH
+
+if TYPE_CHECKING:
+    from tensorflow.types.experimental import ConcreteFunction
+
+    from tfclic.format.model import Signature
+    from tfclic.models.base import ImageCodec
 
 # What TensorFlow notes at every operation of a graph and needs no more when it is whole: shapes are
 # inferred anew, and of XLA's marks only `_XlaCompile` says what to leave alone.
@@ -25,7 +35,7 @@ IDLE_NOTES = (
 
 
 @contextlib.contextmanager
-def unoptimized():
+def unoptimized() -> Iterator[None]:
     """Makes functions that are traced here run as they are.
 
     A process that compresses one photograph would spend longer optimizing graphs than running them,
@@ -39,7 +49,7 @@ def unoptimized():
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
 
 
-def functions(path):
+def functions(path: pathlib.Path) -> dict[str, Signature]:
     """What a reader of the graph has to know of a SavedModel: where its functions begin and end.
 
     Args:
@@ -59,7 +69,7 @@ def functions(path):
     }
 
 
-def slim(path):
+def slim(path: pathlib.Path) -> None:
     """Takes what no reader needs out of a SavedModel's graph, a good part of its bytes.
 
     Args:
@@ -76,7 +86,9 @@ def slim(path):
     (path / GRAPH).write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _write(module, signatures, path):
+def _write(
+    module: tf.Module, signatures: Mapping[str, ConcreteFunction], path: pathlib.Path
+) -> None:
     # gradients would double the functions that every start has to read
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with unoptimized():
@@ -84,7 +96,9 @@ def _write(module, signatures, path):
     slim(path)
 
 
-def _add_refinement(refinement, path):
+def _add_refinement(
+    refinement: refining.Refinement, path: pathlib.Path
+) -> dict[str, model.Signature]:
     """Adds its graph to the SavedModel at `path`, whose variables it reads.
 
     Returns:
@@ -103,11 +117,17 @@ def _add_refinement(refinement, path):
     return {**functions(target), model.RESTORE.name: restore}
 
 
-def _read(path):
+def _read(path: pathlib.Path) -> saved_model_pb2.SavedModel:
     return saved_model_pb2.SavedModel.FromString((path / GRAPH).read_bytes())
 
 
-def save(codec, folder, name, config=None, training=None):
+def save(
+    codec: ImageCodec,
+    folder: str | os.PathLike[str],
+    name: str,
+    config: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+) -> pathlib.Path:
     """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
 
     It is a servable as it stands, with warm-up requests where these can be made (`warm_up`).
@@ -137,6 +157,7 @@ def save(codec, folder, name, config=None, training=None):
     work = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
     try:
         _write(graph, graph.signatures(), work)
+        signatures = functions(work)
         card = model.Card(
             name=name,
             version=version,
@@ -144,11 +165,11 @@ def save(codec, folder, name, config=None, training=None):
             format_version=header.VERSION,
             config=config or {},
             training=training or {},
-            functions=functions(work),
+            functions=signatures,
             refinement=_add_refinement(refinement, work) if refinement else None,
         )
         if warm_up.is_possible():
-            warm_up.write(work, name, card.functions)
+            warm_up.write(work, name, signatures)
         (work / model.CARD).write_text(json.dumps(card.content(), indent=1) + "\n")
         work.chmod(0o755)
         os.replace(work, target)

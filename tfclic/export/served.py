@@ -5,7 +5,11 @@ are what `tfclic.export.encoded` reads; images and files have `encoded.MAX_PIXEL
 headers tell before anything is decoded.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -15,13 +19,21 @@ from tfclic.format import model
 from tfclic.format.latents import STRIDE
 from tfclic.format.model import GOOD
 
+if TYPE_CHECKING:
+    from tensorflow.types.experimental import PolymorphicFunction
+
+    from tfclic.export.opening import Tensors
+    from tfclic.export.whole import Part
+
 BAD_QUALITY = "The quality has to be a number from 0 to 100."
 _CELL = STRIDE**2  # pixels
+
+Result = tuple[tuple[tf.Tensor, ...], tf.Tensor]
 
 _TYPES = {"qualities": tf.float32}  # of arguments; all others are strings
 
 
-def signatures(part, fingerprint):
+def signatures(part: Part, fingerprint: bytes) -> dict[str, PolymorphicFunction]:
     """The signatures of a codec, a dict of functions by name.
 
     Args:
@@ -31,14 +43,14 @@ def signatures(part, fingerprint):
       fingerprint: 4 bytes, the model's.
     """
 
-    def compress(images, qualities):
-        def one(element):
+    def compress(images: tf.Tensor, qualities: tf.Tensor) -> Tensors:
+        def one(element: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
             data, quality = element
             image, status = encoded.decoded(data)
             possible = (quality >= 0) & (quality <= 100)
             status = tf.where(possible, status, BAD_QUALITY)
 
-            def file():
+            def file() -> tf.Tensor:
                 return whole.compress(part, image, quality)
 
             return tf.cond(tf.equal(status, GOOD), file, lambda: b""), status
@@ -46,16 +58,16 @@ def signatures(part, fingerprint):
         files, statuses = _each(one, (images, qualities), (tf.string, tf.string))
         return model.CompressedImages(files, statuses)._asdict()
 
-    def decompress(files):
-        def image(data):
+    def decompress(files: tf.Tensor) -> Tensors:
+        def image(data: tf.Tensor) -> Result:
             pixels, sound = whole.decompress(part, data, False)
             return (tf.cond(sound, lambda: tf.io.encode_png(pixels), lambda: b""),), sound
 
         (images,), statuses = of_files(image, (b"",), files)
         return model.DecompressedFiles(images, statuses)._asdict()
 
-    def heat_map(files):
-        def drawn(data):
+    def heat_map(files: tf.Tensor) -> Tensors:
+        def drawn(data: tf.Tensor) -> Result:
             bits, sound = whole.heat_map(part, data)
             most = tf.reduce_max(bits)
             shades = tf.cast(tf.round(255 * tf.math.divide_no_nan(bits, most)), tf.uint8)
@@ -65,8 +77,8 @@ def signatures(part, fingerprint):
         (maps, scale), statuses = of_files(drawn, (b"", 0.0), files)
         return model.HeatMaps(maps, scale, statuses)._asdict()
 
-    def info(files):
-        def one(data):
+    def info(files: tf.Tensor) -> Tensors:
+        def one(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
             header = part["parse"](data)
             status, found = _status(header), opening.fields(header)
             good = tf.equal(status, GOOD)
@@ -88,17 +100,23 @@ def signatures(part, fingerprint):
     }
 
 
-def _specs(function):
+def _specs(function: model.Function[Any]) -> list[tf.TensorSpec]:
     names = function.takes._fields
     return [tf.TensorSpec([None], _TYPES.get(name, tf.string), name) for name in names]
 
 
-def _each(function, elements, dtypes):
+def _each(function: Callable[[Any], Any], elements: Any, dtypes: Any) -> Any:
     """One by one: what is done to an image uses all cores, and memory by its size."""
     return tf.map_fn(function, elements, fn_output_signature=dtypes, parallel_iterations=1)
 
 
-def _of_files(part, fingerprint, function, nothing, files):
+def _of_files(
+    part: Part,
+    fingerprint: bytes,
+    function: Callable[[tf.Tensor], Result],
+    nothing: Sequence[bytes | float],
+    files: tf.Tensor,
+) -> Result:
     """Does something with every sound file of this model.
 
     Args:
@@ -110,19 +128,19 @@ def _of_files(part, fingerprint, function, nothing, files):
     Returns:
       `(results, statuses)`: a tuple of `[N]`, and string `[N]`.
     """
-    nothing = tuple(tf.constant(value) for value in nothing)
+    empty = tuple(tf.constant(value) for value in nothing)
 
-    def one(data):
+    def one(data: tf.Tensor) -> Result:
         status = _status(part["parse"](data), fingerprint)
         good = tf.equal(status, GOOD)
         sound = tf.cond(good, lambda: part["possible"](data), lambda: False)
-        results, sound = tf.cond(sound, lambda: function(data), lambda: (nothing, False))
+        results, sound = tf.cond(sound, lambda: function(data), lambda: (empty, False))
         return results, tf.where(good & ~sound, container.SENTENCES[container.CORRUPTED], status)
 
-    return _each(one, files, (tuple(value.dtype for value in nothing), tf.string))
+    return _each(one, files, (tuple(value.dtype for value in empty), tf.string))
 
 
-def _status(header, fingerprint=None):
+def _status(header: container.Header, fingerprint: bytes | None = None) -> tf.Tensor:
     """What is wrong with a file; with `fingerprint`, for this model to decode."""
     codes = range(container.CORRUPTED + 1)
     sentences = [container.SENTENCES.get(code, GOOD) for code in codes]

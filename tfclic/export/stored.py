@@ -1,12 +1,21 @@
 """What an exported codec stores of its weights, and the way back."""
 
+from __future__ import annotations
+
 import hashlib
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfclic import errors, models
 from tfclic.export import earlier
+
+if TYPE_CHECKING:
+    from tfclic.models.base import ImageCodec
+    from tfclic.runtime.catalog import Model
 
 # Transforms need not repeat bit for bit, so their weights are stored with half the bits.
 DTYPE = tf.float16
@@ -26,7 +35,7 @@ class StoredCodec(tf.Module):
       errors.ModelError: an entropy network cannot be made exact; names the layer.
     """
 
-    def __init__(self, codec):
+    def __init__(self, codec: ImageCodec) -> None:
         super().__init__(name="tfclic")
         try:
             self.coding = codec.coding()
@@ -37,11 +46,11 @@ class StoredCodec(tf.Module):
             for v in _in_transforms(codec)
         ]
 
-    def stand_ins(self, codec):
+    def stand_ins(self, codec: ImageCodec) -> dict[int, tf.Variable]:
         """The weights by the ids of the variables of which they were made."""
         return {id(v): weight for v, weight in zip(_in_transforms(codec), self.weights)}
 
-    def digest(self, revision=None):
+    def digest(self, revision: int | None = None) -> bytes:
         """The fingerprint of a model with these variables, 4 bytes.
 
         Args:
@@ -50,7 +59,7 @@ class StoredCodec(tf.Module):
         values = {number: variable.numpy() for number, variable in enumerate(self.variables)}
         return _digest(values, self.coding.revision if revision is None else revision)
 
-    def restore(self, codec):
+    def restore(self, codec: ImageCodec) -> list[tf.Variable]:
         """Gives the codec of which this was made the weights that are stored here.
 
         Returns:
@@ -63,13 +72,13 @@ class StoredCodec(tf.Module):
         return list({id(v): v for v in given}.values())
 
 
-def _in_transforms(codec):
+def _in_transforms(codec: ImageCodec) -> list[tf.Variable]:
     """The variables of the parts that stay in floating point, each once."""
     found = (v for module in codec.transforms() for v in module.variables)
     return list({id(v): v for v in found}.values())
 
 
-def read(model, build):
+def read(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec, list[tf.Variable]]:
     """Makes a codec of an exported model, as near to the one that was exported as it can be.
 
     Weights have come back from half precision, those of the entropy networks from integers of 8
@@ -109,7 +118,7 @@ def read(model, build):
     return codec, stored.restore(codec)
 
 
-def _values(path):
+def _values(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The variables of a SavedModel, a dict of arrays by path, in the order of fingerprints."""
     reader = tf.train.load_checkpoint(str(path))
     names = (name for name in reader.get_variable_to_shape_map() if name.endswith(SUFFIX))
@@ -118,17 +127,17 @@ def _values(path):
     return {path: reader.get_tensor(path + SUFFIX) for path in sorted(ours, key=_place)}
 
 
-def _place(path):
+def _place(path: str) -> list[tuple[Any, ...]]:
     """Sorts paths as tf.Module does: a module's own variables, then those of its modules."""
     names = [int(name) if name.isdecimal() else name for name in path.split("/")]
-    groups = []  # a name, and the numbers after it: those in a list
+    groups: list[tuple[Any, ...]] = []  # a name, and the numbers after it: those in a list
     for name in names:
         numbered = groups.pop() if isinstance(name, int) else ()
         groups.append((*numbered, name))
     return [(i < len(groups) - 1, *group) for i, group in enumerate(groups)]
 
 
-def _digest(values, revision):
+def _digest(values: Mapping[Any, np.ndarray], revision: int) -> bytes:
     """The fingerprint, 4 bytes, of variables, a dict of arrays in their order."""
     digest = hashlib.sha256()
     for value in values.values():

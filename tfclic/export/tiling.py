@@ -1,11 +1,20 @@
 """Images in tiles, in TensorFlow's ops: `tfclic.format.boxes` says where each tile is."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.format import boxes, model
 
+if TYPE_CHECKING:
+    from tfclic.export.opening import Tensors
 
-def layout(height, width, tile_height, tile_width):
+
+def layout(
+    height: tf.Tensor, width: tf.Tensor, tile_height: tf.Tensor, tile_width: tf.Tensor
+) -> boxes.Layout:
     """The `boxes.Layout` of an image, row by row.
 
     Args:
@@ -26,7 +35,7 @@ def layout(height, width, tile_height, tile_width):
     )
 
 
-def plan(height, width, longest):
+def plan(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor) -> Tensors:
     """How an encoder cuts an image into tiles: their sides, and their boxes.
 
     Args:
@@ -40,7 +49,7 @@ def plan(height, width, longest):
     return model.Plan(*sides, *layout(height, width, *sides))._asdict()
 
 
-def assemble(tiles, height, width, rows):
+def assemble(tiles: tf.Tensor, height: tf.Tensor, width: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """Puts tiles together.
 
     Args:

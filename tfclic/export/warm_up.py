@@ -4,7 +4,12 @@ The first call of a signature takes seconds, since its graph is set up then. So 
 for that, an export brings one call of each signature along, with what it answered.
 """
 
+from __future__ import annotations
+
 import importlib.util
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -12,15 +17,20 @@ import tensorflow as tf
 from tfclic.format import model
 from tfclic.runtime import session as sessions
 
+if TYPE_CHECKING:
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+    from tfclic.format.model import Signature
+
 SIDES = 96, 128  # pixels of the image, rows and columns
 
 
-def is_possible():
+def is_possible() -> bool:
     """Whether the package with TensorFlow Serving's messages is installed; exporting needs it."""
     return importlib.util.find_spec("tensorflow_serving") is not None
 
 
-def write(path, name, functions):
+def write(path: pathlib.Path, name: str, functions: Mapping[str, Signature]) -> None:
     """Records a call of each signature of `tfclic.export.served`, with a small made image.
 
     Args:
@@ -32,17 +42,22 @@ def write(path, name, functions):
     images = model.Images(_batch(_image()), np.array([50], np.float32))
     made = session.call(model.COMPRESS, *images)
     files = model.Files(made.files_bytes)
-    calls = [(each, images if each.takes is model.Images else files) for each in model.SERVED]
     target = path / model.WARM_UP
     target.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(target)) as writer:
-        for function, given in calls:
+        for function in model.SERVED:
+            given = images if function.takes is model.Images else files
             outputs = session.call(function, *given)
             log = _log(name, function.name, given._asdict(), outputs._asdict())
             writer.write(log.SerializeToString())
 
 
-def _log(name, signature, inputs, outputs):
+def _log(
+    name: str,
+    signature: str,
+    inputs: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+) -> PredictionLog:
     """The PredictionLog of a call."""
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -57,7 +72,7 @@ def _log(name, signature, inputs, outputs):
     return log
 
 
-def _image():
+def _image() -> bytes:
     """A PNG file, bytes."""
     rows, columns = np.mgrid[: SIDES[0], : SIDES[1]] / 16
     waves = [np.sin(rows + shift) + np.cos(columns - shift) for shift in range(3)]
@@ -65,7 +80,7 @@ def _image():
     return tf.io.encode_png(pixels).numpy()
 
 
-def _batch(value):
+def _batch(value: bytes) -> np.ndarray:
     array = np.empty(1, np.object_)
     array[0] = value
     return array

@@ -4,13 +4,22 @@
 `TRY_READ`.
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
 from tfclic.export import tiling
 from tfclic.format import boxes, model
 from tfclic.format.latents import HYPER_STRIDE, STRIDE
+
+if TYPE_CHECKING:
+    from tfclic.format.model import Function, Given
+
+Part = Mapping[str, Callable[..., Any]]
+Place = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # of a tile, in `model.Opened`
 
 
 class ToTry(NamedTuple):
@@ -33,12 +42,12 @@ class Tried(NamedTuple):
 TRY_READ = model.Function("try_read", ToTry, Tried)
 
 
-def compress(part, image, quality):
+def compress(part: Part, image: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
     """The file, string, of an image uint8 `[H, W, 3]` or `[H, W, 1]`."""
     height, width, channels = tf.unstack(tf.shape(image))
     tiles = _call(part, model.PLAN, height, width, boxes.DEFAULT_SIDE)
 
-    def string(tile):
+    def string(tile: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         window, coded, seen = tile
         latents = _call(part, model.ANALYSE, boxes.crop(image, window)).latents
         box = boxes.relative(coded, seen)
@@ -59,7 +68,7 @@ def compress(part, image, quality):
     return _call(part, model.PACK, *packed).file
 
 
-def decompress(part, data, strict):
+def decompress(part: Part, data: tf.Tensor, strict: bool) -> tuple[tf.Tensor, tf.Tensor]:
     """The image of a file.
 
     Args:
@@ -73,15 +82,15 @@ def decompress(part, data, strict):
     opened = _call(part, model.OPEN, data)
     places = opened.coded, opened.coded // HYPER_STRIDE
 
-    def coded(tile):
+    def coded(tile: Place) -> tuple[tf.Tensor, ...]:
         *found, sound = _read(part, data, tile, strict)
         return (*(_extended(array, box) for array, box in zip(found, places)), sound)
 
-    def pixels(tile):
+    def pixels(tile: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         core, seen = tile
         box = boxes.relative(core, seen * STRIDE)
-        parts = (boxes.crop(a, b) for a, b in zip(whole, (seen, seen // HYPER_STRIDE)))
-        arguments = model.ToSynthesise(*parts, opened.quality, opened.grayscale, box)
+        parts = [boxes.crop(a, b) for a, b in zip(whole, (seen, seen // HYPER_STRIDE))]
+        arguments = *parts, opened.quality, opened.grayscale, box
         return _extended(_call(part, model.SYNTHESISE, *arguments).image, opened.core)
 
     *found, sound = _each(coded, _strings(opened), (tf.int16, tf.int16, tf.bool))
@@ -91,7 +100,7 @@ def decompress(part, data, strict):
     return image, tf.reduce_all(sound)
 
 
-def heat_map(part, data):
+def heat_map(part: Part, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Where the bits of a file are.
 
     Args:
@@ -104,7 +113,7 @@ def heat_map(part, data):
     """
     opened = _call(part, model.OPEN, data)
 
-    def bits(tile):
+    def bits(tile: Place) -> tuple[tf.Tensor, tf.Tensor]:
         *found, sound = _read(part, data, tile, False)
         explained = _call(part, model.EXPLAIN, *found)
         each = [array for name, array in sorted(explained.items()) if name.endswith(model.BITS)]
@@ -117,23 +126,23 @@ def heat_map(part, data):
     return whole[:rows, :columns, 0], tf.reduce_all(sound)
 
 
-def _call(part, function, *arguments):
+def _call(part: Part, function: Function[Given], *arguments: Any) -> Given:
     """What a `model.Function` gives, as its NamedTuple, or dict."""
     return function.results(part[function.name](*arguments))
 
 
-def _read(part, data, tile, strict):
+def _read(part: Part, data: tf.Tensor, tile: Place, strict: bool) -> Tried:
     """A tile's `Tried`."""
     start, length, box = tile
     string = tf.strings.substr(data, start, length)
     return _call(part, TRY_READ, string, box[2], box[3], strict)
 
 
-def _strings(opened):
+def _strings(opened: model.Opened) -> Place:
     return opened.starts, opened.lengths, opened.coded
 
 
-def _spread(bits, size):
+def _spread(bits: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Bits `[h, w, C]` of positions, evenly over the latents `size` (rows, columns) they cover."""
     positions = tf.reduce_sum(bits, -1)
     times = size // tf.shape(positions)
@@ -142,22 +151,22 @@ def _spread(bits, size):
     return positions / tf.cast(times[0] * times[1], tf.float32)
 
 
-def _each(function, tiles, dtypes):
+def _each(function: Callable[[Any], Any], tiles: Any, dtypes: Any) -> Any:
     return tf.map_fn(function, tiles, fn_output_signature=dtypes, parallel_iterations=1)
 
 
-def _rows(boxes):
+def _rows(boxes: tf.Tensor) -> tf.Tensor:
     """How many rows of tiles there are."""
     return tf.reduce_sum(tf.cast(tf.equal(boxes[:, 1], 0), tf.int32))
 
 
-def _assembled(tiles, boxes):
+def _assembled(tiles: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     """Tiles `[n, h, w, C]`, each extended to a common size, as one array."""
     ends = tf.reduce_max(boxes[:, :2] + boxes[:, 2:], 0)
     return tiling.assemble(tiles, ends[0], ends[1], _rows(boxes))
 
 
-def _extended(tile, boxes):
+def _extended(tile: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     """`tile` `[h, w, C]`, extended by zeros to the size of the first and largest of `boxes`."""
     missing = boxes[0, 2:] - tf.shape(tile)[:2]
     return tf.pad(tile, [[0, missing[0]], [0, missing[1]], [0, 0]])

@@ -305,7 +305,7 @@ COMPRESS = Function("compress", Images, CompressedImages)
 DECOMPRESS = Function("decompress", Files, DecompressedFiles)
 INFO = Function("info", Files, Infos)
 HEAT_MAP = Function("heat_map", Files, HeatMaps)
-SERVED = COMPRESS, DECOMPRESS, INFO, HEAT_MAP
+SERVED: tuple[Function[Any], ...] = (COMPRESS, DECOMPRESS, INFO, HEAT_MAP)
 
 
 @dataclasses.dataclass(frozen=True)

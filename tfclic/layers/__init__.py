@@ -2,7 +2,7 @@
 
 from tfclic.layers.attention import Attention, NonLocal
 from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
-from tfclic.layers.composite import FLOATS, Composite, Floats, layers_of
+from tfclic.layers.composite import FLOATS, Composite, Floats, Operations, layers_of
 from tfclic.layers.gain import QualityGain
 from tfclic.layers.gdn import GDN
 from tfclic.layers.masked import MaskedConv2D
@@ -26,6 +26,7 @@ __all__ = [
     "NAFBlock",
     "NeighbourhoodNetwork",
     "NonLocal",
+    "Operations",
     "PointwiseConv2D",
     "QualityGain",
     "ResidualBlock",

@@ -10,18 +10,19 @@ import tensorflow as tf
 from tfclic.layers.sequential import Sequential
 
 Elementwise = Callable[[tf.Tensor], tf.Tensor]
+Value = Any  # tensors for some, whatever stands for them for others; values can be added
 
 
 class Operations(Protocol):
     """What `Floats` does, of whatever kind of values."""
 
-    def run(self, network: tf.Module, *values: Any, hidden_bits: int | None = None) -> Any: ...
+    def run(self, network: tf.Module, *values: Value, hidden_bits: int | None = None) -> Value: ...
 
-    def in_turn(self, networks: Iterable[tf.Module], value: Any) -> Any: ...
+    def in_turn(self, networks: Iterable[tf.Module], value: Value) -> Value: ...
 
-    def concat(self, *values: Any) -> Any: ...
+    def concat(self, *values: Value) -> Value: ...
 
-    def tabulated(self, function: Elementwise, value: Any, limit: int) -> Any: ...
+    def tabulated(self, function: Elementwise, value: Value, limit: int) -> Value: ...
 
 
 class Floats:
@@ -30,7 +31,7 @@ class Floats:
     Others do the same with exact integers (`tfclic.entropy.lowering`). Values can also be added.
     """
 
-    def run(self, network: tf.Module, *values: Any, hidden_bits: int | None = None) -> Any:
+    def run(self, network: tf.Module, *values: Value, hidden_bits: int | None = None) -> Value:
         """What a network, a layer, makes of values.
 
         Args:
@@ -41,17 +42,17 @@ class Floats:
         """
         return network(*values)
 
-    def in_turn(self, networks: Iterable[tf.Module], value: Any) -> Any:
+    def in_turn(self, networks: Iterable[tf.Module], value: Value) -> Value:
         """What networks make of a value, one after the other."""
         for network in networks:
             value = self.run(network, value)
         return value
 
-    def concat(self, *values: Any) -> Any:
+    def concat(self, *values: Value) -> Value:
         """Values side by side, `[..., C1 + C2 + ...]`."""
         return tf.concat(values, -1)
 
-    def tabulated(self, function: Elementwise, value: Any, limit: int) -> Any:
+    def tabulated(self, function: Elementwise, value: Value, limit: int) -> Value:
         """What a function makes of each element; beyond `limit` it changes no more.
 
         Args:

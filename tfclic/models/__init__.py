@@ -1,18 +1,27 @@
 """The systems, one file each, and the way to build one from its configuration."""
 
+from __future__ import annotations
+
 import importlib
 import pkgutil
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from tfclic.errors import ModelError
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
-def names():
+    from tfclic.models.base import ImageCodec
+
+
+def names() -> list[str]:
     """The systems that there are: modules of this package with a function `build`."""
     found = (module.name for module in pkgutil.iter_modules(__path__))
     return [name for name in found if hasattr(_module(name), "build")]
 
 
-def build(config):
+def build(config: ConfigDict) -> ImageCodec:
     """Builds the codec that a configuration describes.
 
     Args:
@@ -29,5 +38,5 @@ def build(config):
     return _module(config.name).build(config)
 
 
-def _module(name):
+def _module(name: str) -> ModuleType:
     return importlib.import_module(f"tfclic.models.{name}")

@@ -1,7 +1,10 @@
 """What every codec here has: variable rate, padding, noise, and the shape of a forward pass."""
 
-import collections
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 import tensorflow_compression as tfc
@@ -11,28 +14,49 @@ from tfclic.entropy.coding import Coding
 from tfclic.format.latents import MULTIPLE
 from tfclic.layers import QualityGain
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
 
-Forward = collections.namedtuple("Forward", "reconstruction bits parts helping counts")
-Forward.__doc__ = """Result of a forward pass.
-
-reconstruction: float32 `[B, H, W, 3]`, nominally 0..1, not clipped.
-bits: float32 `[B]`, all bits of each image.
-parts: dict of float32 `[B]`, the bits of each part.
-helping: dict of float32 `[B]`, what training minimises beside rate and distortion.
-counts: float32 `[B, C]`, how many latents of each channel are not zero as they are coded.
-"""
-
-Coded = collections.namedtuple("Coded", "latents sides parts helping counts")
-Coded.__doc__ = """What an entropy model makes of latents.
-
-latents: `[B, h, w, C]`, as the synthesis transform gets them.
-sides: dict of side information, likewise.
-parts, helping, counts: as in `Forward`.
-"""
+Tensors = dict[str, tf.Tensor]
 
 
-def pad_image(images, multiple=MULTIPLE):
+class Forward(NamedTuple):
+    """Result of a forward pass.
+
+    Attributes:
+      reconstruction: float32 `[B, H, W, 3]`, nominally 0..1, not clipped.
+      bits: float32 `[B]`, all bits of each image.
+      parts: dict of float32 `[B]`, the bits of each part.
+      helping: dict of float32 `[B]`, what training minimises beside rate and distortion.
+      counts: float32 `[B, C]`, how many latents of each channel are not zero as they are coded.
+    """
+
+    reconstruction: tf.Tensor
+    bits: tf.Tensor
+    parts: Tensors
+    helping: Tensors
+    counts: tf.Tensor
+
+
+class Coded(NamedTuple):
+    """What an entropy model makes of latents.
+
+    Attributes:
+      latents: `[B, h, w, C]`, as the synthesis transform gets them.
+      sides: dict of side information, likewise.
+      parts, helping, counts: as in `Forward`.
+    """
+
+    latents: tf.Tensor
+    sides: Tensors
+    parts: Tensors
+    helping: Tensors
+    counts: tf.Tensor
+
+
+def pad_image(images: tf.Tensor, multiple: int = MULTIPLE) -> tf.Tensor:
     """Extends images at the bottom and the right to multiples of `multiple`, by reflection.
 
     Reflection repeats where an image is smaller than the margin. The border pixel itself is
@@ -53,18 +77,18 @@ def pad_image(images, multiple=MULTIPLE):
     return images
 
 
-def centred(images):
+def centred(images: tf.Tensor) -> tf.Tensor:
     """Images in 0..1 as the transforms take them, about 0 and of unit variance."""
     return (images - 0.5) * CENTRED_SCALE
 
 
-def bounded(x, low, high):
+def bounded(x: tf.Tensor, low: float, high: float) -> tf.Tensor:
     """Keeps `x` within `low` and `high`; beyond them gradients still lead back."""
     return tfc.upper_bound(tfc.lower_bound(x, float(low)), float(high))
 
 
 @contextlib.contextmanager
-def compute_dtype(config):
+def compute_dtype(config: ConfigDict) -> Iterator[None]:
     """Makes layers compute in `config.compute_dtype` ("float32" or "bfloat16"), float32 if unset.
 
     Weights stay float32 (Keras' mixed precision). For transforms: entropy models want float32.
@@ -108,7 +132,7 @@ class ImageCodec(tf.keras.Model):
     stages = 1
     is_local = True
 
-    def __init__(self, config, reference_step, name=None):
+    def __init__(self, config: ConfigDict, reference_step: float, name: str | None = None) -> None:
         super().__init__(name=name or config.name)
         self.config = config
         self.lmbdas = tuple(float(lmbda) for lmbda in config.lmbdas)
@@ -116,30 +140,37 @@ class ImageCodec(tf.keras.Model):
         activity = active.assumed(len(self.lmbdas), config.latent_channels)
         self.activity = tf.Variable(activity, trainable=False, name="activity")
 
-    def quality_of(self, level):
+    def quality_of(self, level: int) -> float:
         """The quality (0..100) at which lambda number `level` is trained."""
         return 100.0 * level / (len(self.lmbdas) - 1) if len(self.lmbdas) > 1 else 100.0
 
-    def analyse(self, images, quality):
+    def analyse(self, images: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         """Latents before rounding, `[B, H/16, W/16, C]`, of images `[B, H, W, 3]` in 0..1."""
         return self.gained(self.analysis(centred(images)), quality)
 
-    def gained(self, latents, quality):
+    def gained(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         """Latents `[B, h, w, C]` after the gain, kept within what can be coded.
 
         So training knows, and hyper latents follow from the same latents wherever they are made.
         """
         return bounded(self.gain(latents, quality), mixture.LATENT_MIN, mixture.LATENT_MAX)
 
-    def hyper_latents(self, latents):
+    def hyper_latents(self, latents: tf.Tensor) -> tf.Tensor:
         """Hyper latents `[B, h/4, w/4, 0]`, which means none, of latents `[B, h, w, C]`."""
         return latents[:, ::4, ::4, :0]
 
-    def sources(self, latents):
+    def sources(self, latents: tf.Tensor) -> Tensors:
         """Everything that is coded, of latents `[B, h, w, C]` after the gain, by name."""
         return {"hyper_latents": self.hyper_latents(latents), program.LATENTS: latents}
 
-    def coded(self, latents, quality, seed=None, training=False, stage=None):
+    def coded(
+        self,
+        latents: tf.Tensor,
+        quality: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        stage: tf.Tensor | None = None,
+    ) -> Coded:
         """What becomes of latents `[B, h, w, C]` after the gain: a `Coded`; see `call`."""
         sources = self.sources(latents)
         if training:
@@ -147,13 +178,15 @@ class ImageCodec(tf.keras.Model):
                 self.config.get("synthesis_input", "round"),
                 self.config.get("context_input", "noise"),
             )
-            code = program.Training(sources, quality, seed, *inputs, stage=stage)
+            code: program.Rounding = program.Training(sources, quality, seed, *inputs, stage=stage)
         else:
             code = program.Rounding(sources, quality, stage=stage)
         latents = self.entropy(code)
         return Coded(latents, code.seen, code.bits, code.auxiliary, tf.concat(code.counts, -1))
 
-    def rate(self, latents, sides, quality, floor):
+    def rate(
+        self, latents: tf.Tensor, sides: Tensors, quality: tf.Tensor, floor: float
+    ) -> tf.Tensor:
         """The bits `[B]` of what was coded by the float densities.
 
         Args:
@@ -166,11 +199,17 @@ class ImageCodec(tf.keras.Model):
         self.entropy(code)
         return tf.add_n(list(code.bits.values()))
 
-    def coding(self):
+    def coding(self) -> Coding:
         """The exact integer form of the entropy model, for export."""
         return Coding(self)
 
-    def synthesise(self, latents, sides, quality, stage=None):
+    def synthesise(
+        self,
+        latents: tf.Tensor,
+        sides: Tensors,
+        quality: tf.Tensor,
+        stage: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Images `[B, H, W, 3]`, nominally 0..1, of what was coded.
 
         Args:
@@ -181,7 +220,14 @@ class ImageCodec(tf.keras.Model):
         """
         return self.synthesis(self.gain.inverse(latents, quality)) / CENTRED_SCALE + 0.5
 
-    def call(self, images, quality, seed=None, training=False, stage=None):
+    def call(
+        self,
+        images: tf.Tensor,
+        quality: tf.Tensor,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+        stage: tf.Tensor | None = None,
+    ) -> Forward:
         """Codes images as far as training and evaluation need it.
 
         Args:

@@ -6,6 +6,11 @@ serves all rates, and the entropy networks have blocks with an exact integer for
 (`tfclic.models.slices.EntropyBottleneck`).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.entropy import mixture, program
@@ -21,13 +26,20 @@ from tfclic.models.hyper import (
 )
 from tfclic.models.slices import Slice, slice_sizes
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.layers.composite import Value
+    from tfclic.layers.parts import Axes
+    from tfclic.models.base import Tensors
+
 PIXELS_PER_LATENT = 256  # of a channel
 
 
 class Analysis(Sequential):
     """Images to latents y, `[B, H, W, 3] -> [B, H/16, W/16, M]`."""
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         layers = []
         for width in config.widths:
             layers.append(tf.keras.layers.Conv2D(width, config.kernel_size, 2, padding="same"))
@@ -45,7 +57,7 @@ class Synthesis(Sequential):
     Sub-pixel convolutions of 3 see what the paper's transposed ones of 5 do.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         layers, size = [], (config.kernel_size + 1) // 2
         for width in reversed(config.widths):
             layers.append(SubpixelConv2D(width, size))
@@ -90,7 +102,7 @@ class Cca(HyperCodec):
 
     is_local = False  # channel attention takes averages
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(config, analysis=Analysis, synthesis=Synthesis)
         self.sizes = slice_sizes(
             config.latent_channels, config.slices, config.slice_power, config.slice_sizes
@@ -106,23 +118,28 @@ class Cca(HyperCodec):
         pairs = zip(self.sizes[1:], ends) if config.gap_weight else ()
         self.auxiliary = [Slice(config, size, end, residual=False) for size, end in pairs]
 
-    def entropy(self, code):
+    def entropy(self, code: program.Runner) -> Value:
         """Slices of y, each under Gaussians that follow from z and from the slices before."""
         z = self.coded_hyper_latents(code)
         features = [
             code.run(network, z, hidden_bits=HYPER_BITS)
             for network in (self.mean_synthesis, self.scale_synthesis)
         ]
-        decoded = []
+        decoded: list[Value] = []
         for number, (part, size) in enumerate(zip(self.slices, self.sizes), 1):
             means, log_scales, support = part.parameters(code, features, decoded)
             y = code.conditional(f"slice_{number}", size, (means, log_scales), around_mean=True)
             decoded.append(code.refined(y, part.residual, support))
         if self.auxiliary:
-            code.helped(lambda: self.helping(code, features, decoded))
+            code.helped(lambda training: self.helping(training, features, decoded))
         return code.concat(*decoded)
 
-    def helping(self, code, features, decoded):
+    def helping(
+        self,
+        code: program.Training,
+        features: Sequence[tf.Tensor],
+        decoded: Sequence[tf.Tensor],
+    ) -> Tensors:
         """The weighted `gap` and the auxiliary model's own `rate`, float32 `[B]`, bits per pixel.
 
         The auxiliary model takes part twice: for the gap with its weights held, for the rate with
@@ -143,7 +160,12 @@ class Cca(HyperCodec):
         pixels = PIXELS_PER_LATENT * tf.cast(tf.reduce_prod(tf.shape(noisy[0])[1:3]), tf.float32)
         return {"gap": self.config.gap_weight * gap / pixels, "rate": rate / pixels}
 
-    def auxiliary_bits(self, features, noisy, decoded):
+    def auxiliary_bits(
+        self,
+        features: Sequence[tf.Tensor],
+        noisy: Sequence[tf.Tensor],
+        decoded: Sequence[tf.Tensor],
+    ) -> tf.Tensor:
         """Bits `[B]` of all slices but the first; slice i is predicted from those up to i - 2."""
         bits = []
         for i, part in enumerate(self.auxiliary, 1):
@@ -152,7 +174,7 @@ class Cca(HyperCodec):
             bits.append(program.bits(likelihood))
         return tf.add_n(bits)
 
-    def axes(self):
+    def axes(self) -> Axes:
         """How weights of the auxiliary model are put together (see `tfclic.training.growing`)."""
         for i, part in enumerate(self.auxiliary):
             known = (self.config.latent_channels, *self.sizes[:i])
@@ -160,6 +182,6 @@ class Cca(HyperCodec):
                 yield support.enter.conv.kernel, {2: known}
 
 
-def build(config):
+def build(config: ConfigDict) -> Cca:
     """Builds the codec from `config` (see `Cca`)."""
     return Cca(config)

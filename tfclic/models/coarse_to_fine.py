@@ -5,13 +5,25 @@ Source: Hu, Yang, Liu, "Coarse-to-Fine Hyper-Prior Modeling for Learned Image Co
 Unlike there, one model serves all rates.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
-from tfclic.entropy import mixture
+from tfclic.entropy import mixture, program
 from tfclic.entropy.channel_gaussian import ChannelGaussian
 from tfclic.layers import NeighbourhoodNetwork, Sequential, SubpixelConv2D
 from tfclic.models import base, transforms
 from tfclic.models.hyper import HYPER_BITS, HYPER_LIMIT, leaky_relu
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.layers.composite import Value
+    from tfclic.layers.parts import Axes
+    from tfclic.models.base import Tensors
 
 relu = tf.nn.relu
 # of the stages of training, from 0: the first with all levels, with aggregation, without help
@@ -24,7 +36,7 @@ LOUD = tf.keras.initializers.VarianceScaling(16.0, "fan_avg", "uniform", seed=0)
 class Synthesis(Sequential):
     """Latents to features at half of the image's size: `[B, H/16, W/16, N] -> [B, H/2, W/2, w]`."""
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         layers = transforms.plain_synthesis(config, (config.kernel_size + 1) // 2)
         super().__init__(layers[:-1], name="synthesis")
 
@@ -35,7 +47,7 @@ class HyperAnalysis(Sequential):
     No large kernel meets a ReLU, and where there is one, channels are many.
     """
 
-    def __init__(self, widths, name):
+    def __init__(self, widths: Sequence[int], name: str) -> None:
         a, b, c = widths
         conv = tf.keras.layers.Conv2D
         layers = [
@@ -46,7 +58,7 @@ class HyperAnalysis(Sequential):
         ]
         super().__init__(layers, name=name)
 
-    def axes(self):
+    def axes(self) -> Axes:
         """How weights are put together (see `tfclic.training.growing`): of space-to-depth."""
         yield self.layers[2].kernel, {2: (self.layers[0].filters,) * 4}
 
@@ -54,7 +66,7 @@ class HyperAnalysis(Sequential):
 class HyperSynthesis(Sequential):
     """The mirror of `HyperAnalysis`: `[B, h/2, w/2, c] -> [B, h, w, outputs]`."""
 
-    def __init__(self, widths, outputs, name):
+    def __init__(self, widths: Sequence[int], outputs: int, name: str) -> None:
         a, b, _ = widths
         layers = [
             SubpixelConv2D(b, 1, 1),
@@ -65,7 +77,7 @@ class HyperSynthesis(Sequential):
         super().__init__(layers, name=name)
 
 
-def compressed(latents):
+def compressed(latents: tf.Tensor) -> tf.Tensor:
     """Latents of all sizes with a comparable say, sign(y) log(1 + |y|)."""
     return tf.sign(latents) * tf.math.log1p(tf.abs(latents))
 
@@ -76,7 +88,7 @@ class Aggregation(tf.keras.Model):
     `[B, h, w, N], [B, h/2, w/2, G], [B, 8h, 8w, w] -> [B, 16h, 16w, 3]`
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(name="aggregation")
         self.fine_features = config.latent_channels
         w1, w2, w3 = config.widths
@@ -96,7 +108,7 @@ class Aggregation(tf.keras.Model):
         ]
         self.last = Sequential(last, name="last")
 
-    def axes(self):
+    def axes(self) -> Axes:
         """How weights are put together (see `tfclic.training.growing`): of what is joined."""
         first = self.up.layers[0].conv.kernel
         yield first, {2: (self.fine_features, first.shape[2] - self.fine_features)}
@@ -107,7 +119,9 @@ class Aggregation(tf.keras.Model):
         for variable in leave.weights:
             yield variable, {len(variable.shape) - 1: halves}
 
-    def call(self, fine_features, coarse_features, features):
+    def call(
+        self, fine_features: tf.Tensor, coarse_features: tf.Tensor, features: tf.Tensor
+    ) -> tf.Tensor:
         # Keras casts the first argument alone
         coarse_features = tf.cast(tf.nn.depth_to_space(coarse_features, 2), fine_features.dtype)
         hyper = [fine_features, coarse_features]
@@ -148,7 +162,7 @@ class CoarseToFine(transforms.TransformCodec):
 
     stages = 4
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(config, synthesis=Synthesis)
         n = config.latent_channels
         self.fine_channels, self.coarse_channels = config.fine_widths[-1], config.coarse_widths[-1]
@@ -156,7 +170,8 @@ class CoarseToFine(transforms.TransformCodec):
             first = transforms.last_initializer(config)
             k = (config.kernel_size + 1) // 2
             self.head = SubpixelConv2D(3, k, kernel_initializer=first, name="head")
-            self.aggregation = Aggregation(config) if config.aggregation else None
+            if config.aggregation:
+                self.aggregation = Aggregation(config)
         self.fine_analysis = HyperAnalysis(config.fine_widths, "fine_analysis")
         self.fine_synthesis = HyperSynthesis(config.fine_widths, n, "fine_synthesis")
         self.coarse_analysis = HyperAnalysis(config.coarse_widths, "coarse_analysis")
@@ -176,7 +191,7 @@ class CoarseToFine(transforms.TransformCodec):
             self.fine_channels, 3, padding="same", name="fine_projection"
         )
 
-    def sources(self, latents):
+    def sources(self, latents: tf.Tensor) -> Tensors:
         """The latents `[B, h, w, N]` and both levels, not rounded; the coarse one of the fine one.
 
         They are kept within what can be coded, as latents are.
@@ -186,36 +201,42 @@ class CoarseToFine(transforms.TransformCodec):
         coarse = base.bounded(self.coarse_analysis(fine), -HYPER_LIMIT, HYPER_LIMIT)
         return {"latents": latents, "fine": fine, "coarse": coarse}
 
-    def entropy(self, code):
+    def entropy(self, code: program.Runner) -> Value:
         """z1, then z2 under Gaussians that it predicts, then y under Gaussians that z2 predicts."""
         coarse_features = None
         if self.config.coarse:
             coarse = code.independent("coarse", self.coarse_prior, stride=4)
             coarse_features = code.run(self.coarse_synthesis, coarse, hidden_bits=HYPER_BITS)
             predicted = code.run(self.fine_prediction, coarse_features)
-            if code.stage is not None:
-                predicted = self._without_coarse(code, predicted)
+            if isinstance(code, program.Rounding) and code.stage is not None:
+                predicted = self._without_coarse(code, code.stage < ALL_LEVELS, predicted)
             fine = code.conditional("fine", self.fine_channels, predicted, stride=2)
         else:
             fine = code.independent("fine", self.fine_prior, stride=2)
         features = code.run(self.fine_synthesis, fine, hidden_bits=HYPER_BITS)
-        code.helped(lambda: self._help(code, coarse_features, features))
+        code.helped(lambda training: self._help(training, coarse_features, features))
         parameters = code.run(self.prediction, features)
         return code.conditional("latents", self.config.latent_channels, parameters)
 
-    def _without_coarse(self, code, predicted):
+    def _without_coarse(
+        self, code: program.Rounding, is_first: tf.Tensor, predicted: tf.Tensor
+    ) -> tf.Tensor:
         """In the first stage fine latents have a Gaussian for each channel, coarse ones no bits."""
-        is_first = code.stage < ALL_LEVELS
         code.bits["coarse"] = tf.where(is_first, 0.0, code.bits["coarse"])
         alone = self.fine_prior.parameters(tf.shape(code.sources["fine"]))
         return tf.where(is_first, alone, predicted)
 
-    def _help(self, code, coarse_features, features):
+    def _help(
+        self,
+        code: program.Training,
+        coarse_features: tf.Tensor | None,
+        features: tf.Tensor,
+    ) -> Tensors:
         """The helping losses: how far the features are from predicting the level below."""
         if code.stage is None or not self.config.helping_weight:
             return {}
 
-        def error(projected, level):
+        def error(projected: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
             difference = tf.math.squared_difference(projected, tf.stop_gradient(level))
             return tf.reduce_mean(difference, [1, 2, 3])
 
@@ -226,19 +247,25 @@ class CoarseToFine(transforms.TransformCodec):
         coarse = weight * error(self.fine_projection(coarse_features), code.sources["fine"])
         return {"fine": fine, "coarse": tf.where(code.stage < ALL_LEVELS, 0.0, coarse)}
 
-    def synthesise(self, latents, sides, quality, stage=None):
+    def synthesise(
+        self,
+        latents: tf.Tensor,
+        sides: Tensors,
+        quality: tf.Tensor,
+        stage: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """As `ImageCodec.synthesise`; both levels take part, once a training is so far."""
         latents = self.gain.inverse(latents, quality)
         features = self.nonlinear_synthesis(latents)
 
-        def aggregated():
+        def aggregated() -> tf.Tensor:
             fine = sides["fine"]
             nothing = tf.zeros_like(fine[:, ::2, ::2, :1]) * tf.zeros([self.coarse_channels])
             coarse = sides["coarse"] if self.config.coarse else nothing
             hyper = self.fine_synthesis(fine), self.coarse_synthesis(coarse)
             return tf.cast(self.aggregation(*hyper, features), tf.float32)
 
-        def plain():
+        def plain() -> tf.Tensor:
             return tf.cast(self.head(features), tf.float32)
 
         if not self.config.aggregation:
@@ -251,7 +278,7 @@ class CoarseToFine(transforms.TransformCodec):
             pixels += self.block_synthesis(latents)
         return pixels / base.CENTRED_SCALE + 0.5
 
-    def axes(self):
+    def axes(self) -> Axes:
         """How weights are put together (see `tfclic.training.growing`)."""
         if not self.config.aggregation:
             return
@@ -263,7 +290,7 @@ class CoarseToFine(transforms.TransformCodec):
         for layer in (layer for layer in listeners if layer.built):
             yield layer.weights[0], {2: phases}
 
-    def transforms(self):
+    def transforms(self) -> list[tf.Module]:
         """The parts that stay in floating point when exported."""
         levels = [self.fine_analysis, self.coarse_analysis]
         levels += [self.fine_synthesis, self.coarse_synthesis]
@@ -271,6 +298,6 @@ class CoarseToFine(transforms.TransformCodec):
         return [*super().transforms(), *levels, last]
 
 
-def build(config):
+def build(config: ConfigDict) -> CoarseToFine:
     """Builds the codec from `config` (see `CoarseToFine`)."""
     return CoarseToFine(config)

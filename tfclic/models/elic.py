@@ -7,6 +7,11 @@ Zheng, Sun, Wang, Qin, "Checkerboard Context Model for Efficient Learned Image C
 from their means, so that channels can be silent and contexts see integers.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.layers import Attention, MaskedConv2D, ResidualUnit, Sequential, SubpixelConv2D
@@ -14,10 +19,16 @@ from tfclic.models import transforms
 from tfclic.models.hyper import HYPER_BITS, HyperCodec, hyper_analysis, hyper_synthesis
 from tfclic.models.slices import conv, slice_sizes
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
+
 CONTEXT_SIZE = 5
 
 
-def stage(config, width, attention=False):
+def stage(config: ConfigDict, width: int, attention: bool = False) -> transforms.Layers:
     """A list of layers: residual bottlenecks of a width, and attention where it is wanted."""
     layers = [ResidualUnit(width) for _ in range(config.bottleneck_blocks)]
     return layers + ([Attention(width)] if attention and config.attention else [])
@@ -26,7 +37,7 @@ def stage(config, width, attention=False):
 class Analysis(Sequential):
     """Images to latents y, `[B, H, W, 3] -> [B, H/16, W/16, M]`."""
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         layers = []
         for number, width in enumerate(config.widths):
             layers.append(tf.keras.layers.Conv2D(width, config.kernel_size, 2, padding="same"))
@@ -44,7 +55,7 @@ class Synthesis(Sequential):
     Sub-pixel convolutions of 3 see what the paper's transposed ones of 5 do.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         layers = [Attention(config.latent_channels)] if config.latent_attention else []
         size = (config.kernel_size + 1) // 2
         for number, width in enumerate(reversed(config.widths)):
@@ -57,7 +68,7 @@ class Synthesis(Sequential):
 class Group(tf.keras.layers.Layer):
     """A group of `size` channels and its networks; the first has no groups before it."""
 
-    def __init__(self, config, size, is_first):
+    def __init__(self, config: ConfigDict, size: int, is_first: bool) -> None:
         super().__init__()
         self.size, width, dense = size, config.context_channels or 2 * size, tf.keras.layers.Dense
         self.space_context = MaskedConv2D(width, CONTEXT_SIZE, mask="checkerboard")
@@ -67,13 +78,13 @@ class Group(tf.keras.layers.Layer):
         layers = [dense(filters, "relu") for filters in config.parameter_channels]
         self.aggregation = Sequential([*layers, dense(2 * size)])
 
-    def coded(self, code, name, features, decoded):
+    def coded(self, code: Runner, name: str, features: Value, decoded: Sequence[Value]) -> Value:
         """The group as a program has it, under Gaussians from features and the groups before."""
         known = [features]
         if decoded:
             known.append(code.run(self.channel_context, code.concat(*decoded)))
 
-        def parameters(context):
+        def parameters(context: Value) -> Value:
             return code.run(self.aggregation, code.concat(*known, context))
 
         return code.conditional(name, self.size, parameters, context=self.space_context)
@@ -105,7 +116,7 @@ class Elic(HyperCodec):
       errors.UsageError: the groups' sizes do not make M channels.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(config, analysis=Analysis, synthesis=Synthesis)
         n = config.hyper_channels
         self.hyper_analysis = hyper_analysis((n, n, n), "relu")
@@ -113,16 +124,16 @@ class Elic(HyperCodec):
         sizes = slice_sizes(config.latent_channels, 0, 0, config.group_sizes)
         self.groups = [Group(config, size, number == 0) for number, size in enumerate(sizes)]
 
-    def entropy(self, code):
+    def entropy(self, code: Runner) -> Value:
         """Groups of y one after the other, and of each the anchors of a checkerboard first."""
         z = self.coded_hyper_latents(code)
         features = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
-        decoded = []
+        decoded: list[Value] = []
         for number, group in enumerate(self.groups, 1):
             decoded.append(group.coded(code, f"group_{number}", features, decoded))
         return code.concat(*decoded)
 
 
-def build(config):
+def build(config: ConfigDict) -> Elic:
     """Builds the codec from `config` (see `Elic`)."""
     return Elic(config)

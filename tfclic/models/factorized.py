@@ -5,10 +5,20 @@ Hyperprior", ICLR 2018, where it is the model that the hyperprior is compared wi
 are those of figure 4, its prior that of appendix 6.1. Unlike there, one model serves all rates.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.entropy.factorized import FactorizedPrior
 from tfclic.models.transforms import TransformCodec
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
 
 
 class Factorized(TransformCodec):
@@ -24,19 +34,19 @@ class Factorized(TransformCodec):
         lmbdas: trained lambdas, ascending.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(config)
         self.prior = FactorizedPrior(config.latent_channels)
 
-    def gains(self, quality):
+    def gains(self, quality: tf.Tensor) -> tf.Tensor:
         """The gains of all channels, `[B, 1, 1, C]`, at `quality` `[B]`."""
         return self.gain(tf.ones([tf.size(quality), 1, 1, self.config.latent_channels]), quality)
 
-    def entropy(self, code):
+    def entropy(self, code: Runner) -> Value:
         """Each latent by the distribution of its channel, at the gain of the quality."""
         return code.gained("latents", self.prior, self.gains)
 
 
-def build(config):
+def build(config: ConfigDict) -> Factorized:
     """Builds the codec from `config` (see `Factorized`)."""
     return Factorized(config)

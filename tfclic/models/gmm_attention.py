@@ -5,6 +5,11 @@ Likelihoods and Attention Modules", CVPR 2020; figure 4 is the network, section 
 model, section 3.3 and the appendix the ablations.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.layers import (
@@ -19,25 +24,33 @@ from tfclic.layers import (
 from tfclic.models import transforms
 from tfclic.models.hyper import HYPER_BITS, HyperCodec, leaky_relu
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
+    from tfclic.models.hyper import Activation
+    from tfclic.models.transforms import Layers
+
 CONTEXT_SIZE = 5
 HIDDEN_LAYERS = 2
 
 
-def attention_of(config):
+def attention_of(config: ConfigDict) -> Callable[[int], Layers]:
     """The attention module that the configuration asks for.
 
     Returns:
       A function of the number of channels to a list of zero or one layer.
     """
 
-    def attention(filters):
+    def attention(filters: int) -> Layers:
         non_local = config.attention == "non_local"
         return [] if config.attention == "none" else [Attention(filters, non_local=non_local)]
 
     return attention
 
 
-def latent_attention_of(config):
+def latent_attention_of(config: ConfigDict) -> Callable[[int], Layers]:
     """As `attention_of`, of the module at the latents.
 
     Where it is left out a layer without effect has its place, so that the names of the weights
@@ -51,7 +64,7 @@ def latent_attention_of(config):
 class Analysis(Sequential):
     """Images to latents y: `[B, H, W, 3] -> [B, H/16, W/16, N]`."""
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         attention, at_latents = attention_of(config), latent_attention_of(config)
         (w1, w2, w3), n = config.widths, config.latent_channels
         initializer = transforms.last_initializer(config)
@@ -76,7 +89,7 @@ class Analysis(Sequential):
 class Synthesis(Sequential):
     """Latents to images: `[B, H/16, W/16, N] -> [B, H, W, 3]`."""
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         attention, at_latents = attention_of(config), latent_attention_of(config)
         (w1, w2, w3), n = config.widths, config.latent_channels
         if config.residual:
@@ -100,8 +113,10 @@ class Synthesis(Sequential):
 class HyperAnalysis(Sequential):
     """Latents to hyper latents z: `[B, h, w, N] -> [B, h/4, w/4, hyper_channels]`."""
 
-    def __init__(self, config):
-        def conv(strides=1, activation=tf.nn.leaky_relu):
+    def __init__(self, config: ConfigDict) -> None:
+        def conv(
+            strides: int = 1, activation: Activation = tf.nn.leaky_relu
+        ) -> tf.keras.layers.Layer:
             filters = config.hyper_channels
             return tf.keras.layers.Conv2D(
                 filters, 3, strides, padding="same", activation=activation
@@ -114,7 +129,7 @@ class HyperAnalysis(Sequential):
 class HyperSynthesis(Sequential):
     """Hyper latents to hyper features: `[B, h/4, w/4, hyper_channels] -> [B, h, w, 2N]`."""
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         n = config.hyper_channels
         shapes = [(n, 1), (n, 2), (3 * n // 2, 1), (3 * n // 2, 2)]
         layers = [
@@ -127,7 +142,7 @@ class HyperSynthesis(Sequential):
 class ParameterNetwork(Sequential):
     """[Hyper features, context] to logits, means and log scales of K mixtures: `-> [..., 3KN]`."""
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         outputs = 3 * config.mixtures * config.latent_channels
         layers = [
             tf.keras.layers.Dense(config.parameter_channels, activation=leaky_relu)
@@ -160,19 +175,19 @@ class GmmAttention(HyperCodec):
         lmbdas: trained lambdas, ascending.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(config, analysis=Analysis, synthesis=Synthesis)
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
         self.context = MaskedConv2D(config.feature_channels, CONTEXT_SIZE, name="context")
         self.parameter_network = ParameterNetwork(config)
 
-    def entropy(self, code):
+    def entropy(self, code: Runner) -> Value:
         """Latents y under Gaussian mixtures that follow from z and from the latents before."""
         z = self.coded_hyper_latents(code)
         features = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
 
-        def parameters(context):
+        def parameters(context: Value) -> Value:
             return code.run(self.parameter_network, code.concat(features, context))
 
         return code.conditional(
@@ -185,6 +200,6 @@ class GmmAttention(HyperCodec):
         )
 
 
-def build(config):
+def build(config: ConfigDict) -> GmmAttention:
     """Builds the codec from `config` (see `GmmAttention`)."""
     return GmmAttention(config)

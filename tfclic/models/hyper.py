@@ -1,5 +1,10 @@
 """Codecs with hyper latents: side information about the latents, under a learned prior."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Union
+
 import tensorflow as tf
 
 from tfclic.entropy import streams
@@ -8,6 +13,13 @@ from tfclic.layers import Sequential, SubpixelConv2D
 from tfclic.models import base
 from tfclic.models.transforms import TransformCodec
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
+
+Activation = Union[str, Callable[[tf.Tensor], tf.Tensor], None]
 # nearest to the papers' 0.2 that binary fractions with few bits represent exactly
 ENTROPY_SLOPE = 3 / 16
 TFC_PRIOR_SCALE = 10.0  # its default
@@ -17,12 +29,14 @@ HYPER_LIMIT, HYPER_STRIDE = streams.SIDE_LIMIT, streams.SIDE_STRIDE
 HYPER_BITS = 8
 
 
-def leaky_relu(x):
+def leaky_relu(x: tf.Tensor) -> tf.Tensor:
     """Leaky ReLU of the entropy networks."""
     return tf.nn.leaky_relu(x, ENTROPY_SLOPE)
 
 
-def hyper_analysis(widths, activation, before=()):
+def hyper_analysis(
+    widths: Sequence[int], activation: Activation, before: Iterable[tf.keras.layers.Layer] = ()
+) -> Sequential:
     """Latents to hyper latents, `[B, h, w, M] -> [B, h/4, w/4, widths[-1]]`, by 3x3, 5x5, 5x5.
 
     Args:
@@ -39,7 +53,9 @@ def hyper_analysis(widths, activation, before=()):
     return Sequential([*before, *layers], name="hyper_analysis")
 
 
-def hyper_synthesis(widths, activation, name="hyper_synthesis"):
+def hyper_synthesis(
+    widths: Sequence[int], activation: Activation, name: str = "hyper_synthesis"
+) -> Sequential:
     """Hyper latents to what predicts latents: `[B, h/4, w/4, Z] -> [B, h, w, widths[-1]]`.
 
     Sub-pixel convolutions of 3 see what the papers' transposed ones of 5 do.
@@ -69,23 +85,23 @@ class HyperCodec(TransformCodec):
       **transforms: as `TransformCodec`.
     """
 
-    def __init__(self, config, **transforms):
+    def __init__(self, config: ConfigDict, **transforms: Any) -> None:
         super().__init__(config, **transforms)
         scale = config.get("hyper_prior_scale", TFC_PRIOR_SCALE)
         self.hyper_prior = ChannelPrior(batch_shape=(config.hyper_channels,), init_scale=scale)
 
-    def hyper_latents(self, latents):
+    def hyper_latents(self, latents: tf.Tensor) -> tf.Tensor:
         """Hyper latents `[B, h/4, w/4, hyper_channels]`, not rounded, of latents `[B, h, w, N]`.
 
         They are kept within what can be coded, as latents are.
         """
         return base.bounded(self.hyper_analysis(latents), -HYPER_LIMIT, HYPER_LIMIT)
 
-    def coded_hyper_latents(self, code):
+    def coded_hyper_latents(self, code: Runner) -> Value:
         """Hyper latents as a program (see `tfclic.entropy.program`) has them."""
         return code.independent("hyper_latents", self.hyper_prior, stride=HYPER_STRIDE)
 
-    def transforms(self):
+    def transforms(self) -> list[tf.Module]:
         """The parts that stay in floating point when exported."""
         # fingerprints of exported models depend on this order
         analysis, synthesis, *others = super().transforms()

@@ -4,9 +4,19 @@ Source: Ballé, Minnen, Singh, Hwang, Johnston, "Variational Image Compression w
 Hyperprior", ICLR 2018, figure 4. Unlike there, one model serves all rates.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.models.hyper import HYPER_BITS, HyperCodec, hyper_analysis, hyper_synthesis
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
 
 
 class Hyperprior(HyperCodec):
@@ -24,19 +34,19 @@ class Hyperprior(HyperCodec):
         lmbdas: trained lambdas, ascending.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(config)
         n, magnitudes = config.hyper_channels, tf.keras.layers.Activation(tf.abs)
         self.hyper_analysis = hyper_analysis((n, n, n), "relu", before=[magnitudes])
         self.hyper_synthesis = hyper_synthesis((n, n, config.latent_channels), "relu")
 
-    def entropy(self, code):
+    def entropy(self, code: Runner) -> Value:
         """Latents y under zero-mean Gaussians whose scales follow from z."""
         z = self.coded_hyper_latents(code)
         log_scales = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
         return code.conditional("latents", self.config.latent_channels, log_scales, kinds=1)
 
 
-def build(config):
+def build(config: ConfigDict) -> Hyperprior:
     """Builds the codec from `config` (see `Hyperprior`)."""
     return Hyperprior(config)

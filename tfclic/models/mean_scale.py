@@ -5,6 +5,10 @@ Compression", NeurIPS 2018, where it is the model without context. Unlike there,
 all rates.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.models.hyper import (
@@ -14,6 +18,12 @@ from tfclic.models.hyper import (
     hyper_synthesis,
     leaky_relu,
 )
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.entropy.program import Runner
+    from tfclic.layers.composite import Value
 
 
 class MeanScale(HyperCodec):
@@ -31,19 +41,19 @@ class MeanScale(HyperCodec):
         lmbdas: trained lambdas, ascending.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(config)
         n, m = config.hyper_channels, config.latent_channels
         self.hyper_analysis = hyper_analysis((n, n, n), tf.nn.leaky_relu)
         self.hyper_synthesis = hyper_synthesis((m, 3 * m // 2, 2 * m), leaky_relu)
 
-    def entropy(self, code):
+    def entropy(self, code: Runner) -> Value:
         """Latents y under Gaussians whose means and scales follow from z."""
         z = self.coded_hyper_latents(code)
         parameters = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
         return code.conditional("latents", self.config.latent_channels, parameters)
 
 
-def build(config):
+def build(config: ConfigDict) -> MeanScale:
     """Builds the codec from `config` (see `MeanScale`)."""
     return MeanScale(config)

@@ -1,5 +1,10 @@
 """Latents in slices of channels: how many channels each has, and the networks that predict one."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tensorflow as tf
 
@@ -7,13 +12,22 @@ from tfclic import errors
 from tfclic.layers import Composite, NAFBlock, SubpixelConv2D
 from tfclic.models.hyper import leaky_relu
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from tfclic.layers import Operations
+    from tfclic.layers.composite import Value
+    from tfclic.models.hyper import Activation
+
 # the paper's 1/2, less the smallest step of exact latents: what is added to a latent never reaches
 # halfway to the next symbol, so that latents tell which symbols they were made from
 RESIDUAL_LIMIT = 31 / 64
 TANH_RANGE = 4  # beyond it, tanh is 1 to a part in 1000
 
 
-def slice_sizes(channels, count, power, sizes=()):
+def slice_sizes(
+    channels: int, count: int, power: float, sizes: Sequence[int] = ()
+) -> tuple[int, ...]:
     """How many channels each slice has.
 
     Args:
@@ -33,8 +47,8 @@ def slice_sizes(channels, count, power, sizes=()):
         if count < 1:
             raise errors.UsageError(f"There have to be slices, not {count} of them.")
         shares = np.arange(1, count + 1) ** float(power)
-        sizes = np.floor(channels * shares / shares.sum() + 1e-9).astype(int).tolist()
-        sizes[-1] = channels - sum(sizes[:-1])
+        *first, _ = np.floor(channels * shares / shares.sum() + 1e-9).astype(int).tolist()
+        sizes = [*first, channels - sum(first)]
     listed = ", ".join(map(str, sizes))
     if any(size < 1 or size != int(size) for size in sizes):
         raise errors.UsageError(f"Every slice needs a channel; the sizes are {listed}.")
@@ -45,7 +59,7 @@ def slice_sizes(channels, count, power, sizes=()):
     return tuple(map(int, sizes))
 
 
-def conv(filters, kernel_size, activation=None):
+def conv(filters: int, kernel_size: int, activation: Activation = None) -> SubpixelConv2D:
     """A convolution that `tfclic.entropy.fixed_point` knows."""
     return SubpixelConv2D(filters, kernel_size, 1, activation=activation)
 
@@ -56,12 +70,12 @@ class EntropyBottleneck(Composite):
     It may stand where the paper has NAF blocks in the entropy model: it has an exact integer form.
     """
 
-    def __init__(self, filters, name=None):
+    def __init__(self, filters: int, name: str | None = None) -> None:
         super().__init__(name=name)
         half = max(filters // 2, 1)
         self.body = [conv(half, 1, leaky_relu), conv(half, 3, leaky_relu), conv(filters, 1)]
 
-    def compose(self, code, x):
+    def compose(self, code: Operations, x: Value) -> Value:
         return x + code.in_turn(self.body, x)
 
 
@@ -78,13 +92,15 @@ class Support(Composite):
       block: which, of `BLOCKS`.
     """
 
-    def __init__(self, channels, filters, blocks, block, name=None):
+    def __init__(
+        self, channels: int, filters: int, blocks: int, block: str, name: str | None = None
+    ) -> None:
         super().__init__(name=name)
         self.enter = conv(filters, 1)
         self.blocks = [BLOCKS[block](filters) for _ in range(blocks)]
         self.leave = conv(channels, 1)
 
-    def compose(self, code, x):
+    def compose(self, code: Operations, x: Value) -> Value:
         x = code.run(self.enter, x)
         return code.run(self.leave, x + code.in_turn(self.blocks, x))
 
@@ -92,23 +108,23 @@ class Support(Composite):
 class Stack(Composite):
     """Three 3x3 convolutions with leaky ReLU in between, to a slice."""
 
-    def __init__(self, size, widths, name=None):
+    def __init__(self, size: int, widths: Sequence[int], name: str | None = None) -> None:
         super().__init__(name=name)
         self.layers = [*(conv(width, 3, leaky_relu) for width in widths), conv(size, 3)]
 
-    def compose(self, code, x):
+    def compose(self, code: Operations, x: Value) -> Value:
         return code.in_turn(self.layers, x)
 
 
 class Residual(Stack):
     """Latent residual prediction: the support of means, and a slice, to what is added to it."""
 
-    def compose(self, code, support, quantised):
-        found = super().compose(code, code.concat(support, quantised))
+    def compose(self, code: Operations, *inputs: Value) -> Value:
+        found = super().compose(code, code.concat(*inputs))
         return code.tabulated(bounded_residual, found, TANH_RANGE)
 
 
-def bounded_residual(x):
+def bounded_residual(x: tf.Tensor) -> tf.Tensor:
     """The paper's tanh(x) / 2, a little less."""
     return RESIDUAL_LIMIT * tf.tanh(x)
 
@@ -124,7 +140,14 @@ class Slice(tf.keras.layers.Layer):
       residual: whether latent residual prediction follows.
     """
 
-    def __init__(self, config, size, known, residual=True, name=None):
+    def __init__(
+        self,
+        config: ConfigDict,
+        size: int,
+        known: int,
+        residual: bool = True,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name=name)
         self.features = config.latent_channels
         channels = self.features + known
@@ -135,7 +158,9 @@ class Slice(tf.keras.layers.Layer):
         self.scale = Stack(size, config.slice_widths, name="scale")
         self.residual = Residual(size, config.slice_widths, name="residual") if residual else None
 
-    def parameters(self, code, features, known):
+    def parameters(
+        self, code: Operations, features: Sequence[Value], known: Sequence[Value]
+    ) -> tuple[Value, Value, Value]:
         """Distributions of the slice.
 
         Args:

@@ -1,22 +1,32 @@
 """Transforms that several systems have, and the codec around any transforms."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from tfclic.layers import GDN, BlockAnalysis, BlockSynthesis, Sequential, SubpixelConv2D
 from tfclic.models import base
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
-def no_attention(filters):
+Layers = list[tf.keras.layers.Layer]
+
+
+def no_attention(filters: int) -> Layers:
     """No layers where others have an attention module."""
     return []
 
 
-def last_initializer(config):
+def last_initializer(config: ConfigDict) -> str:
     """Of the last layer: with a linear path beside it, the nonlinear path starts at zero."""
     return "zeros" if config.block_transform else "glorot_uniform"
 
 
-def plain_analysis(config, attention=no_attention):
+def plain_analysis(config: ConfigDict, attention: Callable[[int], Layers] = no_attention) -> Layers:
     """The layers of a plain analysis transform: convolutions that halve, GDN between them.
 
     Args:
@@ -34,7 +44,9 @@ def plain_analysis(config, attention=no_attention):
     ]
 
 
-def plain_synthesis(config, kernel_size, attention=no_attention):
+def plain_synthesis(
+    config: ConfigDict, kernel_size: int, attention: Callable[[int], Layers] = no_attention
+) -> Layers:
     """The layers of a plain synthesis transform: sub-pixel convolutions, inverse GDN between them.
 
     Args:
@@ -60,14 +72,14 @@ class PlainAnalysis(Sequential):
     Hyperprior", ICLR 2018, figure 4; the same in Minnen et al., NeurIPS 2018, table 1.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(plain_analysis(config), name="analysis")
 
 
 class PlainSynthesis(Sequential):
     """Latents to images, `[B, H/16, W/16, N] -> [B, H, W, 3]`: the mirror of `PlainAnalysis`."""
 
-    def __init__(self, config):
+    def __init__(self, config: ConfigDict) -> None:
         super().__init__(plain_synthesis(config, (config.kernel_size + 1) // 2), name="synthesis")
 
 
@@ -85,7 +97,12 @@ class TransformCodec(base.ImageCodec):
 
     REFERENCE_STEP = 45.0  # latents of the block transform have this step on the 0..255 scale
 
-    def __init__(self, config, analysis=PlainAnalysis, synthesis=PlainSynthesis):
+    def __init__(
+        self,
+        config: ConfigDict,
+        analysis: Callable[[ConfigDict], tf.keras.layers.Layer] = PlainAnalysis,
+        synthesis: Callable[[ConfigDict], tf.keras.layers.Layer] = PlainSynthesis,
+    ) -> None:
         super().__init__(config, self.REFERENCE_STEP)
         n = config.latent_channels
         with base.compute_dtype(config):
@@ -96,17 +113,17 @@ class TransformCodec(base.ImageCodec):
             self.block_analysis = BlockAnalysis(n, scale, name="block_analysis")
             self.block_synthesis = BlockSynthesis(n, scale, name="block_synthesis")
 
-    def analysis(self, images):
+    def analysis(self, images: tf.Tensor) -> tf.Tensor:
         """Latents `[B, H/16, W/16, N]` of centred images `[B, H, W, 3]`, before the gain."""
         latents = tf.cast(self.nonlinear_analysis(images), tf.float32)
         return latents + self.block_analysis(images) if self.config.block_transform else latents
 
-    def synthesis(self, latents):
+    def synthesis(self, latents: tf.Tensor) -> tf.Tensor:
         """Centred images `[B, H, W, 3]` of latents `[B, H/16, W/16, N]` after the inverse gain."""
         images = tf.cast(self.nonlinear_synthesis(latents), tf.float32)
         return images + self.block_synthesis(latents) if self.config.block_transform else images
 
-    def transforms(self):
+    def transforms(self) -> list[tf.Module]:
         """The parts that stay in floating point when exported."""
         linear = [self.block_analysis, self.block_synthesis] if self.config.block_transform else []
         return [self.nonlinear_analysis, self.nonlinear_synthesis, *linear, self.gain]

@@ -10,9 +10,13 @@ whose random numbers are functions of the seed alone. HLO is what crosses versio
 jax runs it converts and compiles it there.
 """
 
+from __future__ import annotations
+
 import datetime
 import pathlib
 import shutil
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import ml_collections
 import tensorflow as tf
@@ -23,6 +27,15 @@ from tfclic.portable import packs
 from tfclic.portable.runner import files
 from tfclic.training import changes, checkpoints, loop, objectives, step
 
+if TYPE_CHECKING:
+    import numpy as np
+    from ml_collections import ConfigDict
+    from tensorflow.types.experimental import ConcreteFunction, PolymorphicFunction
+
+    from tfclic.models.base import ImageCodec
+    from tfclic.training.sources import ImageStore
+
+Named = list[list[str]]
 REFUSED = "This configuration has no portable step:"
 RUNNER = pathlib.Path(__file__).parent / files.MODULES
 # The program that starts a run, in the folder.
@@ -35,7 +48,7 @@ sys.exit(run.main())
 """
 
 
-def make_step(codec, state, training):
+def make_step(codec: ImageCodec, state: step.State, training: ConfigDict) -> PolymorphicFunction:
     """Makes the portable step.
 
     Args:
@@ -56,7 +69,9 @@ def make_step(codec, state, training):
     ]
 
     @tf.function(jit_compile=True, input_signature=signature, autograph=False)
-    def train_step(images, seed, levels, rate):
+    def train_step(
+        images: tf.Tensor, seed: tf.Tensor, levels: tf.Tensor, rate: tf.Tensor
+    ) -> step.Metrics:
         return step.advance(
             codec, state, distortion, training, images, seed, rate, levels, select=True
         )
@@ -64,7 +79,9 @@ def make_step(codec, state, training):
     return train_step
 
 
-def lower(train_step, state):
+def lower(
+    train_step: PolymorphicFunction, state: step.State
+) -> tuple[bytes, Named, Named, dict[str, np.ndarray]]:
     """Turns a portable step into HLO.
 
     Args:
@@ -98,10 +115,13 @@ def lower(train_step, state):
     return _slim(module).SerializeToString(), params, results, constants
 
 
-def _parameters(concrete, state):
+def _parameters(
+    concrete: ConcreteFunction, state: step.State
+) -> tuple[Named, dict[str, np.ndarray]]:
     """Returns the parameters' kinds and names, and the constants among them as arrays."""
     names = {id(v.handle): name for name, v in state.named().items()}
-    params, constants = [["input", name] for name in files.INPUTS], {}
+    params = [["input", name] for name in files.INPUTS]
+    constants: dict[str, np.ndarray] = {}
     for tensor in concrete.captured_inputs:
         name = names.get(id(tensor))
         if name is None and tensor.dtype == tf.resource:
@@ -112,12 +132,12 @@ def _parameters(concrete, state):
     return params, constants
 
 
-def _slim(module):
+def _slim(module: hlo_pb2.HloModuleProto) -> hlo_pb2.HloModuleProto:
     """Returns the module without copies, which StableHLO does not have, and without debug names."""
     for computation in module.computations:
         copied = {i.id: i.operand_ids[0] for i in computation.instructions if i.opcode == "copy"}
 
-        def origin(number, copied=copied):
+        def origin(number: int, copied: Mapping[int, int] = copied) -> int:
             while number in copied:
                 number = copied[number]
             return number
@@ -133,11 +153,20 @@ def _slim(module):
     return module
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def export_folder(folder, name, config, codec, precision, store, options, workdir=None):
+def export_folder(
+    folder: files.Path,
+    name: str,
+    config: ConfigDict,
+    codec: ImageCodec,
+    precision: str,
+    store: ImageStore,
+    options: packs.Options,
+    workdir: files.Path | None = None,
+) -> tuple[int, int]:
     """Writes a portable folder: see `runner.files` for what is in it.
 
     Args:
@@ -213,7 +242,7 @@ def export_folder(folder, name, config, codec, precision, store, options, workdi
     return start, images
 
 
-def _start_from(workdir, config, state):
+def _start_from(workdir: pathlib.Path, config: ConfigDict, state: step.State) -> dict[str, Any]:
     """Loads the newest checkpoint of a workdir of the same model into `state`; its record."""
     if not changes.is_same_model(checkpoints.read_config(workdir), checkpoints.as_plain(config)):
         raise errors.UsageError(f"{workdir} was made by another configuration of the model.")
@@ -223,7 +252,9 @@ def _start_from(workdir, config, state):
     return record
 
 
-def adopt(folder, workdir, build):
+def adopt(
+    folder: files.Path, workdir: pathlib.Path, build: Callable[[ConfigDict], ImageCodec]
+) -> dict[str, Any]:
     """Makes an ordinary workdir of a portable folder's state.
 
     Args:
@@ -262,11 +293,13 @@ def adopt(folder, workdir, build):
     return record
 
 
-def _record(meta, progress, training):
+def _record(
+    meta: Mapping[str, Any], progress: Mapping[str, Any], training: ConfigDict
+) -> dict[str, Any]:
     """Returns the training record after the portable runs: what came before them, and they."""
     before, runs = meta["record"], progress["runs"]
 
-    def total(key, of_run=None):
+    def total(key: str, of_run: str | None = None) -> float:
         return before.get(key, 0) + sum(run[of_run or key] for run in runs)
 
     devices = [before.get("hardware"), *(run["device"] for run in runs)]

@@ -5,9 +5,12 @@ areas, scaled down at random), but larger than a step's, which the run cuts out 
 Held-out images stay out.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
 import dataclasses
 import io
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tqdm
@@ -16,6 +19,13 @@ from PIL import Image
 from tfclic import errors
 from tfclic.portable.runner import files
 from tfclic.training import data
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from ml_collections import ConfigDict
+
+    from tfclic.training.sources import ImageStore
 
 
 @dataclasses.dataclass
@@ -42,9 +52,9 @@ class Options:
     compact_state: bool = False
 
 
-def encode(crop, image_format):
+def encode(crop: np.ndarray, image_format: str) -> bytes:
     """Returns uint8 [H, W, 3] as the bytes of a file; see `Options.image_format`."""
-    settings = {
+    settings: dict[str, Any] = {
         "jpeg": {"quality": 95, "subsampling": 0},
         "webp": {"lossless": True, "quality": 100, "method": 4},
     }[image_format]
@@ -53,7 +63,9 @@ def encode(crop, image_format):
     return file.getvalue()
 
 
-def write_packs(folder, store, training, options):
+def write_packs(
+    folder: pathlib.Path, store: ImageStore, training: ConfigDict, options: Options
+) -> int:
     """Writes as many crops as fit into pack-*.zip files.
 
     A crop does not come twice for nothing: there are no more than would show every pixel of the
@@ -82,7 +94,7 @@ def write_packs(folder, store, training, options):
     writer = files.PackWriter(folder, options.file_bytes)
     count, ending = 0, f".{options.image_format}"
 
-    def make(number):
+    def make(number: int) -> bytes:
         return encode(crops.crop(number), options.image_format)
 
     bar = tqdm.tqdm(total=options.pack_bytes, unit="B", unit_scale=True, desc="packs", disable=None)

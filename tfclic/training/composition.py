@@ -40,8 +40,6 @@ class Composition(Floats):
       latents: channels of each stream of latents.
     """
 
-    stage = None
-
     def __init__(self) -> None:
         self.axes: list[tuple[tf.Variable, dict[int, tuple[int, ...]]]] = []
         self.latents: list[int] = []
@@ -99,7 +97,7 @@ class Composition(Floats):
         self.run(network, *inputs, value)
         return value
 
-    def helped(self, make: Callable[[], Any]) -> None:
+    def helped(self, make: Callable[[Any], Any]) -> None:
         """As `program.Rounding.helped`: nothing."""
 
     def of_transforms(self, codec: ImageCodec) -> None:

@@ -119,8 +119,8 @@ class _Export:
             model = catalog.find(name)
         except errors.ModelError as error:
             raise errors.ModelError(f"{name} holds no checkpoint. {error}") from None
-        self._codec, given = stored.read(model, building.build_variables)
-        given = {id(v) for v in given}
+        self._codec, variables = stored.read(model, building.build_variables)
+        given = {id(v) for v in variables}
         paths = building.variable_paths(self._codec).items()
         self.values = {path: v.numpy() for path, v in paths if id(v) in given}
         self.record = model.card.training

@@ -4,13 +4,25 @@ Needs numpy and jax alone; jax 0.4.30 up to 0.11 are known to work. It is import
 before, so that the folder's files can be read without jax.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import files
+
+if TYPE_CHECKING:
+    import jax
+
+    State = dict[str, jax.Array]
+    Stepped = tuple[State, dict[str, jax.Array]]
+    Step = Callable[[State, State, Sequence[jax.Array]], Stepped]
 
 
 class Engine:
@@ -20,7 +32,14 @@ class Engine:
       flops: floating-point operations of a step as XLA counts them, or None where it does not.
     """
 
-    def __init__(self, folder, meta, arrays, platform=None, compiler_options=None):
+    def __init__(
+        self,
+        folder: files.Path,
+        meta: Mapping[str, Any],
+        arrays: files.Arrays,
+        platform: str | None = None,
+        compiler_options: dict[str, Any] | None = None,
+    ) -> None:
         """Prepares the step; each number of steps per call is compiled at its first `prepare`.
 
         Args:
@@ -34,7 +53,8 @@ class Engine:
           files.PortableError: no jax, no such device, or no step.hlo.
         """
         self._jax = _import_jax(platform)
-        self._meta, self._arrays, self._compiled = meta, arrays, {}
+        self._meta, self._arrays = meta, arrays
+        self._compiled: dict[int, jax.stages.Compiled] = {}
         self._compiler_options = compiler_options
         try:
             self.device = self._jax.devices(platform)[0]
@@ -48,31 +68,32 @@ class Engine:
         self._state = {n: self._put(arrays[n]) for n in self._names}
         self._constants = {n: self._put(arrays[n]) for n in constants}
         self._exported = _exported(self._jax, hlo, meta, arrays)
-        self.flops, self.compile_seconds = None, 0.0
+        self.flops: float | None = None
+        self.compile_seconds = 0.0
 
-    def _put(self, value):
+    def _put(self, value: np.ndarray) -> jax.Array:
         return self._jax.device_put(value, self.device)
 
-    def _step(self, state, constants, inputs):
+    def _step(self, state: State, constants: State, inputs: Sequence[jax.Array]) -> Stepped:
         given = {"input": dict(zip(files.INPUTS, inputs))}
         given.update(state=state, constant=constants)
         values = self._exported.call(*(given[kind][name] for kind, name in self._meta["params"]))
-        made = {"metric": {}, "state": dict(state)}
+        made: dict[str, State] = {"metric": {}, "state": dict(state)}
         for (kind, name), value in zip(self._meta["results"], values):
             made[kind][name] = value
         return made["state"], made["metric"]
 
-    def _steps(self, state, constants, inputs):
-        def step(carried, each):
+    def _steps(self, state: State, constants: State, inputs: Sequence[jax.Array]) -> Stepped:
+        def step(carried: State, each: Sequence[jax.Array]) -> Stepped:
             return self._step(carried, constants, each)
 
         return self._jax.lax.scan(step, state, inputs)
 
-    def _only_step(self, state, constants, inputs):
+    def _only_step(self, state: State, constants: State, inputs: Sequence[jax.Array]) -> Stepped:
         state, metrics = self._step(state, constants, [column[0] for column in inputs])
         return state, {name: value[None] for name, value in metrics.items()}
 
-    def prepare(self, count):
+    def prepare(self, count: int) -> None:
         """Compiles the call of `count` steps, unless that is done."""
         if count in self._compiled:
             return
@@ -92,12 +113,12 @@ class Engine:
             self._compiled[count] = lowered.compile(self._compiler_options)
         self.compile_seconds += time.monotonic() - began
 
-    def _lower(self, function, inputs):
+    def _lower(self, function: Step, inputs: Sequence[jax.ShapeDtypeStruct]) -> jax.stages.Lowered:
         # Donated: the new state takes the old one's memory.
         jitted = self._jax.jit(function, donate_argnums=0)
         return jitted.lower(self._state, self._constants, inputs)
 
-    def call(self, inputs, rates):
+    def call(self, inputs: Sequence[np.ndarray], rates: Sequence[np.float32]) -> State:
         """Advances the state by as many steps as `rates` has values.
 
         Args:
@@ -112,11 +133,11 @@ class Engine:
         self._state, metrics = self._compiled[len(rates)](self._state, self._constants, inputs)
         return metrics
 
-    def arrays(self):
+    def arrays(self) -> files.Arrays:
         """Returns the state as numpy arrays by name; waits for the device."""
         return {**self._arrays, **{n: np.asarray(v) for n, v in self._state.items()}}
 
-    def record(self):
+    def record(self) -> dict[str, Any]:
         """Returns what ran the steps, as JSON content."""
         return {
             "device": f"{self.device.device_kind} ({self.device.platform})",
@@ -126,7 +147,7 @@ class Engine:
         }
 
 
-def _import_jax(platform):
+def _import_jax(platform: str | None) -> ModuleType:
     try:
         import jax
         import jax.export
@@ -138,7 +159,7 @@ def _import_jax(platform):
     return jax
 
 
-def _count_flops(lowered):
+def _count_flops(lowered: jax.stages.Lowered) -> float | None:
     # Not every platform counts, and what it returns has changed between versions.
     try:
         counts = lowered.cost_analysis()
@@ -148,7 +169,9 @@ def _count_flops(lowered):
         return None
 
 
-def _exported(jax, hlo, meta, arrays):
+def _exported(
+    jax: ModuleType, hlo: bytes, meta: Mapping[str, Any], arrays: files.Arrays
+) -> jax.export.Exported:
     """Wraps HLO as a `jax.export.Exported`, which other jax functions can call.
 
     jax makes one of a function with the same arguments and results, and it gets the HLO's module:
@@ -161,7 +184,7 @@ def _exported(jax, hlo, meta, arrays):
         "rate": ((), np.float32),
     }
 
-    def shape(kind, name):
+    def shape(kind: str, name: str) -> Any:
         if kind == "metric":
             return jax.ShapeDtypeStruct((), np.float32)
         if kind == "input":
@@ -170,7 +193,7 @@ def _exported(jax, hlo, meta, arrays):
 
     results = [shape(*result) for result in meta["results"]]
 
-    def stand_in(*_):
+    def stand_in(*_: Any) -> list[Any]:
         return [jax.numpy.zeros(r.shape, r.dtype) for r in results]
 
     params = [shape(*param) for param in meta["params"]]
@@ -178,7 +201,7 @@ def _exported(jax, hlo, meta, arrays):
     return dataclasses.replace(exported, mlir_module_serialized=_portable_artifact(hlo))
 
 
-def _portable_artifact(hlo):
+def _portable_artifact(hlo: bytes) -> bytes:
     """StableHLO, as jax.export keeps it, of a serialised HloModuleProto."""
     from jaxlib.mlir.dialects import stablehlo
 
@@ -196,7 +219,7 @@ def _portable_artifact(hlo):
     return converter.serialize_portable_artifact(module, stablehlo.get_current_version())
 
 
-def _without_tuple(text):
+def _without_tuple(text: str) -> str:
     """Returns an MLIR module whose function returns the values of the tuple that `text`'s does."""
     from jax._src.interpreters import mlir
     from jaxlib.mlir import ir

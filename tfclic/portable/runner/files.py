@@ -10,6 +10,8 @@ Needs numpy and Pillow alone: it travels to machines without TensorFlow.
     portable_run.py        the program to start, whose modules are in runner/
 """
 
+from __future__ import annotations
+
 import concurrent.futures
 import hashlib
 import io
@@ -17,9 +19,14 @@ import json
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any, Union
 
 import numpy as np
 from PIL import Image
+
+Path = Union[str, os.PathLike[str]]
+Arrays = dict[str, np.ndarray]
 
 MIB = 1 << 20
 FORMAT = 1
@@ -32,12 +39,12 @@ class PortableError(Exception):
     """What a user can act on, in one sentence."""
 
 
-def write_json(path, content):
+def write_json(path: Path, content: object) -> None:
     """Writes `content` as JSON so that a reader finds the old file or the new one, never a part."""
     write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def write_bytes(path, data):
+def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data`, in a way that leaves no part of a file under this name."""
     path = pathlib.Path(path)
     temporary = path.with_name(path.name + ".new")
@@ -48,7 +55,7 @@ def write_bytes(path, data):
     os.replace(temporary, path)
 
 
-def read_json(path):
+def read_json(path: Path) -> Any:
     """Returns the content of a JSON file; raises PortableError, naming it, if there is none."""
     try:
         with open(path, encoding="utf-8") as file:
@@ -59,7 +66,7 @@ def read_json(path):
         raise PortableError(f"{path} is damaged.") from None
 
 
-def read_meta(folder):
+def read_meta(folder: Path) -> dict[str, Any]:
     """Returns portable.json; raises PortableError where it is missing, damaged or newer."""
     meta = read_json(pathlib.Path(folder) / META)
     if meta.get("format") != FORMAT:
@@ -67,7 +74,13 @@ def read_meta(folder):
     return meta
 
 
-def write_state(folder, arrays, progress, limit=16 * MIB, compact=False):
+def write_state(
+    folder: Path,
+    arrays: Arrays,
+    progress: Mapping[str, Any],
+    limit: int = 16 * MIB,
+    compact: bool = False,
+) -> None:
     """Writes a checkpoint in place of the last one, which stays whole until this one is.
 
     Args:
@@ -90,7 +103,8 @@ def write_state(folder, arrays, progress, limit=16 * MIB, compact=False):
         shape = list(array.shape)
         tensors.append({"name": name, "dtype": str(array.dtype), "shape": shape, "stored": stored})
         parts.append(part)
-    data, pieces = b"".join(parts), []
+    data = b"".join(parts)
+    pieces: list[dict[str, str]] = []
     for start in range(0, len(data), limit):
         piece = data[start : start + limit]
         name = f"{tag}-{len(pieces)}.bin"
@@ -102,7 +116,7 @@ def write_state(folder, arrays, progress, limit=16 * MIB, compact=False):
         (folder / name).unlink()
 
 
-def _store(name, array, arrays, compact):
+def _store(name: str, array: np.ndarray, arrays: Arrays, compact: bool) -> tuple[str, bytes]:
     """Returns how an array is stored, and its bytes."""
     kind, _, path = name.partition("/")
     if (compact and kind == "first_moment") or not array.any():
@@ -116,13 +130,13 @@ def _store(name, array, arrays, compact):
     return "whole", np.ascontiguousarray(array).tobytes()
 
 
-def _to_bfloat16(array):
+def _to_bfloat16(array: np.ndarray) -> bytes:
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     # to nearest, ties to even, as hardware does; not a number does not come here
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
 
 
-def read_state(folder):
+def read_state(folder: Path) -> tuple[Arrays, dict[str, Any]]:
     """Returns `(arrays, progress)` of the folder's checkpoint; see `write_state`.
 
     Raises:
@@ -137,22 +151,23 @@ def read_state(folder):
         parts.append(path.read_bytes())
         if hashlib.sha256(parts[-1]).hexdigest() != piece["sha256"]:
             raise PortableError(f"{path} is damaged.")
-    data, arrays, start = b"".join(parts), {}, 0
+    arrays: Arrays = {}
+    data, start = b"".join(parts), 0
     for tensor in content["tensors"]:
         name, dtype, stored = tensor["name"], np.dtype(tensor["dtype"]), tensor["stored"]
         shape, count = tensor["shape"], int(np.prod(tensor["shape"], dtype=np.int64))
-        weights = arrays.get("weights/" + name.partition("/")[2])
+        weights = "weights/" + name.partition("/")[2]
         if stored == "zeros":
             arrays[name] = np.zeros(shape, dtype)
         elif stored == "weights":
-            arrays[name] = weights.copy()
+            arrays[name] = arrays[weights].copy()
         else:
             half = stored.startswith("bfloat16")
             values = np.frombuffer(data, np.uint16 if half else dtype, count, start).reshape(shape)
             start += values.nbytes
             if half:
                 values = (values.astype(np.uint32) << 16).view(np.float32)
-            arrays[name] = values + weights if stored.endswith("weights") else values
+            arrays[name] = values + arrays[weights] if stored.endswith("weights") else values
     return arrays, content["progress"]
 
 
@@ -161,12 +176,13 @@ class PackWriter:
 
     ENTRY_BYTES = 200  # more than a zip file needs for an entry's two headers
 
-    def __init__(self, folder, limit=16 * MIB):
+    def __init__(self, folder: Path, limit: int = 16 * MIB) -> None:
         """folder: where they go; limit: bytes per file at most."""
         self._folder, self._limit = pathlib.Path(folder), limit
-        self._file, self.total = None, 0
+        self._file: zipfile.ZipFile | None = None
+        self._size = self.total = 0
 
-    def add(self, number, image, ending):
+    def add(self, number: int, image: bytes, ending: str) -> None:
         """Adds image `number`, as encoded bytes; `ending` is its file name's, such as ".jpg"."""
         size = len(image) + self.ENTRY_BYTES
         if self._file is not None and self._size + size > self._limit:
@@ -179,14 +195,14 @@ class PackWriter:
         self._size += size
         self.total += size
 
-    def close(self):
+    def close(self) -> None:
         """Ends the present file."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
-def read_packs(paths, shortest):
+def read_packs(paths: Iterable[Path], shortest: int) -> list[np.ndarray]:
     """Decodes the images of packs.
 
     Args:
@@ -199,7 +215,7 @@ def read_packs(paths, shortest):
     Raises:
       PortableError: no pack, a damaged one, or none of the images is large enough.
     """
-    encoded = {}
+    encoded: dict[str, bytes] = {}
     for path in paths:
         try:
             with zipfile.ZipFile(path) as pack:
@@ -214,5 +230,5 @@ def read_packs(paths, shortest):
     return images
 
 
-def _decode(encoded):
+def _decode(encoded: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))

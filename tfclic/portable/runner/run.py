@@ -8,11 +8,15 @@ packs are there are used. Started again, it goes on where it stopped and gives w
 run would have given: images, crops, flips, quality levels and noise are functions of the step.
 """
 
+from __future__ import annotations
+
 import argparse
 import datetime
 import math
 import pathlib
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +41,7 @@ class Diverged(Exception):
 class Run:
     """A run in its folder: `train` goes on from the last checkpoint."""
 
-    def __init__(self, options, line=None):
+    def __init__(self, options: argparse.Namespace, line: progress.Line | None = None) -> None:
         """options: what `make_parser` parsed; line: a `progress.Line`, made if None."""
         self._options, self._line = options, line or progress.Line(options.log_seconds)
         self._folder = pathlib.Path(options.folder)
@@ -50,24 +54,25 @@ class Run:
         self._per_call = options.steps_per_call or self._meta["steps_per_call"]
         self._seconds, self._in_a_row, self._skipped = 0.0, 0, 0
         self._save_seconds = 1.0 + sum(a.nbytes for a in arrays.values()) / 50e6
-        self._arrays, self.caught = arrays, []
+        self._arrays = arrays
+        self.caught: list[int] = []
 
-    def _replaced(self):
+    def _replaced(self) -> dict[str, Any]:
         names = ("steps", "learning_rate", "final_learning_rate", "warmup_steps", "decay_share")
         given = {name: getattr(self._options, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         """Steps of the whole run."""
         return self._training["steps"]
 
-    def left(self):
+    def left(self) -> float:
         """Seconds left of the budget; infinite without one."""
         minutes = self._options.minutes
         return minutes * 60 - (time.monotonic() - STARTED) if minutes else math.inf
 
-    def train(self):
+    def train(self) -> None:
         """Trains until the steps are done, the time is up or a signal comes; then saves.
 
         Raises:
@@ -96,7 +101,7 @@ class Run:
         self._line.show(self._text, now=True)
         self._save()
 
-    def _start_engine(self):
+    def _start_engine(self) -> device.Engine:
         platform = self._options.platform
         engine = device.Engine(self._folder, self._meta, self._arrays, platform)
         engine.prepare(min(self._per_call, self.steps - self.step))
@@ -108,7 +113,7 @@ class Run:
         )
         return engine
 
-    def _say_start(self, packs, images):
+    def _say_start(self, packs: Sequence[pathlib.Path], images: Sequence[np.ndarray]) -> None:
         print(
             f"{self._meta['name']}: step {self.step} of {self.steps}, {self._meta['batch']} crops "
             f"of {self._meta['crop']}x{self._meta['crop']} per step, {len(images)} images in "
@@ -116,10 +121,11 @@ class Run:
             flush=True,
         )
 
-    def _loop(self, calls):
+    def _loop(self, calls: Iterable[inputs.Call]) -> None:
         self._budget = self.left()
         self._began = saved = time.monotonic()
-        pending, longest = None, 0.0
+        pending: tuple[range, Mapping[str, Any]] | None = None
+        longest = 0.0
         for steps, fed in calls:
             # This call, the one that is under way, and the checkpoint must still fit.
             over = self.left() < 2.0 * longest + 1.5 * self._save_seconds + 1.0
@@ -141,7 +147,7 @@ class Run:
         if pending:
             self._take(*pending)
 
-    def _rate(self, step):
+    def _rate(self, step: int) -> np.float32:
         rate = inputs.learning_rate(step, self._training)
         if self._options.cool_down:
             final = self._training["final_learning_rate"]
@@ -149,7 +155,7 @@ class Run:
             rate = np.float32(final + (rate - final) * share)
         return rate
 
-    def _take(self, steps, metrics):
+    def _take(self, steps: range, metrics: Mapping[str, Any]) -> None:
         metrics = {name: np.asarray(v) for name, v in metrics.items()}
         for number, step in enumerate(steps):
             skipped = metrics["skipped"][number] > 0.5
@@ -163,7 +169,7 @@ class Run:
         self._seconds += time.monotonic() - self._began
         self._began = time.monotonic()
 
-    def _text(self, means):
+    def _text(self, means: progress.Means) -> str:
         done = self.step - self._first
         pace = done / self._seconds if self._seconds else 0.0
         parts = [f"step {self.step}/{self.steps}"]
@@ -182,7 +188,7 @@ class Run:
             parts.append(f"{self._skipped} skipped")
         return "  ".join(parts)
 
-    def _save(self):
+    def _save(self) -> None:
         if self._saved == self.step:
             return
         began = time.monotonic()
@@ -209,12 +215,12 @@ class Run:
         self._line.say(f"Step {self.step} is saved in {self._output}.")
 
 
-def _packs_in(path):
+def _packs_in(path: files.Path) -> list[pathlib.Path]:
     path = pathlib.Path(path)
     return sorted(path.glob("pack-*.zip")) if path.is_dir() else [path]
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's argparse parser."""
     parser = argparse.ArgumentParser(
         prog="portable_run.py",
@@ -249,7 +255,7 @@ def make_parser():
     return parser
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Runs the script; returns its exit status."""
     options = make_parser().parse_args(argv)
     line = progress.Line(options.log_seconds)
