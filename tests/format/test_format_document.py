@@ -266,11 +266,26 @@ class Lanes:
         return all(lane.has_ended() for lane in self.lanes)
 
 
-def channels_in_use(coder, channels):
-    """The numbers of the channels that a string says it has."""
+def decisions(coder, probabilities):
+    """The answers to questions of such probabilities, of 4096."""
+    return [coder.symbol(16, [0, 65536 - 16 * k, 65536]) for k in probabilities]
+
+
+def channels_in_use(coder, table):
+    """The numbers of the channels that a string says it has, by the model's `table`."""
+    digits = decisions(coder, [2048] * len(table).bit_length())
+    level = int("".join(map(str, digits)), 2)
+    if level >= len(table):
+        return list(range(len(table[0])))
+    answers = decisions(coder, table[level])
+    return [channel for channel, answer in enumerate(answers) if answer] or [0]
+
+
+def channels_in_use_by_groups(coder, channels):
+    """The same of models that were exported before 26 November 2026."""
 
     def ask(count):
-        return [coder.symbol(16, [0, 65536 - 16 * 2048, 65536]) for _ in range(count)]
+        return decisions(coder, [2048] * count)
 
     groups = -(-channels // 8)
     digits = ask((groups + 1).bit_length())
@@ -373,7 +388,8 @@ def test_the_coders_and_the_order_of_the_hyper_latents(codec, name, reader):
     write = tf.function(lambda *arrays: coding.compress(*arrays, name))
     string = write(hyper.astype(np.float32), tf.zeros([8, 12, 6])).numpy()
     coder = reader(string)
-    assert channels_in_use(coder, 6) == list(range(6))
+    table = coding.names["latents"].table.numpy().tolist()
+    assert channels_in_use(coder, table) == list(range(6))
     rows = coding.streams["hyper_latents"].table.numpy().tolist()
     read_back = [coder.symbol(16, rows[channel][1:]) for _ in range(6) for channel in range(4)]
     np.testing.assert_array_equal(np.reshape(read_back, [2, 3, 4]) - 127, hyper)
@@ -386,14 +402,39 @@ def test_the_channels_in_use():
     from tfclic.entropy import active, coders
 
     random = np.random.default_rng(1)
-    for channels in (6, 24, 100):
+    for levels, channels in ((1, 6), (3, 24), (9, 100)):
+        names = active.Names(active.assumed(levels, channels))
         for share in (0, 0.1, 0.5, 0.95, 1):
             chosen = np.flatnonzero(random.random(channels) < share)
             encoder = coders.RangeEncoder(coders.NO_TABLE)
             chosen = tf.constant(chosen, tf.int32)
-            state, _ = active.code(encoder, encoder.start(), channels, chosen)
-            string = encoder.finish(state).numpy()
-            assert channels_in_use(Coder(string), channels) == (chosen.numpy().tolist() or [0])
+            state, _ = names.code(encoder, encoder.start(), chosen)
+            coder = Coder(encoder.finish(state).numpy())
+            found = channels_in_use(coder, names.table.numpy().tolist())
+            assert found == (chosen.numpy().tolist() or [0])
+
+
+def test_the_channels_in_use_of_a_file_of_a_shipped_model():
+    import pathlib
+
+    import numpy as np
+    import tensorflow as tf
+
+    from tfclic import runtime
+
+    folder = pathlib.Path(__file__).parents[1] / "vectors"
+    data = next(folder.glob("gmm_attention_small-large-*.tfclic")).read_bytes()
+    model = runtime.Library().codec_of(data)
+    latents = model.decode_latents(data)
+    coder = Coder(read(data).strings[0])
+    variables = tf.train.load_checkpoint(str(model.model.path / "variables" / "variables"))
+    table = "coding/names/latents/table/.ATTRIBUTES/VARIABLE_VALUE"
+    if variables.has_tensor(table):
+        found = channels_in_use(coder, variables.get_tensor(table).tolist())
+    else:
+        found = channels_in_use_by_groups(coder, latents.shape[2])
+    assert 1 < len(found) < latents.shape[2]
+    assert found == np.flatnonzero(latents.any((0, 1))).tolist()
 
 
 @pytest.mark.parametrize("lanes", [1, 5, None])

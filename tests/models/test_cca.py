@@ -75,7 +75,8 @@ def test_every_ablation_has_finite_losses_and_gradients(make_cca, changes):
     gradients = tape.gradient(loss, codec.trainable_variables)
     assert all(g is not None and np.all(np.isfinite(g)) for g in gradients)
     paths = building.variable_paths(codec)
-    assert {id(v) for v in codec.trainable_variables} == {id(v) for v in paths.values()}
+    trained = {id(v) for v in codec.trainable_variables}
+    assert {id(v) for path, v in paths.items() if path != "activity"} == trained
     has_gap = len(codec.sizes) > 1 and codec.config.gap_weight
     assert bool(out.helping) == has_gap
     assert any(path.startswith("auxiliary") for path in paths) == has_gap
@@ -170,6 +171,16 @@ def test_a_slice_depends_on_those_before_it_and_the_auxiliary_one_on_all_but_the
     assert channels == [12, 12 + 1, 12 + 4]
     channels = [part.mean_support.leave.conv.filters for part in codec.auxiliary]
     assert channels == [12, 12 + 1]
+
+
+def test_what_is_coded_is_counted_and_not_the_latents(make_cca):
+    codec = make_cca(slice_sizes=(12,))
+    bias = codec.slices[0].mean.layers[-1].weights[-1]
+    bias.assign(tf.fill(bias.shape, 3.0))
+    for value, count in ((3.0, 0), (0.0, 16)):
+        latents = tf.fill([1, 4, 4, 12], value)
+        found = codec.coded(latents, tf.constant([50.0])).counts
+        np.testing.assert_array_equal(found, np.full([1, 12], count))
 
 
 def test_latent_residuals_are_less_than_half_a_step():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import active, lowering, streams, wavefront
 from tfclic.entropy import coding as exact
+from tfclic.entropy import lowering, streams, wavefront
 from tfclic.models.hyper import HYPER_LIMIT
 
 
@@ -226,11 +226,30 @@ def test_silent_channels_are_not_in_the_string(coding):
     np.testing.assert_array_equal(coding.decompress_(string, 32, 32), latents)
     explained = coding.explain(hyper, latents)
     np.testing.assert_array_equal(explained["latents_bits"].numpy()[..., [0, 2, 5]], 0)
-    bits = active.bits(6, tf.constant([1, 3, 4]))
+    bits = coding.names["latents"].bits(tf.constant([1, 3, 4]))
     assert tf.reduce_sum(explained["channels_bits"]).numpy() == pytest.approx(float(bits))
     assert 8 * len(string.numpy()) == pytest.approx(
         estimate(coding, hyper, latents), rel=0.01, abs=64
     )
+
+
+def test_channels_that_can_be_foretold_are_named_in_few_bits(make_codec):
+    latents, hyper = random_latents(32, 32)
+    latents *= tf.constant([0.0, 1, 0, 1, 1, 0])
+    codec, lengths, bits = make_codec(), [], []
+    foretold = np.array([[0, 1, 0, 1, 1, 0]], np.float32)
+    for activity in (codec.activity, 1 - foretold, foretold):
+        codec.activity.assign(tf.broadcast_to(activity, codec.activity.shape))
+        made = codec.coding()
+        string = tf.function(made.compress)(hyper, latents)
+        np.testing.assert_array_equal(made.decompress(string, 32, 32), latents)
+        bits.append(float(tf.reduce_sum(made.explain(hyper, latents)["channels_bits"])))
+        lengths.append(len(string.numpy()))
+    digits = made.names["latents"].rows.bit_length()
+    assert bits[2] == pytest.approx(digits, abs=0.01)
+    assert digits + 2 < bits[0] < bits[1]
+    assert bits[1] == pytest.approx(digits + 6 * 12)
+    assert 8 * (lengths[1] - lengths[2]) == pytest.approx(6 * 12, abs=8)
 
 
 def test_without_a_weight_rounding_is_plain(coding, monkeypatch):

@@ -140,6 +140,23 @@ def test_a_workdir_goes_out_trains_elsewhere_and_comes_back(fake, config, photos
         folder.adopt(tmp_path / "out", tmp_path / "new", codec_of)
 
 
+def test_folders_by_code_without_a_variable_that_is_not_trained_come_back(
+    fake, config, photos, tmp_path
+):
+    def newer(_):
+        codec = fake.FakeCodec((0.001, 0.01))
+        codec.shift = tf.Variable(4.0, trainable=False)
+        return codec
+
+    make_folder(fake, config, photos, tmp_path / "out")
+    folder.adopt(tmp_path / "out", tmp_path / "new", newer)
+    codec = newer(None)
+    checkpoints.restore_weights(codec, tmp_path / "new")
+    assert codec.shift == 4.0
+    arrays, _ = files.read_state(tmp_path / "out")
+    np.testing.assert_array_equal(codec.analysis.kernel, arrays["ema/analysis/kernel"])
+
+
 def test_a_step_that_xla_cannot_compile_is_refused(fake, config, photos, tmp_path):
     class Python(fake.FakeCodec):
         def call(self, images, quality, seed=None, training=True):

@@ -145,6 +145,15 @@ def test_variables_that_are_new_begin_as_in_a_new_model(tmp_path, state, fake, c
     np.testing.assert_array_equal(newer.first_moment["analysis/bias"], [1.0] * 4)
 
 
+def test_what_is_not_trained_may_be_missing(tmp_path, state, fake):
+    save_at(tmp_path, state, 10)
+    newer = fake.FakeCodec()
+    newer.shift = tf.Variable(4.0, trainable=False)
+    assert checkpoints.restore_weights(newer, tmp_path) == 10
+    assert newer.shift == 4.0
+    np.testing.assert_array_equal(newer.analysis.bias, [10.5] * 4)
+
+
 def test_variables_that_are_gone_are_left(tmp_path, state, fake, config, caplog):
     older = step.State(make_gained(fake), config.training)
     older.step.assign(10)

@@ -177,6 +177,21 @@ def test_new_latents_have_basis_functions_of_their_own():
     np.testing.assert_array_equal(kept, small.block_analysis.kernel)
 
 
+def test_channels_are_in_use_as_often_as_before():
+    changes = dict(FEW_LAYERS, lmbdas=LMBDAS)
+    small = build("cca", **changes)
+    small.activity.assign(tf.random.stateless_uniform([2, 6], [1, 2]))
+    large = build("cca", **{**changes, **SLICES, "lmbdas": (0.005, 0.01, 0.02, 0.04)})
+    new = large.activity.numpy()
+    assert grow(small, large) == []
+    # slices of 1, 2 and 3 in those of 2, 2 and 5
+    kept, old = [0, 2, 3, 4, 5, 6], small.activity.numpy()
+    between = [old[0], old[0], old.mean(0), old[1]]
+    np.testing.assert_allclose(large.activity.numpy()[:, kept], between, rtol=1e-5)
+    others = [1, 7, 8]
+    np.testing.assert_array_equal(large.activity.numpy()[:, others], new[:, others])
+
+
 def test_other_slices_do_not_fit():
     small = build("cca", **FEW_LAYERS)
     large = build("cca", **FEW_LAYERS, latent_channels=9, slice_sizes=(4, 5))

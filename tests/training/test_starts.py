@@ -112,7 +112,7 @@ def test_a_run_grows(tiny_run):
     larger, _ = tiny(latent_channels=8, lmbdas=(0.005, 0.01, 0.04))
     record, kept, grown = starts.start_from(larger, str(run))  # as a command line gives it
     assert (record, kept) == ({"steps": 3}, [])
-    parts = ("gain/", "hyper_analysis/layer-0/kernel", "hyper_synthesis/")
+    parts = ("activity", "gain/", "hyper_analysis/layer-0/kernel", "hyper_synthesis/")
     ends = "nonlinear_analysis/layer-6/kernel", "nonlinear_synthesis/layer-0/conv/kernel"
     paths = [path for path in building.variable_paths(larger) if path.startswith(parts + ends)]
     assert grown == sorted(paths)
@@ -126,7 +126,7 @@ def test_other_levels_have_the_gains_of_their_lambdas(tiny_run):
     run, codec = tiny_run
     other, _ = tiny(lmbdas=(0.005, 0.01, 0.04))
     _, kept, grown = starts.start_from(other, run)
-    assert (kept, grown) == ([], ["gain/correction", "gain/rises"])
+    assert (kept, grown) == ([], ["activity", "gain/correction", "gain/rises"])
     np.testing.assert_allclose(other.gain.log_gains()[1:], codec.gain.log_gains(), atol=1e-4)
 
 

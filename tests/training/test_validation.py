@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfclic.entropy import active
 from tfclic.training import step, validation
 
 IMAGES = [
@@ -23,7 +24,7 @@ def test_weights_are_averaged_only_inside(made):
     for average in state.ema.values():
         average.assign(tf.ones_like(average))
     with pytest.raises(RuntimeError), validation.averaged_weights(state):
-        assert all(np.all(v.numpy() == 1) for v in state.weights.values())
+        assert all(np.all(state.weights[path].numpy() == 1) for path in state.ema)
         raise RuntimeError
     for name, value in before.items():
         np.testing.assert_array_equal(state.weights[name], value)
@@ -54,6 +55,30 @@ def test_result_is_the_mean_over_images_of_the_rounded_codec(made, config):
     (picture,) = pictures
     assert picture.shape == (64, 3 * 64, 3)
     np.testing.assert_array_equal(picture[:, :64], IMAGES[0])
+
+
+def test_it_measures_which_channels_are_in_use(make_codec, config):
+    codec = make_codec()
+    louder = np.array([1, 0, 0.01, 0.02, 0.05, 0.1], np.float32)
+    state = step.State(codec, config.training)
+    for path, average in state.ema.items():
+        if path.startswith("nonlinear_analysis"):
+            average.assign(tf.zeros_like(average))
+    kernel = state.ema["block_analysis/kernel"]
+    kernel.assign(kernel * louder)
+    evaluate = validation.make_evaluate(codec, config.training, state)
+    images = IMAGES[0], np.full_like(IMAGES[1], 128)
+    validation.validate(evaluate, state, images, codec.lmbdas)
+
+    shares = np.zeros([len(codec.lmbdas), 6])
+    with validation.averaged_weights(state):
+        for level in range(len(codec.lmbdas)):
+            for image in images:
+                x = tf.cast(image, tf.float32)[None] / 255.0
+                latents = np.round(codec.analyse(x, tf.constant([codec.quality_of(level)])))[0]
+                shares[level] += (np.count_nonzero(latents, (0, 1)) > 3) / 2
+    assert np.all(shares[:, 1] == 0) and set(shares.flat) == {0, 0.5, 1}
+    np.testing.assert_allclose(codec.activity, active.estimated(shares, 2), rtol=1e-5)
 
 
 def test_it_can_be_stopped_or_empty(made):

@@ -4,32 +4,30 @@ Models have more channels than most images need, above all at low qualities. A s
 which of them it holds, in some tens of bytes, and what is said of latents then goes for these:
 silent channels take no decisions, and neither columns nor rows of the networks' kernels.
 
-Channels are taken in groups of 8. These questions are asked, each of all groups, or channels, at
-once, as decisions with the probability 1/2:
-
-1. The number of groups up to the last one that is in use, as a binary number, its highest bit
-   first; all ones say that every channel is in use, and end it.
-2. Of each of these groups: is any channel in use?
-3. Of each of which that is so: are all of them?
-4. Of each channel in groups with some: is it?
-
-Where none is, the first one is taken for one that is.
+Of many channels it can be foretold whether an image has them: a codec keeps how many images do, at
+each of its levels, as validation measures it (`ImageCodec.activity`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import coders
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from tfclic.entropy.coders import Decider, State
 
-GROUP = 8
 # In fewer positions silent channels take little time, and saying which they are too many bits.
 FEWEST_POSITIONS = 1024
+FEW_LATENTS = 3  # not zero, in a validation image
+# Of images that have fewer channels in use than most do at the lowest level: its shares to powers.
+SPARSER = 2, 4
+FALL = 4.0  # of the logits of what is assumed, from the first channel to the last
 _EVEN = 1 << (coders.DECISION_BITS - 1)
 
 
@@ -59,53 +57,109 @@ def everywhere(latents: tf.Tensor, active: tf.Tensor, channels: int) -> tf.Tenso
     )
 
 
-def code(coder: Decider, state: State, channels: int, active: tf.Tensor) -> tuple[State, tf.Tensor]:
-    """Codes which channels are in use.
+def in_use(counts: tf.Tensor) -> tf.Tensor:
+    """Whether channels count as in use, of which so many latents are not zero as they are rounded.
 
-    Args:
-      coder: see `tfclic.entropy.coders`.
-      state: the coder's.
-      channels: C, all of them, an int.
-      active: int32 `[n]`, ascending; anything where the coder is a decoder.
+    Rounding by rate and distortion takes the last few away.
+    """
+    return counts > FEW_LATENTS
+
+
+def assumed(levels: int, channels: int) -> np.ndarray:
+    """How many of all images have a channel in use, as far as nothing was measured.
+
+    More of them the higher the level, and the lower the channel's number, since the linear block
+    transform begins with the lowest frequencies.
 
     Returns:
-      `(state, active)`.
+      float32 `[levels, channels]`, 0..1.
     """
-    groups = -(-channels // GROUP)
-    is_active = tf.scatter_nd(active[:, None], tf.ones_like(active), [channels]) > 0
-    grouped = tf.reshape(tf.pad(is_active, [[0, groups * GROUP - channels]]), [groups, GROUP])
-    exists = tf.reshape(tf.range(groups * GROUP) < channels, [groups, GROUP])
-    any_, all_ = tf.reduce_any(grouped, 1), tf.reduce_all(grouped | ~exists, 1)
-
-    def ask(state: State, truth: tf.Tensor) -> tuple[State, tf.Tensor]:
-        probability = tf.fill(tf.shape(truth), _EVEN)
-        return coder.decide(state, probability, truth, tf.range(tf.size(truth)))
-
-    places = tf.range((groups + 1).bit_length() - 1, -1, -1)
-    everything = (1 << (groups + 1).bit_length()) - 1  # more than there are groups
-    last = tf.reduce_max(tf.where(any_, tf.range(1, groups + 1), 0))
-    count = tf.where(tf.reduce_all(is_active), everything, last)
-    state, binary = ask(state, tf.bitwise.right_shift(count, places) % 2 > 0)
-    count = tf.reduce_sum(tf.cast(binary, tf.int32) * tf.bitwise.left_shift(1, places))
-    is_full = tf.equal(count, everything)
-    count = tf.minimum(tf.where(is_full, 0, count), groups)
-
-    state, any_ = ask(state, any_[:count])
-    some = _numbers(any_)
-    state, all_ = ask(state, tf.gather(all_, some))
-    mixed = tf.gather(some, _numbers(~all_))
-    # places of the last group that no channel has are asked for, too: there is one at the most
-    state, members = ask(state, tf.reshape(tf.gather(grouped, mixed), [-1]))
-    found = tf.scatter_nd(some[:, None], tf.repeat(all_[:, None], GROUP, 1), [groups, GROUP])
-    members = tf.reshape(members, [tf.shape(mixed)[0], GROUP])
-    found = tf.tensor_scatter_nd_update(found, mixed[:, None], members)
-    return state, _numbers(_one_at_least(tf.reshape(found, [-1])[:channels] | is_full))
+    level, channel = ((np.arange(n) + 0.5) / n for n in (levels, channels))
+    logits = np.log(level / (1 - level))[:, None] + FALL * (0.5 - channel)
+    return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
-def bits(channels: int, active: tf.Tensor) -> tf.Tensor:
-    """What `code` takes, float32."""
-    counter = coders.BitCounter()
-    return code(counter, counter.start(), channels, active)[0]
+def estimated(shares: np.ndarray, count: int) -> np.ndarray:
+    """How many of all images have a channel in use, if `shares` of `count` images have it.
+
+    What is assumed counts as one more image.
+
+    Args:
+      shares: float `[levels, channels]`.
+      count: int.
+    """
+    return (count * shares + assumed(*shares.shape)) / (count + 1)
+
+
+class Names(tf.Module):
+    """Codes which channels of a stream are in use.
+
+    The string says the number of a row of the table, and then of each channel whether it is in use,
+    with the probabilities of that row. Rows are those of the levels, and `SPARSER` ones. Any will
+    do; the writer takes that with the fewest bits, which need not be the one of the quality: images
+    differ as much as qualities do. A number that is no row's says that all channels are in use, and
+    ends it. If none is, channel 0 is taken for one that is.
+
+    Args:
+      activity: float `[L, C]`, how many of all images have a channel in use, at each level.
+    """
+
+    def __init__(self, activity: npt.ArrayLike, name: str | None = None) -> None:
+        super().__init__(name=name)
+        rows = _whole(np.asarray(activity))
+        first = rows[:1] / (1 << coders.DECISION_BITS)
+        table = np.concatenate([rows, *(_whole(first**power) for power in SPARSER)])
+        self.table = tf.Variable(table, trainable=False, name="table")
+        self.rows, self.channels = table.shape
+
+    def activity(self) -> tf.Tensor:
+        """What `table` was made of, as near as it has it, float32 `[L, C]`."""
+        return self._shares()[: -len(SPARSER)]
+
+    def _shares(self) -> tf.Tensor:
+        return tf.cast(self.table, tf.float32) / (1 << coders.DECISION_BITS)
+
+    def code(self, coder: Decider, state: State, active: tf.Tensor) -> tuple[State, tf.Tensor]:
+        """Codes which channels are in use.
+
+        Args:
+          coder: see `tfclic.entropy.coders`.
+          state: the coder's.
+          active: int32 `[n]`, ascending; anything where the coder is a decoder.
+
+        Returns:
+          `(state, active)`.
+        """
+        is_active = tf.scatter_nd(active[:, None], tf.ones_like(active), [self.channels]) > 0
+        digits = self.rows.bit_length()
+        places = tf.range(digits - 1, -1, -1)
+        written = tf.bitwise.right_shift(self._best_row(is_active), places) % 2 > 0
+        state, read = coder.decide(state, tf.fill([digits], _EVEN), written, tf.range(digits))
+        row = tf.reduce_sum(tf.cast(read, tf.int32) * tf.bitwise.left_shift(1, places))
+        is_full = row >= self.rows
+        asked = tf.where(is_full, 0, self.channels)
+        probability = self.table[tf.minimum(row, self.rows - 1)][:asked]
+        state, found = coder.decide(state, probability, is_active[:asked], tf.range(asked))
+        found = tf.cond(is_full, lambda: tf.ones_like(is_active), lambda: found)
+        return state, _numbers(_one_at_least(tf.ensure_shape(found, [self.channels])))
+
+    def bits(self, active: tf.Tensor) -> tf.Tensor:
+        """What `code` takes, float32."""
+        counter = coders.BitCounter()
+        return self.code(counter, counter.start(), active)[0]
+
+    def _best_row(self, is_active: tf.Tensor) -> tf.Tensor:
+        """The number to write of bools `[C]`, int32."""
+        shares = self._shares()
+        shares = tf.where(is_active, shares, 1 - shares)
+        best = tf.argmax(tf.reduce_sum(tf.math.log(shares), 1), output_type=tf.int32)
+        return tf.where(tf.reduce_all(is_active), self.rows, best)
+
+
+def _whole(shares: np.ndarray) -> np.ndarray:
+    """Shares as probabilities of decisions, int32."""
+    certain = 1 << coders.DECISION_BITS
+    return np.clip(np.round(shares * certain), 1, certain - 1).astype(np.int32)
 
 
 def _one_at_least(truth: tf.Tensor) -> tf.Tensor:

@@ -37,9 +37,10 @@ Size = tuple[tf.Tensor, tf.Tensor]
 # of a known array, candidates and the channels that they have, to what each candidate costs
 Costs = Callable[[tf.Tensor, Sequence[tf.Tensor], tf.Tensor], list[tf.Tensor]]
 
-# Of codings whose strings say which channels are in use. Before it, 1 had the finer table of single
-# Gaussians, and 0 a table as coarse as that of mixtures.
-REVISION = 2
+# Of codings whose strings say which channels are in use, by how often each of them is. Before it, 2
+# said so by groups of channels, 1 did not say it, and 0 had a table of single Gaussians that is as
+# coarse as that of mixtures.
+REVISION = 3
 
 # What writes, and what reads, by the coder's name.
 ENCODERS: dict[str, type[coders.RangeEncoder] | type[interleaved.Encoder]] = {
@@ -60,6 +61,9 @@ class Codec(Protocol):
 
     @property
     def config(self) -> ConfigDict: ...
+
+    @property
+    def activity(self) -> tf.Variable: ...
 
     def entropy(self, code: Runner) -> Value: ...
 
@@ -171,7 +175,8 @@ class Walker(ExactRunner):
         self._named: tf.Tensor | None = None
         if coding.names_first:
             latents = tf.zeros([1, 1, coding.channels]) if sources is None else sources[LATENTS]
-            self._named = self._names(latents)
+            (name,) = coding.names
+            self._named = self._names(name, latents)
 
     def _given(self, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.zeros(shape) if self._sources is None else self._source(name, shape[2])
@@ -197,16 +202,16 @@ class Walker(ExactRunner):
         if self.coding.is_side(name):
             self.state, symbols = stream.code(self._coder, self.state, symbols, None, known)
             return self._possible(symbols)
-        numbers = self._names(symbols) if self._named is None else self._named
+        numbers = self._names(name, symbols) if self._named is None else self._named
         used = lowering.Used(numbers, stream.channels)
         symbols = tf.gather(symbols, numbers, axis=-1)
         self.state, symbols = stream.code(self._coder, self.state, symbols, used, known)
         return self._possible(active.everywhere(symbols, numbers, stream.channels))
 
-    def _names(self, symbols: tf.Tensor) -> tf.Tensor:
-        """Codes which channels of symbols `[h, w, C]` are in use, int32."""
-        named, channels = active.worth_saying(symbols), symbols.shape[2]
-        self.state, numbers = active.code(self._coder, self.state, channels, named)
+    def _names(self, name: str, symbols: tf.Tensor) -> tf.Tensor:
+        """Codes which channels of a stream's symbols `[h, w, C]` are in use, int32."""
+        named = active.worth_saying(symbols)
+        self.state, numbers = self.coding.names[name].code(self._coder, self.state, named)
         return numbers
 
     def _possible(self, values: tf.Tensor) -> tf.Tensor:
@@ -323,7 +328,7 @@ class Statistics(ExactRunner):
         if not self.coding.is_side(name):
             used = active.worth_saying(symbols)
             bits = active.everywhere(tf.gather(bits, used, axis=-1), used, stream.channels)
-            self.named.append(active.bits(stream.channels, used))
+            self.named.append(self.coding.names[name].bits(used))
         logits, means, scales = im.to_floats(im.parameters_of_rows(rows, stream.mixtures))
         shift = stream.mean_values / VALUE_STEP
         self.found[name] = {
@@ -345,6 +350,7 @@ class Coding(tf.Module):
 
     Attributes:
       channels, hyper_channels: C and Z.
+      names: dict of `active.Names` by stream of conditional latents.
       latent_step: what latents, integers, are multiples of.
 
     Args:
@@ -363,6 +369,7 @@ class Coding(tf.Module):
         super().__init__(name=name)
         # in functions, out of TensorFlow's sight: the float networks are no part of this module
         self._program: Callable[[ExactRunner], lowering.Lazy] = lambda runner: codec.entropy(runner)
+        self._activity = lambda: codec.activity
         self.qualities = len(codec.lmbdas)
         self.channels = codec.config.latent_channels
         self.networks = lowering.Networks(codec)
@@ -375,8 +382,11 @@ class Coding(tf.Module):
         self.latent_step = 2.0**-result.form.bits
         # joined from fine to coarse
         mains = [name for name in self._strides if not self.is_side(name)]
+        pieces = tf.split(codec.activity, [self._widths[name] for name in mains], 1)
+        by_name = {name: piece for name, piece in zip(mains, pieces) if name not in self.streams}
+        self.names = {name: active.Names(piece, name) for name, piece in by_name.items()}
         # of several streams each has its own channels named, right before it
-        self.names_first = len(mains) == 1 and mains[0] not in self.streams
+        self.names_first = len(mains) == len(self.names) == 1
         self.sides = tuple(
             sorted(filter(self.is_side, self._strides), key=self._strides.__getitem__)
         )
@@ -435,6 +445,9 @@ class Coding(tf.Module):
           A list of the codec's variables that were given values.
         """
         given = [variable for layer in self._layers() for variable in layer.restore()]
+        if self.names:
+            self._activity().assign(tf.concat([each.activity() for each in self.names.values()], 1))
+            given.append(self._activity())
         return given + [v for stream in self.streams.values() for v in stream.restore()]
 
     @property

@@ -133,6 +133,8 @@ class Rounding(Floats):
     Attributes:
       bits: dict from streams to float32 `[B]`.
       seen: dict from streams to values as a decoder has them.
+      counts: list of float32 `[B, C]`, of each stream of latents: how many of each channel are not
+        zero as they are coded.
       auxiliary: dict of float32 `[B]`, what training minimises beside rate and distortion.
 
     Args:
@@ -148,6 +150,7 @@ class Rounding(Floats):
         self.bits: Tensors = {}
         self.seen: Tensors = {}
         self.auxiliary: Tensors = {}
+        self.counts: list[tf.Tensor] = []
         self._pieces = Pieces()
 
     def independent(self, name: str, prior: Prior, stride: int = 1) -> tf.Tensor:
@@ -233,7 +236,10 @@ class Rounding(Floats):
         self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
     ) -> tf.Tensor:
         piece = piece or operator.itemgetter(name)
-        self.bits[name] = bits(likelihood(self._counted(piece, means)))
+        counted = self._counted(piece, means)
+        self.bits[name] = bits(likelihood(counted))
+        if name == LATENTS or name not in self.sources:
+            self.counts.append(tf.math.count_nonzero(counted, [1, 2], dtype=tf.float32))
         self.seen[name] = self._seen(piece, means)
         return self.seen[name]
 

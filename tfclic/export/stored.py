@@ -102,6 +102,8 @@ def read(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec, 
         build(codec)
         stored = StoredCodec(codec)
         values = _values(model.path / "variables" / "variables")
+        if not any(path.startswith("coding/names/") for path in values):
+            stored.coding.names = {}  # it is of a revision before 3
         if any(path.startswith("coding/networks/") for path in values):
             holder = tf.train.Checkpoint(coding=stored.coding, weights=stored.weights)
             status = holder.read(str(model.path / "variables" / "variables"))

@@ -70,18 +70,21 @@ class QualityGain(tf.keras.layers.Layer):
         Returns:
           Dict of float32 arrays by name: base `[1, C]`, rises `[L' - 1, C]`, correction `[L', C]`.
         """
-        own, wanted = np.log(self.lmbdas), np.log(np.asarray(lmbdas, np.float64))
-        inside = np.clip(wanted, own[0], own[-1])
-
-        def interpolated(table: tf.Tensor) -> np.ndarray:
-            columns = [np.interp(inside, own, column) for column in np.asarray(table).T]
-            return np.stack(columns, -1)
-
-        beyond = np.log(step_size(np.exp(inside)) / step_size(np.exp(wanted)))
-        logs = interpolated(self.log_gains()) + beyond[:, None]
+        inside = np.clip(lmbdas, self.lmbdas[0], self.lmbdas[-1])
+        beyond = np.log(step_size(inside) / step_size(lmbdas))
+        logs = self.interpolated(self.log_gains(), lmbdas) + beyond[:, None]
         rises = np.log(np.expm1(np.maximum(np.diff(logs, axis=0), LEAST_RISE)))
-        found = {"base": logs[:1], "rises": rises, "correction": interpolated(self.correction)}
+        correction = self.interpolated(self.correction, lmbdas)
+        found = {"base": logs[:1], "rises": rises, "correction": correction}
         return {name: values.astype(np.float32) for name, values in found.items()}
+
+    def interpolated(self, table: npt.ArrayLike, lmbdas: Sequence[float]) -> np.ndarray:
+        """What a table `[L, C]` has at other lambdas, L' of them: float64 `[L', C]`.
+
+        Lambdas below or above this layer's have what its first or last one has.
+        """
+        columns = [np.interp(np.log(lmbdas), np.log(self.lmbdas), c) for c in np.asarray(table).T]
+        return np.stack(columns, -1)
 
     def log_gains(self) -> tf.Tensor:
         """float32 `[L, C]`, the natural logarithm of the gains of each level."""

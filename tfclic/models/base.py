@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfclic.entropy import mixture, program
+from tfclic.entropy import active, mixture, program
 from tfclic.entropy.coding import Coding
 from tfclic.format.latents import MULTIPLE
 from tfclic.layers import QualityGain
@@ -30,12 +30,14 @@ class Forward(NamedTuple):
       bits: float32 `[B]`, all bits of each image.
       parts: dict of float32 `[B]`, the bits of each part.
       helping: dict of float32 `[B]`, what training minimises beside rate and distortion.
+      counts: float32 `[B, C]`, how many latents of each channel are not zero as they are coded.
     """
 
     reconstruction: tf.Tensor
     bits: tf.Tensor
     parts: Tensors
     helping: Tensors
+    counts: tf.Tensor
 
 
 class Coded(NamedTuple):
@@ -44,13 +46,14 @@ class Coded(NamedTuple):
     Attributes:
       latents: `[B, h, w, C]`, as the synthesis transform gets them.
       sides: dict of side information, likewise.
-      parts, helping: as in `Forward`.
+      parts, helping, counts: as in `Forward`.
     """
 
     latents: tf.Tensor
     sides: Tensors
     parts: Tensors
     helping: Tensors
+    counts: tf.Tensor
 
 
 def pad_image(images: tf.Tensor, multiple: int = MULTIPLE) -> tf.Tensor:
@@ -116,6 +119,10 @@ class ImageCodec(tf.keras.Model):
     - `stages`, if training takes several, which `code.stage` then counts;
     - `is_local`, false if what `synthesise` makes of a position depends on all positions.
 
+    Attributes:
+      activity: float32 `[L, C]`, not trained: how many of all images have a channel of the latents
+        in use, at each lambda; validation measures it, and names of channels are coded by it.
+
     Args:
       config: ConfigDict with `latent_channels` and `lmbdas` (ascending; a single one makes the
         fixed-rate model of a paper).
@@ -130,6 +137,8 @@ class ImageCodec(tf.keras.Model):
         self.config = config
         self.lmbdas = tuple(float(lmbda) for lmbda in config.lmbdas)
         self.gain = QualityGain(config.latent_channels, self.lmbdas, reference_step, name="gain")
+        activity = active.assumed(len(self.lmbdas), config.latent_channels)
+        self.activity = tf.Variable(activity, trainable=False, name="activity")
 
     def quality_of(self, level: int) -> float:
         """The quality (0..100) at which lambda number `level` is trained."""
@@ -173,7 +182,7 @@ class ImageCodec(tf.keras.Model):
         else:
             code = program.Rounding(sources, quality, stage=stage)
         latents = self.entropy(code)
-        return Coded(latents, code.seen, code.bits, code.auxiliary)
+        return Coded(latents, code.seen, code.bits, code.auxiliary, tf.concat(code.counts, -1))
 
     def rate(
         self, latents: tf.Tensor, sides: Tensors, quality: tf.Tensor, floor: float
@@ -234,4 +243,4 @@ class ImageCodec(tf.keras.Model):
         coded = self.coded(self.analyse(images, quality), quality, seed, training, stage)
         reconstruction = self.synthesise(coded.latents, coded.sides, quality, stage)
         bits = tf.add_n(list(coded.parts.values()))
-        return Forward(reconstruction, bits, coded.parts, coded.helping)
+        return Forward(reconstruction, bits, coded.parts, coded.helping, coded.counts)

@@ -279,10 +279,13 @@ def adopt(
     state = step.State(build(config), config.training)
     variables = state.named()
     shapes = {name: tuple(v.shape) for name, v in variables.items()}
-    if shapes != {n: a.shape for n, a in arrays.items() if not n.startswith("constant/")}:
+    found = {n: a.shape for n, a in arrays.items() if not n.startswith("constant/")}
+    # what is not trained may be missing in a folder by older code
+    untrained = {f"weights/{path}" for path in set(state.weights) - set(state.trained)}
+    if shapes != {**{name: shapes[name] for name in untrained}, **found}:
         raise errors.UsageError(f"The state in {folder} is not one of {meta['name']}.")
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
+    for name in found:
+        variables[name].assign(arrays[name])
     record = _record(meta, progress, config.training)
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints.write_config(workdir, meta["name"], config)

@@ -219,6 +219,8 @@ def restore(workdir: str | os.PathLike[str], state: State) -> dict[str, Any] | N
 def restore_weights(codec: ImageCodec, workdir: str | os.PathLike[str], ema: bool = True) -> int:
     """Loads trained weights into a codec, with nothing else of the run.
 
+    What is not trained stays as in a new codec where the checkpoint, by older code, has none of it.
+
     Args:
       codec: built from the workdir's config.json; its variables are made here if they are not yet.
       workdir: path of the run's folder.
@@ -228,7 +230,7 @@ def restore_weights(codec: ImageCodec, workdir: str | os.PathLike[str], ema: boo
       The step of the checkpoint.
 
     Raises:
-      errors.ModelError: no checkpoint, or not one that has all variables of this codec.
+      errors.ModelError: no checkpoint, or not one that has all trained variables of this codec.
     """
     checkpoints = available(workdir)
     if not checkpoints:
@@ -244,6 +246,7 @@ def restore_weights(codec: ImageCodec, workdir: str | os.PathLike[str], ema: boo
         found = {
             path: (averages if id(variable) in trained else values["weights"])[path]
             for path, variable in weights.items()
+            if id(variable) in trained or path in values["weights"]
         }
     except (errors.ModelError, *filed.UNREADABLE):
         raise errors.ModelError(f"{folder} does not fit this model, or is damaged.") from None

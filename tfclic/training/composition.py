@@ -113,7 +113,7 @@ class Composition(Floats):
         after += [codec.hyper_analysis] if hasattr(codec, "hyper_analysis") else []
         for network in after:
             self._note(_of_convolution(layers_of(network))[:1], -2, self.latents)
-        self._note(codec.gain.weights, -1, self.latents)
+        self._note([*codec.gain.weights, codec.activity], -1, self.latents)
         if codec.config.block_transform:
             self._note(codec.block_analysis.weights, -1, self.latents)
             self._note(codec.block_synthesis.weights, -2, self.latents)

@@ -134,8 +134,10 @@ class Growth:
             if isinstance(module, kind)
         }
         if are_comparable(small.lmbdas, large.lmbdas):
-            for name, value in small.gain.weights_at(large.lmbdas).items():
-                path = f"gain/{name}"
+            gains = small.gain.weights_at(large.lmbdas).items()
+            between = {f"gain/{name}": value for name, value in gains}
+            between["activity"] = small.gain.interpolated(small.activity, large.lmbdas)
+            for path, value in between.items():
                 self._values[path] = value
                 self._old[path] = [(len(value),), *self._old[path][1:]]
 

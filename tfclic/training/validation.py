@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfclic.entropy import active
 from tfclic.training import objectives, step
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def make_evaluate(
     Returns:
       A tf.function of a uint8 image [H, W, 3] to (measures, reconstruction): dict of float32 [L]
       with per lambda bpp, bits per pixel, distortion, psnr in dB, and bpp/NAME of each part of the
-      bits; and uint8 [L, H, W, 3]; as decoding real files would give them.
+      bits, and of codecs that keep it activity [L, C], 1 for channels in use; and uint8
+      [L, H, W, 3]; as decoding real files would give them.
     """
     distortion = objectives.get(training.objective)
     count = len(codec.lmbdas)
@@ -63,6 +65,8 @@ def make_evaluate(
         psnr = objectives.psnr(images, out.reconstruction)
         parts = {f"bpp/{name}": part for name, part in objectives.bpp_of_parts(out).items()}
         measures = {"bpp": bpp, "distortion": error, "psnr": psnr, **parts}
+        if hasattr(codec, "activity"):
+            measures["activity"] = tf.cast(active.in_use(out.counts), tf.float32)
         return measures, tf.cast(pixels, tf.uint8)
 
     return evaluate
@@ -76,7 +80,7 @@ def validate(
     shown: int = 4,
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, Any], list[npt.NDArray[np.uint8]]] | None:
-    """Measures the averaged weights on the validation images.
+    """Measures the averaged weights on the validation images, and keeps the codec's `activity`.
 
     Args:
       evaluate: from `make_evaluate`.
@@ -108,6 +112,9 @@ def validate(
         name: np.mean([each[name] for each in measures], axis=0, dtype=np.float64)
         for name in measures[0]
     }
+    if "activity" in means:
+        activity = active.estimated(means.pop("activity"), len(measures))
+        state.weights["activity"].assign(activity)
     losses = means["bpp"] + np.asarray(lmbdas) * means["distortion"]
     columns = {"lmbda": lmbdas, "loss": losses, **means}
     result = {name: [float(v) for v in values] for name, values in columns.items()}
