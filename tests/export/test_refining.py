@@ -48,7 +48,7 @@ def cost(codec, pixels, latents, quality):
     sources = codec.sources(codec.gained(latents[None], quality))
     code = program.Rounding(sources, quality)
     decoded = codec.entropy(code)
-    found = codec.synthesise(decoded, code.seen, quality)[0, : pixels.shape[0], : pixels.shape[1]]
+    found = codec.synthesise(decoded, code.y_hat, quality)[0, : pixels.shape[0], : pixels.shape[1]]
     bits = sum(b for n, b in code.bits.items() if n not in sources or n == program.LATENTS)
     weight = refining.lambda_of(codec, quality) * 255.0**2 / 3
     return float((bits + weight * tf.reduce_sum(tf.square(found - pixels)))[0])

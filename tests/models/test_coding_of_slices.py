@@ -39,7 +39,7 @@ def codec(make_cca):
 
 @pytest.fixture(scope="module")
 def coding(codec):
-    made = codec.coding()
+    made = codec.entropy_coder()
     latents, hyper = (tf.TensorSpec([None, None, n], tf.float32) for n in (12, 4))
     size = tf.TensorSpec([], tf.int32)
     # for any size, so that each is traced once
@@ -223,11 +223,11 @@ def test_large_residuals_leave_the_float_count_as_it_is(make_cca):
         means.bias.assign(rng.uniform(-0.5, 0.5, means.bias.shape).astype(np.float32))
         scales.bias.assign(np.full(scales.bias.shape, np.log(0.3), np.float32))
         residual.bias.assign(rng.choice([-3.0, 3.0], residual.bias.shape).astype(np.float32))
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     latents = tf.constant(rng.normal(0, 0.3, (16, 24, 12)), tf.float32)
     sources = {"latents": latents, "hyper_latents": tf.zeros([4, 6, 4])}
     latents, hyper = coding.quantize(sources)
-    exact = float(coding.total_bits(coding.explain(hyper, latents)))
+    exact = float(coding.total_bits(coding.statistics(hyper, latents)))
     floor = im.FLOOR / 2.0**im.MASS_BITS
     sides = {"hyper_latents": hyper[None]}
     rate = float(codec.rate(latents[None] / STEP, sides, None, floor)[0])
@@ -248,7 +248,7 @@ def test_the_least_bits_are_fewer_than_any_string_takes(make_cca):
         last = part.scale.layers[-1].conv
         last.kernel.assign(tf.zeros_like(last.kernel))
         last.bias.assign(np.full(last.bias.shape, np.log(0.11), np.float32))
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     likeliest = (
         np.diff(coding.streams["hyper_latents"].table.numpy()[:, 1:]).argmax(1) - HYPER_LIMIT
     )
@@ -289,7 +289,7 @@ def test_what_is_synthesised_is_what_the_codec_would_make(codec, loaded, make_pi
 
 def test_what_slices_take_is_told(codec, loaded, make_pixels, soft):
     data = loaded.compress(soft(make_pixels(64, 128)), 60)
-    explanation = loaded.explain(data)
+    explanation = loaded.statistics(data)
     found = inspection.report(loaded, data, explanation, explanation.parts)
     assert [each["channels"] for each in found["slices"]] == list(codec.sizes)
     bits = sum(each["bits"] for each in found["slices"])
@@ -316,7 +316,7 @@ def test_the_auxiliary_model_is_not_in_the_export(codec, coding, folder):
     for part in codec.auxiliary:
         for variable in part.trainable_variables:
             variable.assign(variable + 1)
-    after = [v.numpy() for v in codec.coding().variables]
+    after = [v.numpy() for v in codec.entropy_coder().variables]
     assert len(before) == len(after) > 100
     for a, b in zip(before, after):
         np.testing.assert_array_equal(a, b)

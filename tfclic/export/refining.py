@@ -102,7 +102,7 @@ def refine(
             tf.stack([step, count]),
         )
         decoded = codec.entropy(code)
-        pixels = codec.synthesise(decoded, code.seen, quality)[:, : size[0], : size[1]]
+        pixels = codec.synthesise(decoded, code.y_hat, quality)[:, : size[0], : size[1]]
         error = tf.reduce_sum(tf.math.squared_difference(pixels, target))
         return tf.reduce_sum(tf.add_n(list(code.bits.values()))) + weight * error
 

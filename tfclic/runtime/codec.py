@@ -13,7 +13,7 @@ import numpy as np
 from tfclic import errors
 from tfclic.format import boxes, header, model
 from tfclic.format.latents import MULTIPLE
-from tfclic.runtime import catalog, explained, targets, tiles
+from tfclic.runtime import catalog, statistics, targets, tiles
 from tfclic.runtime import session as sessions
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class Codec:
         how = np.float32(found["quality"]), np.bool_(found["grayscale"])
         return tiles.recode(call, writing, bytes(data), (*sizes, *how), progress)
 
-    def explain(self, data: bytes, progress: Progress | None = None) -> explained.Explanation:
+    def statistics(self, data: bytes, progress: Progress | None = None) -> statistics.Statistics:
         """What everything in a file of this model costs, for inspection.
 
         Args:
@@ -265,7 +265,7 @@ class Codec:
           progress: function of (steps done, steps in all), called now and then.
 
         Returns:
-          An `explained.Explanation`.
+          An `statistics.Statistics`.
 
         Raises:
           As `decompress`; what it returns raises errors.ModelError, when asked for more than the
@@ -273,7 +273,7 @@ class Codec:
         """
         self._own(data)
         call = self._refusing(errors.FileFormatError)
-        return explained.Explanation(call, bytes(data), progress)
+        return statistics.Statistics(call, bytes(data), progress)
 
     def _encoder(
         self, pixels: Pixels, tile: int, keeps: bool, progress: Progress | None, effort: int
