@@ -46,7 +46,7 @@ def coding(codec):
     signatures = {
         "compress": [hyper, latents],
         "read": [tf.TensorSpec([], tf.string), size, size],
-        "explain": [hyper, latents],
+        "statistics": [hyper, latents],
     }
     for name, signature in signatures.items():
         traced = tf.function(getattr(made, name), signature, autograph=False)
@@ -104,7 +104,7 @@ def test_latent_residuals_never_reach_the_next_symbol():
 
 def test_explanation_is_of_each_element_in_its_place(coding):
     latents, hyper = coded(coding, 8, 12)
-    found = coding.explain_(hyper, latents)
+    found = coding.statistics_(hyper, latents)
     np.testing.assert_array_equal(found["weights"], np.ones([8, 12, 12, 1]))
     means = found["means"][..., 0]
     np.testing.assert_array_equal(16 * means, np.round(16 * means))
@@ -120,9 +120,9 @@ def test_explanation_is_of_each_element_in_its_place(coding):
 
 def test_slices_depend_on_those_before_and_on_no_others(coding):
     latents, hyper = coded(coding, 8, 12)
-    before = coding.explain_(hyper, latents)
+    before = coding.statistics_(hyper, latents)
     changed = tf.tensor_scatter_nd_add(latents, [[3, 5, 2]], [STEP * 20.0])  # of the second slice
-    after = coding.explain_(hyper, changed)
+    after = coding.statistics_(hyper, changed)
     for name in ("means", "scales"):
         differs = np.any(before[name] != after[name], (0, 1, 3))
         assert not np.any(differs[:4]), "the first two slices: one and three channels"
@@ -205,7 +205,7 @@ def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
     latents = codec.analyse(image, quality)
     latents, hyper = coding.quantize_({k: x[0] for k, x in codec.sources(latents).items()})
     bits = 8 * len(coding.compress_(hyper, latents).numpy())
-    exact = float(coding.total_bits(coding.explain_(hyper, latents)))
+    exact = float(coding.total_bits(coding.statistics_(hyper, latents)))
     assert bits == pytest.approx(exact, rel=0.01, abs=64)
     assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.02, abs=64)
     floor = im.FLOOR / 2.0**im.MASS_BITS

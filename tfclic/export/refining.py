@@ -112,7 +112,8 @@ def refine(
         with tf.GradientTape() as tape:
             tape.watch(latents)
             value = cost(latents, step)
-        gradient = tape.gradient(value, latents)
+        # which TensorFlow loses where latents are taken apart into slices
+        gradient = tf.ensure_shape(tape.gradient(value, latents), latents.shape)
         mean = BETAS[0] * mean + (1 - BETAS[0]) * gradient
         square = BETAS[1] * square + (1 - BETAS[1]) * tf.square(gradient)
         taken = tf.cast(step + 1, tf.float32)
