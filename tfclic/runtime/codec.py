@@ -26,7 +26,7 @@ DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 0
 # By effort: the steps of a refinement.
-EFFORTS = (0, 5, 10, 20, 40, 70, 110, 160, 230, 320)
+EFFORTS = (0, 20, 40, 70, 100, 140, 180, 220, 270, 320)
 DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
 
 
