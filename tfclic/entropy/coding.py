@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.entropy.factorized import FactorizedPrior
-    from tfclic.entropy.program import Gain, Prior, Runner, Tensors, Training
-    from tfclic.layers.composite import Value
+    from tfclic.entropy.program import Gain, Prior, Runner, Training
+    from tfclic.layers.composite import Tensors, Value
 
 Size = tuple[tf.Tensor, tf.Tensor]
 # of a known array, candidates and the channels that they have, to what each candidate costs

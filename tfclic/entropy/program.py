@@ -44,12 +44,11 @@ if TYPE_CHECKING:
 
     from tfclic.entropy.factorized import FactorizedPrior
     from tfclic.layers import MaskedConv2D
-    from tfclic.layers.composite import Value
+    from tfclic.layers.composite import Tensors, Value
 
 LATENTS = "latents"
 LEAST_SHARE = 1e-3  # of an integer in what is annealed, where this is all of the other one
 
-Tensors = dict[str, tf.Tensor]
 Piece = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
 Likelihood = Callable[[tf.Tensor], tf.Tensor]
 Gain = Callable[[tf.Tensor], tf.Tensor]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfclic.entropy import fixed_point
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-    from tfclic.export.stored import StoredCodec
+    from tfclic.entropy.coding import EntropyCoder
 
 # of exact networks, by the beginnings of their paths
 RENAMED = (
@@ -27,18 +27,20 @@ TABLES = {"hyper_table": "hyper_latents", "coarse_table": "coarse"}
 LEVELS = ("masses", "centres", "spreads")
 
 
-def assign(stored: StoredCodec, values: Mapping[str, np.ndarray]) -> None:
-    """Gives a `stored.StoredCodec` the variables of an earlier export.
+def assign(
+    coding: EntropyCoder, weights: Sequence[tf.Variable], values: Mapping[str, np.ndarray]
+) -> None:
+    """Gives the variables of a `stored.StoredCodec` those of an earlier export.
 
     Args:
-      stored: the `StoredCodec`.
+      coding, weights: as it has them.
       values: dict from path to array.
 
     Raises:
       KeyError, ValueError: they are not those of such a codec.
     """
-    coding, remaining = stored.coding, dict(values)
-    for number, weight in enumerate(stored.weights):
+    remaining = dict(values)
+    for number, weight in enumerate(weights):
         weight.assign(remaining.pop(f"weights/{number}"))
     layers = (m for m in coding.submodules if isinstance(m, fixed_point.FixedPointDense))
     by_name = {layer.name: layer for layer in layers}

@@ -19,7 +19,7 @@ from tfclic.models import base
 if TYPE_CHECKING:
     from tensorflow.types.experimental import ConcreteFunction
 
-    from tfclic.export.opening import Tensors
+    from tfclic.layers.composite import Tensors
     from tfclic.models.base import ImageCodec
 
 # Latents outside of the graph: 100 megapixels have 75 million of them.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from tfclic.export import container, tiling
 from tfclic.format import model
 
+if TYPE_CHECKING:
+    from tfclic.layers.composite import Tensors
+
 Parse = Callable[[tf.Tensor], container.Header]
-Tensors = dict[str, tf.Tensor]
 
 
 def info(data: tf.Tensor, parse: Parse = container.parse) -> Tensors:

@@ -22,8 +22,8 @@ from tfclic.format.model import GOOD
 if TYPE_CHECKING:
     from tensorflow.types.experimental import PolymorphicFunction
 
-    from tfclic.export.opening import Tensors
     from tfclic.export.whole import Part
+    from tfclic.layers.composite import Tensors
 
 BAD_QUALITY = "The quality has to be a number from 0 to 100."
 _CELL = STRIDE**2  # pixels

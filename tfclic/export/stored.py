@@ -109,7 +109,7 @@ def read(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec, 
             status = holder.read(str(model.path / "variables" / "variables"))
             status.assert_existing_objects_matched().expect_partial()
         else:
-            earlier.assign(stored, values)
+            earlier.assign(stored.coding, stored.weights, values)
     except (KeyError, AttributeError, ValueError, AssertionError, tf.errors.OpError):
         raise errors.ModelError(f"The weights of {model.path} cannot be read.") from None
     revisions = range(stored.coding.revision + 1)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfclic.format import boxes, model
 
 if TYPE_CHECKING:
-    from tfclic.export.opening import Tensors
+    from tfclic.layers.composite import Tensors
 
 
 def layout(

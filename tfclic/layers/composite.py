@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfclic.layers.sequential import Sequential
 
 Elementwise = Callable[[tf.Tensor], tf.Tensor]
+Tensors = dict[str, tf.Tensor]
 Value = Any  # tensors for some, whatever stands for them for others; values can be added
 
 

@@ -17,9 +17,9 @@ from tfclic.layers import QualityGain
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
+    from tfclic.layers.composite import Tensors
 
-Tensors = dict[str, tf.Tensor]
+CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
 
 
 class Forward(NamedTuple):

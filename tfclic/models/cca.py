@@ -29,9 +29,8 @@ from tfclic.models.slices import Slice, slice_sizes
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from tfclic.layers.composite import Value
+    from tfclic.layers.composite import Tensors, Value
     from tfclic.layers.parts import Axes
-    from tfclic.models.base import Tensors
 
 PIXELS_PER_LATENT = 256  # of a channel
 

@@ -21,9 +21,8 @@ from tfclic.models.hyper import HYPER_BITS, HYPER_LIMIT, leaky_relu
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from tfclic.layers.composite import Value
+    from tfclic.layers.composite import Tensors, Value
     from tfclic.layers.parts import Axes
-    from tfclic.models.base import Tensors
 
 relu = tf.nn.relu
 # of the stages of training, from 0: the first with all levels, with aggregation, without help
