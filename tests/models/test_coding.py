@@ -248,7 +248,7 @@ def test_channels_that_can_be_foretold_are_named_in_few_bits(make_codec):
     digits = made.names["latents"].rows.bit_length()
     assert bits[2] == pytest.approx(digits, abs=0.01)
     assert digits + 2 < bits[0] < bits[1]
-    # 1 of 4096 for the channels in use, and 4 of 4096 against the others in the row of sparse images
+    # 1 of 4096 for channels in use, 4 of 4096 against the others in the row of sparse images
     assert bits[1] == pytest.approx(digits + 3 * 12 + 3 * 10)
     assert 8 * (lengths[1] - lengths[2]) == pytest.approx(3 * 12 + 3 * 10, abs=8)
 
