@@ -3,7 +3,7 @@
     python benchmarks/ablation_levels.py --data FOLDER --workdir DIR [--steps 1000] [--only NAME]
 
 coarse_to_fine_small is trained as it is configured, and again without its coarse level, without
-information aggregation, without helping losses, and with noise in the place of rounding into all
+information aggregation, without auxiliary losses, and with noise in the place of rounding into all
 syntheses, on the same crops in the same order. The rate-distortion cost (bits per pixel + lambda *
 MSE, the mean over all lambdas) on held-out images of FOLDER says what the part is worth; lower is
 better. Each training has a folder of its own in DIR and goes on where it was stopped. `--table`
@@ -21,7 +21,7 @@ RUNGS = {
     WHOLE: {},
     "without coarse level": {"model.coarse": False},
     "without aggregation": {"model.aggregation": False},
-    "without helping losses": {"model.helping_weight": 0.0},
+    "without auxiliary losses": {"model.helping_weight": 0.0},
     "without rounding": {"model.synthesis_input": "noise"},
 }
 

@@ -129,11 +129,11 @@ def make_measure(codec):
         is_used = tf.not_equal(tf.round(exact[0]), 0.0)
         return {
             "error/unquantised": error(exact, sources),
-            "error/rounded": error(rounded.latents, rounded.sides),
+            "error/rounded": error(rounded.latents, rounded.side_information),
             "error/coded": error(*decoded),
             "bits/noise": tf.add_n(list(noisy.parts.values()))[0],
             "bits/rounded": tf.add_n(list(rounded.parts.values()))[0],
-            "bits/coded": coding.total_bits(coding.explain(hyper_latents, latents)),
+            "bits/coded": coding.total_bits(coding.statistics(hyper_latents, latents)),
             "channels": tf.reduce_sum(tf.cast(tf.reduce_any(is_used, [0, 1]), tf.float32)),
             "nonzero": tf.reduce_mean(tf.cast(is_used, tf.float32)),
         }

@@ -39,7 +39,7 @@ def quantized(coding, sources):
     """What is coded of the sources of one image.
 
     Args:
-      coding: a `tfclic.entropy.coding.Coding`.
+      coding: a `tfclic.entropy.coding.EntropyCoder`.
       sources: dict of float32 `[1, h, w, C]`.
 
     Returns:
@@ -59,7 +59,7 @@ class Counter:
     """
 
     def __init__(self, codec):
-        self._codec, self._coding = codec, codec.coding()
+        self._codec, self._coding = codec, codec.entropy_coder()
 
     @tf.function(input_signature=[IMAGE, NUMBER], autograph=False)
     def count(self, image, quality):
@@ -83,7 +83,7 @@ class Counter:
         file = container.pack(b"none", shape[1], shape[0], code, False, payload)
         return {
             "float": self._codec.rate(*decoded, quality[None], FLOOR)[0],
-            "exact": self._coding.total_bits(self._coding.explain(hyper_latents, latents)),
+            "exact": self._coding.total_bits(self._coding.statistics(hyper_latents, latents)),
             "file": 8 * tf.strings.length(file),
         }
 

@@ -20,7 +20,7 @@ def measure(codec, paths, quality):
     found = {}
     for path in paths:
         data = codec.compress(images.read(path).pixels, quality)
-        levels.correlations(codec.explain(data), found)
+        levels.correlations(codec.statistics(data), found)
     return found
 
 

@@ -36,7 +36,7 @@ def make_measure(codec, coding):
         pixels = tf.round(255.0 * tf.clip_by_value(pixels, 0.0, 1.0))
         pixels = pixels[: tf.shape(image)[0], : tf.shape(image)[1]]
         error = tf.reduce_mean(tf.math.squared_difference(pixels, 255.0 * image))
-        return coding.total_bits(coding.explain(hyper_latents, latents)), error
+        return coding.total_bits(coding.statistics(hyper_latents, latents)), error
 
     return measure
 
@@ -53,7 +53,7 @@ def main():
     )
     args = parser.parse_args()
     codec, step = rate_cost.restore(args.workdir)
-    measure = make_measure(codec, codec.coding())
+    measure = make_measure(codec, codec.entropy_coder())
     photos = [images.read(path).pixels for path in evaluate.image_paths(args.images)[: args.first]]
     photos = [tf.constant(p / 255.0, tf.float32) for p in photos if p.ndim == 3]
     qualities = [codec.quality_of(level) for level in range(len(codec.lmbdas))]

@@ -115,7 +115,7 @@ def toy_signatures(identity):
         model.QUANTISE: (quantise, floats),
         model.WRITE: (write, coded),
         model.ESTIMATE: (estimate, coded),
-        model.EXPLAIN: (explain, coded),
+        model.STATISTICS: (explain, coded),
         model.READ: (read, {}),
         model.SYNTHESISE: (synthesise, coded),
         model.PACK: (pack, {}),

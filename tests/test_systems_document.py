@@ -30,7 +30,7 @@ def test_the_system_trains_and_codes(tmp_path, monkeypatch):
     gradients = tape.gradient(loss, codec.trainable_variables)
     assert all(g is not None and np.all(np.isfinite(g)) for g in gradients)
 
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     latents = tf.constant(rng.normal(0, 3, (1, 8, 12, 6)), tf.float32)
     sources = {name: array[0] for name, array in codec.sources(latents).items()}
     latents, hyper_latents = coding.quantize(sources)
@@ -39,7 +39,7 @@ def test_the_system_trains_and_codes(tmp_path, monkeypatch):
         np.testing.assert_array_equal(array, expected)
     # the second half follows from the first, and not the other way round
     before, after = (
-        coding.explain(hyper_latents, each)
+        coding.statistics(hyper_latents, each)
         for each in (latents, tf.tensor_scatter_nd_add(latents, [[3, 5, 1]], [9.0]))
     )
     differs = np.any(before["scales"] != after["scales"], (0, 1, 3))

@@ -20,14 +20,14 @@ def save_coding(codec, path):
     Returns:
       Its function `encode`.
     """
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     size = tf.TensorSpec([], tf.int32)
     grids = [tf.TensorSpec([None, None, count]) for count in (coding.hyper_channels, 6)]
 
     @tf.function(input_signature=grids, autograph=False)
     def encode(hyper, latents):
         string = coding.compress(hyper, latents)
-        return {"string": string, "bits": coding.total_bits(coding.explain(hyper, latents))}
+        return {"string": string, "bits": coding.total_bits(coding.statistics(hyper, latents))}
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string), size, size], autograph=False)
     def decode(string, height, width):

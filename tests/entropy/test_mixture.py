@@ -115,4 +115,4 @@ def test_no_latent_costs_more_than_the_floor():
 def test_the_number_of_mixtures_is_limited():
     runner = program.Rounding({"latents": tf.zeros([1, 1, 1, 2])}, None)
     with pytest.raises(ValueError, match="7"):
-        runner.conditional("latents", 2, tf.zeros([1, 1, 1, 48]), mixtures=8, kinds=3)
+        runner.conditional("latents", 2, tf.zeros([1, 1, 1, 48]), mixtures=8, num_parameters=3)

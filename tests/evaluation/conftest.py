@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfclic.evaluation import inspection
-from tfclic.runtime.explained import Part
+from tfclic.runtime.statistics import Part
 
 ROWS, COLUMNS, CHANNELS, MIXTURES = 8, 12, 6, 3  # of an image of 90x130 pixels
 TILES = 6
@@ -34,7 +34,7 @@ def part_of(bits):
 
 @pytest.fixture(scope="package")
 def explanation():
-    """Has `parts`, `channel`, `each`, `assembled` and `slices` of an `explained.Explanation`."""
+    """Has `parts`, `channel`, `each`, `assembled` and `slices` of an `statistics.Statistics`."""
     latents = made_latents()
     rng = np.random.default_rng(3)
     hyper_latents = rng.uniform(1, 4, [2, 3, 4])

@@ -18,7 +18,7 @@ def data(toy_codec, make_pixels):
 @pytest.fixture
 def report(toy_codec, data):
     """Function that makes the report of `data`, given what its parts take."""
-    return lambda parts: inspection.report(toy_codec, data, toy_codec.explain(data), parts)
+    return lambda parts: inspection.report(toy_codec, data, toy_codec.statistics(data), parts)
 
 
 @pytest.fixture

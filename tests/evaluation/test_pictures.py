@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tfclic import errors
-from tfclic.runtime.explained import Part
+from tfclic.runtime.statistics import Part
 
 pytest.importorskip("matplotlib")
 

@@ -19,6 +19,10 @@ TINY = {
         fine_widths=(4, 4, 4), coarse_widths=(4, 4, 4), coarse_features=8,
         prediction_widths=(4, 4, 4),
     ),
+    "elic_small": dict(
+        latent_channels=12, hyper_channels=4, feature_channels=8, group_sizes=(4, 8),
+        channel_widths=(6, 6), context_channels=4, parameter_channels=(8, 6),
+    ),
     "hyperprior": dict(hyper_channels=4),
 }  # fmt: skip
 
@@ -48,7 +52,7 @@ def cost(codec, pixels, latents, quality):
     sources = codec.sources(codec.gained(latents[None], quality))
     code = program.Rounding(sources, quality)
     decoded = codec.entropy(code)
-    found = codec.synthesise(decoded, code.seen, quality)[0, : pixels.shape[0], : pixels.shape[1]]
+    found = codec.synthesise(decoded, code.y_hat, quality)[0, : pixels.shape[0], : pixels.shape[1]]
     bits = sum(b for n, b in code.bits.items() if n not in sources or n == program.LATENTS)
     weight = refining.lambda_of(codec, quality) * 255.0**2 / 3
     return float((bits + weight * tf.reduce_sum(tf.square(found - pixels)))[0])
@@ -61,8 +65,15 @@ def test_latents_that_miss_come_back(name, pixels, monkeypatch):
     latents = analysed(codec, pixels)
     away = latents + tf.random.stateless_normal(tf.shape(latents), [1, 2], stddev=0.2)
     moments = tf.zeros([2, *latents.shape])
-    refine = tf.function(lambda *a: refining.refine(codec, pixels, a[0], 80.0 * a[1], a[2], a[3:]))
-    found, _ = refine(away, tf.constant(1.0), moments, 0, steps, steps)
+    # of any size, as exports have it
+    quality = tf.constant(80.0)
+    sizes = [[None, None, latents.shape[2]], [2, None, None, latents.shape[2]]]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape) for shape in sizes])
+    def refine(latents, moments):
+        return refining.refine(codec, pixels, latents, quality, moments, (0, steps, steps))
+
+    found, _ = refine(away, moments)
     best, before, after = (cost(codec, pixels, each, 80.0) for each in (latents, away, found))
     assert before - after > 0.5 * (before - best) > 0, (best, before, after)
 

@@ -54,7 +54,7 @@ def bad(files):
         b"garbage": "not a tfclic file",
         files[0][:-1]: "truncated",
         bytes(damaged): "corrupted",
-        b"TFC\x03" + files[0][4:]: "newer",
+        b"TFC\x05" + files[0][4:]: "newer",
     }
 
 
@@ -136,7 +136,7 @@ def test_info_is_of_each(run, loaded, files, bad):
 def test_heat_maps_are_the_bits_of_the_model(run, loaded, files, bad):
     found = run("heat_map", files=[*files, *bad])
     for file, png, scale in zip(files, found["maps_bytes"], found["scale"]):
-        info, parts = loaded.info(file), loaded.explain(file).parts
+        info, parts = loaded.info(file), loaded.statistics(file).parts
         shades = np.array(Image.open(io.BytesIO(png)))
         assert shades.shape == (-(-info["height"] // 16), -(-info["width"] // 16))
         assert shades.max() == 255

@@ -383,7 +383,7 @@ def test_the_coders_and_the_order_of_the_hyper_latents(codec, name, reader):
     import numpy as np
     import tensorflow as tf
 
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     hyper = np.round(np.random.default_rng(0).normal(0, 20, [2, 3, 4])).clip(-127, 127)
     write = tf.function(lambda *arrays: coding.compress(*arrays, name))
     string = write(hyper.astype(np.float32), tf.zeros([8, 12, 6])).numpy()

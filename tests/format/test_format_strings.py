@@ -73,7 +73,7 @@ def test_the_string_of_factorized(coder_class):
     config.model.update(latent_channels=3, widths=(2, 2, 2))
     codec = models.build(config.model)
     building.build_variables(codec)
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     stream = coding.streams["latents"]
     latents = np.random.default_rng(0).logistic(0, 3, (4, 8, 3)).astype(np.float32)
     latents, hyper_latents = coding.quantize({"latents": tf.constant(latents)})

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfclic.layers.substitution import held, substituted
+from tfclic.layers.substitution import frozen, substituted
 
 
 def test_layers_read_other_weights_inside_and_their_own_after():
@@ -20,7 +20,7 @@ def test_held_weights_give_gradients_to_inputs_alone():
     model(x)
     with tf.GradientTape(persistent=True) as tape:
         free = tf.reduce_sum(model(x))
-        with held([model]):
+        with frozen([model]):
             constant = tf.reduce_sum(model(x))
     assert constant == free
     np.testing.assert_array_equal(tape.gradient(constant, x), tape.gradient(free, x))

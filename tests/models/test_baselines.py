@@ -95,7 +95,7 @@ def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels, soft, asser
 
 
 def test_exact_probabilities_are_close_to_the_trained_ones(codec):
-    rng, coding = np.random.default_rng(0), codec.coding()
+    rng, coding = np.random.default_rng(0), codec.entropy_coder()
     if codec.name == "factorized":
         # the untrained density is logistic
         latents = rng.logistic(0, 1, (32, 48, 6)) * codec.gains(tf.constant([100.0]))[0]
@@ -107,7 +107,7 @@ def test_exact_probabilities_are_close_to_the_trained_ones(codec):
     sides = {name: x[None] for name, x in coding.split(hyper_latents).items()}
     floor = im.FLOOR / 2.0**im.MASS_BITS
     want = float(codec.rate(latents[None], sides, tf.constant([100.0]), floor)[0])
-    found = coding.total_bits(coding.explain(hyper_latents, latents))
+    found = coding.total_bits(coding.statistics(hyper_latents, latents))
     assert float(found) == pytest.approx(want, rel=0.005)
 
 
@@ -129,7 +129,7 @@ def test_all_latents_take_one_step_without_a_context(codec):
             self.steps += len(stream.order.starts) - 1
             return super()._conditional(stream, name)
 
-    runner = Noting(codec.coding(), (8, 12), codec_sources(codec, 8, 12))
+    runner = Noting(codec.entropy_coder(), (8, 12), codec_sources(codec, 8, 12))
     codec.entropy(runner)
     wanted = {"factorized": 0, "joint": 12 + 3 * 7, "elic": 3 * 2}
     assert runner.steps == wanted.get(codec.name, 1)
@@ -137,7 +137,7 @@ def test_all_latents_take_one_step_without_a_context(codec):
 
 def test_the_level_of_a_factorized_prior_is_that_of_the_quality():
     codec = tiny("factorized")
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     stream = coding.streams["latents"]
     assert stream.levels == 9
     rng = np.random.default_rng(0)
@@ -151,7 +151,7 @@ def test_the_level_of_a_factorized_prior_is_that_of_the_quality():
 
 
 def test_one_rate_needs_one_level():
-    coding = tiny("factorized", lmbdas=(0.01,)).coding()
+    coding = tiny("factorized", lmbdas=(0.01,)).entropy_coder()
     latents = tf.round(8 * tf.random.stateless_normal([4, 8, 6], [1, 2]))
     string = coding.compress(tf.zeros([1, 2, 0]), latents)
     np.testing.assert_array_equal(coding.decompress(string, 4, 8), latents)

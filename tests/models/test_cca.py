@@ -69,7 +69,7 @@ def test_every_ablation_has_finite_losses_and_gradients(make_cca, changes):
     with tf.GradientTape() as tape:
         out = codec(IMAGES, QUALITY, seed=SEED, training=True)
         error = tf.reduce_sum(tf.square(out.reconstruction - IMAGES))
-        loss = tf.reduce_sum(out.bits) + total(out.helping) + error
+        loss = tf.reduce_sum(out.bits) + total(out.auxiliary_losses) + error
     assert out.reconstruction.shape == IMAGES.shape
     assert out.bits.shape == (2,) and np.all(out.bits > 0)
     gradients = tape.gradient(loss, codec.trainable_variables)
@@ -78,13 +78,13 @@ def test_every_ablation_has_finite_losses_and_gradients(make_cca, changes):
     trained = {id(v) for v in codec.trainable_variables}
     assert {id(v) for path, v in paths.items() if path != "activity"} == trained
     has_gap = len(codec.sizes) > 1 and codec.config.gap_weight
-    assert bool(out.helping) == has_gap
+    assert bool(out.auxiliary_losses) == has_gap
     assert any(path.startswith("auxiliary") for path in paths) == has_gap
 
 
 def test_real_rounding_needs_no_help(codec):
     out = codec(IMAGES, QUALITY)
-    assert out.helping == {}
+    assert out.auxiliary_losses == {}
     assert list(out.parts) == ["hyper_latents", "slice_1", "slice_2", "slice_3"]
     assert all(np.all(bits > 0) for bits in out.parts.values())
     assert out.bits[0] < out.bits[1]
@@ -115,7 +115,7 @@ def test_where_each_gradient_goes(codec, given):
     def helping():
         halves = {"slice_2": main_bits() / 2, "slice_3": main_bits() / 2}
         code = types.SimpleNamespace(noisy={"latents": tf.concat(noisy, -1)}, bits=halves)
-        return codec.helping(code, features, decoded)
+        return codec.auxiliary_losses(code, features, decoded)
 
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([*features, *inputs])
@@ -146,7 +146,7 @@ def test_the_gap_reaches_the_analysis_and_not_the_auxiliary_model(codec):
     def of_training(alpha):
         codec.config.gap_weight = alpha
         with tf.GradientTape(persistent=True) as tape:
-            helping = total(codec(IMAGES, QUALITY, seed=SEED, training=True).helping)
+            helping = total(codec(IMAGES, QUALITY, seed=SEED, training=True).auxiliary_losses)
         found = []
         for part in (codec.nonlinear_analysis.layers[-1], codec.auxiliary[-1]):
             found.append(tape.gradient(helping, part.trainable_variables))
@@ -202,12 +202,12 @@ def test_a_few_steps_lessen_the_loss_and_the_help_is_told(make_cca):
     images = tf.cast(tf.image.resize(IMAGES, [64, 64]) * 64 + 96, tf.uint8)
     metrics = [train_step(images, step.seed_of(1, 0)) for _ in range(40)]
     assert metrics[-1]["loss"] < metrics[0]["loss"]
-    gaps = [float(m["helping/gap"]) for m in metrics]
+    gaps = [float(m["auxiliary/gap"]) for m in metrics]
     assert np.all(np.isfinite(gaps)) and len(set(gaps)) == 40
     found = {name: float(value) for name, value in metrics[-1].items()}
     parts = [found[f"bpp/{name}"] for name in ("slice_1", "slice_2", "slice_3", "hyper_latents")]
     assert sum(parts) == pytest.approx(found["bpp"], rel=1e-5)
-    assert found["helping"] == pytest.approx(found["helping/gap"] + found["helping/rate"])
+    assert found["auxiliary"] == pytest.approx(found["auxiliary/gap"] + found["auxiliary/rate"])
 
 
 def test_the_configuration_has_the_papers_sizes():

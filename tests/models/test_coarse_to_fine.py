@@ -72,7 +72,8 @@ def gradients(codec, stage):
     with tf.GradientTape() as tape:
         out = codec(IMAGES, QUALITY, seed=tf.constant([1, 2]), training=True, stage=stage)
         error = tf.reduce_mean(tf.square(out.reconstruction - IMAGES))
-        loss = tf.reduce_sum(out.bits) + 1e4 * error + tf.reduce_sum(list(out.helping.values()))
+        auxiliary = tf.reduce_sum(list(out.auxiliary_losses.values()))
+        loss = tf.reduce_sum(out.bits) + 1e4 * error + auxiliary
     paths = building.variable_paths(codec)
     return out, dict(zip(paths, tape.gradient(loss, list(paths.values()))))
 
@@ -82,7 +83,7 @@ def test_each_stage_trains_its_parts(stage):
     out, found = gradients(tiny(block_transform=False), stage)
     assert out.reconstruction.shape == IMAGES.shape
     assert np.all(out.parts["coarse"] > 0) == (stage > 0)
-    helped = [np.all(out.helping[name] > 0) for name in ("fine", "coarse")]
+    helped = [np.all(out.auxiliary_losses[name] > 0) for name in ("fine", "coarse")]
     assert helped == [stage < 3, 0 < stage < 3]
     assert all(np.all(np.isfinite(g)) for g in found.values() if g is not None)
     trained = {path.split("/")[0] for path, g in found.items() if g is not None and np.any(g)}
@@ -116,8 +117,8 @@ def test_ablations_train_and_are_coded(changes):
     trained = {path.split("/")[0] for path, g in found.items() if g is not None and np.any(g)}
     assert ("aggregation" in trained) == codec.config.aggregation
     assert ("coarse_prior" in trained) == codec.config.coarse
-    coding = codec.coding()
-    assert set(coding.sides) == ({"fine", "coarse"} if codec.config.coarse else {"fine"})
+    coding = codec.entropy_coder()
+    assert set(coding.side_streams) == ({"fine", "coarse"} if codec.config.coarse else {"fine"})
     sources = codec.sources(tf.random.stateless_normal([1, 8, 8, 6], [1, 2], stddev=3.0))
     latents, hyper = coding.quantize({name: x[0] for name, x in sources.items()})
     for found, expected in zip(
@@ -128,7 +129,7 @@ def test_ablations_train_and_are_coded(changes):
 
 def test_levels_are_kept_together_and_taken_apart(codec):
     levels = {"fine": tf.random.normal([6, 8, 5]), "coarse": tf.random.normal([3, 4, 4])}
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     joined = coding.join(levels)
     assert joined.shape == (3, 4, 24) and coding.hyper_channels == 24
     for name, found in coding.split(joined).items():
@@ -152,21 +153,21 @@ def test_tiles_regions_and_targets(loaded, make_pixels):
 
 
 def test_explanation_has_a_part_for_each_level(loaded, make_pixels):
-    parts = loaded.explain(loaded.compress(make_pixels(70, 130), 50)).parts
+    parts = loaded.statistics(loaded.compress(make_pixels(70, 130), 50)).parts
     shapes = {name: part.positions.shape for name, part in parts.items()}
     assert shapes == {"latents": (8, 12), "fine": (4, 6), "coarse": (2, 3), "channels": (2, 3)}
     assert [len(parts[name].channels) for name in ("latents", "fine", "coarse")] == [6, 5, 4]
 
 
 def test_exact_probabilities_are_close_to_the_trained_ones(codec):
-    rng, coding = np.random.default_rng(0), codec.coding()
+    rng, coding = np.random.default_rng(0), codec.entropy_coder()
     latents = tf.constant(rng.normal(0, 5, (32, 48, 6)), tf.float32)
     fine, coarse = rng.normal(0, 1, (16, 24, 5)), rng.normal(0, 1, (8, 12, 4))
     levels = {"fine": tf.cast(fine, tf.float32), "coarse": tf.cast(coarse, tf.float32)}
     latents, hyper = coding.quantize({"latents": latents, **levels})
     sides = {name: x[None] for name, x in coding.split(hyper).items()}
     want = float(codec.rate(latents[None], sides, None, 1e-9)[0])
-    found = float(coding.total_bits(coding.explain(hyper, latents)))
+    found = float(coding.total_bits(coding.statistics(hyper, latents)))
     assert found == pytest.approx(want, rel=0.005)
 
 
@@ -180,7 +181,7 @@ def test_both_levels_are_known_within_what_can_be_coded():
 
 
 def test_rounding_clips_each_level_to_its_range(codec):
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     far = coding.split(tf.fill([2, 2, 24], -1e6))
     latents, hyper = coding.quantize({"latents": tf.fill([8, 8, 6], 1e6), **far})
     levels = coding.split(hyper)

@@ -39,14 +39,14 @@ def codec(make_cca):
 
 @pytest.fixture(scope="module")
 def coding(codec):
-    made = codec.coding()
+    made = codec.entropy_coder()
     latents, hyper = (tf.TensorSpec([None, None, n], tf.float32) for n in (12, 4))
     size = tf.TensorSpec([], tf.int32)
     # for any size, so that each is traced once
     signatures = {
         "compress": [hyper, latents],
         "read": [tf.TensorSpec([], tf.string), size, size],
-        "explain": [hyper, latents],
+        "statistics": [hyper, latents],
     }
     for name, signature in signatures.items():
         traced = tf.function(getattr(made, name), signature, autograph=False)
@@ -104,7 +104,7 @@ def test_latent_residuals_never_reach_the_next_symbol():
 
 def test_explanation_is_of_each_element_in_its_place(coding):
     latents, hyper = coded(coding, 8, 12)
-    found = coding.explain_(hyper, latents)
+    found = coding.statistics_(hyper, latents)
     np.testing.assert_array_equal(found["weights"], np.ones([8, 12, 12, 1]))
     means = found["means"][..., 0]
     np.testing.assert_array_equal(16 * means, np.round(16 * means))
@@ -120,9 +120,9 @@ def test_explanation_is_of_each_element_in_its_place(coding):
 
 def test_slices_depend_on_those_before_and_on_no_others(coding):
     latents, hyper = coded(coding, 8, 12)
-    before = coding.explain_(hyper, latents)
+    before = coding.statistics_(hyper, latents)
     changed = tf.tensor_scatter_nd_add(latents, [[3, 5, 2]], [STEP * 20.0])  # of the second slice
-    after = coding.explain_(hyper, changed)
+    after = coding.statistics_(hyper, changed)
     for name in ("means", "scales"):
         differs = np.any(before[name] != after[name], (0, 1, 3))
         assert not np.any(differs[:4]), "the first two slices: one and three channels"
@@ -205,7 +205,7 @@ def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
     latents = codec.analyse(image, quality)
     latents, hyper = coding.quantize_({k: x[0] for k, x in codec.sources(latents).items()})
     bits = 8 * len(coding.compress_(hyper, latents).numpy())
-    exact = float(coding.total_bits(coding.explain_(hyper, latents)))
+    exact = float(coding.total_bits(coding.statistics_(hyper, latents)))
     assert bits == pytest.approx(exact, rel=0.01, abs=64)
     assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.02, abs=64)
     floor = im.FLOOR / 2.0**im.MASS_BITS
@@ -223,11 +223,11 @@ def test_large_residuals_leave_the_float_count_as_it_is(make_cca):
         means.bias.assign(rng.uniform(-0.5, 0.5, means.bias.shape).astype(np.float32))
         scales.bias.assign(np.full(scales.bias.shape, np.log(0.3), np.float32))
         residual.bias.assign(rng.choice([-3.0, 3.0], residual.bias.shape).astype(np.float32))
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     latents = tf.constant(rng.normal(0, 0.3, (16, 24, 12)), tf.float32)
     sources = {"latents": latents, "hyper_latents": tf.zeros([4, 6, 4])}
     latents, hyper = coding.quantize(sources)
-    exact = float(coding.total_bits(coding.explain(hyper, latents)))
+    exact = float(coding.total_bits(coding.statistics(hyper, latents)))
     floor = im.FLOOR / 2.0**im.MASS_BITS
     sides = {"hyper_latents": hyper[None]}
     rate = float(codec.rate(latents[None] / STEP, sides, None, floor)[0])
@@ -248,7 +248,7 @@ def test_the_least_bits_are_fewer_than_any_string_takes(make_cca):
         last = part.scale.layers[-1].conv
         last.kernel.assign(tf.zeros_like(last.kernel))
         last.bias.assign(np.full(last.bias.shape, np.log(0.11), np.float32))
-    coding = codec.coding()
+    coding = codec.entropy_coder()
     likeliest = (
         np.diff(coding.streams["hyper_latents"].table.numpy()[:, 1:]).argmax(1) - HYPER_LIMIT
     )
@@ -289,7 +289,7 @@ def test_what_is_synthesised_is_what_the_codec_would_make(codec, loaded, make_pi
 
 def test_what_slices_take_is_told(codec, loaded, make_pixels, soft):
     data = loaded.compress(soft(make_pixels(64, 128)), 60)
-    explanation = loaded.explain(data)
+    explanation = loaded.statistics(data)
     found = inspection.report(loaded, data, explanation, explanation.parts)
     assert [each["channels"] for each in found["slices"]] == list(codec.sizes)
     bits = sum(each["bits"] for each in found["slices"])
@@ -316,7 +316,7 @@ def test_the_auxiliary_model_is_not_in_the_export(codec, coding, folder):
     for part in codec.auxiliary:
         for variable in part.trainable_variables:
             variable.assign(variable + 1)
-    after = [v.numpy() for v in codec.coding().variables]
+    after = [v.numpy() for v in codec.entropy_coder().variables]
     assert len(before) == len(after) > 100
     for a, b in zip(before, after):
         np.testing.assert_array_equal(a, b)

@@ -21,7 +21,7 @@ def tiny(tiny_model):
 def case(request, tiny, make_pixels):
     """What the encoder knows of an image, in tiles and in one piece, and its explanation."""
     known = tiny.evaluate(make_pixels(*SIZE), 60, tile=request.param)
-    return known, tiny.explain(known["file"])
+    return known, tiny.statistics(known["file"])
 
 
 def test_bits_add_up_to_the_estimate_and_to_the_strings(case):
@@ -59,7 +59,7 @@ def test_a_channel_is_as_coded_and_its_bits_follow_from_its_mixtures(case):
 
 def test_progress_counts_tiles(tiny, make_pixels):
     data, seen = tiny.compress(make_pixels(*SIZE), tile=64), []
-    explanation = tiny.explain(data, lambda done, total: seen.append((done, total)))
+    explanation = tiny.statistics(data, lambda done, total: seen.append((done, total)))
     assert explanation.parts and seen == [(i, 6) for i in range(1, 7)]
 
 
@@ -70,7 +70,7 @@ def test_an_older_export_tells_the_sizes_only(toy_model, make_pixels):
         dataclasses.replace(model, card=dataclasses.replace(model.card, functions=functions))
     )
     data = codec.compress(make_pixels(20, 30))
-    explanation = codec.explain(data)
+    explanation = codec.statistics(data)
     assert explanation.lengths.sum() == codec.info(data)["payload_bytes"]
     with pytest.raises(errors.ModelError, match="has no function explain; export it again"):
         assert explanation.parts
@@ -78,4 +78,4 @@ def test_an_older_export_tells_the_sizes_only(toy_model, make_pixels):
 
 def test_files_of_other_models_are_refused(tiny, toy_codec, make_pixels):
     with pytest.raises(errors.ModelError, match=toy_codec.model.fingerprint):
-        tiny.explain(toy_codec.compress(make_pixels(20, 30)))
+        tiny.statistics(toy_codec.compress(make_pixels(20, 30)))

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfclic.layers import uniform_noise
 
-Output = collections.namedtuple("Output", ["reconstruction", "bits", "parts", "helping"])
+Output = collections.namedtuple("Output", ["reconstruction", "bits", "parts", "auxiliary_losses"])
 
 
 class FakeCodec(tf.keras.Model):

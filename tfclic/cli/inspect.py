@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tfclic.runtime.explained import Explanation
+    from tfclic.runtime.statistics import Statistics
 
 DETAILS = """\
 examples:
@@ -90,7 +90,7 @@ def inspect(args: argparse.Namespace) -> int:
     missing = None
     try:
         with common.tiles_bar(args.input) as progress:
-            explanation = codec.explain(data, progress)
+            explanation = codec.statistics(data, progress)
             try:
                 parts = explanation.parts
             except errors.ModelError as error:
@@ -168,7 +168,7 @@ def _draw(
     args: argparse.Namespace,
     target: str,
     pixels: npt.NDArray[np.uint8],
-    explanation: Explanation,
+    explanation: Statistics,
     found: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Writes the pictures; returns what `report` is to say of them."""

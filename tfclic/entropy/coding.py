@@ -1,6 +1,6 @@
 """Entropy models as exported codecs run them: exact, in integers.
 
-`Coding` runs a codec's program (see `tfclic.entropy.program`) with the runners below.
+`EntropyCoder` runs a codec's program (see `tfclic.entropy.program`) with the runners below.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class ExactRunner(lowering.Exact):
     `_gained(stream, name, shape)` and `_conditional(stream, name)` return its integers.
 
     Args:
-      coding: the `Coding`.
+      coding: the `EntropyCoder`.
       size: `(height, width)` of the latents.
       sources: dict of float32 `[h, w, C]`; None: nothing is known.
     """
 
-    def __init__(self, coding: Coding, size: Size, sources: Tensors | None = None) -> None:
+    def __init__(self, coding: EntropyCoder, size: Size, sources: Tensors | None = None) -> None:
         super().__init__(coding.networks)
         self.coding, self.size, self._sources = coding, size, sources
         self._grids = {1: lowering.Grid(*size)}
@@ -141,14 +141,14 @@ class ExactRunner(lowering.Exact):
             return self._latest
         return value + self.run(network, *inputs, value)
 
-    def helped(self, make: Callable[[Training], Tensors]) -> None:
-        """As `program.Rounding.helped`: nothing."""
+    def add_losses(self, make: Callable[[Training], Tensors]) -> None:
+        """As `program.Rounding.add_losses`: nothing."""
 
 
 class Maker(ExactRunner):
     """Makes all networks and tables, and computes nothing."""
 
-    def __init__(self, coding: Coding) -> None:
+    def __init__(self, coding: EntropyCoder) -> None:
         super().__init__(coding, (0, 0))
 
     def _nothing(self, *_: Any, **__: Any) -> None:
@@ -167,7 +167,7 @@ class Walker(ExactRunner):
     """
 
     def __init__(
-        self, coding: Coding, size: Size, coder: coders.Coder, sources: Tensors | None = None
+        self, coding: EntropyCoder, size: Size, coder: coders.Coder, sources: Tensors | None = None
     ) -> None:
         super().__init__(coding, size, sources)
         self._coder = coder
@@ -304,7 +304,7 @@ class Statistics(ExactRunner):
       sources: dict of float32 `[h, w, C]`, integers.
     """
 
-    def __init__(self, coding: Coding, size: Size, sources: Tensors) -> None:
+    def __init__(self, coding: EntropyCoder, size: Size, sources: Tensors) -> None:
         super().__init__(coding, size, sources)
         self.found: dict[str, Tensors] = {}
         self.named: list[tf.Tensor] = []
@@ -341,7 +341,7 @@ class Statistics(ExactRunner):
         return symbols
 
 
-class Coding(tf.Module):
+class EntropyCoder(tf.Module):
     """Codes latents, and what their distributions depend on, into one string, and back.
 
     Latents and side information are two arrays: `latents` `[h, w, C]`, as the program returns them,
@@ -387,10 +387,10 @@ class Coding(tf.Module):
         self.names = {name: active.Names(piece, name) for name, piece in by_name.items()}
         # of several streams each has its own channels named, right before it
         self.names_first = len(mains) == len(self.names) == 1
-        self.sides = tuple(
+        self.side_streams = tuple(
             sorted(filter(self.is_side, self._strides), key=self._strides.__getitem__)
         )
-        self.hyper_channels = sum(map(self._joined, self.sides))
+        self.hyper_channels = sum(map(self._joined, self.side_streams))
         self.least_bits = sum(map(self._least_cost, self._strides)) / 2**coders.COST_BITS
 
     def stream(self, name: str, make: Callable[[], Independent | Gained]) -> Any:
@@ -469,16 +469,16 @@ class Coding(tf.Module):
     def join(self, streams: Tensors) -> tf.Tensor:
         """Streams of side information, a dict, as one array `[h/4, w/4, Z]`; see `split`."""
         arrays = []
-        for name in self.sides:
+        for name in self.side_streams:
             times, array = SIDE_STRIDE // self._strides[name], streams[name]
             arrays.append(tf.nn.space_to_depth(array[None], times)[0] if times > 1 else array)
         return tf.concat(arrays, -1)
 
     def split(self, hyper_latents: tf.Tensor) -> Tensors:
         """The dict of streams that `join` was given."""
-        found, sizes = {}, [self._joined(name) for name in self.sides]
+        found, sizes = {}, [self._joined(name) for name in self.side_streams]
         parts = tf.split(hyper_latents, sizes, -1) if sizes else []
-        for name, part in zip(self.sides, parts):
+        for name, part in zip(self.side_streams, parts):
             times = SIDE_STRIDE // self._strides[name]
             found[name] = tf.nn.depth_to_space(part[None], times)[0] if times > 1 else part
         return found
@@ -489,7 +489,7 @@ class Coding(tf.Module):
     def _ran(self, runner: ExactRunner) -> tuple[tf.Tensor, tf.Tensor]:
         """The latents, and the side information, that a runner makes."""
         latents = self._program(runner).on().whole()
-        if self.sides:
+        if self.side_streams:
             return latents, self.join(runner.streams)
         return latents, tf.zeros([runner.size[0] // SIDE_STRIDE, runner.size[1] // SIDE_STRIDE, 0])
 
@@ -575,7 +575,7 @@ class Coding(tf.Module):
         return self._ran(Quantizer(self, (shape[0], shape[1]), sources))
 
     @compilation.uncompiled
-    def explain(self, hyper_latents: tf.Tensor, latents: tf.Tensor) -> Tensors:
+    def statistics(self, hyper_latents: tf.Tensor, latents: tf.Tensor) -> Tensors:
         """What each element costs by its integer probability, and why.
 
         Returns:
@@ -592,10 +592,10 @@ class Coding(tf.Module):
         runner = Statistics(self, size, sources)
         self._program(runner)
         found = {}
-        for name in self.sides:
+        for name in self.side_streams:
             each = runner.found[name]
             found[f"{name}_bits"] = each["bits"]
-            if len(self.sides) > 1:
+            if len(self.side_streams) > 1:
                 found[name] = each["values"]
                 for kind in ("means", "scales"):
                     if kind in each:
@@ -615,7 +615,7 @@ class Coding(tf.Module):
         return found
 
     def total_bits(self, explained: Tensors) -> tf.Tensor:
-        """All bits in what `explain` returns, float32."""
+        """All bits in what `statistics` returns, float32."""
         bits = (array for name, array in explained.items() if name.endswith("_bits"))
         levels = (stream.extra_bits for stream in self.streams.values())
         return tf.add_n([tf.reduce_sum(array) for array in bits]) + sum(levels)

@@ -20,25 +20,25 @@ LIKELIHOOD_FLOOR = 1e-6
 SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 256.0, 64
 SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
 
-KINDS = 3  # of parameters: logits, means, log scales
+NUM_PARAMETERS = 3  # of parameters: logits, means, log scales
 
 
-def completed(parameters: tf.Tensor, kinds: int) -> tf.Tensor:
-    """Parameters of all kinds, of those of the last `kinds` alone: what is missing is 0.
+def completed(parameters: tf.Tensor, num_parameters: int) -> tf.Tensor:
+    """All parameters, of the last `num_parameters` of three alone: what is missing is 0.
 
     A single Gaussian needs no logits, one of symbols that count from its mean no means.
 
     Args:
-      parameters: `[..., kinds * n]`, float or on the grids of exact coders.
-      kinds: int, 1 to 3.
+      parameters: `[..., num_parameters * n]`, float or on the grids of exact coders.
+      num_parameters: int, 1 to 3.
 
     Returns:
       `[..., 3 * n]`.
     """
-    if kinds == KINDS:
+    if num_parameters == NUM_PARAMETERS:
         return parameters
     count = parameters.shape[-1] or tf.shape(parameters)[-1]
-    missing = (KINDS - kinds) * (count // kinds)
+    missing = (NUM_PARAMETERS - num_parameters) * (count // num_parameters)
     margins = [[0, 0]] * (len(parameters.shape) - 1) + [[missing, 0]]
     return tf.pad(parameters, margins)
 
@@ -68,8 +68,10 @@ def likelihood(latents: tf.Tensor, parameters: tf.Tensor, mixtures: int = 1) -> 
       float32 `[..., C]`, in 0..1.
     """
     # lists of K tensors are several times faster than a small axis
-    parts = tf.split(parameters, KINDS * mixtures, axis=-1)
-    logits, means, log_scales = (parts[i * mixtures : (i + 1) * mixtures] for i in range(KINDS))
+    parts = tf.split(parameters, NUM_PARAMETERS * mixtures, axis=-1)
+    logits, means, log_scales = (
+        parts[i * mixtures : (i + 1) * mixtures] for i in range(NUM_PARAMETERS)
+    )
     low, high = math.log(SCALE_MIN), math.log(SCALE_MAX)
     log_scales = [tfc.upper_bound(tfc.lower_bound(x, low), high) for x in log_scales]
     y = tf.clip_by_value(latents, LATENT_MIN, LATENT_MAX)

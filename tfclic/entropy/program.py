@@ -77,7 +77,7 @@ class Runner(Operations, Protocol):
         parameters: Any,
         *,
         mixtures: int = 1,
-        kinds: int = 2,
+        num_parameters: int = 2,
         stride: int = 1,
         context: MaskedConv2D | None = None,
         around_mean: bool = False,
@@ -85,7 +85,7 @@ class Runner(Operations, Protocol):
 
     def refined(self, value: Value, network: tf.Module, *inputs: Value) -> Value: ...
 
-    def helped(self, make: Callable[[Training], Tensors]) -> None: ...
+    def add_losses(self, make: Callable[[Training], Tensors]) -> None: ...
 
 
 def round_straight_through(x: tf.Tensor) -> tf.Tensor:
@@ -132,10 +132,10 @@ class Rounding(Floats):
 
     Attributes:
       bits: dict from streams to float32 `[B]`.
-      seen: dict from streams to values as a decoder has them.
+      y_hat: dict from streams to values as a decoder has them, side information too.
       counts: list of float32 `[B, C]`, of each stream of latents: how many of each channel are not
         zero as they are coded.
-      auxiliary: dict of float32 `[B]`, what training minimises beside rate and distortion.
+      auxiliary_losses: dict of float32 `[B]`, what training minimises beside rate and distortion.
 
     Args:
       sources: dict of float32 `[B, h, w, C]`.
@@ -148,8 +148,8 @@ class Rounding(Floats):
     ) -> None:
         self.sources, self.quality, self.stage = sources, quality, stage
         self.bits: Tensors = {}
-        self.seen: Tensors = {}
-        self.auxiliary: Tensors = {}
+        self.y_hat: Tensors = {}
+        self.auxiliary_losses: Tensors = {}
         self.counts: list[tf.Tensor] = []
         self._pieces = Pieces()
 
@@ -180,7 +180,7 @@ class Rounding(Floats):
         channels: int,
         parameters: Any,
         mixtures: int = 1,
-        kinds: int = 2,
+        num_parameters: int = 2,
         stride: int = 1,
         context: MaskedConv2D | None = None,
         around_mean: bool = False,
@@ -190,12 +190,12 @@ class Rounding(Floats):
         Args:
           name: of the stream.
           channels: C.
-          parameters: a value with `kinds * K * C` channels, or a value for each kind; with a
-            context, a function of what that makes of the stream to such a value, in which no
+          parameters: a value with `num_parameters * K * C` channels, or a value for each of these;
+            with a context, a function of what that makes of the stream to such a value, in which no
             position depends on another one.
           mixtures: K.
-          kinds: 3 if parameters are logits, means and log scales, 2 if they are means and log
-            scales, 1 if they are log scales, means being 0.
+          num_parameters: of a Gaussian: 3 if they are logit, mean and log scale, 2 if they are mean
+            and log scale, 1 if it is the log scale, the mean being 0.
           stride: latents to an element, each way.
           context: a layer such as `MaskedConv2D`, of the stream's own values.
           around_mean: whether values are coded as whole differences from their means, K being 1.
@@ -209,10 +209,10 @@ class Rounding(Floats):
             parameters = parameters(context(self._context_input(piece)))
         if isinstance(parameters, tuple):
             parameters = tf.concat(parameters, -1)
-        parameters = mixture.completed(parameters, kinds)
+        parameters = mixture.completed(parameters, num_parameters)
         means = 0.0
         if around_mean:
-            _, means, log_scales = tf.split(parameters, mixture.KINDS, -1)
+            _, means, log_scales = tf.split(parameters, mixture.NUM_PARAMETERS, -1)
             parameters = mixture.completed(log_scales, 1)
 
         def likelihood(values: tf.Tensor) -> tf.Tensor:
@@ -229,29 +229,29 @@ class Rounding(Floats):
         """
         return value + self.run(network, *inputs, value)
 
-    def helped(self, make: Callable[[Training], Tensors]) -> None:
+    def add_losses(self, make: Callable[[Training], Tensors]) -> None:
         """Adds `make(self)`, a dict, to the auxiliary losses, where anyone trains."""
 
     def _coded(
         self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
     ) -> tf.Tensor:
         piece = piece or operator.itemgetter(name)
-        counted = self._counted(piece, means)
+        counted = self._y_tilde(piece, means)
         self.bits[name] = bits(likelihood(counted))
         if name == LATENTS or name not in self.sources:
             self.counts.append(tf.math.count_nonzero(counted, [1, 2], dtype=tf.float32))
-        self.seen[name] = self._seen(piece, means)
-        return self.seen[name]
+        self.y_hat[name] = self._y_hat(piece, means)
+        return self.y_hat[name]
 
     def _context_input(self, piece: Piece) -> tf.Tensor:
         return tf.round(piece(self.sources))
 
-    def _counted(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
-        """What bits are counted of: differences from means."""
+    def _y_tilde(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
+        """What bits are counted of, without the means; in training with noise."""
         return round_straight_through(piece(self.sources) - means)
 
-    def _seen(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
-        return self._counted(piece, means) + means
+    def _y_hat(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
+        return self._y_tilde(piece, means) + means
 
 
 class Training(Rounding):
@@ -263,8 +263,8 @@ class Training(Rounding):
     Args:
       sources, quality: as for `Rounding`; sources have noise of their own by their order.
       seed: int32 `[2]`, of the noise.
-      seen: "round" or "noise", what networks and the synthesis transform see.
-      context: likewise, what contexts see.
+      synthesis_input: "round" or "noise", what networks and the synthesis transform see.
+      context_input: likewise, what contexts see.
       stage: as for `Rounding`.
     """
 
@@ -273,28 +273,29 @@ class Training(Rounding):
         sources: Tensors,
         quality: tf.Tensor,
         seed: tf.Tensor,
-        seen: str = "round",
-        context: str = "round",
+        synthesis_input: str = "round",
+        context_input: str = "round",
         stage: tf.Tensor | None = None,
     ) -> None:
         super().__init__(sources, quality, stage)
-        self._sees_noise, self._context_sees_noise = seen == "noise", context == "noise"
+        self._sees_noise = synthesis_input == "noise"
+        self._context_sees_noise = context_input == "noise"
         self.noisy = {
             name: exact + uniform_noise(tf.shape(exact), seed, number)
             for number, (name, exact) in enumerate(sources.items(), 1)
         }
 
-    def helped(self, make: Callable[[Training], Tensors]) -> None:
-        self.auxiliary.update(make(self))
+    def add_losses(self, make: Callable[[Training], Tensors]) -> None:
+        self.auxiliary_losses.update(make(self))
 
     def _context_input(self, piece: Piece) -> tf.Tensor:
         noisy = self._context_sees_noise
         return piece(self.noisy) if noisy else round_straight_through(piece(self.sources))
 
-    def _counted(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
+    def _y_tilde(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         return piece(self.noisy) - means
 
-    def _seen(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
+    def _y_hat(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         if self._sees_noise:
             return piece(self.noisy)
         return round_straight_through(piece(self.sources) - means) + means
@@ -325,21 +326,21 @@ class Annealed(Rounding):
         self._drawn = {LATENTS: tf.math.log(uniform / (1 - uniform))}
 
     def independent(self, name: str, prior: Prior, stride: int = 1) -> tf.Tensor:
-        self.seen[name] = tf.round(self.sources[name])
-        return self.seen[name]
+        self.y_hat[name] = tf.round(self.sources[name])
+        return self.y_hat[name]
 
     def _coded(
         self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
     ) -> tf.Tensor:
         if name in self.sources and name != LATENTS:
-            self.seen[name] = tf.round(self.sources[name] - means) + means
-            return self.seen[name]
+            self.y_hat[name] = tf.round(self.sources[name] - means) + means
+            return self.y_hat[name]
         return super()._coded(name, piece, likelihood, means)
 
     def _context_input(self, piece: Piece) -> tf.Tensor:
-        return self._counted(piece, 0.0)
+        return self._y_tilde(piece, 0.0)
 
-    def _counted(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
+    def _y_tilde(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         latents = piece(self.sources) - means
         lower = tf.floor(latents)
         share = tf.clip_by_value(latents - lower, LEAST_SHARE, 1 - LEAST_SHARE)

@@ -180,7 +180,7 @@ class Conditional:
       networks: `lowering.Networks`.
       grid: its `lowering.Grid`.
       shared: dict, the same for all streams of the run.
-      channels, parameters, mixtures, kinds, context, around_mean: as
+      channels, parameters, mixtures, num_parameters, context, around_mean: as
         `program.Rounding.conditional` has them.
     """
 
@@ -192,12 +192,12 @@ class Conditional:
         channels: int,
         parameters: Any,
         mixtures: int = 1,
-        kinds: int = 2,
+        num_parameters: int = 2,
         context: MaskedConv2D | None = None,
         around_mean: bool = False,
     ) -> None:
         im.check_mixtures(mixtures)
-        self.channels, self.mixtures, self.kinds = channels, mixtures, kinds
+        self.channels, self.mixtures, self.num_parameters = channels, mixtures, num_parameters
         self.context, self.grid, self._shared = context, grid, shared
         if context is not None:
             itself = lowering.Known(None, lowering.integers(LATENT_LIMIT), grid)
@@ -207,8 +207,8 @@ class Conditional:
             means, parameters = parameters
             grids = fixed_point.Grids(UNITS[1], LOWEST[1])
             self.means = means.on(lowering.Form(0, MEAN_LIMIT, grids))
-            self.kinds = 1
-        ends = (np.repeat(x[-self.kinds :], mixtures * channels) for x in (UNITS, LOWEST))
+            self.num_parameters = 1
+        ends = (np.repeat(x[-self.num_parameters :], mixtures * channels) for x in (UNITS, LOWEST))
         form = lowering.Form(0, fixed_point.ACTIVATION_LIMIT, fixed_point.Grids(*ends))
         self.parameters: lowering.Value = parameters.on(form)
 
@@ -261,7 +261,7 @@ class Conditional:
         """A function of `(known, chosen)` to parameters `[n, 3 * K * C]`, see `Value.at`."""
         order = None if self.context is None else self.order
         found = self.parameters.at(order, used, used)
-        return lambda known, chosen: mixture.completed(found(known, chosen), self.kinds)
+        return lambda known, chosen: mixture.completed(found(known, chosen), self.num_parameters)
 
     def code(
         self,

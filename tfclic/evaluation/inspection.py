@@ -18,7 +18,7 @@ from tfclic.format.model import LATENTS
 if TYPE_CHECKING:
     from tfclic import runtime
     from tfclic.evaluation.levels import Level, Pair
-    from tfclic.runtime import explained
+    from tfclic.runtime import statistics
 
 Values = Union[Sequence[float], np.ndarray]
 
@@ -48,10 +48,10 @@ class View(NamedTuple):
     Attributes:
       title: what they are of.
       pixels: uint8 [H, W, 3] or [H, W], the image.
-      parts: dict of `explained.Part`s.
+      parts: dict of `statistics.Part`s.
       header_bits: of everything but the strings.
       channel: the one that is drawn.
-      found: dict of arrays, what `explained.Explanation.channel` says of it.
+      found: dict of arrays, what `statistics.Statistics.channel` says of it.
       positions: list of `Position`s.
       levels: dict of `levels.Level`s, of hyper latents.
       correlations: as `levels.correlations` has them.
@@ -60,7 +60,7 @@ class View(NamedTuple):
 
     title: str
     pixels: npt.NDArray[np.uint8]
-    parts: Mapping[str, explained.Part]
+    parts: Mapping[str, statistics.Part]
     header_bits: int
     channel: int
     found: Mapping[str, np.ndarray]
@@ -85,15 +85,15 @@ class View(NamedTuple):
 def report(
     codec: runtime.Codec,
     data: bytes,
-    explanation: explained.Explanation,
-    parts: Mapping[str, explained.Part] | None,
+    explanation: statistics.Statistics,
+    parts: Mapping[str, statistics.Part] | None,
 ) -> dict[str, Any]:
     """What a file is and what it holds, fit for JSON.
 
     Args:
       codec: the `tfclic.runtime.Codec` of the model that made it.
       data: the file.
-      explanation: `explained.Explanation` of it.
+      explanation: `statistics.Statistics` of it.
       parts: its `parts`, or None: sizes only.
 
     Returns:
@@ -130,7 +130,7 @@ def report(
     }
 
 
-def _slices(explanation: explained.Explanation) -> list[dict[str, float]]:
+def _slices(explanation: statistics.Statistics) -> list[dict[str, float]]:
     if len(explanation.slices) < 2:
         return []
     pairs = zip(explanation.slices, explanation.slice_bits())
@@ -210,7 +210,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def view(
     title: str,
     pixels: npt.NDArray[np.uint8],
-    explanation: explained.Explanation,
+    explanation: statistics.Statistics,
     header_bits: int,
     channel: int | None = None,
     places: Iterable[tuple[int, int]] = (),
@@ -219,7 +219,7 @@ def view(
 
     Args:
       title, pixels, header_bits: as in `View`.
-      explanation: `explained.Explanation` of the file.
+      explanation: `statistics.Statistics` of the file.
       channel: None: the one of highest entropy, that takes the most bits.
       places: list of (x, y) in pixels; none: a few of the channel's latents, chosen by their bits.
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tfclic.format.model import BITS, LATENTS
 
 if TYPE_CHECKING:
-    from tfclic.runtime.explained import Explanation
+    from tfclic.runtime.statistics import Statistics
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -58,11 +58,11 @@ def expected(found: Arrays, name: str) -> tuple[np.ndarray | None, np.ndarray | 
     return mean, np.sqrt(variance)
 
 
-def of(explanation: Explanation) -> dict[str, Level]:
+def of(explanation: Statistics) -> dict[str, Level]:
     """The levels of a file beside its latents, largest first.
 
     Args:
-      explanation: `explained.Explanation`.
+      explanation: `statistics.Statistics`.
 
     Returns:
       Dict of `Level`s by name.
@@ -157,11 +157,11 @@ def _sums(array: np.ndarray, dy: int, dx: int) -> np.ndarray:
     return np.stack([count, *sums])
 
 
-def correlations(explanation: Explanation, into: dict[str, Pair] | None = None) -> dict[str, Pair]:
+def correlations(explanation: Statistics, into: dict[str, Pair] | None = None) -> dict[str, Pair]:
     """How much neighbours have in common on each level, as coded and normalised.
 
     Args:
-      explanation: `explained.Explanation`.
+      explanation: `statistics.Statistics`.
       into: dict as this returns it, to which the file is added.
 
     Returns:

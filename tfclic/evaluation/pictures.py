@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tfclic.runtime.explained import Part
+    from tfclic.runtime.statistics import Part
 
 DPI = 130  # of PNG files
 LONGEST = 1200  # pixels of the image, as drawn

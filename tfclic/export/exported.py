@@ -190,7 +190,7 @@ class ExportedCodec(stored.StoredCodec):
 
         @traced(*coded)
         def explain(latents: tf.Tensor, hyper_latents: tf.Tensor) -> Tensors:
-            return coding.explain(*as_floats(hyper_latents, latents))
+            return coding.statistics(*as_floats(hyper_latents, latents))
 
         @traced(*coded)
         def estimate(latents: tf.Tensor, hyper_latents: tf.Tensor) -> Tensors:
@@ -235,7 +235,7 @@ class ExportedCodec(stored.StoredCodec):
 
         return {
             model.WRITE.name: write,
-            model.EXPLAIN.name: explain,
+            model.STATISTICS.name: explain,
             model.ESTIMATE.name: estimate,
             model.PACK.name: pack,
             model.OPEN.name: open_,

@@ -102,7 +102,7 @@ def refine(
             tf.stack([step, count]),
         )
         decoded = codec.entropy(code)
-        pixels = codec.synthesise(decoded, code.seen, quality)[:, : size[0], : size[1]]
+        pixels = codec.synthesise(decoded, code.y_hat, quality)[:, : size[0], : size[1]]
         error = tf.reduce_sum(tf.math.squared_difference(pixels, target))
         return tf.reduce_sum(tf.add_n(list(code.bits.values()))) + weight * error
 
@@ -112,7 +112,8 @@ def refine(
         with tf.GradientTape() as tape:
             tape.watch(latents)
             value = cost(latents, step)
-        gradient = tape.gradient(value, latents)
+        # which TensorFlow loses where latents are taken apart into slices
+        gradient = tf.ensure_shape(tape.gradient(value, latents), latents.shape)
         mean = BETAS[0] * mean + (1 - BETAS[0]) * gradient
         square = BETAS[1] * square + (1 - BETAS[1]) * tf.square(gradient)
         taken = tf.cast(step + 1, tf.float32)

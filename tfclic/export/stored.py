@@ -38,7 +38,7 @@ class StoredCodec(tf.Module):
     def __init__(self, codec: ImageCodec) -> None:
         super().__init__(name="tfclic")
         try:
-            self.coding = codec.coding()
+            self.coding = codec.entropy_coder()
         except ValueError as error:
             raise errors.ModelError(f"The model cannot be exported: {error}.") from error
         self.weights = [

@@ -116,7 +116,7 @@ def heat_map(part: Part, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     def bits(tile: Place) -> tuple[tf.Tensor, tf.Tensor]:
         *found, sound = _read(part, data, opened, tile, False)
-        explained = _call(part, model.EXPLAIN, *found)
+        explained = _call(part, model.STATISTICS, *found)
         each = [array for name, array in sorted(explained.items()) if name.endswith(model.BITS)]
         spread = tf.add_n([_spread(array, tile[2][2:]) for array in each])
         return _extended(spread[..., None], opened.coded), sound

@@ -29,7 +29,7 @@ VARIABLES = "variables/variables"
 # A folder with a graph of its own, which has REFINE and, for VARIABLES, RESTORE.
 REFINEMENT = "refinement"
 
-# Of what `EXPLAIN` gives: after the name of a part, what its elements cost
+# Of what `STATISTICS` gives: after the name of a part, what its elements cost
 BITS = "_bits"
 # the part with a place for each 16x16 pixels, whose parameters are told
 LATENTS = "latents"
@@ -240,7 +240,7 @@ QUANTISE = Function("quantise", ToQuantise, Coded)
 WRITE = Function("write", Coded, String)
 ESTIMATE = Function("estimate", Coded, Estimate)
 # float32 arrays `[h, w, C]`: `PART_bits`, and what these follow from
-EXPLAIN = Function("explain", Coded, dict)
+STATISTICS = Function("explain", Coded, dict)
 PACK = Function("pack", ToPack, File)
 HEADER = Function("header", Data, Info)
 OPEN = Function("open", Data, Opened)

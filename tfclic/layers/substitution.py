@@ -37,7 +37,7 @@ def substituted(modules: Iterable[tf.Module], stand_ins: Mapping[int, tf.Tensor]
             vars(module)[name] = value
 
 
-def held(modules: Sequence[tf.Module]) -> contextlib.AbstractContextManager[None]:
+def frozen(modules: Sequence[tf.Module]) -> contextlib.AbstractContextManager[None]:
     """Makes layers compute with their weights as constants, that no gradient reaches.
 
     Args:

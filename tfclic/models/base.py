@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 from tfclic.entropy import active, mixture, program
-from tfclic.entropy.coding import Coding
+from tfclic.entropy.coding import EntropyCoder
 from tfclic.format.latents import MULTIPLE
 from tfclic.layers import QualityGain
 
@@ -29,14 +29,14 @@ class Forward(NamedTuple):
       reconstruction: float32 `[B, H, W, 3]`, nominally 0..1, not clipped.
       bits: float32 `[B]`, all bits of each image.
       parts: dict of float32 `[B]`, the bits of each part.
-      helping: dict of float32 `[B]`, what training minimises beside rate and distortion.
+      auxiliary_losses: dict of float32 `[B]`, what training minimises beside rate and distortion.
       counts: float32 `[B, C]`, how many latents of each channel are not zero as they are coded.
     """
 
     reconstruction: tf.Tensor
     bits: tf.Tensor
     parts: Tensors
-    helping: Tensors
+    auxiliary_losses: Tensors
     counts: tf.Tensor
 
 
@@ -45,14 +45,14 @@ class Coded(NamedTuple):
 
     Attributes:
       latents: `[B, h, w, C]`, as the synthesis transform gets them.
-      sides: dict of side information, likewise.
-      parts, helping, counts: as in `Forward`.
+      side_information: dict of side information, likewise.
+      parts, auxiliary_losses, counts: as in `Forward`.
     """
 
     latents: tf.Tensor
-    sides: Tensors
+    side_information: Tensors
     parts: Tensors
-    helping: Tensors
+    auxiliary_losses: Tensors
     counts: tf.Tensor
 
 
@@ -182,31 +182,32 @@ class ImageCodec(tf.keras.Model):
         else:
             code = program.Rounding(sources, quality, stage=stage)
         latents = self.entropy(code)
-        return Coded(latents, code.seen, code.bits, code.auxiliary, tf.concat(code.counts, -1))
+        counts = tf.concat(code.counts, -1)
+        return Coded(latents, code.y_hat, code.bits, code.auxiliary_losses, counts)
 
     def rate(
-        self, latents: tf.Tensor, sides: Tensors, quality: tf.Tensor, floor: float
+        self, latents: tf.Tensor, side_information: Tensors, quality: tf.Tensor, floor: float
     ) -> tf.Tensor:
         """The bits `[B]` of what was coded by the float densities.
 
         Args:
           latents: `[B, h, w, C]`, as the synthesis transform gets them.
-          sides: dict of side information.
+          side_information: dict of side information.
           quality: float32 `[B]`, 0..100.
           floor: the least likelihood.
         """
-        code = program.Rate({**sides, program.LATENTS: latents}, quality, floor)
+        code = program.Rate({**side_information, program.LATENTS: latents}, quality, floor)
         self.entropy(code)
         return tf.add_n(list(code.bits.values()))
 
-    def coding(self) -> Coding:
+    def entropy_coder(self) -> EntropyCoder:
         """The exact integer form of the entropy model, for export."""
-        return Coding(self)
+        return EntropyCoder(self)
 
     def synthesise(
         self,
         latents: tf.Tensor,
-        sides: Tensors,
+        side_information: Tensors,
         quality: tf.Tensor,
         stage: tf.Tensor | None = None,
     ) -> tf.Tensor:
@@ -214,7 +215,7 @@ class ImageCodec(tf.keras.Model):
 
         Args:
           latents: `[B, H/16, W/16, C]`, quantised.
-          sides: dict of side information; most systems do not need it here.
+          side_information: dict of side information; most systems do not need it here.
           quality: float32 `[B]`, 0..100.
           stage: as for `call`.
         """
@@ -241,6 +242,6 @@ class ImageCodec(tf.keras.Model):
           A `Forward`.
         """
         coded = self.coded(self.analyse(images, quality), quality, seed, training, stage)
-        reconstruction = self.synthesise(coded.latents, coded.sides, quality, stage)
+        reconstruction = self.synthesise(coded.latents, coded.side_information, quality, stage)
         bits = tf.add_n(list(coded.parts.values()))
-        return Forward(reconstruction, bits, coded.parts, coded.helping, coded.counts)
+        return Forward(reconstruction, bits, coded.parts, coded.auxiliary_losses, coded.counts)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfclic.entropy import mixture, program
 from tfclic.layers import FLOATS, NAFBlock, ResidualUnit, Sequential, SubpixelConv2D
-from tfclic.layers.substitution import held
+from tfclic.layers.substitution import frozen
 from tfclic.models import transforms
 from tfclic.models.hyper import (
     HYPER_BITS,
@@ -131,10 +131,10 @@ class Cca(HyperCodec):
             y = code.conditional(f"slice_{number}", size, (means, log_scales), around_mean=True)
             decoded.append(code.refined(y, part.residual, support))
         if self.auxiliary:
-            code.helped(lambda training: self.helping(training, features, decoded))
+            code.add_losses(lambda training: self.auxiliary_losses(training, features, decoded))
         return code.concat(*decoded)
 
-    def helping(
+    def auxiliary_losses(
         self,
         code: program.Training,
         features: Sequence[tf.Tensor],
@@ -155,7 +155,7 @@ class Cca(HyperCodec):
         bits = tf.add_n([code.bits[f"slice_{n}"] for n in range(2, len(self.sizes) + 1)])
         features, *latents = tf.nest.map_structure(tf.stop_gradient, [features, noisy, decoded])
         rate = self.auxiliary_bits(features, *latents)
-        with held(self.auxiliary):
+        with frozen(self.auxiliary):
             gap = bits - self.auxiliary_bits(features, noisy, decoded)
         pixels = PIXELS_PER_LATENT * tf.cast(tf.reduce_prod(tf.shape(noisy[0])[1:3]), tf.float32)
         return {"gap": self.config.gap_weight * gap / pixels, "rate": rate / pixels}

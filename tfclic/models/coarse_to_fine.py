@@ -139,7 +139,7 @@ class CoarseToFine(transforms.TransformCodec):
     ```
 
     Training goes in four stages: y and z2 with a Gaussian for each channel of z2; all levels; with
-    aggregation in the place of a plain head; all without the helping losses, which make h2 and h1
+    aggregation in the place of a plain head; all without the auxiliary losses, which make h2 and h1
     predict y and z2. Unlike in the papers, the fine hyper analysis sees y `compressed`: with gains
     for all rates, a few channels are some hundred times as large as most.
 
@@ -154,7 +154,7 @@ class CoarseToFine(transforms.TransformCodec):
         prediction_widths: of the convolutions in both predictions.
         coarse, aggregation: whether there is a coarse level (else z2 has a Gaussian for each
           channel) and an aggregation; for ablations.
-        helping_weight: of the helping losses, mean squared errors.
+        helping_weight: of the auxiliary losses, mean squared errors.
         block_transform: whether a linear 16x16 block transform runs beside the nonlinear path.
         synthesis_input: "noise" or "round" (papers): what is decoded in training.
         lmbdas: trained lambdas, ascending.
@@ -214,7 +214,8 @@ class CoarseToFine(transforms.TransformCodec):
         else:
             fine = code.independent("fine", self.fine_prior, stride=2)
         features = code.run(self.fine_synthesis, fine, hidden_bits=HYPER_BITS)
-        code.helped(lambda training: self._help(training, coarse_features, features))
+        given = coarse_features, features
+        code.add_losses(lambda training: self._auxiliary_losses(training, *given))
         parameters = code.run(self.prediction, features)
         return code.conditional("latents", self.config.latent_channels, parameters)
 
@@ -226,13 +227,13 @@ class CoarseToFine(transforms.TransformCodec):
         alone = self.fine_prior.parameters(tf.shape(code.sources["fine"]))
         return tf.where(is_first, alone, predicted)
 
-    def _help(
+    def _auxiliary_losses(
         self,
         code: program.Training,
         coarse_features: tf.Tensor | None,
         features: tf.Tensor,
     ) -> Tensors:
-        """The helping losses: how far the features are from predicting the level below."""
+        """The auxiliary losses: how far the features are from predicting the level below."""
         if code.stage is None or not self.config.helping_weight:
             return {}
 
@@ -250,7 +251,7 @@ class CoarseToFine(transforms.TransformCodec):
     def synthesise(
         self,
         latents: tf.Tensor,
-        sides: Tensors,
+        side_information: Tensors,
         quality: tf.Tensor,
         stage: tf.Tensor | None = None,
     ) -> tf.Tensor:
@@ -259,9 +260,9 @@ class CoarseToFine(transforms.TransformCodec):
         features = self.nonlinear_synthesis(latents)
 
         def aggregated() -> tf.Tensor:
-            fine = sides["fine"]
+            fine = side_information["fine"]
             nothing = tf.zeros_like(fine[:, ::2, ::2, :1]) * tf.zeros([self.coarse_channels])
-            coarse = sides["coarse"] if self.config.coarse else nothing
+            coarse = side_information["coarse"] if self.config.coarse else nothing
             hyper = self.fine_synthesis(fine), self.coarse_synthesis(coarse)
             return tf.cast(self.aggregation(*hyper, features), tf.float32)
 

@@ -195,7 +195,7 @@ class GmmAttention(HyperCodec):
             self.config.latent_channels,
             parameters,
             mixtures=self.config.mixtures,
-            kinds=3,
+            num_parameters=3,
             context=self.context,
         )
 

@@ -44,7 +44,8 @@ class Hyperprior(HyperCodec):
         """Latents y under zero-mean Gaussians whose scales follow from z."""
         z = self.coded_hyper_latents(code)
         log_scales = code.run(self.hyper_synthesis, z, hidden_bits=HYPER_BITS)
-        return code.conditional("latents", self.config.latent_channels, log_scales, kinds=1)
+        channels = self.config.latent_channels
+        return code.conditional("latents", channels, log_scales, num_parameters=1)
 
 
 def build(config: ConfigDict) -> Hyperprior:

@@ -13,7 +13,7 @@ import numpy as np
 from tfclic import errors
 from tfclic.format import boxes, header, model
 from tfclic.format.latents import MULTIPLE
-from tfclic.runtime import catalog, explained, targets, tiles
+from tfclic.runtime import catalog, statistics, targets, tiles
 from tfclic.runtime import session as sessions
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 0
 # By effort: the steps of a refinement.
-EFFORTS = (0, 5, 10, 20, 40, 70, 110, 160, 230, 320)
+EFFORTS = (0, 20, 40, 70, 100, 140, 180, 220, 270, 320)
 DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
 
 
@@ -257,7 +257,7 @@ class Codec:
         how = np.float32(found["quality"]), np.bool_(found["grayscale"])
         return tiles.recode(call, writing, bytes(data), (*sizes, *how), progress)
 
-    def explain(self, data: bytes, progress: Progress | None = None) -> explained.Explanation:
+    def statistics(self, data: bytes, progress: Progress | None = None) -> statistics.Statistics:
         """What everything in a file of this model costs, for inspection.
 
         Args:
@@ -265,7 +265,7 @@ class Codec:
           progress: function of (steps done, steps in all), called now and then.
 
         Returns:
-          An `explained.Explanation`.
+          An `statistics.Statistics`.
 
         Raises:
           As `decompress`; what it returns raises errors.ModelError, when asked for more than the
@@ -273,7 +273,7 @@ class Codec:
         """
         self._own(data)
         call = self._refusing(errors.FileFormatError)
-        return explained.Explanation(call, bytes(data), progress)
+        return statistics.Statistics(call, bytes(data), progress)
 
     def _encoder(
         self, pixels: Pixels, tile: int, keeps: bool, progress: Progress | None, effort: int

@@ -78,7 +78,7 @@ class Composition(Floats):
         channels: int,
         parameters: Any,
         mixtures: int = 1,
-        kinds: int = 2,
+        num_parameters: int = 2,
         stride: int = 1,
         **kind: Any,
     ) -> Channels:
@@ -87,9 +87,8 @@ class Composition(Floats):
             parameters = parameters(Channels([kind["context"].filters]))
         values = parameters if isinstance(parameters, tuple) else [parameters]
         for value in values:
-            self._note(
-                value.layer.weights[-2:], -1, (channels,) * (mixtures * kinds // len(values))
-            )
+            parts = (channels,) * (mixtures * num_parameters // len(values))
+            self._note(value.layer.weights[-2:], -1, parts)
         return self._coded(channels, stride)
 
     def refined(self, value: Channels, network: tf.Module, *inputs: Channels) -> Channels:
@@ -97,8 +96,8 @@ class Composition(Floats):
         self.run(network, *inputs, value)
         return value
 
-    def helped(self, make: Callable[[Any], Any]) -> None:
-        """As `program.Rounding.helped`: nothing."""
+    def add_losses(self, make: Callable[[Any], Any]) -> None:
+        """As `program.Rounding.add_losses`: nothing."""
 
     def of_transforms(self, codec: ImageCodec) -> None:
         """Notes how the weights of a `models.transforms.TransformCodec` meet the latents.

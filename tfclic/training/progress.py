@@ -187,7 +187,7 @@ _SHOWN = (
     ("stage", ".0f", ""),
     ("phase", ".0f", ""),
     ("loss", ".4f", ""),
-    ("helping", ".4f", ""),
+    ("auxiliary", ".4f", ""),
     ("bpp", ".3f", ""),
     ("psnr", ".2f", " dB"),
 )

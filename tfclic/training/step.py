@@ -307,9 +307,8 @@ def loss_and_gradients(
 
     Returns:
       (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch, and
-      bpp/NAME of each part; for codecs with stages stage; for those that have it helping, what the
-      loss has beside rate and distortion, and helping/NAME of each term; and a tensor for each of
-      `parameters`.
+      bpp/NAME of each part; for codecs with stages stage; for those that have auxiliary losses
+      auxiliary, their sum, and auxiliary/NAME of each; and a tensor for each of `parameters`.
     """
     stage = stage or {}
     qualities, lmbdas = targets
@@ -319,8 +318,8 @@ def loss_and_gradients(
         tape.watch(parameters)
         out = codec(images, qualities, seed=noise_seed, training=not rounded, **stage)
         losses, bpp, error = objectives.rate_distortion(out, images, lmbdas, distortion)
-        helping = tf.add_n(list(out.helping.values())) if out.helping else 0.0
-        loss = tf.reduce_mean(losses + helping)
+        auxiliary = tf.add_n(list(out.auxiliary_losses.values())) if out.auxiliary_losses else 0.0
+        loss = tf.reduce_mean(losses + auxiliary)
     unconnected = tf.UnconnectedGradients.ZERO
     grads = tape.gradient(loss, parameters, unconnected_gradients=unconnected)
     metrics = {
@@ -331,9 +330,9 @@ def loss_and_gradients(
     }
     if stage:
         metrics["stage"] = tf.cast(stage["stage"] + 1, tf.float32)
-    if out.helping:
-        metrics["helping"] = tf.reduce_mean(helping)
-    terms = {f"helping/{name}": term for name, term in out.helping.items()}
+    if out.auxiliary_losses:
+        metrics["auxiliary"] = tf.reduce_mean(auxiliary)
+    terms = {f"auxiliary/{name}": term for name, term in out.auxiliary_losses.items()}
     terms.update({f"bpp/{name}": part for name, part in objectives.bpp_of_parts(out).items()})
     metrics.update({name: tf.reduce_mean(term) for name, term in terms.items()})
     return metrics, [tf.convert_to_tensor(g) for g in grads]

@@ -1,7 +1,7 @@
 """What a file's strings hold and what it costs, by the probabilities of the model that made it.
 
 Nothing here needs TensorFlow's Python package, nor knows which parts and parameters a model has:
-whatever its functions `READ` and `EXPLAIN` give (see `tfclic.format.model`) is put together over
+whatever its functions `READ` and `STATISTICS` give (see `tfclic.format.model`) is put together over
 the tiles.
 """
 
@@ -43,7 +43,7 @@ class Part(NamedTuple):
         return float(self.channels.sum())
 
 
-class Explanation:
+class Statistics:
     """What a file holds and what it costs.
 
     A large image is gone through tile by tile, once for `parts` and once for each `channel`; what
@@ -130,7 +130,7 @@ class Explanation:
         if tile not in self._read:
             self._read[tile] = tiles.read_tile(self._call, self._data, self._opened, tile)
         coded = self._read[tile]
-        costs = self._call(model.EXPLAIN, *coded)
+        costs = self._call(model.STATISTICS, *coded)
         found = {**coded._asdict(), **costs}
         if len(self.lengths) == 1:
             self._only = found
