@@ -49,6 +49,20 @@ def test_a_file_is_the_same_again_and_differs_from_that_of_another_effort(
     assert loaded.compress(pixels, 100) == files[0]
 
 
+def test_no_effort_does_not_wait_for_the_refinements_of_others(loaded, pixels, monkeypatch):
+    class Taken:
+        def __enter__(self):
+            raise AssertionError
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(tiles, "_REFINEMENT", Taken())
+    loaded.compress(pixels, 100)
+    with pytest.raises(AssertionError):
+        loaded.compress(pixels, 100, effort=1)
+
+
 def test_tiles_and_grayscale_are_refined_too(loaded, pixels, few_steps):
     gray = pixels[..., 0]
     files = [loaded.compress(gray, 100, effort=effort, tile=64) for effort in (0, 5)]

@@ -155,7 +155,8 @@ class Encoder:
                 latents = self._call(model.ANALYSE, window).latents
             if self._keeps:
                 self._analysed[tile] = latents
-        latents = self._refined(latents, window, np.float32(quality), done)
+        if self.refinement:
+            latents = self._refined(latents, window, np.float32(quality), done)
         box = boxes.relative(self._plan.coded[tile], self._plan.seen[tile])
         return self._call(model.QUANTISE, latents, np.float32(quality), box)
 
