@@ -196,6 +196,26 @@ def photo(tmp_path):
     return path
 
 
+# what is small beside widths and latents, by system
+TINY_SYSTEMS = {
+    "gmm_attention_small": dict(hyper_channels=4, feature_channels=8, parameter_channels=8),
+    "cca_small": dict(
+        latent_channels=12, hyper_channels=4, hyper_width=6, slices=3, support_channels=8,
+        slice_widths=(8, 6),
+    ),
+    "coarse_to_fine_small": dict(
+        fine_widths=(4, 4, 4), coarse_widths=(4, 4, 4), coarse_features=8,
+        prediction_widths=(4, 4, 4),
+    ),
+    "elic_small": dict(
+        latent_channels=12, hyper_channels=4, feature_channels=8, group_sizes=(4, 8),
+        channel_widths=(6, 6), context_channels=4, parameter_channels=(8, 6),
+    ),
+    "hyperprior": dict(hyper_channels=4),
+    "factorized": {},
+}  # fmt: skip
+
+
 def tiny_config(**changes):
     """gmm_attention small enough for tests, as a ConfigDict of the model alone."""
     from tfclic import configuration
@@ -276,6 +296,30 @@ def export_for_reading():
             return saving.save(*arguments)
 
     return save
+
+
+@pytest.fixture(scope="session")
+def both_coders(codec, export_for_reading, tmp_path_factory):
+    """A folder with the tiny codec, exported with each coder, under the coder's name."""
+    from tfclic.format import header
+
+    target = tmp_path_factory.mktemp("coders")
+    for coder in header.CODERS:
+        export_for_reading(codec, target, coder, {}, {}, coder)
+    return target
+
+
+@pytest.fixture(scope="session")
+def tiny_system():
+    """A function of a system's name to its configuration, the model small enough for tests."""
+    from tfclic import configuration
+
+    def configured(name):
+        _, config = configuration.load(name)
+        config.model.update({"latent_channels": 8, "widths": (4, 4, 4), **TINY_SYSTEMS[name]})
+        return config
+
+    return configured
 
 
 @pytest.fixture(scope="session")

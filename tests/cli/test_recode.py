@@ -10,24 +10,16 @@ from tfclic.runtime import catalog
 
 
 @pytest.fixture(scope="module")
-def folder(codec, export_for_reading, tmp_path_factory):
-    target = tmp_path_factory.mktemp("models")
-    for coder in header.CODERS:
-        export_for_reading(codec, target, coder, {}, {}, coder)
-    return target
-
-
-@pytest.fixture(scope="module")
-def coded(folder, make_pixels, soft):
+def coded(both_coders, make_pixels, soft):
     """A file of six tiles, written with the range coder."""
     pixels = soft(make_pixels(150, 100, 1))
-    return runtime.load(folder / header.RANGE).compress(pixels, 33.3, tile=64)
+    return runtime.load(both_coders / header.RANGE).compress(pixels, 33.3, tile=64)
 
 
 @pytest.fixture
-def run(folder, monkeypatch):
+def run(both_coders, monkeypatch):
     """Function that runs the program with arguments; returns its exit status."""
-    monkeypatch.setenv(catalog.VARIABLE, str(folder))
+    monkeypatch.setenv(catalog.VARIABLE, str(both_coders))
 
     def run(*words):
         args = recode.make_parser().parse_intermixed_args([str(word) for word in words])
@@ -36,7 +28,7 @@ def run(folder, monkeypatch):
     return run
 
 
-def test_there_and_back_gives_the_same_bytes(run, coded, folder, tmp_path, capsys):
+def test_there_and_back_gives_the_same_bytes(run, coded, both_coders, tmp_path, capsys):
     source = tmp_path / "a.tfclic"
     source.write_bytes(coded)
     assert run(source, "--coder=interleaved") == 0
@@ -48,8 +40,8 @@ def test_there_and_back_gives_the_same_bytes(run, coded, folder, tmp_path, capsy
     assert (before.coder, after.coder) == header.CODERS and len(after.lengths) == 6
     same = "grayscale", "fingerprint", "quality", "width", "height", "tile_height", "tile_width"
     assert all(getattr(before, name) == getattr(after, name) for name in same)
-    codec = runtime.load(folder / header.INTERLEAVED)
-    known = runtime.load(folder / header.RANGE).decode_latents(coded)
+    codec = runtime.load(both_coders / header.INTERLEAVED)
+    known = runtime.load(both_coders / header.RANGE).decode_latents(coded)
     np.testing.assert_array_equal(codec.decode_latents(data), known)
     assert run(target, "--coder=range", "-o", tmp_path / "b.tfclic") == 0
     assert (tmp_path / "b.tfclic").read_bytes() == coded

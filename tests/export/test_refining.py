@@ -4,36 +4,31 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic import configuration, models
+from tfclic import models
 from tfclic.entropy import program
 from tfclic.export import exported, refining, stored
 from tfclic.training import building
 
-TINY = {
-    "gmm_attention_small": dict(hyper_channels=4, feature_channels=8, parameter_channels=8),
-    "cca_small": dict(
-        latent_channels=12, hyper_channels=4, hyper_width=6, slices=3, support_channels=8,
-        slice_widths=(8, 6),
-    ),
-    "coarse_to_fine_small": dict(
-        fine_widths=(4, 4, 4), coarse_widths=(4, 4, 4), coarse_features=8,
-        prediction_widths=(4, 4, 4),
-    ),
-    "elic_small": dict(
-        latent_channels=12, hyper_channels=4, feature_channels=8, group_sizes=(4, 8),
-        channel_widths=(6, 6), context_channels=4, parameter_channels=(8, 6),
-    ),
-    "hyperprior": dict(hyper_channels=4),
-}  # fmt: skip
+SYSTEMS = (
+    "gmm_attention_small",
+    "cca_small",
+    "coarse_to_fine_small",
+    "elic_small",
+    "hyperprior",
+)
 
 
-def make(name):
-    tf.keras.utils.set_random_seed(0)
-    _, config = configuration.load(name)
-    config.model.update({"latent_channels": 8, "widths": (4, 4, 4), **TINY[name]})
-    codec = models.build(config.model)
-    building.build_for_training(codec)
-    return codec
+@pytest.fixture
+def make(tiny_system):
+    """A function of a system's name to a tiny codec of it."""
+
+    def made(name):
+        tf.keras.utils.set_random_seed(0)
+        codec = models.build(tiny_system(name).model)
+        building.build_for_training(codec)
+        return codec
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +53,8 @@ def cost(codec, pixels, latents, quality):
     return float((bits + weight * tf.reduce_sum(tf.square(found - pixels)))[0])
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_latents_that_miss_come_back(name, pixels, monkeypatch):
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_latents_that_miss_come_back(make, name, pixels, monkeypatch):
     monkeypatch.setattr(refining, "LEARNING_RATE", 0.1)
     codec, steps = make(name), 30
     latents = analysed(codec, pixels)
@@ -78,7 +73,7 @@ def test_latents_that_miss_come_back(name, pixels, monkeypatch):
     assert before - after > 0.5 * (before - best) > 0, (best, before, after)
 
 
-def test_an_export_refines_as_its_codec_would_but_for_what_it_rounds(pixels):
+def test_an_export_refines_as_its_codec_would_but_for_what_it_rounds(make, pixels):
     codec = make("coarse_to_fine_small")
     kept = stored.StoredCodec(codec)
     function = refining.Refinement(kept, codec).functions["refine"]
@@ -94,7 +89,7 @@ def test_an_export_refines_as_its_codec_would_but_for_what_it_rounds(pixels):
     np.testing.assert_allclose(of_export["latents"], exact.latents, atol=1e-3 * moved)
 
 
-def test_steps_may_be_taken_in_parts(pixels):
+def test_steps_may_be_taken_in_parts(make, pixels):
     codec = make("hyperprior")
     latents = analysed(codec, pixels)
     # with the side information held, which is anew that of the latents in each part
@@ -120,7 +115,7 @@ def test_the_temperature_stays_and_then_falls():
     assert found[2] / found[3] == pytest.approx(found[1] / found[2])
 
 
-def test_lambdas_are_those_of_the_levels_and_between_them_interpolated():
+def test_lambdas_are_those_of_the_levels_and_between_them_interpolated(make):
     codec = make("hyperprior")
     levels = len(codec.lmbdas)
     found = [
@@ -133,10 +128,5 @@ def test_lambdas_are_those_of_the_levels_and_between_them_interpolated():
     np.testing.assert_allclose(refining.lambda_of(codec, tf.constant([between])), expected, 1e-5)
 
 
-def test_a_codec_whose_latents_have_tables_has_none():
-    tf.keras.utils.set_random_seed(0)
-    _, config = configuration.load("factorized")
-    config.model.update({"latent_channels": 8, "widths": (4, 4, 4)})
-    codec = models.build(config.model)
-    building.build_variables(codec)
-    assert not stored.StoredCodec(codec).coding.is_differentiable
+def test_a_codec_whose_latents_have_tables_has_none(make):
+    assert not stored.StoredCodec(make("factorized")).coding.is_differentiable

@@ -34,30 +34,21 @@ PROGRAM = """if True:
 
 
 @pytest.fixture(scope="module")
-def folder(codec, export_for_reading, tmp_path_factory):
-    """The tiny codec, exported with both coders."""
-    target = tmp_path_factory.mktemp("stock")
-    for coder in header.CODERS:
-        export_for_reading(codec, target, coder, {}, {}, coder)
-    return target
-
-
-@pytest.fixture(scope="module")
-def codecs(folder):
+def codecs(both_coders):
     """Both, loaded, by the coder's name."""
-    return {coder: runtime.load(folder / coder / "1") for coder in header.CODERS}
+    return {coder: runtime.load(both_coders / coder / "1") for coder in header.CODERS}
 
 
-def test_no_operation_is_any_but_tensorflows_own(folder):
-    command = [sys.executable, "-c", PROGRAM, folder / header.INTERLEAVED / "1"]
+def test_no_operation_is_any_but_tensorflows_own(both_coders):
+    command = [sys.executable, "-c", PROGRAM, both_coders / header.INTERLEAVED / "1"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     assert "TensorListSetItem:" in run.stdout
     print(run.stdout)
 
 
-def test_the_range_coder_is_the_one_that_is_not(folder):
-    command = [sys.executable, "-c", PROGRAM, folder / header.RANGE / "1"]
+def test_the_range_coder_is_the_one_that_is_not(both_coders):
+    command = [sys.executable, "-c", PROGRAM, both_coders / header.RANGE / "1"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert "'EntropyEncodeIndex'" in run.stderr
 
@@ -80,10 +71,10 @@ def test_both_make_the_same_of_an_image(codecs, make_pixels, soft, size):
     np.testing.assert_array_equal(shown, known["reconstruction"])
 
 
-def test_functions_for_whole_files_read_both_too(folder, codecs, make_pixels, soft):
+def test_functions_for_whole_files_read_both_too(both_coders, codecs, make_pixels, soft):
     import tensorflow as tf
 
-    loaded = {each: tf.saved_model.load(str(folder / each / "1")) for each in header.CODERS}
+    loaded = {each: tf.saved_model.load(str(both_coders / each / "1")) for each in header.CODERS}
     pixels = soft(make_pixels(70, 40))
     for coder, codec in codecs.items():
         file = codec.compress(pixels, 40)
@@ -129,8 +120,10 @@ def test_damaged_and_forged_files_are_refused(codecs, make_pixels):
             codec.decompress(data)
 
 
-def test_files_are_read_by_the_model_that_writes_such(folder, codecs, make_pixels, monkeypatch):
-    monkeypatch.setenv(catalog.VARIABLE, str(folder))
+def test_files_are_read_by_the_model_that_writes_such(
+    both_coders, codecs, make_pixels, monkeypatch
+):
+    monkeypatch.setenv(catalog.VARIABLE, str(both_coders))
     for coder, codec in codecs.items():
         file = codec.compress(make_pixels(20, 30), 10)
         assert runtime.Library().codec_of(file).model.card.coder == coder

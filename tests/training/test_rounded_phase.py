@@ -6,23 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic import configuration, errors, models
+from tfclic import errors, models
 from tfclic.portable import folder
 from tfclic.training import building, checkpoints, loop, sources, step
 
-TINY = {
-    "gmm_attention_small": dict(hyper_channels=4, feature_channels=8, parameter_channels=8),
-    "cca_small": dict(
-        latent_channels=12, hyper_channels=4, hyper_width=6, slices=3, support_channels=8,
-        slice_widths=(8, 6),
-    ),
-    "coarse_to_fine_small": dict(
-        fine_widths=(4, 4, 4), coarse_widths=(4, 4, 4), coarse_features=8,
-        prediction_widths=(4, 4, 4),
-    ),
-    "factorized": dict(),
-}  # fmt: skip
-# of each, by the first attribute that leads to it
+# what learns in each system, by the first attribute that leads to it
 LEARNING = {
     "gmm_attention_small": {"context", "hyper_prior", "hyper_synthesis", "parameter_network"},
     "cca_small": {"hyper_prior", "mean_synthesis", "scale_synthesis", "slices"},
@@ -32,26 +20,31 @@ LEARNING = {
 IMAGES = tf.constant(np.random.default_rng(0).integers(0, 256, [2, 128, 128, 3], np.uint8))
 
 
-def make(name):
-    """A tiny codec and its configuration, whose second half of six steps is the last phase."""
-    _, config = configuration.load(name)
-    config.model.update({"latent_channels": 8, "widths": (4, 4, 4), **TINY[name]})
-    config.training.update(
-        steps=6, rounded_share=0.5, rounded_learning_rate=1e-2, warmup_steps=0, log_every=1,
-        crop_size=64, batch_size=2, validation_images=1, checkpoint_every=5, precision="float32",
-    )  # fmt: skip
-    if config.training.stage_shares:
-        config.training.stage_shares = (0.1, 0.2, 0.2)
-    tf.keras.utils.set_random_seed(0)
-    return models.build(config.model), config
+@pytest.fixture
+def make(tiny_system):
+    """A function of a name to a tiny codec, and its configuration: the last 3 of 6 steps are so."""
+
+    def made(name):
+        config = tiny_system(name)
+        config.training.update(
+            steps=6, rounded_share=0.5, rounded_learning_rate=1e-2, warmup_steps=0, log_every=1,
+            crop_size=64, batch_size=2, validation_images=1, checkpoint_every=5,
+            precision="float32",
+        )  # fmt: skip
+        if config.training.stage_shares:
+            config.training.stage_shares = (0.1, 0.2, 0.2)
+        tf.keras.utils.set_random_seed(0)
+        return models.build(config.model), config
+
+    return made
 
 
 def values(variables):
     return {path: v.numpy() for path, v in variables.items()}
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_transforms_stay_and_the_entropy_model_learns_what_is_coded(name):
+@pytest.mark.parametrize("name", LEARNING)
+def test_transforms_stay_and_the_entropy_model_learns_what_is_coded(make, name):
     codec, config = make(name)
     state = step.State(codec, config.training)
     for average in state.ema.values():
@@ -80,7 +73,7 @@ def test_transforms_stay_and_the_entropy_model_learns_what_is_coded(name):
 
 
 def test_a_run_that_is_resumed_within_the_phase_equals_one_that_was_not(
-    tmp_path, photos, monkeypatch
+    make, tmp_path, photos, monkeypatch
 ):
     store = sources.open_source(str(photos), 64)
 

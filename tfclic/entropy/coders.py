@@ -76,17 +76,6 @@ def least_cost(mass: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.math.log(share) * (-(1 << COST_BITS) / math.log(2)), tf.int64)
 
 
-def decision_costs() -> tf.Tensor:
-    """`least_cost` of an event with a probability of k / 4096, int64 `[4096]`, by k."""
-    return least_cost(tf.range(1 << DECISION_BITS) * (1 << (PRECISION - DECISION_BITS)))
-
-
-def budget(string: tf.Tensor) -> tf.Tensor:
-    """The most that symbols in a string can have taken, int64, in units of 2**-16 bit."""
-    length = tf.cast(tf.strings.length(string) + SPARE_BYTES, tf.int64)
-    return length * (8 << COST_BITS)
-
-
 def decision_table() -> np.ndarray:
     """int32 `[4095 * 4]`: a row (precision, 0, 2**16 - P(1), 2**16) for each probability."""
     ones = np.arange(1, 1 << DECISION_BITS) << (PRECISION - DECISION_BITS)
@@ -102,7 +91,49 @@ def _lookup(table: tf.Tensor) -> tf.Tensor:
     return tf.concat([decision_table(), tf.reshape(table, [-1])], 0)
 
 
-class RangeEncoder:
+class Writer:
+    """What coders have in common that are told what there is."""
+
+    def exhausted(self, state: State) -> tf.Tensor:
+        """Never."""
+        return tf.constant(False)
+
+    refuses = exhausted
+
+
+class Reader:
+    """What decoders have in common, which read on beyond the end of a string.
+
+    There they make up symbols without end. Therefore a state has, as its last part, what the
+    symbols so far must have taken, int64 in units of 2**-16 bit.
+
+    Args:
+      string: of rank 0.
+      strict: bool, whether symbols that cannot have been in it are an error; `finish` tells anyway.
+    """
+
+    def __init__(self, string: tf.Tensor, strict: bool | tf.Tensor) -> None:
+        self._strict = strict
+        # of an event with a probability of k / 4096, by k
+        self._costs = least_cost(tf.range(1 << DECISION_BITS) * (1 << (PRECISION - DECISION_BITS)))
+        length = tf.cast(tf.strings.length(string) + SPARE_BYTES, tf.int64)
+        self._budget = length * (8 << COST_BITS)
+
+    def cost_of_decisions(self, probability: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+        """What decisions `[n]` must have taken, together."""
+        happened = tf.where(truth, probability, (1 << DECISION_BITS) - probability)
+        return tf.reduce_sum(tf.gather(self._costs, happened))
+
+    def exhausted(self, state: State) -> tf.Tensor:
+        """Whether the symbols so far cannot all have been in the string, a bool."""
+        return state[-1] > self._budget
+
+    def refuses(self, state: State) -> tf.Tensor:
+        """Whether that is an error, a bool."""
+        return self.exhausted(state) & self._strict
+
+
+class RangeEncoder(Writer):
     """Writes into one range-coder string.
 
     Args:
@@ -134,12 +165,6 @@ class RangeEncoder:
     def finish(self, state: State) -> tf.Tensor:
         """The string, of rank 0."""
         return tfc.entropy_encode_finalize(state)
-
-    def exhausted(self, state: State) -> tf.Tensor:
-        """Never."""
-        return tf.constant(False)
-
-    refuses = exhausted
 
 
 class Postponed:
@@ -175,24 +200,20 @@ class Postponed:
         return state
 
 
-class RangeDecoder:
+class RangeDecoder(Reader):
     """Reads one range-coder string; otherwise like `RangeEncoder`.
-
-    TFC's decoder goes on beyond the end of its string, where it reads zeros and so makes up symbols
-    without end. Therefore the state has, beside the decoder, what the symbols so far must have
-    taken.
 
     Args:
       table: the encoder's.
-      string: of rank 0.
-      strict: bool, whether symbols that cannot have been in it are an error; `finish` tells anyway.
+      string, strict: as for `Reader`.
     """
 
-    def __init__(self, table: tf.Tensor, string: tf.Tensor, strict: tf.Tensor = True) -> None:
-        self.strict = strict
+    def __init__(
+        self, table: tf.Tensor, string: tf.Tensor, strict: bool | tf.Tensor = True
+    ) -> None:
+        super().__init__(string, strict)
         self.table, self.lookup = tf.convert_to_tensor(table), _lookup(table)
         self.string = string
-        self.costs, self.budget = decision_costs(), budget(string)
 
     def start(self) -> State:
         """A fresh state, before the first symbol."""
@@ -209,8 +230,7 @@ class RangeDecoder:
         handle, cost = state
         handle, value = tfc.entropy_decode_index(handle, probability - 1, tf.shape(truth), tf.int32)
         truth = value > 0
-        happened = tf.where(truth, probability, (1 << DECISION_BITS) - probability)
-        return (handle, cost + tf.reduce_sum(tf.gather(self.costs, happened))), truth
+        return (handle, cost + self.cost_of_decisions(probability, truth)), truth
 
     def symbols(self, state: State, row: tf.Tensor, value: tf.Tensor) -> tuple[State, tf.Tensor]:
         """Decodes integers, int32 `[n]`."""
@@ -225,16 +245,8 @@ class RangeDecoder:
         """Whether the string ended about where its last symbol did; true for what was encoded."""
         return tfc.entropy_decode_finalize(state[0]) & ~self.exhausted(state)
 
-    def exhausted(self, state: State) -> tf.Tensor:
-        """Whether the symbols so far cannot all have been in the string, a bool."""
-        return state[1] > self.budget
 
-    def refuses(self, state: State) -> tf.Tensor:
-        """Whether that is an error, a bool."""
-        return self.exhausted(state) & self.strict
-
-
-class BitCounter:
+class BitCounter(Writer):
     """Counts the bits that `RangeEncoder` would write; the state is a float32 count.
 
     Table symbols are not counted: their model has its own likelihood.
@@ -263,9 +275,3 @@ class BitCounter:
     def finish(self, state: State) -> tf.Tensor:
         """The count."""
         return state
-
-    def exhausted(self, state: State) -> tf.Tensor:
-        """Never."""
-        return tf.constant(False)
-
-    refuses = exhausted

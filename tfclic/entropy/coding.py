@@ -444,7 +444,7 @@ class EntropyCoder(tf.Module):
         Returns:
           A list of the codec's variables that were given values.
         """
-        given = [variable for layer in self._layers() for variable in layer.restore()]
+        given = [variable for layer in self.layers() for variable in layer.restore()]
         if self.names:
             self._activity().assign(tf.concat([each.activity() for each in self.names.values()], 1))
             given.append(self._activity())
@@ -460,10 +460,11 @@ class EntropyCoder(tf.Module):
 
         They are what the integers stand for, so that gradients can be had of an exported model.
         """
-        pairs = (pair for layer in self._layers() for pair in layer.floats())
+        pairs = (pair for layer in self.layers() for pair in layer.floats())
         return {id(variable): value for variable, value in pairs}
 
-    def _layers(self) -> list[fixed_point.FixedPointDense]:
+    def layers(self) -> list[fixed_point.FixedPointDense]:
+        """All layers of all entropy networks, exact."""
         return [m for m in self.submodules if isinstance(m, fixed_point.FixedPointDense)]
 
     def join(self, streams: Tensors) -> tf.Tensor:

@@ -32,7 +32,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfclic.entropy import coders, compilation
+from tfclic.entropy import byte_strings, coders, compilation
 from tfclic.entropy.coders import State
 
 WORD_BITS = 16
@@ -47,10 +47,9 @@ _WORD = 1 << WORD_BITS
 _LEAST = 1 << SIZE_BITS - WORD_BITS  # a smaller size is scaled
 _FIELD_BYTES = 5  # that a field of 32 bits may touch
 _PLACES = tuple(range(8 * (_FIELD_BYTES - 1), -1, -8))
-_ALL_BYTES = [bytes([value]) for value in range(256)]
 
 
-class Encoder:
+class Encoder(coders.Writer):
     """Writes one string; otherwise like `coders.RangeEncoder`.
 
     Args:
@@ -94,14 +93,8 @@ class Encoder:
         lanes = _worth(events) if self._lanes is None else self._lanes
         return _packed(*_narrowed(events, lanes))
 
-    def exhausted(self, state: State) -> tf.Tensor:
-        """Never."""
-        return tf.constant(False)
 
-    refuses = exhausted
-
-
-class Decoder:
+class Decoder(coders.Reader):
     """Reads one string; otherwise like `coders.RangeDecoder`.
 
     The state is that of each lane: how far the content lies above low, and the size, int64 `[L]`,
@@ -110,18 +103,16 @@ class Decoder:
 
     Args:
       table: the encoder's.
-      string: of rank 0.
-      strict: bool, whether symbols that cannot have been in it are an error; `finish` tells anyway.
+      string, strict: as for `coders.Reader`.
     """
 
     def __init__(
         self, table: tf.Tensor, string: tf.Tensor, strict: bool | tf.Tensor = True
     ) -> None:
-        self._strict = strict
+        super().__init__(string, strict)
         cdf = tf.convert_to_tensor(table)[:, 1:]
         certain = tf.pad(tf.fill([1, tf.shape(cdf)[1] - 1], _WHOLE), [[0, 0], [1, 0]])
         self._cdf = tf.cast(tf.concat([cdf, certain], 0), tf.int64)
-        self._costs, self._budget = coders.decision_costs(), coders.budget(string)
         self._first, self._words, self._left, self._whole = _unpacked(string)
         self._lanes, self._last = tf.size(self._first), tf.size(self._words) - 1
 
@@ -156,8 +147,7 @@ class Decoder:
 
         bound = tf.cast(_bound(probability), tf.int64)
         state, truth = self._taken(state, bound, 0, step, tf.bool)
-        happened = tf.where(truth, probability, (1 << coders.DECISION_BITS) - probability)
-        return (*state[:-1], state[-1] + tf.reduce_sum(tf.gather(self._costs, happened))), truth
+        return (*state[:-1], state[-1] + self.cost_of_decisions(probability, truth)), truth
 
     def symbols(self, state: State, row: tf.Tensor, value: tf.Tensor) -> tuple[State, tf.Tensor]:
         """Decodes integers, int32 `[n]`."""
@@ -227,14 +217,6 @@ class Decoder:
         ended = tf.equal(tf.gather(self._left, place - 1), -unsaid)
         ended &= tf.equal(tf.bitwise.right_shift(above, tf.cast(unsaid, tf.int64)), 0)
         return tf.reduce_all(ended) & self._whole & ~self.exhausted(state)
-
-    def exhausted(self, state: State) -> tf.Tensor:
-        """Whether the symbols so far cannot all have been in the string, a bool."""
-        return state[-1] > self._budget
-
-    def refuses(self, state: State) -> tf.Tensor:
-        """Whether that is an error, a bool."""
-        return self.exhausted(state) & self._strict
 
 
 class _Rows:
@@ -384,7 +366,7 @@ def _written(values: tf.Tensor, widths: tf.Tensor) -> tf.Tensor:
     index = (position // 8)[:, None] + tf.range(_FIELD_BYTES)
     total = (tf.reduce_sum(widths) + 7) // 8
     made = tf.scatter_nd(index[..., None], parts, total[None] + _FIELD_BYTES)[:total]
-    return tf.strings.reduce_join(tf.gather(_ALL_BYTES, made))
+    return byte_strings.of(made)
 
 
 def _unpacked(string: tf.Tensor) -> tuple[tf.Tensor, ...]:

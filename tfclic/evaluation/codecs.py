@@ -84,11 +84,13 @@ class Model(Codec):
         self.runtime = runtime.load(model)
         found = self.runtime.model
         runtime.check_effort(self.effort, found)
-        is_default = self.effort == runtime.DEFAULT_EFFORT
-        self.name = str(found).replace("/", "-") + ("" if is_default else f"-effort-{self.effort}")
-        self.title = str(found) + ("" if is_default else f", effort {self.effort}")
+        self.name, self.title = str(found).replace("/", "-"), str(found)
+        self.identity = found.fingerprint
+        if self.effort != runtime.DEFAULT_EFFORT:
+            self.name += f"-effort-{self.effort}"
+            self.title += f", effort {self.effort}"
+            self.identity += f"@{self.effort}"
         self.description = f"tfclic {self.title} ({found.fingerprint})"
-        self.identity = found.fingerprint + ("" if is_default else f"@{self.effort}")
         self.objective = found.card.training.get("objective")
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:

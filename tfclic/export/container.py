@@ -12,6 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfclic import errors
+from tfclic.entropy import byte_strings
 from tfclic.format import boxes
 from tfclic.format import header as layout
 from tfclic.format.header import (
@@ -49,7 +50,6 @@ from tfclic.format.latents import MULTIPLE
 # Where the header ends at the latest.
 _LONGEST_HEADER = START + VARINT_BYTES + FINGERPRINT_BYTES + QUALITY_BYTES + 2 * VARINT_BYTES + 2
 
-_ALL_BYTES = [bytes([value]) for value in range(256)]
 _ALL_HEX = [f"{value:02x}" for value in range(256)]
 
 
@@ -126,10 +126,9 @@ def pack(
     flags = version + OF_INTERLEAVED * tf.cast(interleaved, tf.int64)
     flags += GRAYSCALE_FLAG * tf.cast(grayscale, tf.int64)
     quality = tf.cast(quality16, tf.int64)
-    middle = tf.strings.join(
-        [fingerprint, _bytes(tf.stack([quality % 256, quality // 256])), size, index, payload]
-    )
-    start = tf.strings.join([MAGIC, _bytes(flags[None])])
+    code = byte_strings.of(tf.stack([quality % 256, quality // 256]))
+    middle = tf.strings.join([fingerprint, code, size, index, payload])
+    start = tf.strings.join([MAGIC, byte_strings.of(flags[None])])
     rest = tf.cast(tf.strings.length(start) + tf.strings.length(middle), tf.int64) + CHECKSUM_BYTES
     length = rest
     for count in range(1, VARINT_BYTES + 1):
@@ -144,7 +143,7 @@ def _pack_index(tile_height: tf.Tensor, tile_width: tf.Tensor, lengths: tf.Tenso
     sides = tf.stack([tile_width, tile_height]) // MULTIPLE
     places = 8 * tf.range(LENGTH_BYTES)
     lengths = tf.bitwise.right_shift(lengths[:, None], places) & 255
-    return _bytes(tf.concat([sides, tf.reshape(lengths, [-1])], 0))
+    return byte_strings.of(tf.concat([sides, tf.reshape(lengths, [-1])], 0))
 
 
 def parse(data: tf.Tensor) -> Header:
@@ -307,13 +306,8 @@ def _values(string: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.io.decode_raw(string, tf.uint8), tf.int32)
 
 
-def _bytes(values: tf.Tensor) -> tf.Tensor:
-    """Returns the string whose bytes are `values`, an integer vector of 0..255."""
-    return tf.strings.reduce_join(tf.gather(_ALL_BYTES, values))
-
-
 def _checksum(body: tf.Tensor) -> tf.Tensor:
-    return _bytes(tf.cast(tf.fingerprint(body[None])[0, :CHECKSUM_BYTES], tf.int32))
+    return byte_strings.of(tf.cast(tf.fingerprint(body[None])[0, :CHECKSUM_BYTES], tf.int32))
 
 
 def _varint_size(value: tf.Tensor) -> tf.Tensor:
@@ -327,7 +321,7 @@ def _varint(value: tf.Tensor) -> tf.Tensor:
     count = _varint_size(value)
     place = tf.range(VARINT_BYTES, dtype=tf.int64)
     groups = tf.bitwise.right_shift(value, 7 * place) & 127
-    return _bytes((groups + 128 * tf.cast(place < count - 1, tf.int64))[:count])
+    return byte_strings.of((groups + 128 * tf.cast(place < count - 1, tf.int64))[:count])
 
 
 def _read_varint(head: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

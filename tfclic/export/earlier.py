@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tfclic.entropy import fixed_point
-
 if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
@@ -42,8 +40,7 @@ def assign(
     remaining = dict(values)
     for number, weight in enumerate(weights):
         weight.assign(remaining.pop(f"weights/{number}"))
-    layers = (m for m in coding.submodules if isinstance(m, fixed_point.FixedPointDense))
-    by_name = {layer.name: layer for layer in layers}
+    by_name = {layer.name: layer for layer in coding.layers()}
     for path, value in remaining.items():
         network, _, name = path.removeprefix("coding/").rpartition("/")
         if name in TABLES and not network:

@@ -137,12 +137,7 @@ def temperature(done: tf.Tensor) -> tf.Tensor:
 def lambda_of(codec: ImageCodec, quality: tf.Tensor) -> tf.Tensor:
     """What a mean squared error on the 0..255 scale is worth in bits per pixel at `quality`.
 
-    Between the levels of training it is interpolated, exponentially as gains are.
+    Between the levels of training it is interpolated as gains are. float32 `[B]`, as `quality`.
     """
-    logarithms = np.log(np.asarray(codec.lmbdas, np.float32))
-    place = quality / 100.0 * (len(logarithms) - 1)
-    lower = tf.clip_by_value(tf.cast(place, tf.int32), 0, max(len(logarithms) - 2, 0))
-    upper = tf.minimum(lower + 1, len(logarithms) - 1)
-    share = place - tf.cast(lower, tf.float32)
-    below, above = tf.gather(logarithms, lower), tf.gather(logarithms, upper)
-    return tf.exp(below + share * (above - below))
+    logarithms = np.log(np.asarray(codec.lmbdas, np.float32))[:, None]
+    return codec.gain.between(logarithms, quality)[:, 0, 0, 0]

@@ -91,18 +91,20 @@ class QualityGain(tf.keras.layers.Layer):
         rises = tf.concat([self.base, tf.nn.softplus(self.rises)], 0)
         return tf.cumsum(rises, 0)
 
-    def _interpolate(self, table: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+    def between(self, logarithms: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+        """What has `logarithms` `[L, n]` at the levels, for `quality` `[B]`: `[B, 1, 1, n]`."""
         position = tf.clip_by_value(quality / 100.0, 0.0, 1.0) * (self.levels - 1)
         lower = tf.minimum(tf.cast(position, tf.int32), max(self.levels - 2, 0))
         upper = tf.minimum(lower + 1, self.levels - 1)
         share = (position - tf.cast(lower, tf.float32))[:, None]
-        values = tf.gather(table, lower) * (1 - share) + tf.gather(table, upper) * share
+        below, above = tf.gather(logarithms, lower), tf.gather(logarithms, upper)
+        values = below * (1 - share) + above * share
         return tf.exp(values)[:, None, None, :]
 
     def call(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         """Scales `latents` `[B, h, w, C]` for `quality` `[B]` (0..100), before rounding."""
-        return latents * self._interpolate(self.log_gains(), quality)
+        return latents * self.between(self.log_gains(), quality)
 
     def inverse(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         """Scales rounded `latents` `[B, h, w, C]` back for the synthesis transform."""
-        return latents * self._interpolate(self.correction - self.log_gains(), quality)
+        return latents * self.between(self.correction - self.log_gains(), quality)
