@@ -24,7 +24,7 @@ class FakeCodec(tf.keras.Model):
         count = len(self.lmbdas)
         return 100.0 * level / (count - 1) if count > 1 else 100.0
 
-    def call(self, images, quality, seed=None, training=True):
+    def call(self, images, quality, seed=None, training=True, rdo=False):
         gain = tf.reshape(1.0 + quality / 25.0, [-1, 1, 1, 1])
         latents = self.analysis(images) * gain
         if training:

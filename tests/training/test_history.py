@@ -9,13 +9,13 @@ from PIL import Image
 from tfclic.training import curve, history
 
 PSNR = [28.0, 31.0, 34.0]
-START = {"step": 50, "mean_loss": 1.1, "bpp": [0.2, 0.4, 0.8], "psnr": PSNR}
+START = {"step": 50, "mean_loss": 1.1, "rounding": "rdo", "bpp": [0.2, 0.4, 0.8], "psnr": PSNR}
 
 
 def result(step, factor=1.0):
     """A validation that needs `factor` times the start's bits."""
     bpp = [factor * rate for rate in START["bpp"]]
-    return {"step": step, "mean_loss": factor, "bpp": bpp, "psnr": PSNR}
+    return {"step": step, "mean_loss": factor, "rounding": "rdo", "bpp": bpp, "psnr": PSNR}
 
 
 def steps_filed(folder):
@@ -86,6 +86,8 @@ def test_only_a_start_on_the_same_images_is_a_reference():
     del start["validation_images"]
     assert history.reference({"start": start}, "c1", 32) is START
     assert history.reference({"start": start}, "c1", 2) is None
+    start["validation"] = {k: v for k, v in START.items() if k != "rounding"}
+    assert history.reference({"start": start}, "c1", 32) is None
 
 
 def test_the_picture_shows_both_curves_and_the_loss_where_nothing_compares():

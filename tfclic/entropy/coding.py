@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 
-from tfclic.entropy import active, coders, compilation, fixed_point, interleaved, lowering, mixture
+from tfclic.entropy import active, coders, compilation, fixed_point, interleaved, lowering
 from tfclic.entropy import integer_mixture as im
-from tfclic.entropy.program import LATENTS, Pieces
+from tfclic.entropy.program import DISTORTION_WEIGHT, LATENTS, Pieces, clipped, rdo_quantize
 from tfclic.entropy.streams import (
     LATENT_LIMIT,
     SIDE_LIMIT,
@@ -248,7 +248,7 @@ class Quantizer(ExactRunner):
     def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
         latents = stream.differences(self._source(name, stream.channels))
         if self.coding.is_side(name):
-            return _clipped(tf.round(latents))
+            return clipped(tf.round(latents))
 
         def bits(
             known: tf.Tensor, candidates: Sequence[tf.Tensor], used: tf.Tensor
@@ -270,24 +270,14 @@ class Quantizer(ExactRunner):
           bits: function of the nearest integers, a list of candidates, and the numbers of the
             channels that all of them have, to what each candidate would cost.
         """
-        nearest, channels = _clipped(tf.round(latents)), latents.shape[-1]
+        nearest, channels = clipped(tf.round(latents)), latents.shape[-1]
         weight = self.coding.distortion_weight
         if weight is None:
             return nearest
         used = active.of(nearest)
         latents, nearest = (tf.gather(x, used, axis=-1) for x in (latents, nearest))
-        second = _clipped(nearest + tf.where(latents >= nearest, 1.0, -1.0))
-        both = nearest, second
-        costs = [
-            cost + weight * tf.math.squared_difference(latents, each)
-            for each, cost in zip(both, bits(nearest, both, used))
-        ]
-        better = tf.where(costs[1] < costs[0], second, nearest)
+        better = rdo_quantize(latents, nearest, weight, lambda both: bits(nearest, both, used))
         return active.everywhere(better, used, channels)
-
-
-def _clipped(latents: tf.Tensor) -> tf.Tensor:
-    return tf.clip_by_value(latents, mixture.LATENT_MIN, mixture.LATENT_MAX)
 
 
 class Statistics(ExactRunner):
@@ -360,8 +350,8 @@ class EntropyCoder(tf.Module):
       ValueError: a network of the program cannot be made exact; names the layer.
     """
 
-    # of errors in rounding, bits for a squared step (benchmarks/rounding.py); None: errors alone
-    distortion_weight = 16.0
+    # of errors in rounding, bits for a squared step; None: errors alone
+    distortion_weight = DISTORTION_WEIGHT
     # Raised when the same weights begin to give other strings: models must not be taken for others.
     revision = REVISION
 

@@ -6,6 +6,7 @@ and nothing of what happens at each of them. That is up to the runner it is give
 | runner | makes of it |
 |---|---|
 | `Rounding` | rounded values and their bits, in floats |
+| `RDORounding` | the same, of the two integers beside a latent that which is better |
 | `Training` | the same with noise in the place of rounding, and auxiliary losses |
 | `Annealed` | the same with latents between integers, the less so the colder it is |
 | `Rate` | the bits of given integers, in floats |
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
@@ -48,9 +49,12 @@ if TYPE_CHECKING:
 
 LATENTS = "latents"
 LEAST_SHARE = 1e-3  # of an integer in what is annealed, where this is all of the other one
+# of errors in rounding by rate and distortion, bits for a squared step (benchmarks/rounding.py)
+DISTORTION_WEIGHT = 16.0
 
 Piece = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
 Likelihood = Callable[[tf.Tensor], tf.Tensor]
+Costs = Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]
 Gain = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -92,10 +96,42 @@ def round_straight_through(x: tf.Tensor) -> tf.Tensor:
     return x + tf.stop_gradient(tf.round(x) - x)
 
 
+def bits_of_each(likelihood: tf.Tensor, floor: float = mixture.LIKELIHOOD_FLOOR) -> tf.Tensor:
+    """Bits of likelihoods, of their shape, with gradients below the floor."""
+    return tf.math.log(tfc.lower_bound(likelihood, floor)) / -math.log(2.0)
+
+
 def bits(likelihood: tf.Tensor, floor: float = mixture.LIKELIHOOD_FLOOR) -> tf.Tensor:
     """Bits of each image, `[B]`, of likelihoods `[B, h, w, C]`, with gradients below the floor."""
-    logarithms = tf.math.log(tfc.lower_bound(likelihood, floor))
-    return -tf.reduce_sum(logarithms, [1, 2, 3]) / math.log(2.0)
+    return tf.reduce_sum(bits_of_each(likelihood, floor), [1, 2, 3])
+
+
+def clipped(latents: tf.Tensor) -> tf.Tensor:
+    """Latents within what can be coded."""
+    return tf.clip_by_value(latents, mixture.LATENT_MIN, mixture.LATENT_MAX)
+
+
+def rdo_quantize(
+    latents: tf.Tensor, nearest: tf.Tensor, weight: float | tf.Tensor, bits: Costs
+) -> tf.Tensor:
+    """Of the two integers beside each latent that with fewer bits + weight * error ** 2.
+
+    Args:
+      latents: float32, of any shape.
+      nearest: the nearest integers.
+      weight: bits that a squared error is worth.
+      bits: function of both candidates to what each of them costs.
+
+    Returns:
+      float32, integers.
+    """
+    second = clipped(nearest + tf.where(latents >= nearest, 1.0, -1.0))
+    both = nearest, second
+    costs = [
+        cost + weight * tf.math.squared_difference(latents, each)
+        for each, cost in zip(both, bits(both))
+    ]
+    return tf.where(costs[1] < costs[0], second, nearest)
 
 
 class Pieces:
@@ -251,6 +287,44 @@ class Rounding(Floats):
 
     def _y_hat(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
         return self._y_tilde(piece, means) + means
+
+
+class RDORounding(Rounding):
+    """Rounds latents by rate and distortion, as exports do (see `coding.Quantizer`), in floats.
+
+    Probabilities are those that the nearest integers give each other; so this says what is coded,
+    and `Rounding` of that what it costs. Channels whose nearest integers are all zero stay so.
+    """
+
+    def __init__(
+        self, sources: Tensors, quality: tf.Tensor, stage: tf.Tensor | None = None
+    ) -> None:
+        super().__init__(sources, quality, stage)
+        self._latents: list[tf.Tensor] = []
+
+    def quantized(self) -> Tensors:
+        """The sources, with latents as they were rounded, which takes no gradients."""
+        latents = tf.concat(self._latents, -1)
+        return {**self.sources, LATENTS: tf.stop_gradient(latents)}
+
+    def _coded(
+        self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
+    ) -> tf.Tensor:
+        piece = piece or operator.itemgetter(name)
+        latents = piece(self.sources) - means
+        y_hat = nearest = clipped(tf.round(latents))
+        if name == LATENTS or name not in self.sources:
+
+            def costs(candidates: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+                return [bits_of_each(likelihood(each)) for each in candidates]
+
+            y_hat = rdo_quantize(latents, nearest, DISTORTION_WEIGHT, costs)
+            is_silent = tf.reduce_all(tf.equal(nearest, 0), [1, 2], keepdims=True)
+            y_hat = tf.where(is_silent, nearest, y_hat)
+            self._latents.append(y_hat + means)
+        self.bits[name] = bits(likelihood(y_hat))
+        self.y_hat[name] = y_hat + means
+        return self.y_hat[name]
 
 
 class Training(Rounding):

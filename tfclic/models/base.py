@@ -116,6 +116,7 @@ class ImageCodec(tf.keras.Model):
     - `hyper_latents(latents)`: hyper latents of latents after the gain, within what can be coded,
       if it has these; or `sources`, if it has other side information;
     - `transforms()`: the layers that an export keeps in floating point;
+    - `encoder()`: those that latents and hyper latents are made by, gains included;
     - `stages`, if training takes several, which `code.stage` then counts;
     - `is_local`, false if what `synthesise` makes of a position depends on all positions.
 
@@ -170,9 +171,14 @@ class ImageCodec(tf.keras.Model):
         seed: tf.Tensor | None = None,
         training: bool = False,
         stage: tf.Tensor | None = None,
+        rdo: bool = False,
     ) -> Coded:
         """What becomes of latents `[B, h, w, C]` after the gain: a `Coded`; see `call`."""
         sources = self.sources(latents)
+        if rdo:
+            choice = program.RDORounding(sources, quality, stage)
+            self.entropy(choice)
+            sources = choice.quantized()
         if training:
             inputs = (
                 self.config.get("synthesis_input", "round"),
@@ -228,6 +234,7 @@ class ImageCodec(tf.keras.Model):
         seed: tf.Tensor | None = None,
         training: bool = False,
         stage: tf.Tensor | None = None,
+        rdo: bool = False,
     ) -> Forward:
         """Codes images as far as training and evaluation need it.
 
@@ -237,11 +244,12 @@ class ImageCodec(tf.keras.Model):
           seed: int32 `[2]`, of the noise that stands for rounding; needed in training.
           training: noise (true) or real rounding (false).
           stage: int32 `[]`, from 0, of training that takes several; None: the last.
+          rdo: whether real rounding is that by rate and distortion, as exports do it.
 
         Returns:
           A `Forward`.
         """
-        coded = self.coded(self.analyse(images, quality), quality, seed, training, stage)
+        coded = self.coded(self.analyse(images, quality), quality, seed, training, stage, rdo)
         reconstruction = self.synthesise(coded.latents, coded.side_information, quality, stage)
         bits = tf.add_n(list(coded.parts.values()))
         return Forward(reconstruction, bits, coded.parts, coded.auxiliary_losses, coded.counts)

@@ -297,6 +297,10 @@ class CoarseToFine(transforms.TransformCodec):
         last = self.aggregation if self.config.aggregation else self.head
         return [*super().transforms(), *levels, last]
 
+    def encoder(self) -> list[tf.Module]:
+        """What latents and hyper latents are made by; the gains are the decoder's, too."""
+        return [*super().encoder(), self.fine_analysis, self.coarse_analysis]
+
 
 def build(config: ConfigDict) -> CoarseToFine:
     """Builds the codec from `config` (see `CoarseToFine`)."""

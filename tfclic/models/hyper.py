@@ -106,3 +106,7 @@ class HyperCodec(TransformCodec):
         # fingerprints of exported models depend on this order
         analysis, synthesis, *others = super().transforms()
         return [analysis, synthesis, self.hyper_analysis, *others]
+
+    def encoder(self) -> list[tf.Module]:
+        """What latents and hyper latents are made by; the gains are the decoder's, too."""
+        return [*super().encoder(), self.hyper_analysis]

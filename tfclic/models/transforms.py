@@ -127,3 +127,8 @@ class TransformCodec(base.ImageCodec):
         """The parts that stay in floating point when exported."""
         linear = [self.block_analysis, self.block_synthesis] if self.config.block_transform else []
         return [self.nonlinear_analysis, self.nonlinear_synthesis, *linear, self.gain]
+
+    def encoder(self) -> list[tf.Module]:
+        """What latents and hyper latents are made by; the gains are the decoder's, too."""
+        linear = [self.block_analysis] if self.config.block_transform else []
+        return [self.nonlinear_analysis, *linear, self.gain]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from absl import logging
 
 from tfclic import bd_rate
+from tfclic.training.validation import ROUNDING
 
 Validation = Mapping[str, Any]
 Result = TypeVar("Result")
@@ -33,11 +34,16 @@ def reference(record: Mapping[str, Any], fingerprint: str, images: int) -> Valid
 
     Returns:
       A result as `validation.validate` gives it, or None: the run began from nothing, or its start
-      was not measured on the same images.
+      was not measured on the same images, or not as today.
     """
     start = record.get("start") or {}
     measured = start.get("data_fingerprint"), start.get("validation_images", UNRECORDED_IMAGES)
-    return start.get("validation") if measured == (fingerprint, images) else None
+    found = start.get("validation") or {}
+    return found if measured == (fingerprint, images) and _is_of_today(found) else None
+
+
+def _is_of_today(result: Validation) -> bool:
+    return result.get("rounding") == ROUNDING
 
 
 def points(result: Validation) -> list[bd_rate.Point]:
@@ -117,7 +123,8 @@ class History:
 
         changes = []
         if self._anchor:
-            found = ((entry["step"], against(self._anchor, entry)) for entry in self._entries)
+            of_today = filter(_is_of_today, self._entries)
+            found = ((entry["step"], against(self._anchor, entry)) for entry in of_today)
             changes = [(step, change) for step, change in found if change is not None]
         figure = curve.draw(self._workdir.name, self._entries, planned, self._anchor, changes)
         temporary = self._workdir / ".curve.new.png"

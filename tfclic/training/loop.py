@@ -268,7 +268,7 @@ class Run:
             step.begin_rounded(self._codec, self.state)
             self._kernels = quantized.Kernels(self._codec)
             self._progress.say(
-                "Latents and kernels are rounded from now on; the entropy model alone learns."
+                "Latents and kernels are rounded from now on; the decoder alone learns."
             )
         with self._replicas.strategy.scope():
             return step.make_step(self._codec, self.state, self._training, self._kernels)

@@ -113,19 +113,19 @@ def make_step(
     return train_step
 
 
-def entropy_model(codec: ImageCodec, state: State) -> list[str]:
-    """Paths in `state` of what only says how likely latents are: all trained but the transforms."""
-    fixed = {id(v) for part in codec.transforms() for v in part.variables}
+def decoder(codec: ImageCodec, state: State) -> list[str]:
+    """Paths in `state` of what makes no latents: all trained but the encoder, with the gains."""
+    fixed = {id(v) for part in codec.encoder() for v in part.variables}
     return [path for path in state.trained if id(state.weights[path]) not in fixed]
 
 
 def begin_rounded(codec: ImageCodec, state: State) -> None:
     """Lets the last phase begin: all weights become their moving averages.
 
-    Those of the transforms stay so, as they will be exported, and tell a run that is resumed within
+    Those of the encoder stay so, as they will be exported, and tell a run that is resumed within
     the phase, where nothing happens here.
     """
-    learning = entropy_model(codec, state)
+    learning = decoder(codec, state)
     held = [path for path in state.ema if path not in learning]
     if all(np.array_equal(state.weights[path], state.ema[path]) for path in held):
         return
@@ -147,8 +147,8 @@ def advance(
 ) -> Metrics:
     """Advances `state` by one step.
 
-    In the last phase latents are rounded in the place of noise, kernels as an export will round
-    them, and the entropy model alone learns: of what the exported transforms make (see
+    In the last phase latents are rounded by rate and distortion, kernels to 8 bits, both as an
+    export does it; and what a decoder has learns alone, of what the exported analysis makes (see
     `begin_rounded`).
 
     Args:
@@ -170,7 +170,7 @@ def advance(
         levels = draw_levels(seed, len(codec.lmbdas), batch, training.level_sampling)
     targets = targets_of(codec, state, training, levels)
     rounded = kernels is not None
-    paths = entropy_model(codec, state) if rounded else state.trained
+    paths = decoder(codec, state) if rounded else state.trained
     parameters = [state.weights[path] for path in paths]
     with kernels.rounded(state.weights) if kernels else contextlib.nullcontext():
         metrics, grads = loss_and_gradients(
@@ -307,7 +307,7 @@ def loss_and_gradients(
       seed: int32 [2].
       targets: as `targets_of` gives them.
       stage: as `stage_of` gives it.
-      rounded: whether latents are rounded, and nothing but rate and distortion counts.
+      rounded: whether latents are rounded, by rate and distortion, and nothing else counts.
 
     Returns:
       (metrics, gradients): scalars loss, bpp, distortion and psnr, means over the batch, and
@@ -320,7 +320,7 @@ def loss_and_gradients(
     images = tf.cast(images, tf.float32) / 255.0
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(parameters)
-        out = codec(images, qualities, seed=noise_seed, training=not rounded, **stage)
+        out = codec(images, qualities, seed=noise_seed, training=not rounded, rdo=rounded, **stage)
         losses, bpp, error = objectives.rate_distortion(out, images, lmbdas, distortion)
         auxiliary = tf.add_n(list(out.auxiliary_losses.values())) if out.auxiliary_losses else 0.0
         loss = tf.reduce_mean(losses + auxiliary)

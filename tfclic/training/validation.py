@@ -1,4 +1,4 @@
-"""Validation: held-out images, real rounding, every trained lambda."""
+"""Validation: held-out images, rounded as exports do it, every trained lambda."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from tfclic.models.base import ImageCodec
     from tfclic.training.quantized import Kernels
+
+# How latents are rounded: what was measured otherwise cannot be compared. Until results said so, it
+# was to the nearest integers.
+ROUNDING = "rdo"
 
 Evaluate = Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]]
 
@@ -59,7 +63,8 @@ def make_evaluate(
     def evaluate(image: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         images = tf.repeat(tf.cast(image, tf.float32)[None] / 255.0, count, axis=0)
         stage = step.stage_of(codec, state, training) if state else {}
-        out = codec(images, qualities, seed=tf.constant([0, 0]), training=False, **stage)
+        seed = tf.constant([0, 0])
+        out = codec(images, qualities, seed=seed, training=False, rdo=True, **stage)
         pixels = tf.round(tf.clip_by_value(out.reconstruction, 0.0, 1.0) * 255.0)
         out = out._replace(reconstruction=pixels / 255.0)
         _, bpp, error = objectives.rate_distortion(out, images, lmbdas, distortion)
@@ -95,9 +100,10 @@ def validate(
 
     Returns:
       (result, pictures), or None if stopped or without images. result: dict of plain values: loss
-      (mean over lambdas and images of bits per pixel + lambda * distortion) and per lambda lists
-      lmbda, loss, bpp, distortion, psnr, and bpp/NAME of each part. pictures: list of uint8
-      [H, 3 * W, 3]: the original, and the reconstructions at the lowest and the highest lambda.
+      (mean over lambdas and images of bits per pixel + lambda * distortion), `ROUNDING`, and per
+      lambda lists lmbda, loss, bpp, distortion, psnr, and bpp/NAME of each part. pictures: list of
+      uint8 [H, 3 * W, 3]: the original, and the reconstructions at the lowest and the highest
+      lambda.
     """
     measures: list[dict[str, np.ndarray]] = []
     pictures: list[npt.NDArray[np.uint8]] = []
@@ -122,4 +128,4 @@ def validate(
     losses = means["bpp"] + np.asarray(lmbdas) * means["distortion"]
     columns = {"lmbda": lmbdas, "loss": losses, **means}
     result = {name: [float(v) for v in values] for name, values in columns.items()}
-    return {"mean_loss": float(np.mean(losses)), **result}, pictures
+    return {"mean_loss": float(np.mean(losses)), "rounding": ROUNDING, **result}, pictures
