@@ -21,7 +21,7 @@ import time
 
 import numpy as np
 import stock_graph
-from stock_server import Alone, b64, strings
+from stock_server import Alone, b64
 
 from tfclic import images
 from tfclic.format import header, model
@@ -141,7 +141,7 @@ class Trial:
         payload, lengths = b"".join(strings_), np.array([*map(len, strings_)], np.int32)
         tile = plan.tile_width, plan.tile_height
         how = quality, np.bool_(False)
-        packed = self.call(model.PACK, strings([payload])[0], lengths, *sides[::-1], *tile, *how)
+        packed = self.call(model.PACK, payload, lengths, *sides[::-1], *tile, *how)
         data = packed.file.item()
         self.expect(abs(8 * len(payload) - bits) < 0.05 * bits + 8 * 24 * len(coded), "estimate")
         opened = self.call(model.OPEN, data)

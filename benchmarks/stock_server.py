@@ -28,7 +28,7 @@ class Alone:
         from tensorflow.core.protobuf import meta_graph_pb2
 
         folder = subprocess.run([python, "-c", FIND], capture_output=True, text=True, check=True)
-        command = [python, "-I", str(PROGRAM), folder.stdout.strip(), str(path), model.TAG]
+        command = [python, "-I", str(PROGRAM), folder.stdout.strip(), str(path), *model.TAGS]
         pipe = subprocess.PIPE
         began = time.perf_counter()
         self.process = subprocess.Popen(
@@ -56,7 +56,9 @@ class Alone:
         given = {}
         for key, array in inputs.items():
             info = signature.inputs[key]
-            given[info.name] = _as_json(np.asarray(array), info.dtype)
+            # of bytes numpy would make a string of its own, without the zeros at the end
+            array = np.asarray(array, np.object_ if isinstance(array, bytes) else None)
+            given[info.name] = _as_json(array, info.dtype)
         request = {"inputs": given, "outputs": list(outputs.values())}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()

@@ -22,12 +22,14 @@ __version__ = "0.1.0"
 __all__ = ["load"]
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Codec:
+def load(name_or_path: str | os.PathLike[str], coder: str | None = None) -> Codec:
     """Loads an exported model, ready to compress and decompress.
 
     Args:
       name_or_path: the name of a model in saved_models/ or in a folder of the environment variable
         TFCLIC_MODELS (its latest version, or NAME/VERSION), or the path of a model's folder.
+      coder: what its files are to be written with, "range" or "interleaved", which needs nothing
+        but TensorFlow; None: the range coder, where the model and this machine have it.
 
     Returns:
       A `tfclic.runtime.Codec`.
@@ -37,4 +39,4 @@ def load(name_or_path: str | os.PathLike[str]) -> Codec:
     """
     from tfclic import runtime
 
-    return runtime.load(name_or_path)
+    return runtime.load(name_or_path, coder)

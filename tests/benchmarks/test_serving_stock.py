@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from tfclic.export import warm_up
 from tfclic.format import header, model
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
@@ -19,19 +18,10 @@ def serving_stock(load_benchmark):
         yield load_benchmark("serving_stock")
 
 
-@pytest.fixture(scope="module")
-def stock(both_coders):
-    """The tiny codec in stock operations, with warm-up requests."""
-    path = both_coders / header.INTERLEAVED / "1"
-    functions = json.loads((path / model.CARD).read_text())["functions"]
-    warm_up.write(path, "stock", functions)
-    return path
-
-
-def test_the_library_alone_answers_all_requests(serving_stock, stock):
-    found = serving_stock.measure(sys.executable, stock)
+def test_the_library_alone_answers_all_requests(serving_stock, two_graphs):
+    found = serving_stock.measure(sys.executable, two_graphs)
     assert found["faults"] == []
-    functions = json.loads((stock / model.CARD).read_text())["functions"]
+    functions = json.loads((two_graphs / model.CARD).read_text())["stock"]
     assert found["signatures"] == len(functions) and found["functions"] > 20
     assert "While" in found["operations"] and "EntropyDecodeIndex" not in found["operations"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import active, coders, compilation, fixed_point, interleaved, lowering, mixture
@@ -391,7 +392,25 @@ class EntropyCoder(tf.Module):
             sorted(filter(self.is_side, self._strides), key=self._strides.__getitem__)
         )
         self.hyper_channels = sum(map(self._joined, self.side_streams))
-        self.least_bits = sum(map(self._least_cost, self._strides)) / 2**coders.COST_BITS
+        self.least_bits = self._least_bits()
+
+    def _least_bits(self) -> float:
+        return sum(map(self._least_cost, self._strides)) / 2**coders.COST_BITS
+
+    def take(self, other: EntropyCoder) -> None:
+        """Takes the integers of another one, of which the codec was restored that this is made of.
+
+        Layers have them already, tables need not: densities are no more than fitted to these.
+
+        Raises:
+          ValueError: it is of another codec.
+        """
+        for mine, layer in zip(self.layers(), other.layers()):
+            if not np.array_equal(mine.kernel, layer.kernel):
+                raise ValueError(f"layer {mine.name}: the weights are not those that were stored")
+        for variable, value in zip(self.variables, other.variables):
+            variable.assign(value)
+        self.least_bits = self._least_bits()
 
     def stream(self, name: str, make: Callable[[], Independent | Gained]) -> Any:
         """The module of a stream that has tables, made by `make()` when it is first wanted."""

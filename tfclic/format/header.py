@@ -80,9 +80,9 @@ NO_SIZE = "The image is empty, or too large for a tfclic file."
 # Of strings, which models judge:
 TOO_SHORT = "The image is too large for so few bytes."
 NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
-# To models that have the interleaved coder alone:
+# To whoever has the interleaved coder alone:
 RANGE_CODED = (
-    "It was written with the range coder, which this model has not; "
+    "It was written with the range coder, which needs TensorFlow Compression; where that is, "
     "`bin/recode FILE --coder=interleaved` writes it anew."
 )
 

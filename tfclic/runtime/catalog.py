@@ -115,9 +115,9 @@ def find_fingerprint(fingerprint: str) -> Model:
 
 
 def with_fingerprint(fingerprint: str, coder: str | None = None) -> list[Model]:
-    """Returns all models with `fingerprint`, those first that write with `coder` (its name)."""
+    """Returns all models with `fingerprint`, those first that can write with `coder` (its name)."""
     found = [model for model in models() if model.fingerprint == fingerprint]
-    return sorted(found, key=lambda model: model.card.coder != coder)
+    return sorted(found, key=lambda model: coder not in model.card.coders)
 
 
 def _what_there_is(known: Sequence[Model]) -> str:

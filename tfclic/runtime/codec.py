@@ -30,7 +30,7 @@ EFFORTS = (0, 20, 40, 70, 100, 140, 180, 220, 270, 320)
 DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
 
 
-def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Codec:
+def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, coder: str | None = None) -> Codec:
     """Loads a model by name, NAME/VERSION or path; see `tfclic.load`.
 
     Returns:
@@ -39,14 +39,14 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Codec:
     Raises:
       errors.ModelError: there is no such model, or it cannot be loaded.
     """
-    return Codec(catalog.find(name_or_path))
+    return Codec(catalog.find(name_or_path), coder)
 
 
 class Library:
     """The models of files, found by their fingerprints and loaded once each."""
 
     def __init__(self) -> None:
-        self._codecs: dict[pathlib.Path, Codec] = {}
+        self._codecs: dict[pathlib.Path, list[Codec]] = {}
 
     def codec_of(self, data: bytes) -> Codec:
         """Returns the `Codec` of the model that made a file.
@@ -86,17 +86,20 @@ class Library:
         if header.parse(data).coder == coder:
             return data
         known = catalog.with_fingerprint(reader.model.fingerprint, coder)
-        if not known or known[0].card.coder != coder:
+        if not known or coder not in known[0].card.coders:
             raise errors.ModelError(
                 f"No model here with fingerprint {reader.model.fingerprint} writes with the "
                 f"{coder} coder; export it with --coder={coder}."
             )
-        return self._load(known[0])._recode(data, reader, progress)
+        return self._load(known[0], coder)._recode(data, reader, progress)
 
-    def _load(self, model: Model) -> Codec:
-        if model.path not in self._codecs:
-            self._codecs[model.path] = Codec(model)
-        return self._codecs[model.path]
+    def _load(self, model: Model, coder: str | None = None) -> Codec:
+        codecs = self._codecs.setdefault(model.path, [])
+        for codec in codecs:
+            if coder in (None, codec.coder):
+                return codec
+        codecs.append(Codec(model, coder))
+        return codecs[-1]
 
 
 class Codec:
@@ -106,12 +109,18 @@ class Codec:
 
     Attributes:
       model: the `catalog.Model` it was loaded from.
+      coder: the name of that which writes its files, one of `tfclic.format.header.CODERS`.
     """
 
-    def __init__(self, model: Model) -> None:
-        """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails."""
+    def __init__(self, model: Model, coder: str | None = None) -> None:
+        """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails.
+
+        `coder` is what its files are to be written with; None: the range coder, where the model and
+        this machine have it.
+        """
         self.model = model
-        self._session = _start(model)
+        self.coder = _chosen_coder(model, coder)
+        self._session = _start(model, self.coder)
         self._refinement: sessions.Session | None = None
         self._lock = threading.Lock()
 
@@ -291,7 +300,7 @@ class Codec:
                 f"The file was made by the model with fingerprint {found['fingerprint']}; this is "
                 f"{self.model} ({self.model.fingerprint})."
             )
-        if self.model.card.coder == header.INTERLEAVED != header.parse(data).coder:
+        if self.coder == header.INTERLEAVED != header.parse(data).coder:
             raise errors.ModelError(header.RANGE_CODED)
         return found
 
@@ -325,19 +334,30 @@ class Codec:
         """The session that has `model.REFINE`, loaded when it is first wanted."""
         with self._lock:
             if self._refinement is None:
-                self._refinement = _start(self.model, refines=True)
+                self._refinement = _start(self.model, None)
         return self._refinement
 
 
-def _start(found: Model, refines: bool = False) -> sessions.Session:
-    """The `session.Session` of a `catalog.Model`, or that of its refinement."""
+def _chosen_coder(found: Model, coder: str | None) -> str:
+    """The coder that is to write, given or not; raises errors.ModelError if a model has it not."""
+    known = found.card.coders
+    if coder is None:
+        has_both = len(known) > 1
+        return header.INTERLEAVED if has_both and not sessions.has_compression() else known[0]
+    if coder not in known:
+        raise errors.ModelError(f"The model {found} does not write with the {coder} coder.")
+    return coder
+
+
+def _start(found: Model, coder: str | None) -> sessions.Session:
+    """The `session.Session` of a `catalog.Model` and a coder; None: that of its refinement."""
     sentence = f"The model {found.path} cannot be loaded"
-    functions = found.card.refinement if refines else found.card.functions
+    tags, functions = found.card.graph(coder) if coder else (model.TAGS, found.card.refinement)
     if functions is None:
         raise errors.ModelError(f"{sentence}: its card lists no functions.")
     try:
-        if not refines:
-            return sessions.Session(found.path, functions)
+        if coder:
+            return sessions.Session(found.path, functions, tags)
         session = sessions.Session(found.path / model.REFINEMENT, functions)
         session.call(model.RESTORE, os.fsencode(found.path / model.VARIABLES))
         return session

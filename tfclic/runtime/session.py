@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,24 +119,30 @@ class Session:
       path: folder of the SavedModel.
       functions: dict from a function's name to `{"inputs": names, "outputs": names}`, where `names`
         maps an argument or a result to its tensor in the graph ("operation:index").
+      tags: those of the graph.
 
     Raises:
       SessionError: it cannot be loaded.
       errors.ModelError: TensorFlow, or TensorFlow Compression where it is needed, is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], functions: Mapping[str, Signature]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        functions: Mapping[str, Signature],
+        tags: Sequence[str] = model.TAGS,
+    ) -> None:
         self._c = _library()
-        has_ops = _load_ops()
+        has_ops = has_compression()
         self._graph = self._c.TF_NewGraph()
         self._session = None
         options = self._c.TF_NewSessionOptions()
-        tags = (ctypes.c_char_p * 1)(model.TAG.encode())
+        names = (ctypes.c_char_p * len(tags))(*(tag.encode() for tag in tags))
         try:
             self._checked(self._c.TF_SetConfig, options, _CONFIG, len(_CONFIG))
             self._session = self._checked(
                 self._c.TF_LoadSessionFromSavedModel,
-                *(options, None, os.fsencode(path), tags, 1, self._graph, None),
+                *(options, None, os.fsencode(path), names, len(tags), self._graph, None),
             )
         except SessionError as error:
             if has_ops or "Op type not registered" not in str(error):
@@ -287,11 +293,13 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _load_ops() -> bool:
-    """Makes TensorFlow Compression's ops known, without importing its Python package.
+def has_compression() -> bool:
+    """Whether TensorFlow Compression's ops are there; not all models need them.
 
-    Returns:
-      Whether they are there; not all models need them.
+    If they are TensorFlow knows them from now on, without its Python package being imported.
+
+    Raises:
+      errors.ModelError: TensorFlow is not installed.
     """
     c = _library()
     with _OPS_LOCK:
