@@ -145,17 +145,6 @@ def test_an_export_of_an_export_stores_the_same(name, tmp_path):
         assert layer.groups == other.groups
 
 
-def test_another_codec_is_not_taken_for_one_that_was_stored(tmp_path):
-    config = config_of("hyperprior")
-    _, model = write(trained(config), config, tmp_path)
-    _, like = stored.reread(model, building.build_variables)
-    other = trained(config)
-    for variable in other.trainable_variables:
-        variable.assign(variable[..., ::-1])
-    with pytest.raises(errors.ModelError, match="not those that were stored"):
-        stored.StoredCodec(other, like)
-
-
 def test_models_of_an_earlier_revision_are_not_exported_again(tmp_path):
     config = config_of("hyperprior")
     made, model = write(trained(config), config, tmp_path)

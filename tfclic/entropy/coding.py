@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import active, coders, compilation, fixed_point, interleaved, lowering, mixture
@@ -400,16 +399,13 @@ class EntropyCoder(tf.Module):
     def take(self, other: EntropyCoder) -> None:
         """Takes the integers of another one, of which the codec was restored that this is made of.
 
-        Layers have them already, tables need not: densities are no more than fitted to these.
-
-        Raises:
-          ValueError: it is of another codec.
+        That has them but for tables, to which densities are no more than fitted, and for layers
+        whose weights transforms store, too, in floats.
         """
-        for mine, layer in zip(self.layers(), other.layers()):
-            if not np.array_equal(mine.kernel, layer.kernel):
-                raise ValueError(f"layer {mine.name}: the weights are not those that were stored")
         for variable, value in zip(self.variables, other.variables):
             variable.assign(value)
+        for layer in self.layers():
+            layer.regroup()
         self.least_bits = self._least_bits()
 
     def stream(self, name: str, make: Callable[[], Independent | Gained]) -> Any:
