@@ -97,6 +97,8 @@ def test_the_server_takes_the_graph_that_can_run(
     files = [codecs[coder].compress(soft(make_pixels(20, 30))) for coder in header.CODERS]
     found = served.run(model.DECOMPRESS.name, {"files": np.array([*files, None], object)[:-1]})
     bad = model.GOOD if has_compression else header.RANGE_CODED
+    told = served.run(model.INFO.name, {"files": np.array([*files, b"", None], object)[:-1]})
+    assert [coder.decode() for coder in told["coder"]] == [*header.CODERS, ""]
     assert [status.decode() for status in found["statuses"]] == [bad, model.GOOD]
 
 

@@ -63,6 +63,7 @@ def test_info_tells_what_the_header_says(toy_codec, make_pixels):
         "width": 30,
         "height": 20,
         "grayscale": True,
+        "coder": "range",
         "file_bytes": len(data),
         "payload_bytes": len(data) - 18,
     }

@@ -146,7 +146,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     rows = [
         ("image", f"{file['width']}x{file['height']}, {kind}"),
         ("quality", f"{file['quality']:.4g}"),
-        ("format", f"version {file['format_version']}"),
+        ("format", f"version {file['format_version']}, strings of the {file['coder']} coder"),
         ("tiles", "1" if file["tiles"] == 1 else tile),
         ("model", f"{model['name']}/{model['version']}, fingerprint {model['fingerprint']}"),
         ("file", f"{file['file_bytes']:,} bytes, {8 * file['file_bytes'] / pixels:.4f} bpp"),
@@ -165,10 +165,10 @@ def _string_lines(found: Mapping[str, Any]) -> list[str]:
         rows.append([place, f"{string['bytes']:,}", *bits])
     if len(names) < 2:
         return _aligned(rows)
-    what = ", then ".join(map(_spelled, names))
+    what, coder = ", then ".join(map(_spelled, names)), found["file"]["coder"]
     return [
         *_aligned(rows),
-        f"Each string of the range coder holds {what}, with no byte between them;",
+        f"Each string of the {coder} coder holds {what}, with no byte between them;",
         "their bits are by the model's own probabilities.",
     ]
 

@@ -191,7 +191,10 @@ class Data(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What a file says of itself; `tiles` is their number, the fingerprint in hexadecimal."""
+    """What a file says of itself; `tiles` is their number, the fingerprint in hexadecimal.
+
+    `coder` is the name of that of its strings; earlier exports do not tell.
+    """
 
     width: Any
     height: Any
@@ -202,6 +205,7 @@ class Info(NamedTuple):
     tiles: Any
     payload_bytes: Any
     fingerprint: Any
+    coder: Any = None
 
 
 class Opened(NamedTuple):
@@ -309,6 +313,7 @@ class Infos(NamedTuple):
     tiles: Any
     payload_bytes: Any
     fingerprint: Any
+    coder: Any
     statuses: Any
 
 

@@ -211,7 +211,8 @@ class Codec:
         Returns:
           A dict: `fingerprint` (8 hex digits, of the model that made it), `width` and `height`
           (pixels), `grayscale` (bool), `quality` (float, 0..100), `tiles` (their number),
-          `tile_width` and `tile_height` (pixels), `file_bytes` and `payload_bytes`.
+          `tile_width` and `tile_height` (pixels), `coder` (the name of that of its strings),
+          `file_bytes` and `payload_bytes`.
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
@@ -223,7 +224,8 @@ class Codec:
         except sessions.SessionError as error:
             raise errors.FileFormatError(_cause(error)) from error
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
-        return {**found, "fingerprint": found["fingerprint"].decode(), "file_bytes": len(data)}
+        found["fingerprint"] = found["fingerprint"].decode()
+        return {**found, "coder": header.parse(bytes(data)).coder, "file_bytes": len(data)}
 
     def evaluate(
         self,
