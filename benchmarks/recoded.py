@@ -4,16 +4,16 @@
 
 Images are written with the range coder, whole and a part of 64x64 pixels from the middle, and then
 recoded with the interleaved one. Both files have the same latents. Seconds are those of decoding
-them, the least of rounds in which the two take turns; means over images. "Worst" is the file that
-grows most.
+them, on the clock and the processor's, the least of rounds in which the two take turns; means over
+images. "Worst" is the file that grows most.
 """
 
 import argparse
 import pathlib
 import sys
-import time
 
 import numpy as np
+import turns
 
 from tfclic import images, runtime
 from tfclic.format import header
@@ -37,11 +37,10 @@ def measured(codecs, library, pixels, quality, rounds):
     for _ in range(rounds):
         found = {}
         for coder, codec in codecs.items():
-            began = time.perf_counter()
-            found[coder] = codec.decode_latents(files[coder])
-            spent[coder].append(time.perf_counter() - began)
+            seconds, found[coder] = turns.timed(codec.decode_latents, files[coder])
+            spent[coder].append(seconds)
         np.testing.assert_array_equal(*found.values())
-    return [len(each) for each in files.values()], [min(each) for each in spent.values()]
+    return [len(each) for each in files.values()], [np.min(each, 0) for each in spent.values()]
 
 
 def main():
@@ -71,7 +70,7 @@ def main():
             worst, share = max((more - less, more / less - 1) for (less, more), _ in rows)
             bytes_ = f"{before:.0f} | {after:.0f} | {100 * (after / before - 1):+.2f}"
             grown = f"{worst} bytes, {100 * share:+.2f} %"
-            taken = " | ".join(f"{each:.2f}" for each in seconds)
+            taken = " | ".join("{:.2f}, {:.2f}".format(*each) for each in seconds)
             print(f"| {name} | {quality} | {bytes_} | {grown} | {taken} |", flush=True)
     return 0
 
