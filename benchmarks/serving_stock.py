@@ -1,14 +1,15 @@
 """A model in TensorFlow's own operations, as TensorFlow Serving's official server would run it.
 
-    python benchmarks/serving_stock.py MODEL [--pythons PYTHON ...]
+    python benchmarks/serving_stock.py MODEL [--pythons PYTHON ...] [--files FILE ...]
 
 That server is TensorFlow's C++ library with interfaces around it; release X.Y of it has TensorFlow
 X.Y. So the graph is held against the operations, kernels and versions that such a library says it
 has, and is then run by the library alone, in a process of its own (`library_alone.py`), as the
 server would: by the tag `serve` and the options of its sessions; first the model's warm-up
 requests, then each signature for servers with batches of one and several, good and bad, in JSON by
-rows and by columns, and all other signatures. Each python is that of an environment with
-TensorFlow, of any version; its packages are not imported.
+rows and by columns, and all other signatures; and it decodes the latents of files of the
+interleaved coder, which are to be those that tfclic decodes. Each python is that of an environment
+with TensorFlow, of any version; its packages are not imported.
 
 Exit status: 0 if there are no faults, 1 otherwise.
 """
@@ -16,6 +17,7 @@ Exit status: 0 if there are no faults, 1 otherwise.
 import argparse
 import base64
 import hashlib
+import pathlib
 import sys
 import time
 
@@ -23,9 +25,9 @@ import numpy as np
 import stock_graph
 from stock_server import Alone, b64
 
-from tfclic import images
+from tfclic import images, runtime
 from tfclic.format import header, model
-from tfclic.runtime import catalog
+from tfclic.runtime import catalog, tiles
 from tfclic.serving import protos, servable, tensors
 
 SIDES = (64, 48), (70, 130), (33, 20)  # of the images that are sent
@@ -186,12 +188,13 @@ def range_coded(data):
     return header.pack(known, lambda body: tf.fingerprint([body]).numpy()[0].tobytes())
 
 
-def measure(python, path):
+def measure(python, path, known=None):
     """What a library makes of a model.
 
     Args:
       python: of the environment that has the library.
       path: pathlib.Path of the model.
+      known: dict from files, bytes, to their latents.
 
     Returns:
       A dict; `faults` is a list of sentences.
@@ -213,6 +216,9 @@ def measure(python, path):
         trial.batches()
         trial.parts()
         latents = [array.tobytes() for array in trial.latents(recorded)] if recorded else []
+        for data, wanted in (known or {}).items():
+            found = tiles.decode_latents(trial.call, data)
+            trial.expect(np.array_equal(found, wanted), "a file has other latents")
         left = sorted(set(alone.graph.signature_def) - trial.signatures)
         faults += [f"{name} was not called" for name in left if not name.startswith("__")]
         packages = {"tensorflow", "tensorflow_compression", "tfclic", "numpy"}
@@ -240,10 +246,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("model", help="name or path of a model")
     parser.add_argument("--pythons", nargs="+", default=[sys.executable])
+    parser.add_argument("--files", nargs="+", default=[])
     parser.add_argument("--operations", action="store_true", help="list the operations, too")
     args = parser.parse_args()
-    found = catalog.find(args.model)
-    results = [measure(python, found.path) for python in args.pythons]
+    found, files = (
+        catalog.find(args.model),
+        [pathlib.Path(path).read_bytes() for path in args.files],
+    )
+    codec = runtime.Codec(found, header.INTERLEAVED)
+    known = {data: codec.decode_latents(data) for data in files}
+    results = [measure(python, found.path, known) for python in args.pythons]
     first = results[0]
     print(
         f"{found}: {first['nodes']} nodes of {len(first['operations'])} operations, "

@@ -4,6 +4,7 @@ import base64
 import json
 import pathlib
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -34,6 +35,7 @@ class Alone:
         self.process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
         )
+        self.lock = threading.Lock()
         self.told = self._answer()
         self.seconds = time.perf_counter() - began
         self.graph = meta_graph_pb2.MetaGraphDef.FromString(base64.b64decode(self.told["graph"]))
@@ -60,9 +62,10 @@ class Alone:
             array = np.asarray(array, np.object_ if isinstance(array, bytes) else None)
             given[info.name] = _as_json(array, info.dtype)
         request = {"inputs": given, "outputs": list(outputs.values())}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return dict(zip(outputs, map(_as_array, self._answer())))
+        with self.lock:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            return dict(zip(outputs, map(_as_array, self._answer())))
 
     def rest(self, body):
         """What the server answers to the JSON of a request, a dict."""
