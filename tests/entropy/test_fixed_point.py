@@ -1,5 +1,8 @@
 """Fixed-point layers: exact against big integers, close to the float layers, refused if unsafe."""
 
+import fractions
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,10 +27,29 @@ def test_equals_arbitrary_precision_integers(slope):
     scales = layer.scale.numpy()
     for row, got in zip(sums, layer(tf.constant(x, tf.float32)).numpy()):
         for total, scale, value in zip(row, scales, got):
-            total = max(16 * total, int(16 * slope) * total)  # in sixteenths, still an integer
-            shift = int(round(-np.log2(scale))) + 4
-            want = (2 * total + (1 << shift)) >> (shift + 1)
+            total = max(total, fractions.Fraction(slope) * total) * fractions.Fraction(scale)
+            want = math.floor(total + fractions.Fraction(1, 2))
             assert value == max(-LIMIT, min(LIMIT, want))
+
+
+def test_a_step_is_the_smallest_and_has_few_bits():
+    rng = np.random.default_rng(6)
+    kernel = rng.normal(0, 1, (40, 300)) * 2.0 ** rng.uniform(-8, 8, 300)
+    integers, steps = (each.numpy() for each in fixed_point.round_kernel(kernel))
+    np.testing.assert_array_equal(np.abs(integers).max(0), fixed_point.KERNEL_LIMIT)
+    assert np.all(np.abs(kernel - integers * steps) <= steps / 2)
+    mantissas = np.ldexp(np.frexp(steps)[0], fixed_point.STEP_BITS)
+    np.testing.assert_array_equal(mantissas, np.round(mantissas))
+    again = fixed_point.round_kernel(integers * steps)
+    for found, want in zip(again, (integers, steps)):
+        np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-30, 3e38])
+def test_the_smallest_and_the_largest_weights_are_within_8_bits(value):
+    integers, steps = fixed_point.round_kernel(np.full((2, 1), value))
+    assert np.abs(integers).max() <= fixed_point.KERNEL_LIMIT
+    np.testing.assert_allclose(integers * steps, np.full((2, 1), value), rtol=1e-2, atol=1e-6)
 
 
 def test_order_of_rows_and_batching_do_not_matter():

@@ -146,7 +146,7 @@ def test_a_run_that_only_skips_is_stopped(tmp_path, start, monkeypatch):
     monkeypatch.setattr(loop, "MOST_SKIPPED_IN_A_ROW", 3)
     metrics = {"loss": 1.0, "bpp": 1.0, "psnr": 1.0, "skipped": 1.0}
 
-    def make_step(codec, state, training):
+    def make_step(codec, state, training, kernels):
         def train_step(images, seed):
             state.step.assign_add(1)
             return metrics

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfclic import errors, models
 from tfclic.portable import folder
-from tfclic.training import building, checkpoints, loop, sources, step
+from tfclic.training import building, checkpoints, loop, quantized, sources, step
 
 # what learns in each system, by the first attribute that leads to it
 LEARNING = {
@@ -54,7 +54,8 @@ def test_transforms_stay_and_the_entropy_model_learns_what_is_coded(make, name):
     before, averages = values(state.weights), values(state.ema)
     for path, average in averages.items():
         np.testing.assert_array_equal(before[path], average)
-    train_step = step.make_step(codec, state, config.training, rounded=True)
+    kernels = quantized.Kernels(codec)
+    train_step = step.make_step(codec, state, config.training, kernels)
     metrics = [train_step(IMAGES, step.seed_of(1, 0)) for _ in range(3)]
     rates = [float(each["bpp"]) for each in metrics]
     assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
@@ -83,7 +84,7 @@ def test_a_run_that_is_resumed_within_the_phase_equals_one_that_was_not(
 
     whole, stream = start("whole"), io.StringIO()
     whole.train(stream)
-    assert stream.getvalue().count("Latents are rounded") == 1
+    assert stream.getvalue().count("Latents and kernels are rounded") == 1
 
     def stop():
         loop.Run.save(first)

@@ -11,35 +11,43 @@ everything involved is a short binary fraction.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
+Array = TypeVar("Array", np.ndarray, tf.Tensor)
+
 EXACT_FLOAT32 = 1 << 24
-# of 53 bits, four are left for the slope's fraction and one for the rounding
-EXACT_FLOAT64 = 1 << 48
+STEP_BITS = 8  # of what a kernel's integers count, times a power of two
+# of 53 bits, these are left for the step, four for the slope's fraction and one for the rounding
+EXACT_FLOAT64 = 1 << (48 - STEP_BITS)
 KERNEL_LIMIT = 127
 BYTE = 256
 ACTIVATION_BITS = 6  # hidden activations are multiples of 1/64
 ACTIVATION_LIMIT = (1 << 15) - 1  # and have 16 bits
-MAX_EXPONENT = 24
+# from 2**-20, which leaves room for biases, to beyond what weights can be
+_STEPS = np.ldexp(np.arange(128.0, 256), np.arange(-27, 128)[:, None]).ravel()
 
 
-def round_kernel(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rounds each column of a kernel to integers of 8 bits, times a power of two.
+def round_kernel(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Rounds each column of a kernel to integers of 8 bits, times a step.
+
+    The step is the smallest that keeps them within +-127. There are so many steps that the largest
+    becomes 127, and a kernel that was rounded is rounded to itself.
 
     Args:
-      kernel: float `[K, M]`.
+      kernel: float64 `[K, M]`.
 
     Returns:
-      A tuple (int8 integers `[K, M]`, int32 exponents `[M]`), the kernel being about
-      `integers / 2**exponents`.
+      A tuple (integers, float64 `[K, M]`; steps, float64 `[M]`), the kernel being about
+      `integers * steps`.
     """
-    largest = np.maximum(np.abs(kernel).max(0), 2.0**-MAX_EXPONENT)
-    exponents = np.floor(np.log2((KERNEL_LIMIT + 0.49) / largest))
-    exponents = np.minimum(exponents, MAX_EXPONENT)
-    return np.round(kernel * 2.0**exponents).astype(np.int8), exponents.astype(np.int32)
+    largest = tf.reduce_max(tf.abs(kernel), 0)
+    steps = tf.constant(_STEPS)
+    found = tf.searchsorted(steps, largest / (KERNEL_LIMIT + 0.49))
+    chosen = tf.gather(steps, tf.minimum(found, len(_STEPS) - 1))
+    return tf.round(kernel / chosen), chosen
 
 
 def row_groups(kernel: np.ndarray, largest: int) -> list[tuple[int, int]]:
@@ -72,13 +80,19 @@ class Grids(NamedTuple):
     unit: np.ndarray | float
     lowest: np.ndarray | float
 
-    def on(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def on(self, kernel: Array, bias: Array) -> tuple[Array, Array]:
         """Kernel `[K, M]` and bias `[M]` that give results on the grids."""
         return kernel * self.unit, (bias - self.lowest) * self.unit
 
-    def off(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def off(self, kernel: Array, bias: Array) -> tuple[Array, Array]:
         """What `on` was given."""
         return kernel / self.unit, bias / self.unit + self.lowest
+
+    def rounded(self, kernel: tf.Tensor) -> tf.Tensor:
+        """A kernel `[..., M]` as its integers will have it; of its shape and type."""
+        rows = tf.reshape(tf.cast(kernel, tf.float64), [-1, kernel.shape[-1]])
+        integers, steps = round_kernel(rows * self.unit)
+        return tf.cast(tf.reshape(integers * steps / self.unit, kernel.shape), kernel.dtype)
 
 
 PLAIN = Grids(1.0, 0.0)
@@ -137,11 +151,13 @@ class FixedPointDense(tf.Module):
         super().__init__(name=name)
         # in a function, out of TensorFlow's sight: they are no part of this module
         self._origin = lambda made_of=(kernel, bias): (made_of, grids)
-        kernel, bias = np.asarray(kernel), np.asarray(bias)
+        kernel, bias = np.asarray(kernel, np.float64), np.asarray(bias, np.float64)
         kernel, bias = grids.on(kernel.reshape(-1, kernel.shape[-1]), bias)
         if not (np.all(np.isfinite(kernel)) and np.all(np.isfinite(bias))):
             raise ValueError(f"layer {self.name}: weights are not finite")
-        integers, exponents = round_kernel(kernel)
+        with tf.init_scope():
+            integers, steps = (each.numpy() for each in round_kernel(kernel))
+        integers = integers.astype(np.int8)
         self.split = input_limit > BYTE
         if input_limit > ACTIVATION_LIMIT:
             raise ValueError(
@@ -151,14 +167,14 @@ class FixedPointDense(tf.Module):
         self.kernel = tf.Variable(integers, trainable=False, name="kernel")
         self.regroup()
         self.input_bits, self.output_bits = input_bits, output_bits
-        unit = exponents + input_bits
-        bias = np.round(bias * 2.0**unit)
+        unit = steps * 2.0**-input_bits  # of sums
+        bias = np.round(bias / unit)
         largest = np.abs(integers.astype(np.float64)).sum(0) * input_limit + np.abs(bias)
         if not largest.max() < EXACT_FLOAT64:
             raise ValueError(f"layer {self.name}: sums up to {largest.max():.3g} are not exact")
         self.bias = tf.Variable(bias, trainable=False, dtype=tf.float64, name="bias")
         self.scale = tf.Variable(
-            2.0 ** (output_bits - unit), trainable=False, dtype=tf.float64, name="scale"
+            unit * 2.0**output_bits, trainable=False, dtype=tf.float64, name="scale"
         )
 
     def regroup(self) -> None:
@@ -173,13 +189,18 @@ class FixedPointDense(tf.Module):
           Pairs of a variable and a tensor of its shape and type.
         """
         made_of, grids = self._origin()
-        unit = 2.0**self.output_bits / self.scale
-        kernel = tf.cast(self.kernel, tf.float64) * 2.0**self.input_bits / unit
-        values = grids.off(kernel, self.bias / unit)
+        unit = self.scale * 2.0**-self.output_bits
+        kernel = tf.cast(self.kernel, tf.float64) * (unit * 2.0**self.input_bits)
+        values = grids.off(kernel, self.bias * unit)
         return [
             (each, tf.cast(tf.reshape(value, each.shape), each.dtype))
             for each, value in zip(made_of, values)
         ]
+
+    def kernel_in_floats(self) -> tuple[tf.Variable, Grids]:
+        """The kernel that it was made of, and the grids on which this was rounded."""
+        (kernel, _), grids = self._origin()
+        return kernel, grids
 
     def restore(self) -> list[tf.Variable]:
         """Gives the variables it was made of what its own stand for.

@@ -83,9 +83,9 @@ class NeighbourhoodNetwork(tf.keras.layers.Layer):
     layers. Source: Hu, Yang, Liu, "Coarse-to-Fine Hyper-Prior Modeling for Learned Image
     Compression", AAAI 2020, the prediction of means and scales.
 
-    `windowed` computes just that, from windows that are 25 times the input. `call` gives the same
-    without windows: the first layer at a position depends on the window alone through which of its
-    taps are cut off, so that nine sums of each position's products with the taps serve all windows.
+    Windows would be 25 times the input. There are none here: the first layer at a position depends
+    on the window alone through which of its taps are cut off, so that nine sums of each position's
+    products with the taps serve all windows.
 
     Args:
       widths: channels of the three convolutions.
@@ -120,17 +120,6 @@ class NeighbourhoodNetwork(tf.keras.layers.Layer):
         """How weights are put together (see `tfclic.training.growing`): a part for a position."""
         if self.built:
             yield self.kernels[-1], {0: (self.widths[-1],) * HALF**2}
-
-    def windowed(self, x: tf.Tensor) -> tf.Tensor:
-        """The same as `call`, from a window for each position."""
-        windows = tf.image.extract_patches(
-            x, [1, WINDOW, WINDOW, 1], [1, 1, 1, 1], [1, 1, 1, 1], "SAME"
-        )
-        y = tf.reshape(windows, [-1, WINDOW, WINDOW, x.shape[-1]])
-        for kernel, bias, stride in zip(self.kernels, self.biases, (1, 2, 1)):
-            y = self.activation(tf.nn.conv2d(y, kernel, stride, "SAME") + bias)
-        y = tf.reshape(y, [-1, self.kernels[-1].shape[0]]) @ self.kernels[-1] + self.biases[-1]
-        return _at_positions(y, x)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         first, second, third, dense = self.kernels

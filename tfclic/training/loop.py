@@ -22,6 +22,7 @@ from tfclic.training import (
     history,
     objectives,
     progress,
+    quantized,
     schedule,
     signals,
     step,
@@ -158,6 +159,7 @@ class Run:
         self._replicas.share(self.state.variables)
         self._saved_step = self.step if self._old else None
         self._validation = self._old.get("validation")
+        self._kernels: quantized.Kernels | None = None  # in the last phase
         self.data_changed = self._old.get("data_fingerprint") not in (None, store.fingerprint())
 
     def _restored(self, changed: Sequence[changes.Change]) -> dict[str, Any]:
@@ -262,12 +264,14 @@ class Run:
             self._progress.begin()
 
     def _make_step(self) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
-        with self._replicas.strategy.scope():
-            if self.step < schedule.rounded_from(self._training):
-                return step.make_step(self._codec, self.state, self._training)
+        if self.step >= schedule.rounded_from(self._training):
             step.begin_rounded(self._codec, self.state)
-            self._progress.say("Latents are rounded from now on; the entropy model alone learns.")
-            return step.make_step(self._codec, self.state, self._training, rounded=True)
+            self._kernels = quantized.Kernels(self._codec)
+            self._progress.say(
+                "Latents and kernels are rounded from now on; the entropy model alone learns."
+            )
+        with self._replicas.strategy.scope():
+            return step.make_step(self._codec, self.state, self._training, self._kernels)
 
     def _divergence(self, loss: float) -> str:
         what = f"the loss is {loss}" if not np.isfinite(loss) else "no gradient is finite any more"
@@ -286,6 +290,7 @@ class Run:
             self._images,
             self._codec.lmbdas,
             stopped=lambda: bool(caught),
+            kernels=self._kernels,
         )
         if outcome:
             result, pictures = outcome

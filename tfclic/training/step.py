@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.models.base import ImageCodec
+    from tfclic.training.quantized import Kernels
 
 Structure = TypeVar("Structure")
 Metrics = dict[str, tf.Tensor]
@@ -75,7 +76,7 @@ def seed_of(run_seed: int, step: int) -> tf.Tensor:
 
 
 def make_step(
-    codec: ImageCodec, state: State, training: ConfigDict, rounded: bool = False
+    codec: ImageCodec, state: State, training: ConfigDict, kernels: Kernels | None = None
 ) -> Callable[[tf.Tensor, tf.Tensor], Metrics]:
     """Makes the step function.
 
@@ -83,7 +84,7 @@ def make_step(
       codec: the model to train.
       state: its `State`.
       training: configuration.
-      rounded: whether it is a step of the last phase, as `advance` has it.
+      kernels: for a step of the last phase, as `advance` has them.
 
     Called in the scope of a `tf.distribute` strategy, as codec and state were made, it makes the
     step of that strategy: each replica measures its part of the batch, the gradients are averaged,
@@ -101,7 +102,7 @@ def make_step(
     def replica_step(images: tf.Tensor, seed: tf.Tensor) -> Metrics:
         rate = schedule.learning_rate(state.step, training)
         arguments = codec, state, distortion, training, images, seed, rate
-        metrics = advance(*arguments, rounded=rounded)
+        metrics = advance(*arguments, kernels=kernels)
         return {**metrics, "learning_rate": rate}
 
     @tf.function(autograph=False)
@@ -142,12 +143,13 @@ def advance(
     rate: tf.Tensor,
     levels: tf.Tensor | None = None,
     select: bool = False,
-    rounded: bool = False,
+    kernels: Kernels | None = None,
 ) -> Metrics:
     """Advances `state` by one step.
 
-    In the last phase latents are rounded in the place of noise, and the entropy model alone learns:
-    of what the exported transforms make (see `begin_rounded`).
+    In the last phase latents are rounded in the place of noise, kernels as an export will round
+    them, and the entropy model alone learns: of what the exported transforms make (see
+    `begin_rounded`).
 
     Args:
       codec, state, training: as `make_step`.
@@ -156,7 +158,7 @@ def advance(
       rate: float32 [], the learning rate.
       select: whether to leave the weights alone after a gradient that is not finite by choosing
         between old and new values, where an accelerator would have to wait for a branch.
-      rounded: whether this is a step of the last phase.
+      kernels: the codec's `quantized.Kernels`, in the last phase.
 
     Returns:
       Dict of scalars: those of `loss_and_gradients`, gradient_norm and skipped; and phase, 1 or 2,
@@ -167,11 +169,13 @@ def advance(
         batch = tf.shape(images)[:1]
         levels = draw_levels(seed, len(codec.lmbdas), batch, training.level_sampling)
     targets = targets_of(codec, state, training, levels)
+    rounded = kernels is not None
     paths = entropy_model(codec, state) if rounded else state.trained
     parameters = [state.weights[path] for path in paths]
-    metrics, grads = loss_and_gradients(
-        codec, parameters, distortion, images, seed, targets, stage, rounded
-    )
+    with kernels.rounded(state.weights) if kernels else contextlib.nullcontext():
+        metrics, grads = loss_and_gradients(
+            codec, parameters, distortion, images, seed, targets, stage, rounded
+        )
     if training.first_share:
         metrics["phase"] = 2.0 - tf.cast(schedule.in_first_phase(state.step, training), tf.float32)
     metrics, grads = mean_over_replicas((metrics, grads))

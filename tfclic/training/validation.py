@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.models.base import ImageCodec
+    from tfclic.training.quantized import Kernels
 
 Evaluate = Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]]
 
@@ -79,6 +80,7 @@ def validate(
     lmbdas: Sequence[float],
     shown: int = 4,
     stopped: Callable[[], bool] = lambda: False,
+    kernels: Kernels | None = None,
 ) -> tuple[dict[str, Any], list[npt.NDArray[np.uint8]]] | None:
     """Measures the averaged weights on the validation images, and keeps the codec's `activity`.
 
@@ -89,6 +91,7 @@ def validate(
       lmbdas: the codec's.
       shown: how many reconstructions to return.
       stopped: asked before each image; True ends the validation without a result.
+      kernels: what is measured rounded, as an export would have it; None: nothing.
 
     Returns:
       (result, pictures), or None if stopped or without images. result: dict of plain values: loss
@@ -98,7 +101,8 @@ def validate(
     """
     measures: list[dict[str, np.ndarray]] = []
     pictures: list[npt.NDArray[np.uint8]] = []
-    with averaged_weights(state):
+    rounded = kernels.rounded(state.weights) if kernels else contextlib.nullcontext()
+    with averaged_weights(state), rounded:
         for image in images:
             if stopped():
                 return None
