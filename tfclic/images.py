@@ -1,8 +1,8 @@
 """Image files to arrays and back, with Pillow.
 
-What an image file says is brought to what a `.tfclic` file can hold: sRGB or grayscale, 8 bits, no
-alpha. The orientation in EXIF is applied; colours with a profile other than sRGB are converted to
-sRGB, since neither profiles nor other metadata are kept.
+What an image file says is brought to what models take: colour or grayscale, 8 bits, no alpha. The
+orientation in Exif is applied, and metadata that are kept say that it is. Colours stay those of the
+file's profile where this is kept, and are converted to sRGB where it is not.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import IO, Any, NamedTuple, Union
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageColor, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageColor, ImageFile, ImageOps
 
-from tfclic import errors
+from tfclic import errors, metadata
 from tfclic.format.header import MAX_PIXELS
+from tfclic.format.picture import NO_METADATA, Metadata
 
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -39,12 +40,15 @@ class Photo(NamedTuple):
     """An image that was read.
 
     Attributes:
-      pixels: uint8 array [H, W, 3] (sRGB) or [H, W] (grayscale), 0..255.
-      notes: tuple of sentences about what the file had and `pixels` do not.
+      pixels: uint8 array [H, W, 3] (colour) or [H, W] (grayscale), 0..255; sRGB, unless `metadata`
+        has another profile.
+      notes: tuple of sentences about what the file had and is left out here.
+      metadata: `Metadata` of the file, as far as they were asked for.
     """
 
     pixels: Pixels
     notes: tuple[str, ...]
+    metadata: Metadata = NO_METADATA
 
 
 def parse_color(text: str) -> Colour:
@@ -66,12 +70,13 @@ def parse_color(text: str) -> Colour:
     return red, green, blue
 
 
-def read(path: Path, background: Colour | None = None) -> Photo:
+def read(path: Path, background: Colour | None = None, keeps: bool = False) -> Photo:
     """Reads an image file.
 
     Args:
       path: of the file; anything that Pillow reads.
       background: (red, green, blue), 0..255, on which a transparent image is put. None: refuse it.
+      keeps: whether metadata are kept, and with the profile the colours as they are.
 
     Returns:
       A `Photo`.
@@ -79,16 +84,16 @@ def read(path: Path, background: Colour | None = None) -> Photo:
     Raises:
       errors.ImageError: it cannot be read, or is of a kind that is not supported.
     """
-    return _read(path, path, background)
+    return _read(path, path, background, keeps)
 
 
-def decode(data: bytes, name: str, background: Colour | None = None) -> Photo:
+def decode(data: bytes, name: str, background: Colour | None = None, keeps: bool = False) -> Photo:
     """Reads an image file that is in memory.
 
     Args:
       data: bytes of the file.
       name: str, what to call it in errors.
-      background: as `read`.
+      background, keeps: as `read`.
 
     Returns:
       A `Photo`.
@@ -96,16 +101,16 @@ def decode(data: bytes, name: str, background: Colour | None = None) -> Photo:
     Raises:
       errors.ImageError: as `read`.
     """
-    return _read(io.BytesIO(data), name, background)
+    return _read(io.BytesIO(data), name, background, keeps)
 
 
-def _read(file: Path | IO[bytes], name: Path, background: Colour | None) -> Photo:
+def _read(file: Path | IO[bytes], name: Path, background: Colour | None, keeps: bool) -> Photo:
     try:
         with warnings.catch_warnings():
             # Pillow's remarks on metadata, and on sizes that it reads all the same.
             warnings.simplefilter("ignore")
             with _large_images_allowed(), Image.open(file) as image:
-                return _convert(image, background)
+                return _convert(image, background, keeps)
     except errors.ImageError as error:
         raise errors.ImageError(f"{name} {error}") from error
     except MemoryError as error:
@@ -145,22 +150,29 @@ def output_format(path: Path) -> str:
     return name
 
 
-def encode(pixels: Pixels, path: Path) -> bytes:
+def encode(pixels: Pixels, path: Path, kept: Metadata = NO_METADATA) -> bytes:
     """Returns the bytes of an image file in the format of the extension of `path`.
 
-    Lossy formats are written with high quality.
+    Lossy formats are written with high quality. What the format cannot hold of the metadata is left
+    out (`unkept` tells what), after what it says has been done: the image is turned upright, and
+    its colours are converted to sRGB.
 
     Args:
       pixels: uint8 array [H, W, 3] or [H, W], 0..255.
       path: only its extension is used.
+      kept: `Metadata` of the image.
 
     Raises:
       errors.UsageError: the format is not known, or cannot hold this image.
     """
     name = output_format(path)
+    image = Image.fromarray(pixels)
+    held, _ = metadata.fitting(kept, name, image.mode)
     buffer = io.BytesIO()
     try:
-        Image.fromarray(pixels).save(buffer, name, **_SAVE_OPTIONS.get(name, {}))
+        image = _resolved(image, kept, held)
+        options = {**_SAVE_OPTIONS.get(name, {}), **metadata.options(held, name)}
+        image.save(buffer, name, **options)
     # Each writer has its own way to refuse a mode or a size.
     except Exception as error:
         reason = f"{pixels.shape[1]}x{pixels.shape[0]}, {error}"
@@ -168,14 +180,38 @@ def encode(pixels: Pixels, path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _convert(file: ImageFile.ImageFile, background: Colour | None) -> Photo:
+def unkept(path: Path, kept: Metadata) -> list[str]:
+    """Sentences about the metadata that the format of the extension of `path` cannot hold."""
+    return metadata.fitting(kept, output_format(path), "RGB")[1]
+
+
+def resolved(pixels: Pixels, kept: Metadata) -> Pixels:
+    """Pixels as they are without their metadata: upright, and of the colours of sRGB."""
+    return np.array(_resolved(Image.fromarray(pixels), kept, NO_METADATA))
+
+
+def _resolved(image: Image.Image, kept: Metadata, held: Metadata) -> Image.Image:
+    """The same for what `kept` says and `held` does not."""
+    if kept.icc_profile and not held.icc_profile:
+        image = _to_srgb(image, kept.icc_profile)
+    turn = metadata.orientation(kept)
+    if turn != metadata.orientation(held):
+        image.getexif()[ExifTags.Base.Orientation] = turn
+        image = ImageOps.exif_transpose(image)
+    return image
+
+
+def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: bool) -> Photo:
     notes = []
     frames = getattr(file, "n_frames", 1)
     if file.format not in _SINGLE_PICTURE_FORMATS and frames > 1:
         notes.append(f"Only the first of its {frames} frames is used.")
     deep = _has_deep_samples(file)
     file.load()
-    profile = file.info.get("icc_profile")
+    profile = file.info.get("icc_profile") or b""
+    kept, unkept = metadata.of_file(file) if keeps else (NO_METADATA, [])
+    kept = metadata.upright(kept)
+    notes += unkept
     # Before any conversion: some of them lose the tag.
     image = _upright(file)
     if image.mode.startswith("I") or image.mode == "F":
@@ -183,10 +219,13 @@ def _convert(file: ImageFile.ImageFile, background: Colour | None) -> Photo:
     if deep:
         notes.append("Its samples of more than 8 bits are reduced to 8.")
     colour, alpha = _split_alpha(image)
-    colour = _to_srgb(colour, profile)
+    if not metadata.describes(kept.icc_profile, colour.mode):
+        colour, kept = _to_srgb(colour, profile), kept._replace(icc_profile=b"")
     if alpha is not None:
         colour = _put_on(colour, alpha, background)
-    return Photo(np.array(colour), tuple(notes))
+        if not metadata.describes(kept.icc_profile, colour.mode):
+            kept = kept._replace(icc_profile=b"")
+    return Photo(np.array(colour), tuple(notes), kept)
 
 
 def _has_deep_samples(image: ImageFile.ImageFile) -> bool:

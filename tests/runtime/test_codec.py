@@ -64,6 +64,7 @@ def test_info_tells_what_the_header_says(toy_codec, make_pixels):
         "height": 20,
         "grayscale": True,
         "file_bytes": len(data),
+        "metadata_bytes": 0,
         "payload_bytes": len(data) - 18,
     }
 
@@ -206,3 +207,37 @@ def test_a_damaged_tile_is_refused(toy_codec, make_pixels):
     forged = container.pack(header.fingerprint, 128, 64, 0, False, payload, tiles).numpy()
     with pytest.raises(errors.FileFormatError, match="refuses this file"):
         toy_codec.decompress(forged)
+
+
+METADATA = tfclic.Metadata(icc_profile=b"p" * 300, exif=b"II*\0 some", xmp=bytes(range(200)))
+
+
+def test_metadata_lie_beside_the_image(toy_codec, make_pixels):
+    pixels = make_pixels(20, 30)
+    plain, data = toy_codec.compress(pixels), toy_codec.compress(pixels, metadata=METADATA)
+    assert tfclic.metadata_of(data) == METADATA
+    assert tfclic.metadata_of(plain) == tfclic.Metadata()
+    assert np.array_equal(toy_codec.decompress(data), pixels)
+    assert np.array_equal(toy_codec.decompress(data, (3, 4, 5, 6)), pixels[4:10, 3:8])
+    assert np.array_equal(toy_codec.decode_latents(data), toy_codec.decode_latents(plain))
+    info, known = toy_codec.info(data), toy_codec.info(plain)
+    assert info["metadata_bytes"] == len(data) - len(plain)
+    assert {**info, "metadata_bytes": 0, "file_bytes": len(plain)} == known
+    assert toy_codec.statistics(data).lengths == toy_codec.statistics(plain).lengths
+
+
+def test_a_size_that_is_asked_for_is_that_of_all(toy_codec, make_pixels):
+    pixels = make_pixels(40, 40)
+    image = len(toy_codec.compress(pixels, 0))
+    data = toy_codec.compress(pixels, 0, metadata=METADATA)
+    for wanted in (image + 5, len(data) - 1):
+        with pytest.raises(errors.UsageError, match=f"the nearest is {len(data):,} bytes"):
+            toy_codec.compress(pixels, file_bytes=wanted, metadata=METADATA)
+    assert toy_codec.compress(pixels, file_bytes=len(data) + 5, metadata=METADATA) == data
+
+
+def test_damage_beside_the_image_is_refused(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(20, 30), metadata=METADATA)
+    for place in range(0, len(data), 9):
+        with pytest.raises(errors.FileFormatError):
+            toy_codec.decompress(data[:place] + bytes([data[place] ^ 64]) + data[place + 1 :])

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tfclic import errors, images, runtime
-from tfclic.format import header
+from tfclic.format import header, picture
+from tfclic.format.picture import NO_METADATA, Metadata
 from tfclic.runtime import catalog
 
 if TYPE_CHECKING:
@@ -57,15 +58,22 @@ class Coder:
 
         self._client, self._model = client.Client(address), model
 
-    def compress(self, pixels: npt.NDArray[np.uint8], quality: float | None) -> bytes:
-        """The file, bytes, of a uint8 array [H, W, 3] or [H, W]; raises as `client.Client`."""
+    def compress(
+        self, pixels: npt.NDArray[np.uint8], quality: float | None, metadata: Metadata = NO_METADATA
+    ) -> bytes:
+        """The file, bytes, of a uint8 array [H, W, 3] or [H, W]; raises as `client.Client`.
+
+        Metadata stay here: the server codes the image.
+        """
         quality = runtime.DEFAULT_QUALITY if quality is None else quality
         model = self._model or runtime.DEFAULT_MODEL
-        return self._client.compress(model, images.encode(pixels, "image.png"), quality)
+        image = self._client.compress(model, images.encode(pixels, "image.png"), quality)
+        return picture.pack(picture.Picture(image, metadata))
 
     def decompress(self, data: bytes) -> npt.NDArray[np.uint8]:
         """The image, uint8 [H, W, 3] or [H, W], of a file; raises as `client.Client`."""
-        png = self._client.decompress(self._model or _model_of(data), data)
+        image = picture.parse(data).image
+        png = self._client.decompress(self._model or _model_of(image), image)
         return images.decode(png, "The server's image").pixels
 
 

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+import tfclic
 from tfclic import errors, images, runtime
 from tfclic.runtime import catalog
 
@@ -88,6 +89,7 @@ class Compression:
       tile: pixels, the longest side of a tile.
       background: (red, green, blue), 0..255, for transparent images; None: they are refused.
       psnr: whether each file is decoded again to tell its PSNR.
+      strip: whether metadata are left out.
     """
 
     model: str
@@ -97,6 +99,7 @@ class Compression:
     tile: int = runtime.DEFAULT_TILE
     background: tuple[int, int, int] | None = None
     psnr: bool = False
+    strip: bool = False
 
     suffix = ".tfclic"
     fatal = errors.ModelError
@@ -114,13 +117,16 @@ class Compression:
         del settings["model"]
         if self.effort == 0:
             del settings["effort"]  # as of outputs that were made before there were efforts
+        if not settings.pop("strip"):
+            settings["metadata"] = True  # outputs that were made before have none
         return settings
 
     def __call__(self, data: bytes, name: str) -> tuple[bytes, Facts]:
         """Returns `(output, facts)`; raises errors.TfclicError if the image is refused."""
-        photo = images.decode(data, name, self.background)
+        photo = images.decode(data, name, self.background, keeps=not self.strip)
         codec = _once(_load, self.model, self.fingerprint)
-        output = codec.compress(photo.pixels, self.quality, effort=self.effort, tile=self.tile)
+        how: dict[str, Any] = {"effort": self.effort, "tile": self.tile}
+        output = codec.compress(photo.pixels, self.quality, **how, metadata=photo.metadata)
         height, width = photo.pixels.shape[:2]
         facts = _facts(height, width, len(output))
         if photo.notes:
@@ -159,7 +165,8 @@ class Decompression:
         except errors.TfclicError as error:
             raise type(error)(f"{name}: {error}") from error
         height, width = pixels.shape[:2]
-        return images.encode(pixels, self.suffix), _facts(height, width, len(data))
+        image = images.encode(pixels, self.suffix, tfclic.metadata_of(data))
+        return image, _facts(height, width, len(data))
 
 
 def _facts(height: int, width: int, coded_bytes: int) -> Facts:

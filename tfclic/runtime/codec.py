@@ -6,13 +6,15 @@ import functools
 import os
 import pathlib
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfclic import errors
-from tfclic.format import boxes, header, model
+from tfclic.format import boxes, header, model, picture
 from tfclic.format.latents import MULTIPLE
+from tfclic.format.picture import NO_METADATA, Metadata, Picture
 from tfclic.runtime import catalog, statistics, targets, tiles
 from tfclic.runtime import session as sessions
 
@@ -58,6 +60,7 @@ class Library:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: there is no such model, or it cannot be loaded.
         """
+        data = picture.parse(data).image
         claimed = header.parse(data)
         known = catalog.with_fingerprint(claimed.fingerprint.hex(), claimed.coder)
         # Whether the file is damaged or its model missing, every model can tell.
@@ -82,8 +85,9 @@ class Library:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: there is no such model, or none that has this coder.
         """
-        reader = self.codec_of(data)
-        if header.parse(data).coder == coder:
+        whole = picture.parse(data)
+        reader = self.codec_of(whole.image)
+        if header.parse(whole.image).coder == coder:
             return data
         known = catalog.with_fingerprint(reader.model.fingerprint, coder)
         if not known or known[0].card.coder != coder:
@@ -91,7 +95,8 @@ class Library:
                 f"No model here with fingerprint {reader.model.fingerprint} writes with the "
                 f"{coder} coder; export it with --coder={coder}."
             )
-        return self._load(known[0])._recode(data, reader, progress)
+        image = self._load(known[0])._recode(whole.image, reader, progress)
+        return picture.pack(whole._replace(image=image))
 
     def _load(self, model: Model) -> Codec:
         if model.path not in self._codecs:
@@ -128,6 +133,7 @@ class Codec:
         psnr: float | None = None,
         effort: int = DEFAULT_EFFORT,
         tile: int = DEFAULT_TILE,
+        metadata: Metadata = NO_METADATA,
         progress: Progress | None = None,
     ) -> bytes:
         """Compresses an image.
@@ -136,7 +142,8 @@ class Codec:
         targets, for which the image is analysed once and the quality is searched.
 
         Args:
-          image: uint8 array [H, W, 3] (sRGB), or [H, W] or [H, W, 1] (grayscale), 0..255.
+          image: uint8 array [H, W, 3] (sRGB, or as the metadata's profile says), or [H, W] or
+            [H, W, 1] (grayscale), 0..255.
           quality: number, 0 (smallest) to 100 (best); 50 if nothing else is said.
           file_bytes: int, the size of the file, which it will not exceed, nor fall short of by more
             than 2 % (unless sizes jump, as with very small images).
@@ -146,6 +153,8 @@ class Codec:
             takes no longer.
           tile: int, pixels, the longest side of a tile, 64 to 4096, a multiple of 64. Larger images
             are coded in several, which bounds the memory.
+          metadata: `tfclic.Metadata` that go into the file beside the image; sizes that are asked
+            for are theirs and the image's together.
           progress: function of (steps done, steps in all), called now and then.
 
         Returns:
@@ -163,7 +172,11 @@ class Codec:
         if len(target) + (quality is not None) > 1:
             raise errors.UsageError("Only one of quality, bytes, bpp and PSNR can be asked for.")
         quality = _checked_quality(DEFAULT_QUALITY if quality is None else quality)
-        encoder = self._encoder(pixels, tile, bool(target), progress, effort)
+
+        def finish(image: bytes) -> bytes:
+            return picture.pack(Picture(image, metadata))
+
+        encoder = self._encoder(pixels, tile, bool(target), progress, effort, finish)
         for name, value in target.items():
             return targets.compress(encoder, name, value, pixels.shape[0] * pixels.shape[1])
         return encoder.file(quality)
@@ -187,10 +200,11 @@ class Codec:
           errors.ModelError: another model made it.
           errors.UsageError: the region is not inside of the image.
         """
-        found = self._own(data)
+        image = picture.parse(data).image
+        found = self._own(image)
         if region is not None:
             _check_region(region, found["width"], found["height"])
-        pixels = tiles.decode(self._refusing(errors.FileFormatError), bytes(data), region, progress)
+        pixels = tiles.decode(self._refusing(errors.FileFormatError), image, region, progress)
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
     def info(self, data: bytes) -> dict[str, Any]:
@@ -202,19 +216,22 @@ class Codec:
         Returns:
           A dict: `fingerprint` (8 hex digits, of the model that made it), `width` and `height`
           (pixels), `grayscale` (bool), `quality` (float, 0..100), `tiles` (their number),
-          `tile_width` and `tile_height` (pixels), `file_bytes` and `payload_bytes`.
+          `tile_width` and `tile_height` (pixels), `file_bytes`, `payload_bytes`, and what the file
+          has beside the image, `metadata_bytes`.
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
         """
+        image = picture.parse(data).image
         try:
             has_header = model.HEADER.name in self._session
             function = model.HEADER if has_header else model.EARLIER_HEADER
-            found = self._session.call(function, bytes(data))._asdict()
+            found = self._session.call(function, bytes(image))._asdict()
         except sessions.SessionError as error:
             raise errors.FileFormatError(_cause(error)) from error
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
-        return {**found, "fingerprint": found["fingerprint"].decode(), "file_bytes": len(data)}
+        sizes = {"file_bytes": len(data), "metadata_bytes": len(data) - len(image)}
+        return {**found, "fingerprint": found["fingerprint"].decode(), **sizes}
 
     def evaluate(
         self,
@@ -244,8 +261,9 @@ class Codec:
 
     def decode_latents(self, data: bytes) -> np.ndarray:
         """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
-        self._own(data)
-        return tiles.decode_latents(self._refusing(errors.FileFormatError), bytes(data))
+        image = picture.parse(data).image
+        self._own(image)
+        return tiles.decode_latents(self._refusing(errors.FileFormatError), image)
 
     def _recode(self, data: bytes, reader: Codec, progress: Progress | None) -> bytes:
         """What `reader` reads in a file, as a file of this model's coder."""
@@ -271,20 +289,27 @@ class Codec:
           As `decompress`; what it returns raises errors.ModelError, when asked for more than the
           sizes, if the model's export is older than these questions.
         """
-        self._own(data)
+        image = picture.parse(data).image
+        self._own(image)
         call = self._refusing(errors.FileFormatError)
-        return statistics.Statistics(call, bytes(data), progress)
+        return statistics.Statistics(call, image, progress)
 
     def _encoder(
-        self, pixels: Pixels, tile: int, keeps: bool, progress: Progress | None, effort: int
+        self,
+        pixels: Pixels,
+        tile: int,
+        keeps: bool,
+        progress: Progress | None,
+        effort: int,
+        finish: Callable[[bytes], bytes] = bytes,
     ) -> tiles.Encoder:
         check_tile(tile)
         check_effort(effort, self.model)
         call = self._refusing(errors.ImageError)
-        return tiles.Encoder(call, pixels, tile, keeps, progress, EFFORTS[effort])
+        return tiles.Encoder(call, pixels, tile, keeps, progress, EFFORTS[effort], finish)
 
     def _own(self, data: bytes) -> dict[str, Any]:
-        """`info` of a file that this model reads; raises errors.ModelError if it is another's."""
+        """`info` of an image's file; raises errors.ModelError if it is another model's."""
         found = self.info(data)
         if found["fingerprint"] != self.model.fingerprint:
             raise errors.ModelError(
