@@ -14,6 +14,7 @@ XMP = (
     b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" rating="5"/>'
     b"</rdf:RDF></x:xmpmeta>"
 )
+KEEPS = images.Keeps(metadata=True)
 KEEPING = ["image.jpg", "image.png", "image.webp", "image.tif"]
 
 
@@ -55,7 +56,7 @@ def saved(pixels, name, kept):
 def test_a_photo_goes_there_and_back_upright_with_all_it_has(make_pixels, name, orientation):
     pixels = make_pixels(16, 24)
     kept = Metadata(wide_gamut(), exif_of(orientation), XMP.replace(b'"6"', b'"%d"' % orientation))
-    photo = images.decode(saved(pixels, name, kept), name, keeps=True)
+    photo = images.decode(saved(pixels, name, kept), name, keeps=KEEPS)
     assert photo.notes == ()
     turned = np.rot90(pixels, {1: 0, 3: 2, 6: -1}[orientation])
     assert photo.pixels.shape == turned.shape
@@ -100,7 +101,7 @@ def test_cut_off_exif_does_no_harm(size):
 )
 def test_an_orientation_in_xmp_counts_where_exif_has_none(make_pixels, text):
     xmp = XMP.replace(b'tiff:Orientation="6"', text)
-    photo = images.decode(saved(make_pixels(8, 12), "a.png", Metadata(xmp=xmp)), "a", keeps=True)
+    photo = images.decode(saved(make_pixels(8, 12), "a.png", Metadata(xmp=xmp)), "a", keeps=KEEPS)
     assert np.array_equal(photo.pixels, np.rot90(make_pixels(8, 12)))
     assert photo.metadata.xmp == xmp.replace(b"8", b"1")
 
@@ -110,7 +111,7 @@ def test_without_keeping_colours_become_srgb_and_nothing_else_is_left(make_pixel
     photo = images.decode(data, "a")
     assert photo.metadata == Metadata()
     assert photo.pixels.shape == (12, 8, 3)
-    kept = images.decode(data, "a", keeps=True)
+    kept = images.decode(data, "a", keeps=KEEPS)
     assert np.array_equal(images.resolved(kept.pixels, kept.metadata), photo.pixels)
     assert np.abs(kept.pixels.astype(int) - photo.pixels).mean() > 5
 
@@ -129,11 +130,11 @@ def test_formats_without_metadata_get_what_these_mean(make_pixels, name):
 
 def test_what_jpeg_cannot_hold_is_left_out_and_told(make_pixels):
     kept = Metadata(exif=exif_of(1) + bytes(70_000), xmp=XMP + b" " * 66_000)
-    photo = images.decode(images.encode(make_pixels(8, 8), "a.jpg", kept), "a", keeps=True)
+    photo = images.decode(images.encode(make_pixels(8, 8), "a.jpg", kept), "a", keeps=KEEPS)
     assert photo.metadata == Metadata()
     assert len(images.unkept("a.jpg", kept)) == 2
     fits = Metadata(exif=exif_of(1).ljust(65_527, b"\0"), xmp=XMP.ljust(65_504))
-    photo = images.decode(images.encode(make_pixels(8, 8), "a.jpg", fits), "a", keeps=True)
+    photo = images.decode(images.encode(make_pixels(8, 8), "a.jpg", fits), "a", keeps=KEEPS)
     assert photo.metadata == fits and images.unkept("a.jpg", fits) == []
 
 
@@ -143,17 +144,17 @@ def test_gray_profiles_belong_to_gray_images(make_pixels):
     assert not metadata.describes(wide_gamut(), "L")
     assert not metadata.describes(wide_gamut(gray=True), "RGB")
     data = saved(gray, "a.png", Metadata(wide_gamut()))
-    photo = images.decode(data, "a", keeps=True)
+    photo = images.decode(data, "a", keeps=KEEPS)
     assert photo.metadata == Metadata() and photo.pixels.shape == (8, 8)
 
 
 def test_what_is_damaged_or_too_large_is_left_out_with_a_note(make_pixels, monkeypatch):
     damaged = Metadata(b"no profile", b"nonsense", XMP)
-    photo = images.decode(saved(make_pixels(8, 8), "a.png", damaged), "a", keeps=True)
+    photo = images.decode(saved(make_pixels(8, 8), "a.png", damaged), "a", keeps=KEEPS)
     assert photo.metadata == Metadata(xmp=photo.metadata.xmp)
     assert photo.notes == ("Its Exif is damaged and left out.",)
     monkeypatch.setattr(metadata, "MAX_METADATA_BYTES", 100)
-    photo = images.decode(saved(make_pixels(8, 8), "a.png", Metadata(xmp=XMP)), "a", keeps=True)
+    photo = images.decode(saved(make_pixels(8, 8), "a.png", Metadata(xmp=XMP)), "a", keeps=KEEPS)
     assert photo.metadata == Metadata()
     assert photo.notes == (f"Its XMP of {len(XMP)} bytes is too large and left out.",)
 
@@ -161,7 +162,7 @@ def test_what_is_damaged_or_too_large_is_left_out_with_a_note(make_pixels, monke
 def test_of_a_tiff_file_its_own_tags_are_left_behind(make_pixels):
     buffer = io.BytesIO()
     Image.fromarray(make_pixels(8, 8)).save(buffer, "TIFF", exif=b"Exif\0\0" + exif_of(1))
-    kept = images.decode(buffer.getvalue(), "a", keeps=True).metadata
+    kept = images.decode(buffer.getvalue(), "a", keeps=KEEPS).metadata
     exif = Image.Exif()
     exif.load(kept.exif)
     assert exif[0x010F] == "Maker" and exif.get_ifd(0x8769)[0x9003] == "2026:11:28 12:00:00"

@@ -3,7 +3,7 @@
     import tfclic
 
     codec = tfclic.load("gmm_attention_small")
-    data = codec.compress(array, quality=50)  # uint8 [H, W, 3] or [H, W] -> bytes of a .tfclic file
+    data = codec.compress(array, quality=50)  # uint8 [H, W, 3 or 4] or [H, W] -> bytes of a file
     array = codec.decompress(data)
 
 Importing this package does not import TensorFlow; loading a model does.

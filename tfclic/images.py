@@ -1,8 +1,8 @@
 """Image files to arrays and back, with Pillow.
 
-What an image file says is brought to what models take: colour or grayscale, 8 bits, no alpha. The
-orientation in Exif is applied, and metadata that are kept say that it is. Colours stay those of the
-file's profile where this is kept, and are converted to sRGB where it is not.
+What an image file says is brought to what a `.tfclic` file holds: colour or grayscale, 8 bits, with
+alpha or without. The orientation in Exif is applied, and metadata that are kept say that it is.
+Colours stay those of the file's profile where this is kept, and are converted to sRGB where not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageColor, ImageFile, ImageOps
 
 from tfclic import errors, metadata
+from tfclic.format import alpha
 from tfclic.format.header import MAX_PIXELS
 from tfclic.format.picture import NO_METADATA, Metadata
 
@@ -29,11 +30,27 @@ Path = Union[str, os.PathLike[str]]
 _GRAY_MODES = ("1", "L", "LA", "La")
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")
+_WITH_ALPHA = ("PNG", "WEBP", "AVIF", "TIFF", "TGA", "JPEG2000", "TFCLIC")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
+    "WEBP": {"lossless": True, "exact": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
+
+
+class Keeps(NamedTuple):
+    """What is kept of an image file beside opaque pixels.
+
+    Attributes:
+      metadata: whether they are, and with the profile the colours as they are.
+      alpha: whether transparency is.
+    """
+
+    metadata: bool = False
+    alpha: bool = False
+
+
+NOTHING = Keeps()
 
 
 class Photo(NamedTuple):
@@ -41,7 +58,7 @@ class Photo(NamedTuple):
 
     Attributes:
       pixels: uint8 array [H, W, 3] (colour) or [H, W] (grayscale), 0..255; sRGB, unless `metadata`
-        has another profile.
+        has another profile. Where transparency is kept, and there is some, [H, W, 4] or [H, W, 2].
       notes: tuple of sentences about what the file had and is left out here.
       metadata: `Metadata` of the file, as far as they were asked for.
     """
@@ -70,13 +87,14 @@ def parse_color(text: str) -> Colour:
     return red, green, blue
 
 
-def read(path: Path, background: Colour | None = None, keeps: bool = False) -> Photo:
+def read(path: Path, background: Colour | None = None, keeps: Keeps = NOTHING) -> Photo:
     """Reads an image file.
 
     Args:
       path: of the file; anything that Pillow reads.
-      background: (red, green, blue), 0..255, on which a transparent image is put. None: refuse it.
-      keeps: whether metadata are kept, and with the profile the colours as they are.
+      background: (red, green, blue), 0..255, on which a transparent image is put. None: refuse it,
+        unless alpha is kept.
+      keeps: `Keeps`.
 
     Returns:
       A `Photo`.
@@ -87,7 +105,9 @@ def read(path: Path, background: Colour | None = None, keeps: bool = False) -> P
     return _read(path, path, background, keeps)
 
 
-def decode(data: bytes, name: str, background: Colour | None = None, keeps: bool = False) -> Photo:
+def decode(
+    data: bytes, name: str, background: Colour | None = None, keeps: Keeps = NOTHING
+) -> Photo:
     """Reads an image file that is in memory.
 
     Args:
@@ -104,7 +124,7 @@ def decode(data: bytes, name: str, background: Colour | None = None, keeps: bool
     return _read(io.BytesIO(data), name, background, keeps)
 
 
-def _read(file: Path | IO[bytes], name: Path, background: Colour | None, keeps: bool) -> Photo:
+def _read(file: Path | IO[bytes], name: Path, background: Colour | None, keeps: Keeps) -> Photo:
     try:
         with warnings.catch_warnings():
             # Pillow's remarks on metadata, and on sizes that it reads all the same.
@@ -158,7 +178,7 @@ def encode(pixels: Pixels, path: Path, kept: Metadata = NO_METADATA) -> bytes:
     its colours are converted to sRGB.
 
     Args:
-      pixels: uint8 array [H, W, 3] or [H, W], 0..255.
+      pixels: uint8 array [H, W, 3] or [H, W], or with alpha [H, W, 4] or [H, W, 2], 0..255.
       path: only its extension is used.
       kept: `Metadata` of the image.
 
@@ -167,6 +187,11 @@ def encode(pixels: Pixels, path: Path, kept: Metadata = NO_METADATA) -> bytes:
     """
     name = output_format(path)
     image = Image.fromarray(pixels)
+    if image.mode.endswith("A") and name not in _WITH_ALPHA:
+        raise errors.UsageError(
+            f"{path}: {name} cannot hold a transparent image; write for example .png, or put it on "
+            "a colour with --background COLOR."
+        )
     held, _ = metadata.fitting(kept, name, image.mode)
     buffer = io.BytesIO()
     try:
@@ -185,6 +210,14 @@ def unkept(path: Path, kept: Metadata) -> list[str]:
     return metadata.fitting(kept, output_format(path), "RGB")[1]
 
 
+def on(pixels: Pixels, background: Colour) -> Pixels:
+    """Pixels [H, W, 4] or [H, W, 2] put on a colour, 0..255; opaque ones as they are."""
+    image = Image.fromarray(pixels)
+    if not image.mode.endswith("A"):
+        return pixels
+    return np.array(_put_on(*_split(image), background))
+
+
 def resolved(pixels: Pixels, kept: Metadata) -> Pixels:
     """Pixels as they are without their metadata: upright, and of the colours of sRGB."""
     return np.array(_resolved(Image.fromarray(pixels), kept, NO_METADATA))
@@ -193,7 +226,10 @@ def resolved(pixels: Pixels, kept: Metadata) -> Pixels:
 def _resolved(image: Image.Image, kept: Metadata, held: Metadata) -> Image.Image:
     """The same for what `kept` says and `held` does not."""
     if kept.icc_profile and not held.icc_profile:
-        image = _to_srgb(image, kept.icc_profile)
+        colour, opacity = _split(image)
+        image = _to_srgb(colour, kept.icc_profile)
+        if opacity is not None:
+            image.putalpha(opacity)
     turn = metadata.orientation(kept)
     if turn != metadata.orientation(held):
         image.getexif()[ExifTags.Base.Orientation] = turn
@@ -201,7 +237,13 @@ def _resolved(image: Image.Image, kept: Metadata, held: Metadata) -> Image.Image
     return image
 
 
-def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: bool) -> Photo:
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """An image of mode L, LA, RGB or RGBA as (its colours, its alpha)."""
+    opacity = image.getchannel("A") if image.mode.endswith("A") else None
+    return image.convert(image.mode.rstrip("A")), opacity
+
+
+def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps) -> Photo:
     notes = []
     frames = getattr(file, "n_frames", 1)
     if file.format not in _SINGLE_PICTURE_FORMATS and frames > 1:
@@ -209,7 +251,7 @@ def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: bool) 
     deep = _has_deep_samples(file)
     file.load()
     profile = file.info.get("icc_profile") or b""
-    kept, unkept = metadata.of_file(file) if keeps else (NO_METADATA, [])
+    kept, unkept = metadata.of_file(file) if keeps.metadata else (NO_METADATA, [])
     kept = metadata.upright(kept)
     notes += unkept
     # Before any conversion: some of them lose the tag.
@@ -218,11 +260,14 @@ def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: bool) 
         image, deep = _to_8_bits(image), True
     if deep:
         notes.append("Its samples of more than 8 bits are reduced to 8.")
-    colour, alpha = _split_alpha(image)
+    colour, opacity = _split_alpha(image)
     if not metadata.describes(kept.icc_profile, colour.mode):
         colour, kept = _to_srgb(colour, profile), kept._replace(icc_profile=b"")
-    if alpha is not None:
-        colour = _put_on(colour, alpha, background)
+    if opacity is not None and keeps.alpha and background is None:
+        pixels = alpha.joined(np.array(colour), np.array(opacity))
+        return Photo(pixels, tuple(notes), kept)
+    if opacity is not None:
+        colour = _put_on(colour, opacity, background)
         if not metadata.describes(kept.icc_profile, colour.mode):
             kept = kept._replace(icc_profile=b"")
     return Photo(np.array(colour), tuple(notes), kept)
@@ -295,15 +340,17 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert(plain)
 
 
-def _put_on(colour: Image.Image, alpha: Image.Image, background: Colour | None) -> Image.Image:
+def _put_on(
+    colour: Image.Image, opacity: Image.Image | None, background: Colour | None
+) -> Image.Image:
     if background is None:
         raise errors.ImageError(
-            "is transparent, which a tfclic file cannot be: put it on a colour with "
-            "--background COLOR, for example --background white."
+            "is transparent: put it on a colour with --background COLOR, for example "
+            "--background white."
         )
     if len(set(background)) > 1:
         colour = colour.convert("RGB")
     fill = background if colour.mode == "RGB" else background[0]
     canvas = Image.new(colour.mode, colour.size, fill)
-    canvas.paste(colour, mask=alpha)
+    canvas.paste(colour, mask=opacity)
     return canvas

@@ -173,3 +173,18 @@ def test_metadata_are_left_out_if_one_says_so(run, dressed, pixels, capsys):
     assert np.array_equal(np.array(image), np.rot90(pixels, -1))
     assert not {"exif", "xmp", "icc_profile"} & set(image.info)
     assert capsys.readouterr().err == ""
+
+
+def test_transparent_images_stay_so_or_go_on_a_colour(
+    run, tmp_path, toy_codec, make_pixels, capsys
+):
+    pixels = make_pixels(30, 40, 4)
+    path = tmp_path / "clear.tfclic"
+    path.write_bytes(toy_codec.compress(pixels))
+    assert run(path) == 0
+    assert np.array_equal(np.array(Image.open(tmp_path / "clear.png")), pixels)
+    assert run(path, "-o", tmp_path / "a.jpg") == 2
+    assert "JPEG cannot hold a transparent image" in capsys.readouterr().err
+    assert run(path, "-o", tmp_path / "a.jpg", "--background=red") == 0
+    assert Image.open(tmp_path / "a.jpg").mode == "RGB"
+    assert run(path, "--background=bege", "--force") == 2

@@ -1,6 +1,7 @@
 """docs/format.md is enough to read a file: everything up to `read` is made from that text alone."""
 
 import collections
+import lzma
 import zlib
 
 import pytest
@@ -89,11 +90,38 @@ def read_parts(data):
         found[kind] = body[size[1] : position]
     if not found.get(1) or (found[1][:3] == b"TFC" and found[1][3:4] and found[1][3] & 15 == 5):
         raise Refused(4)
+    if found.get(2) == b"":
+        raise Refused(4)
     for kind in {129, 130, 131} & set(found):
         found[kind] = meant(found[kind])
-    if any(kind not in (1, *range(128, 256)) for kind in found):
+    if any(kind not in (1, 2, *range(128, 256)) for kind in found):
         raise Refused(2)
     return found
+
+
+def alpha_of(content, height, width):
+    """The rows, lists of values, of an alpha plane; or raises Refused."""
+    properties = {"lc": content[0] >> 2, "lp": 0, "pb": 0, "dict_size": 1 << 22}
+    if properties["lc"] > 4:
+        raise Refused(4)
+    lzma1 = [{"id": lzma.FILTER_LZMA1, **properties}]
+    stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma1)
+    try:
+        coded = stream.decompress(content[1:])
+    except lzma.LZMAError:
+        raise Refused(4) from None
+    if len(coded) != height * width or not stream.eof or stream.unused_data:
+        raise Refused(4)
+    rows = []
+    for start in range(0, height * width, width):
+        row, left = list(coded[start : start + width]), 0
+        if content[0] & 1:
+            for x in range(width):
+                left = row[x] = (row[x] + left) % 256
+        if content[0] & 2 and rows:
+            row = [(a + b) % 256 for a, b in zip(row, rows[-1])]
+        rows.append(row)
+    return rows
 
 
 def meant(content):
@@ -523,7 +551,7 @@ def test_files_with_metadata(file):
         for pattern in (1, 16, 128, 255)
     ]
     unknown = data[:3] + bytes([5]) + header.varint(len(file) + 16) + b"\1"
-    unknown += header.varint(len(file)) + file + b"\2\0"
+    unknown += header.varint(len(file)) + file + b"\3\0"
     damaged.append(unknown + zlib.crc32(unknown).to_bytes(4, "little"))
     for each in damaged:
         with pytest.raises(Refused) as refused:
@@ -531,3 +559,19 @@ def test_files_with_metadata(file):
         with pytest.raises(errors.FileFormatError) as told:
             picture.parse(each)
         assert str(told.value) == header.SENTENCES[refused.value.args[0]]
+
+
+@pytest.mark.parametrize("way", range(4))
+def test_alpha_planes(file, way):
+    import numpy as np
+
+    from tfclic.format import alpha, picture
+
+    plane = np.add.outer(np.arange(20) * 3, np.arange(30) ** 2).astype(np.uint8)
+    coded = bytes([way | 3 << 2]) + alpha._coded(plane, way, 3, 6)
+    for content in (alpha.encode(plane), coded):
+        data = picture.pack(picture.Picture(file, alpha=content))
+        assert alpha_of(read_parts(data)[2], 20, 30) == plane.tolist()
+    for damaged in (coded[:-1], coded + b"\0", coded[:1] + bytes(30), b"\x14" + coded[1:]):
+        with pytest.raises(Refused):
+            alpha_of(damaged, 20, 30)

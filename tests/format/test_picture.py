@@ -38,10 +38,12 @@ def refusal(data):
     [METADATA, Metadata(exif=b"MM\0*"), Metadata(xmp=bytes(70_000)), Metadata(b"p", b"", b"x")],
 )
 @pytest.mark.parametrize("image", [IMAGE, IMAGE + bytes(range(256)) * 80])
-def test_what_is_packed_is_parsed(image, metadata):
-    data = picture.pack(Picture(image, metadata))
+@pytest.mark.parametrize("alpha", [b"", b"what only `alpha` can judge"])
+def test_what_is_packed_is_parsed(image, metadata, alpha):
+    data = picture.pack(Picture(image, metadata, alpha))
     assert data[:4] == b"TFC\5"
-    assert picture.parse(data) == Picture(image, metadata)
+    assert picture.parse(data) == Picture(image, metadata, alpha)
+    assert picture.parse(picture.pack(Picture(image, alpha=b"a"))) == Picture(image, alpha=b"a")
 
 
 def test_an_image_with_nothing_beside_it_is_its_own_file():
@@ -87,6 +89,8 @@ MOST = picture.MAX_METADATA_BYTES
         (part(0, b"nothing"), part(1, IMAGE)),
         (part(129, b"\0profile"),),
         (part(1, file_of(part(1, IMAGE))),),
+        (part(1, IMAGE), part(2, b"")),
+        (part(2, b"alpha"),),
         (part(1, IMAGE), part(129, b"\0")),
         (part(1, IMAGE), part(129, b"\2profile")),
         (part(1, IMAGE), part(129, b"\1profile")),

@@ -24,8 +24,8 @@ searched. Efforts above 0 move latents, step by step, to where bits and error to
 before they are rounded; decoding takes no longer. Images above --tile pixels are coded in tiles, on
 all cores, in bounded memory.
 
-Colour profile, Exif and XMP go into the file; --strip leaves them out, and converts the colours to
-sRGB, which is what an image without a profile is in.
+Transparency is kept without loss. Colour profile, Exif and XMP go into the file; --strip leaves
+them out, and converts the colours to sRGB, which is what an image without a profile is in.
 
 Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
 Models are looked for in saved_models/ and in the folders that TFCLIC_MODELS lists.
@@ -43,7 +43,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--background", metavar="COLOR",
-        help="put transparent images on this colour (white, '#ff8800', ...)",
+        help="put transparent images on this colour (white, '#ff8800', ...); else alpha is kept",
     )  # fmt: skip
     parser.add_argument(
         "--strip", action="store_true", help="leave out colour profile, Exif and XMP"
@@ -57,6 +57,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def background_of(args: argparse.Namespace) -> tuple[int, int, int] | None:
     """The colour of --background, or None; raises errors.UsageError if it is none."""
     return images.parse_color(args.background) if args.background else None
+
+
+def keeps_of(args: argparse.Namespace) -> images.Keeps:
+    """What a file keeps of an image file, by --strip."""
+    return images.Keeps(metadata=not args.strip, alpha=True)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -105,7 +110,7 @@ def compress(args: argparse.Namespace) -> int:
     def work(pair: tuple[str, str]) -> str:
         source, target = pair
         started = time.perf_counter()
-        photo = images.read(source, background, keeps=not args.strip)
+        photo = images.read(source, background, keeps_of(args))
         outputs.check(target, args.photos, args.force)
         for note in photo.notes:
             common.complain("compress", f"{source}: {note}")
@@ -142,7 +147,7 @@ def compress_at_server(args: argparse.Namespace) -> int:
     def begin(pair: tuple[str, str]) -> tuple[images.Photo, bytes, float]:
         source, target = pair
         started = time.perf_counter()
-        photo = images.read(source, background, keeps=not args.strip)
+        photo = images.read(source, background, keeps_of(args))
         outputs.check(target, args.photos, args.force)
         try:
             data = coder.compress(photo.pixels, args.quality, photo.metadata)

@@ -42,6 +42,10 @@ def make_parser() -> argparse.ArgumentParser:
         "the tiles around them are decoded",
     )  # fmt: skip
     parser.add_argument(
+        "--background", metavar="COLOR",
+        help="put transparent images on this colour (white, '#ff8800', ...); else alpha is kept",
+    )  # fmt: skip
+    parser.add_argument(
         "--strip", action="store_true", help="leave out colour profile, Exif and XMP"
     )
     parser.add_argument("--force", action="store_true", help="replace existing files")
@@ -67,6 +71,8 @@ def decompress(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     if args.server:
         return decompress_at_server(args)
+    if args.background:
+        images.parse_color(args.background)
     if args.model:
         raise errors.UsageError("--model works with --server only: the file says what it needs.")
     pairs = outputs.plan(args.files, args.output, ".png")
@@ -86,7 +92,7 @@ def decompress(args: argparse.Namespace) -> int:
                 pixels = codec.decompress(data, args.region, progress)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
-        outputs.write(target, encoded(pixels, data, source, target, args.strip), args.force)
+        outputs.write(target, encoded(pixels, data, source, target, args), args.force)
         seconds = time.perf_counter() - started
         found = codec.info(data)
         size = found["width"], found["height"]
@@ -96,18 +102,20 @@ def decompress(args: argparse.Namespace) -> int:
 
 
 def encoded(
-    pixels: npt.NDArray[np.uint8], data: bytes, source: str, target: str, strip: bool
+    pixels: npt.NDArray[np.uint8], data: bytes, source: str, target: str, args: argparse.Namespace
 ) -> bytes:
     """The image file, bytes, for `target`; says what of the metadata it cannot hold.
 
     Args:
-      pixels: uint8 array [H, W, 3] or [H, W], what was decoded.
+      pixels: uint8 array, what was decoded.
       data: bytes of the `.tfclic` file, which is called `source`.
       target: path, for its extension.
-      strip: whether metadata are left out.
+      args: what is asked for, `strip` and `background`.
     """
     metadata = tfclic.metadata_of(data)
-    if strip:
+    if args.background:
+        pixels = images.on(pixels, images.parse_color(args.background))
+    if args.strip:
         return images.encode(images.resolved(pixels, metadata), target)
     for note in images.unkept(target, metadata):
         common.complain("decompress", f"{source}: {note}")
@@ -131,7 +139,7 @@ def decompress_at_server(args: argparse.Namespace) -> int:
             outputs.check(target, args.files, args.force)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
-        image = encoded(pixels, data, source, target, args.strip)
+        image = encoded(pixels, data, source, target, args)
         return data, pixels, image, time.perf_counter() - started
 
     pipeline = remote.Pipeline(begin, pairs)

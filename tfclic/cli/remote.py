@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tfclic import errors, images, runtime
-from tfclic.format import header, picture
+from tfclic.format import alpha, header, picture
 from tfclic.format.picture import NO_METADATA, Metadata
 from tfclic.runtime import catalog
 
@@ -61,20 +61,24 @@ class Coder:
     def compress(
         self, pixels: npt.NDArray[np.uint8], quality: float | None, metadata: Metadata = NO_METADATA
     ) -> bytes:
-        """The file, bytes, of a uint8 array [H, W, 3] or [H, W]; raises as `client.Client`.
+        """The file, bytes, of an array as `runtime.Codec.compress` has; raises as `client.Client`.
 
-        Metadata stay here: the server codes the image.
+        Alpha and metadata stay here: the server codes the image.
         """
+        colours, plane = alpha.split(pixels)
+        colours = colours[..., 0] if colours.shape[-1] == 1 else colours
         quality = runtime.DEFAULT_QUALITY if quality is None else quality
         model = self._model or runtime.DEFAULT_MODEL
-        image = self._client.compress(model, images.encode(pixels, "image.png"), quality)
-        return picture.pack(picture.Picture(image, metadata))
+        image = self._client.compress(model, images.encode(colours, "image.png"), quality)
+        return picture.pack(picture.Picture(image, metadata, plane))
 
     def decompress(self, data: bytes) -> npt.NDArray[np.uint8]:
-        """The image, uint8 [H, W, 3] or [H, W], of a file; raises as `client.Client`."""
-        image = picture.parse(data).image
+        """The image of a file, as `runtime.Codec.decompress`; raises as `client.Client`."""
+        image, _, plane = picture.parse(data)
         png = self._client.decompress(self._model or _model_of(image), image)
-        return images.decode(png, "The server's image").pixels
+        pixels = images.decode(png, "The server's image").pixels
+        height, width = pixels.shape[:2]
+        return alpha.joined(pixels, alpha.decode(plane, height, width)) if plane else pixels
 
 
 def _model_of(data: bytes) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 import tfclic
 from tfclic import errors, images, runtime
+from tfclic.format import alpha
 from tfclic.runtime import catalog
 
 Result = TypeVar("Result")
@@ -87,7 +88,7 @@ class Compression:
       quality: 0..100.
       effort: 0..9, see `runtime.Codec.compress`.
       tile: pixels, the longest side of a tile.
-      background: (red, green, blue), 0..255, for transparent images; None: they are refused.
+      background: (red, green, blue), 0..255, for transparent images; None: alpha is kept.
       psnr: whether each file is decoded again to tell its PSNR.
       strip: whether metadata are left out.
     """
@@ -123,7 +124,8 @@ class Compression:
 
     def __call__(self, data: bytes, name: str) -> tuple[bytes, Facts]:
         """Returns `(output, facts)`; raises errors.TfclicError if the image is refused."""
-        photo = images.decode(data, name, self.background, keeps=not self.strip)
+        keeps = images.Keeps(metadata=not self.strip, alpha=True)
+        photo = images.decode(data, name, self.background, keeps)
         codec = _once(_load, self.model, self.fingerprint)
         how: dict[str, Any] = {"effort": self.effort, "tile": self.tile}
         output = codec.compress(photo.pixels, self.quality, **how, metadata=photo.metadata)
@@ -135,7 +137,8 @@ class Compression:
             # imported only here: evaluation is more than a corpus needs
             from tfclic.evaluation import metrics
 
-            psnr = metrics.psnr(photo.pixels, codec.decompress(output))
+            pair = alpha.split(photo.pixels)[0], alpha.split(codec.decompress(output))[0]
+            psnr = metrics.psnr(*pair)
             # JSON has no infinity
             facts["psnr"] = round(psnr, 4) if math.isfinite(psnr) else None
         return output, facts

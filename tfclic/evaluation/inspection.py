@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Values = Union[Sequence[float], np.ndarray]
 
 LEAST_PROBABILITY = FLOOR / 2**MASS_BITS  # that the exact coder gives to every latent
-METADATA = "metadata"
+ALPHA, METADATA = "alpha", "metadata"
 HEADER = "header"  # and the index of the tiles, and the checksum
 # Of all latents of a channel, those which take more bits than this share of the others.
 QUANTILES = (1.0, 0.99, 0.9, 0.5, 0.1)
@@ -100,7 +100,7 @@ def report(
     Returns:
       Dict with `file` (what its header says), `model`, `strings` (a list: each tile's place in
       pixels, its bytes, and the `bits` of each part by the model's own probabilities), `parts`
-      (bits of each part by name, and what header and metadata take), `slices` (a list: the
+      (bits of each part by name, and what lies around it), `slices` (a list: the
       `channels` and `bits` of each slice of the latents, if there are several) and `estimated_bits`
       of the whole file. The last three, and the strings' bits, are None without `parts`.
     """
@@ -121,8 +121,8 @@ def report(
     bits: dict[str, float] | None = None
     if parts:
         bits = {**{name: part.bits for name, part in parts.items()}, HEADER: header_bits}
-        if info["metadata_bytes"]:
-            bits[METADATA] = 8 * info["metadata_bytes"]
+        beside = {ALPHA: info["alpha_bytes"], METADATA: info["metadata_bytes"]}
+        bits.update({name: 8 * size for name, size in beside.items() if size})
     model = {name: getattr(codec.model, name) for name in ("name", "version", "fingerprint")}
     return {
         "file": {name: value for name, value in info.items() if name != "fingerprint"},
@@ -155,8 +155,9 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         ("model", f"{model['name']}/{model['version']}, fingerprint {model['fingerprint']}"),
         ("file", f"{file['file_bytes']:,} bytes, {8 * file['file_bytes'] / pixels:.4f} bpp"),
     ]
-    if file["metadata_bytes"]:
-        rows.append(("metadata", f"{file['metadata_bytes']:,} bytes of it"))
+    for name in (ALPHA, METADATA):
+        if file[f"{name}_bytes"]:
+            rows.append((name, f"{file[f'{name}_bytes']:,} bytes of it"))
     told = [f"{name:<10}{value}" for name, value in rows] + ["", *_string_lines(found)]
     told += ["", *_part_lines(found, pixels)] if found["parts"] else []
     return told + (["", *_slice_lines(found)] if found["slices"] else [])

@@ -1,4 +1,4 @@
-"""A picture: the file of an image, and what belongs to it and is none of the model's business.
+"""A picture: the file of an image, with its alpha plane and metadata, which models do not know.
 
 | bytes | what |
 |---|---|
@@ -37,7 +37,7 @@ from tfclic.format.header import (
 
 VERSION = header.VERSION + 1
 SHORTEST_FILE = START + 1 + CHECKSUM_BYTES
-IMAGE = 1
+IMAGE, ALPHA = 1, 2
 # Whoever does not know a kind from here on passes over it.
 DISPENSABLE = 128
 ICC_PROFILE, EXIF, XMP = 129, 130, 131
@@ -69,10 +69,12 @@ class Picture(NamedTuple):
     Attributes:
       image: bytes, the file of the image alone.
       metadata: a `Metadata`.
+      alpha: bytes, its alpha plane, as `tfclic.format.alpha` codes it; empty: it is opaque.
     """
 
     image: bytes
     metadata: Metadata = NO_METADATA
+    alpha: bytes = b""
 
 
 def pack(picture: Picture) -> bytes:
@@ -82,6 +84,8 @@ def pack(picture: Picture) -> bytes:
       errors.ImageError: its metadata are larger than a file can say.
     """
     parts = [(IMAGE, picture.image)]
+    if picture.alpha:
+        parts.append((ALPHA, picture.alpha))
     for kind, content in zip(_KINDS, picture.metadata):
         if len(content) > MAX_METADATA_BYTES:
             raise errors.ImageError("Its metadata are too large for a tfclic file.")
@@ -102,7 +106,8 @@ def parse(data: bytes) -> Picture:
       data: bytes. What is not of version 5, sound or not, is taken for the file of an image.
 
     Returns:
-      A `Picture`. Its image is not looked at; that is for `header.parse`, and for the model.
+      A `Picture`. Its image is not looked at; that is for `header.parse`, and for the model. Nor is
+      its alpha.
 
     Raises:
       errors.FileFormatError: it is of version 5, but not a sound file.
@@ -117,13 +122,16 @@ def parse(data: bytes) -> Picture:
     if length != len(data) or data[len(MAGIC)] != VERSION or _checksum(body) != data[len(body) :]:
         raise _refusal(CORRUPTED)
     parts = dict(_parts(body, start))
-    image = parts.pop(IMAGE, b"")
+    is_opaque = ALPHA not in parts
+    image, alpha = parts.pop(IMAGE, b""), parts.pop(ALPHA, b"")
     if not image or image[: len(MAGIC)] == MAGIC and image[len(MAGIC) : START] in _FLAGS:
+        raise _refusal(CORRUPTED)
+    if not (alpha or is_opaque):
         raise _refusal(CORRUPTED)
     metadata = Metadata(*(_inflated(parts.pop(kind, b"")) for kind in _KINDS))
     if any(kind < DISPENSABLE for kind in parts):
         raise _refusal(NEWER_VERSION)
-    return Picture(image, metadata)
+    return Picture(image, metadata, alpha)
 
 
 # All fourth bytes of this version: other flags than none are refused, not passed on.

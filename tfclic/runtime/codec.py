@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfclic import errors
-from tfclic.format import boxes, header, model, picture
+from tfclic.format import alpha, boxes, header, model, picture
 from tfclic.format.latents import MULTIPLE
 from tfclic.format.picture import NO_METADATA, Metadata, Picture
 from tfclic.runtime import catalog, statistics, targets, tiles
@@ -143,7 +143,8 @@ class Codec:
 
         Args:
           image: uint8 array [H, W, 3] (sRGB, or as the metadata's profile says), or [H, W] or
-            [H, W, 1] (grayscale), 0..255.
+            [H, W, 1] (grayscale), 0..255; or [H, W, 4] or [H, W, 2], the last channel being alpha,
+            0 (clear) to 255 (opaque), not multiplied with the others. It is kept without loss.
           quality: number, 0 (smallest) to 100 (best); 50 if nothing else is said.
           file_bytes: int, the size of the file, which it will not exceed, nor fall short of by more
             than 2 % (unless sizes jump, as with very small images).
@@ -153,8 +154,8 @@ class Codec:
             takes no longer.
           tile: int, pixels, the longest side of a tile, 64 to 4096, a multiple of 64. Larger images
             are coded in several, which bounds the memory.
-          metadata: `tfclic.Metadata` that go into the file beside the image; sizes that are asked
-            for are theirs and the image's together.
+          metadata: `tfclic.Metadata` that go into the file beside the image. Sizes that are asked
+            for are of the whole file; a PSNR is of the colours.
           progress: function of (steps done, steps in all), called now and then.
 
         Returns:
@@ -166,7 +167,7 @@ class Codec:
             nearest that can be had.
           errors.ModelError: the model knows no effort.
         """
-        pixels = _checked_image(image)
+        pixels, plane = alpha.split(_checked_image(image))
         given = {"file_bytes": file_bytes, "bpp": bpp, "psnr": psnr}
         target = {name: value for name, value in given.items() if value is not None}
         if len(target) + (quality is not None) > 1:
@@ -174,7 +175,7 @@ class Codec:
         quality = _checked_quality(DEFAULT_QUALITY if quality is None else quality)
 
         def finish(image: bytes) -> bytes:
-            return picture.pack(Picture(image, metadata))
+            return picture.pack(Picture(image, metadata, plane))
 
         encoder = self._encoder(pixels, tile, bool(target), progress, effort, finish)
         for name, value in target.items():
@@ -193,18 +194,22 @@ class Codec:
           progress: function of (steps done, steps in all), called now and then.
 
         Returns:
-          uint8 array [H, W, 3], or [H, W] if the image is grayscale.
+          uint8 array [H, W, 3], or [H, W] if the image is grayscale; [H, W, 4], or [H, W, 2], if
+          some of it is transparent.
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: another model made it.
           errors.UsageError: the region is not inside of the image.
         """
-        image = picture.parse(data).image
+        image, _, plane = picture.parse(data)
         found = self._own(image)
         if region is not None:
             _check_region(region, found["width"], found["height"])
         pixels = tiles.decode(self._refusing(errors.FileFormatError), image, region, progress)
+        if plane:
+            opacity = alpha.decode(plane, found["height"], found["width"], region)
+            return alpha.joined(pixels, opacity)
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
     def info(self, data: bytes) -> dict[str, Any]:
@@ -217,12 +222,12 @@ class Codec:
           A dict: `fingerprint` (8 hex digits, of the model that made it), `width` and `height`
           (pixels), `grayscale` (bool), `quality` (float, 0..100), `tiles` (their number),
           `tile_width` and `tile_height` (pixels), `file_bytes`, `payload_bytes`, and what the file
-          has beside the image, `metadata_bytes`.
+          has beside the image, `alpha_bytes` (0: it is opaque) and `metadata_bytes`.
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
         """
-        image = picture.parse(data).image
+        image, _, plane = picture.parse(data)
         try:
             has_header = model.HEADER.name in self._session
             function = model.HEADER if has_header else model.EARLIER_HEADER
@@ -230,7 +235,8 @@ class Codec:
         except sessions.SessionError as error:
             raise errors.FileFormatError(_cause(error)) from error
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
-        sizes = {"file_bytes": len(data), "metadata_bytes": len(data) - len(image)}
+        sizes = {"file_bytes": len(data), "alpha_bytes": len(plane)}
+        sizes["metadata_bytes"] = len(data) - len(image) - len(plane)
         return {**found, "fingerprint": found["fingerprint"].decode(), **sizes}
 
     def evaluate(
@@ -255,6 +261,8 @@ class Codec:
           As `compress`.
         """
         pixels, quality = _checked_image(image), _checked_quality(quality)
+        if pixels.shape[-1] in (2, 4):
+            raise errors.ImageError("Only opaque images are evaluated.")
         encoder = self._encoder(pixels, tile, True, None, effort)
         names = ("file", "estimated_bits", "reconstruction", "latents")
         return {name: getattr(encoder, name)(quality) for name in names}
@@ -406,9 +414,10 @@ def _checked_image(image: Pixels) -> Pixels:
         raise errors.ImageError(f"The image has to be an array of uint8, not of {pixels.dtype}.")
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 2, 3, 4):
         raise errors.ImageError(
-            f"The image has to be [H, W, 3], [H, W, 1] or [H, W], not {list(pixels.shape)}."
+            f"The image has to be [H, W, 3], [H, W, 4], [H, W, 1], [H, W, 2] or [H, W], not "
+            f"{list(pixels.shape)}."
         )
     if not pixels.size:
         raise errors.ImageError("The image has no pixels.")
