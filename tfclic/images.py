@@ -30,7 +30,7 @@ Path = Union[str, os.PathLike[str]]
 _GRAY_MODES = ("1", "L", "LA", "La")
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")
-_WITH_ALPHA = ("PNG", "WEBP", "AVIF", "TIFF", "TGA", "JPEG2000", "TFCLIC")
+_WITH_ALPHA = ("PNG", "WEBP", "AVIF", "TIFF", "TGA", "JPEG2000")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
@@ -208,6 +208,22 @@ def encode(pixels: Pixels, path: Path, kept: Metadata = NO_METADATA) -> bytes:
 def unkept(path: Path, kept: Metadata) -> list[str]:
     """Sentences about the metadata that the format of the extension of `path` cannot hold."""
     return metadata.fitting(kept, output_format(path), "RGB")[1]
+
+
+def pixels_of(image: Image.Image) -> Pixels:
+    """The pixels of a Pillow image of any mode, as they are: uint8, 8 bits, alpha if there is any.
+
+    Returns:
+      uint8 array [H, W, 3] or [H, W], or with alpha [H, W, 4] or [H, W, 2]; all colours as RGB.
+
+    Raises:
+      errors.ImageError: samples of more than 8 bits have no known range.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bits(image)
+    colour, opacity = _split_alpha(image)
+    pixels = np.array(colour.convert("L" if colour.mode == "L" else "RGB"))
+    return pixels if opacity is None else alpha.joined(pixels, np.array(opacity))
 
 
 def on(pixels: Pixels, background: Colour) -> Pixels:

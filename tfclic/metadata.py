@@ -43,9 +43,9 @@ _ICC_SPACES = {"RGB": b"RGB ", "L": b"GRAY"}
 class Formats(NamedTuple):
     """Which formats hold what, by Pillow's names."""
 
-    icc_profile: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "TFCLIC")
-    exif: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "TFCLIC")
-    xmp: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "TFCLIC")
+    icc_profile: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF")
+    exif: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF")
+    xmp: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF")
 
 
 def of_file(file: ImageFile.ImageFile) -> tuple[Metadata, list[str]]:
