@@ -6,7 +6,7 @@ import argparse
 import json
 import pathlib
 
-from tfclic import errors
+from tfclic import errors, places
 from tfclic.cli import common
 from tfclic.format import header
 
@@ -34,7 +34,6 @@ def export(args: argparse.Namespace) -> int:
     from ml_collections import ConfigDict
 
     from tfclic import models
-    from tfclic.runtime import catalog
 
     workdir = pathlib.Path(args.workdir)
     try:
@@ -53,7 +52,7 @@ def export(args: argparse.Namespace) -> int:
     step = checkpoints.restore_weights(codec, workdir)
     record = json.loads((workdir / "record.json").read_text())
     record["objective"] = config["training"]["objective"]
-    folder = args.folder or catalog.SAVED_MODELS
+    folder = args.folder or places.EXPORTS
     print(f"Exporting step {step} of {workdir} ...", flush=True)
     path = saving.save(codec, folder, args.name, config, record, args.coder)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
