@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from typing import IO, Any
 
 import numpy as np
@@ -83,6 +84,10 @@ class TfclicImageFile(ImageFile.ImageFile):
 
     def _whole_tile(self) -> ImageFile._Tile:
         return ImageFile._Tile("raw", (0, 0, *self._size), 0, self._mode)
+
+
+# TensorFlow's remarks are not for who opens an image; the variable is read when it is loaded.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @functools.cache
