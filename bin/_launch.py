@@ -58,6 +58,7 @@ MARKS = {
         "importlinter",
         "mypy",
         "scipy",
+        "shtab",
     ),
 }
 VENV = os.path.join(ROOT, ".venv")

@@ -113,7 +113,8 @@ def decode(
     Args:
       data: bytes of the file.
       name: str, what to call it in errors.
-      background, keeps: as `read`.
+      background: as `read`.
+      keeps: as `read`.
 
     Returns:
       A `Photo`.

@@ -86,18 +86,21 @@ class TfclicImageFile(ImageFile.ImageFile):
         return ImageFile._Tile("raw", (0, 0, *self._size), 0, self._mode)
 
 
-# TensorFlow's remarks are not for who opens an image; the variable is read when it is loaded.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
 @functools.cache
 def _library() -> runtime.Library:
+    _quiet_tensorflow()
     return runtime.Library()
 
 
 @functools.lru_cache(maxsize=1)
 def _codec(model: str) -> runtime.Codec:
+    _quiet_tensorflow()
     return runtime.load(model)
+
+
+def _quiet_tensorflow() -> None:
+    """Its remarks are not for whoever opens an image; the variable is read when it is loaded."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _decoded(data: bytes) -> np.ndarray:

@@ -6,7 +6,9 @@ by itself.
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import re
 import sys
 from typing import NamedTuple
 
@@ -35,6 +37,10 @@ PROGRAMS = {
 }
 
 
+COMPLETION = "completion"
+SHELLS = "bash", "zsh", "tcsh"
+
+
 def usage() -> str:
     """What `tfclic --help` prints."""
     lines = [f"  {name:<18} {program.purpose}" for name, program in PROGRAMS.items()]
@@ -47,9 +53,43 @@ def usage() -> str:
             "programs:",
             *lines,
             "",
-            "tfclic PROGRAM --help tells what one of them takes; tfclic --version the version.",
+            "tfclic PROGRAM --help tells what one of them takes, tfclic --version the version, and",
+            "tfclic completion SHELL prints a script with which the shell completes all this.",
         ]
     )
+
+
+def complete(words: list[str]) -> int:
+    """Prints what makes a shell, the only word, complete programs and arguments; returns a status.
+
+    Programs whose extra is not installed are completed by name only.
+    """
+    if len(words) != 1 or words[0] not in SHELLS:
+        common.complain("tfclic completion", f"Which shell? It knows {', '.join(SHELLS)}.")
+        return 2
+    try:
+        import shtab
+    except ModuleNotFoundError:
+        sentence = "shtab is missing; pip install 'tfclic[completion]' brings it."
+        common.complain("tfclic completion", sentence)
+        return 1
+    whole = argparse.ArgumentParser("tfclic")
+    whole.add_argument("--version", action="version", version=f"tfclic {tfclic.__version__}")
+    below = whole.add_subparsers()
+    script = below.add_parser(COMPLETION, help="prints a script that completes all this")
+    script.add_argument("shell", choices=SHELLS)
+    for name, program in PROGRAMS.items():
+        try:
+            parents = [importlib.import_module(f"tfclic.cli.{name}").make_parser()]
+        except ModuleNotFoundError:
+            parents = []
+        for action in (action for parent in parents for action in parent._actions):
+            if re.search("FILE|PHOTO|IMAGE|DIR|PATH|folder", f"{action.metavar} {action.help}"):
+                action.complete = shtab.FILE
+        parser = below.add_parser(name, parents=parents, add_help=not parents, help=program.purpose)
+        parser.prog = f"tfclic {name}"
+    print(shtab.complete(whole, words[0]))
+    return 0
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -62,6 +102,8 @@ def main(argv: list[str] | None = None) -> None:
     if name == "--version":
         print(f"tfclic {tfclic.__version__}")
         sys.exit(0)
+    if name == COMPLETION:
+        sys.exit(complete(words[1:]))
     if name not in PROGRAMS:
         said = f"There is no program {name}." if name else "Which program?"
         common.complain("tfclic", f"{said} tfclic --help lists them.")

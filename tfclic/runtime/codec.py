@@ -251,14 +251,15 @@ class Codec:
         Args:
           image: uint8 array [H, W, 3], 0..255.
           quality: number, 0..100.
-          tile, effort: as `compress`.
+          tile: as `compress`.
+          effort: as `compress`.
 
         Returns:
           A dict: `file` (bytes), `estimated_bits` (float, the model's own estimate of the file's
           payload), `reconstruction` (uint8 [H, W, 3], the encoder's), `latents` (int16 [h, w, N]).
 
         Raises:
-          As `compress`.
+          errors.TfclicError: as `compress`.
         """
         pixels, quality = _checked_image(image), _checked_quality(quality)
         if pixels.shape[-1] in (2, 4):
@@ -294,8 +295,9 @@ class Codec:
           An `statistics.Statistics`.
 
         Raises:
-          As `decompress`; what it returns raises errors.ModelError, when asked for more than the
-          sizes, if the model's export is older than these questions.
+          errors.TfclicError: as `decompress`.
+          errors.ModelError: raised by what it returns, when asked for more than the sizes, if the
+            model's export is older than these questions.
         """
         image = picture.parse(data).image
         self._own(image)
