@@ -119,10 +119,10 @@ def test_what_is_in_journals_is_done(job):
 def test_an_unexpected_error_of_one_image_stays_with_it(job, monkeypatch):
     original = coding.images.decode
 
-    def decode(data, name, background):
+    def decode(data, name, *how):
         if name.endswith("a.bmp"):
             raise ZeroDivisionError("made")
-        return original(data, name, background)
+        return original(data, name, *how)
 
     monkeypatch.setattr(coding.images, "decode", decode)
     totals = run(job)

@@ -7,7 +7,7 @@ import json
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from tfclic import errors
+from tfclic import errors, places
 from tfclic.cli import common
 from tfclic.format import header, model
 
@@ -47,15 +47,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 def export(args: argparse.Namespace) -> int:
     """Exports what `args` name; returns the exit status."""
-    from tfclic.runtime import catalog
-
     if args.name in ("", ".", "..") or "/" in args.name:
         raise errors.UsageError(f"{args.name!r} cannot be the name of a model.")
     codec, about = _of_export(args) if args.model else _of_run(pathlib.Path(args.workdir))
 
     from tfclic.export import saving, warm_up
 
-    folder = args.folder or catalog.SAVED_MODELS
+    folder = args.folder or places.EXPORTS
     path = saving.save(codec, folder, args.name, coder=args.coder, **about)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     print(f"{path}: {size / 1e6:.1f} MB")
