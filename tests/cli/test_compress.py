@@ -50,7 +50,7 @@ def test_a_bad_photo_does_not_stop_the_others(run, photo, tmp_path, monkeypatch,
     loads = []
     original = runtime.Codec.__init__
     monkeypatch.setattr(
-        runtime.Codec, "__init__", lambda self, model: loads.append(original(self, model))
+        runtime.Codec, "__init__", lambda self, *given: loads.append(original(self, *given))
     )
     bad, last = tmp_path / "bad.png", tmp_path / "last.png"
     bad.write_bytes(photo.read_bytes()[:100])

@@ -98,6 +98,7 @@ def test_existing_files_are_replaced_by_force_only(run, photos, capsys):
         (compress, ["a.png", "--psnr=30"], "psnr"),
         (compress, ["a.png", "--bytes=100"], "bytes"),
         (compress, ["a.png", "--tile=64"], "tile"),
+        (compress, ["a.png", "--coder=range"], "coder"),
         (decompress, ["a.tfclic", "--region=0,0,1,1"], "region"),
     ],
 )

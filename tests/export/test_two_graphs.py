@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfclic import errors, runtime
-from tfclic.cli import common, export, recode
+from tfclic.cli import common, compress, export, recode
 from tfclic.format import header, model
 from tfclic.runtime import catalog, session
 from tfclic.serving import servable
@@ -84,6 +84,15 @@ def test_with_it_the_range_coder_writes_and_both_are_read(two_graphs, codecs, ma
 def test_a_model_with_one_coder_has_no_other(both_coders):
     with pytest.raises(errors.ModelError, match="does not write with the interleaved coder"):
         runtime.load(both_coders / header.RANGE, header.INTERLEAVED)
+
+
+def test_the_program_writes_with_the_coder_that_is_asked_for(two_graphs, codecs, photo):
+    for coder, codec in codecs.items():
+        words = [str(photo), f"--model={two_graphs}", f"--coder={coder}", "--force"]
+        args = compress.make_parser().parse_args(words)
+        assert common.guarded(compress.compress, args, "compress") == 0
+        file = photo.with_suffix(".tfclic").read_bytes()
+        assert codec.info(file)["coder"] == coder
 
 
 @pytest.mark.parametrize("has_compression", [False, True])

@@ -8,6 +8,7 @@ import time
 
 from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, remote
+from tfclic.format import header
 from tfclic.runtime import catalog
 
 DETAILS = """\
@@ -86,6 +87,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--psnr", metavar="X", type=common.above_zero, help="a PSNR of at least X dB, instead"
     )
     add_model_arguments(parser)
+    parser.add_argument(
+        "--coder", choices=header.CODERS,
+        help="what writes: the range coder, for readers with TensorFlow Compression, or the "
+        "interleaved one, for all; default: the former, where this machine and the model have it",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace existing files")
     remote.add_argument(parser)
     return parser
@@ -105,7 +111,7 @@ def compress(args: argparse.Namespace) -> int:
 
     @functools.lru_cache(maxsize=1)
     def codec() -> runtime.Codec:
-        return runtime.Codec(model)
+        return runtime.Codec(model, args.coder)
 
     def work(pair: tuple[str, str]) -> str:
         source, target = pair
@@ -139,6 +145,7 @@ def compress_at_server(args: argparse.Namespace) -> int:
         psnr=args.psnr,
         effort=args.effort != runtime.DEFAULT_EFFORT,
         tile=args.tile != runtime.DEFAULT_TILE,
+        coder=args.coder is not None,
     )
     background = background_of(args)
     pairs = outputs.plan(args.photos, args.output, ".tfclic")
