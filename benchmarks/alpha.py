@@ -1,10 +1,13 @@
 """What alpha planes take: as in `.tfclic` files, and as WebP codes them without loss.
 
-    python benchmarks/alpha.py [IMAGE ...]
+    python benchmarks/alpha.py [IMAGE ...] [--model NAME]
 
 Planes of 768x512 are made: an ellipse, its shadow, text, hair and the like; of each IMAGE the luma
 is taken, as it is and with more contrast. WebP's are the bytes of the chunk ALPH of a file that it
 writes with its slowest method, beside a gray picture.
+
+With a model, an ellipse is cut out of each IMAGE, black around it, and coded: as it is, and with
+what is hidden continued (`tfclic.format.hidden`), which is what files have.
 """
 
 import argparse
@@ -15,9 +18,11 @@ import time
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from tfclic.format import alpha
+import tfclic
+from tfclic.format import alpha, hidden
 
 SIZE = WIDTH, HEIGHT = 768, 512
+QUALITIES = 30, 60
 FEW = 250  # bytes
 FINER = 4  # shapes are drawn so many times as large
 
@@ -95,9 +100,24 @@ def of_webp(plane):
     return 8 + struct.unpack_from("<I", data, position + 4)[0]
 
 
+def cut_out(model, paths):
+    """Prints the bytes that the model takes for the colours of images with a hidden part."""
+    codec = tfclic.load(model)
+    print("\n| image | quality | black | continued | share |\n|---|---|---|---|---|")
+    for path in paths:
+        pixels = np.array(Image.open(path).convert("RGB"))
+        plane = np.array(dict(made())["ellipse"].resize(pixels.shape[1::-1]))
+        pixels[plane == 0] = 0
+        continued = hidden.filled(pixels, plane == 0)
+        for quality in QUALITIES:
+            before, after = (len(codec.compress(each, quality)) for each in (pixels, continued))
+            print(f"| {path} | {quality} | {before:,} | {after:,} | {after / before:.2f} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("images", metavar="IMAGE", nargs="*")
+    parser.add_argument("--model", metavar="NAME", help="codes images with a hidden part, too")
     args = parser.parse_args()
     worst = 0
     print("| plane | bytes | WebP | share | s to code | s to decode |\n|---|---|---|---|---|---|")
@@ -115,6 +135,8 @@ def main():
         seconds = f"{between - started:.2f} | {ended - between:.3f}"
         print(f"| {name} | {ours:,} | {theirs:,} | {ours / theirs:.3f} | {seconds} |")
     print(f"\nat most {worst:.3f} times WebP's bytes, where it takes more than {FEW}")
+    if args.model:
+        cut_out(args.model, args.images)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,9 @@ def test_a_transparent_colour_becomes_alpha(saved, image):
     palette.info["transparency"] = 3
     with Image.open(saved(palette)) as opened:
         assert opened.mode == "RGBA"
-        assert np.array_equal(np.array(opened), np.array(palette.convert("RGBA")))
+        found, known = np.array(opened), np.array(palette.convert("RGBA"))
+    assert np.array_equal(found[..., 3], known[..., 3]) and not known[..., 3].all()
+    assert np.array_equal(found[known[..., 3] > 0], known[known[..., 3] > 0])
 
 
 def test_opaque_alpha_is_left_out(saved, image):

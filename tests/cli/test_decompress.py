@@ -178,7 +178,7 @@ def test_metadata_are_left_out_if_one_says_so(run, dressed, pixels, capsys):
 def test_transparent_images_stay_so_or_go_on_a_colour(
     run, tmp_path, toy_codec, make_pixels, capsys
 ):
-    pixels = make_pixels(30, 40, 4)
+    pixels = make_pixels(30, 40, 4).clip(1, 255)
     path = tmp_path / "clear.tfclic"
     path.write_bytes(toy_codec.compress(pixels))
     assert run(path) == 0

@@ -137,8 +137,9 @@ class Compression:
             # imported only here: evaluation is more than a corpus needs
             from tfclic.evaluation import metrics
 
-            pair = alpha.split(photo.pixels)[0], alpha.split(codec.decompress(output))[0]
-            psnr = metrics.psnr(*pair)
+            colours, plane = alpha.split(photo.pixels)  # what was coded, where it is hidden too
+            decoded = codec.decompress(output)
+            psnr = metrics.psnr(colours, decoded[..., :-1] if plane else decoded)
             # JSON has no infinity
             facts["psnr"] = round(psnr, 4) if math.isfinite(psnr) else None
         return output, facts

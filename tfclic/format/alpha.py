@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfclic import errors
+from tfclic.format import hidden
 from tfclic.format.header import CORRUPTED, SENTENCES
 
 if TYPE_CHECKING:
@@ -92,11 +93,13 @@ def decode(
 def split(pixels: np.ndarray) -> tuple[np.ndarray, bytes]:
     """An array [H, W, 2] or [H, W, 4] as (its colours [H, W, 1 or 3], its alpha as `encode`).
 
-    Any other array is returned as it is, with nothing for its alpha.
+    Where alpha is 0 colours are others, that take fewer bits. Any other array is returned as it is,
+    with nothing for its alpha.
     """
     if pixels.ndim != 3 or pixels.shape[-1] not in (2, 4) or not pixels.size:
         return pixels, b""
-    return np.ascontiguousarray(pixels[..., :-1]), encode(pixels[..., -1])
+    plane = pixels[..., -1]
+    return hidden.filled(np.ascontiguousarray(pixels[..., :-1]), plane == 0), encode(plane)
 
 
 def joined(pixels: np.ndarray, plane: Plane) -> np.ndarray:

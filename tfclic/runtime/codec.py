@@ -153,7 +153,8 @@ class Codec:
         Args:
           image: uint8 array [H, W, 3] (sRGB, or as the metadata's profile says), or [H, W] or
             [H, W, 1] (grayscale), 0..255; or [H, W, 4] or [H, W, 2], the last channel being alpha,
-            0 (clear) to 255 (opaque), not multiplied with the others. It is kept without loss.
+            0 (clear) to 255 (opaque), not multiplied with the others. It is kept without loss;
+            colours where it is 0 are not kept.
           quality: number, 0 (smallest) to 100 (best); 50 if nothing else is said.
           file_bytes: int, the size of the file, which it will not exceed, nor fall short of by more
             than 2 % (unless sizes jump, as with very small images).
