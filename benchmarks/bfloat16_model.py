@@ -27,8 +27,8 @@ def convert(model, folder):
     folder = pathlib.Path(shutil.copytree(model, folder))
     path = folder / "saved_model.pb"
     proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    functions = proto.meta_graphs[0].graph_def.library.function
-    count = sum(_convert_function(function) for function in functions)
+    functions = (each.graph_def.library.function for each in proto.meta_graphs)
+    count = sum(_convert_function(function) for each in functions for function in each)
     path.write_bytes(proto.SerializeToString())
     return count
 

@@ -1,6 +1,6 @@
 """Damages one file in every way that is small, and checks that each copy is refused.
 
-    python benchmarks/damage.py MODEL IMAGE [--quality 0] [--cut N]
+    python benchmarks/damage.py MODEL IMAGE [--quality 0] [--cut N] [--dressed] [--coder NAME]
 
 Every byte flipped by every pattern and every truncation is decoded in this process, a few copies of
 each kind by `bin/decompress`. A copy has to be refused as damaged (exit status 4) within two
@@ -18,6 +18,7 @@ import time
 from tqdm import tqdm
 
 from tfclic import errors, images, runtime
+from tfclic.format import alpha, header, picture
 
 PATTERNS = (0x01, 0x80, 0xFF)
 SECONDS = 2
@@ -82,11 +83,18 @@ def main():
     parser.add_argument("model", help="name or path of a model")
     parser.add_argument("image")
     parser.add_argument("--quality", type=float, default=0)
+    parser.add_argument("--coder", choices=header.CODERS, help="of the files; default: the model's")
     parser.add_argument("--cut", type=int, help="take so many rows and columns of the image only")
+    parser.add_argument("--dressed", action="store_true", help="with alpha and metadata beside it")
     args = parser.parse_args()
-    codec = runtime.load(args.model)
+    codec = runtime.load(args.model, args.coder)
     pixels = images.read(args.image).pixels[: args.cut, : args.cut]
-    data = codec.compress(pixels, args.quality)
+    metadata = picture.NO_METADATA
+    if args.dressed:
+        metadata = picture.Metadata(*(name.encode() * 99 for name in metadata._fields))
+        # as clear as the image is dark
+        pixels = alpha.joined(pixels, pixels.reshape(*pixels.shape[:2], -1).min(-1))
+    data = codec.compress(pixels, args.quality, metadata=metadata)
     codec.decompress(data)  # the undamaged file is one
     counts, worst, failures = collections.Counter(), 0.0, []
     total = len(data) * (1 + len(PATTERNS))

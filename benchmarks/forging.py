@@ -84,7 +84,7 @@ class Mutator:
 
     def flags(self, parts):
         return parts._replace(
-            flags=bytes([self.rng.choice([1, 2, 3, 4, 0x11, 0x12, self.rng.randrange(256)])])
+            flags=bytes([self.rng.choice([1, 2, 3, 4, 0x11, 0x12, 0x13, self.rng.randrange(256)])])
         )
 
     def fingerprint(self, parts):

@@ -1,15 +1,16 @@
 """Feeds mutated files to the reader, for some minutes, and checks how it takes them.
 
-    python benchmarks/fuzz.py [--model NAME|PATH] [--minutes 10] [--seed 0] [IMAGE ...]
+    python benchmarks/fuzz.py [--model NAME|PATH] [--coder NAME] [--minutes 10] [IMAGE ...]
 
 Files of made images (and of IMAGEs) are mutated, and most of them get the right length and checksum
 again, so that the parts behind these are reached. A worker process decodes them. Each file has to
-be refused as damaged (exit status 4), or as another model's if its fingerprint was changed, or give
-an image of the size that its header says, which is allowed: with a right checksum it may be a valid
-file. A crash, a hang, more than 4 GB of memory or any other error is a finding: the file is kept,
-and the exit status is 1. A hang is more than 10 s of processor time, all cores together, which
-other work on the machine does not lengthen; or more than two minutes by the clock. Mutations that
-got a new answer are mutated further.
+be refused as damaged (exit status 4), or as another model's if its fingerprint was changed, or as
+another coder's, which the model has not, if its version was; or give an image of the size that its
+header says, which is allowed: with a right checksum it may be a valid file. A crash, a hang, more
+than 4 GB of memory or any other error is a finding: the file is kept, and the exit status is 1. A
+hang is more than 10 s of processor time, all cores together, which other work on the machine does
+not lengthen; or more than two minutes by the clock. Mutations that got a new answer are mutated
+further.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from forging import Mutator
 from tqdm import tqdm
 
 from tfclic import errors, images, runtime
+from tfclic.format import header
 from tfclic.runtime import catalog
 
 SECONDS, CLOCK_SECONDS, MEGABYTES = 10, 120, 4096
@@ -45,9 +47,9 @@ def made_images(rng):
         yield np.clip(128 + 50 * noisy, 0, 255).astype(np.uint8)
 
 
-def corpus(model, paths, seed):
+def corpus(model, coder, paths, seed):
     """Makes the files to start from; returns them."""
-    codec = runtime.Codec(model)
+    codec = runtime.Codec(model, coder)
     pixels = [*made_images(np.random.default_rng(seed)), *(images.read(p).pixels for p in paths)]
     return [
         codec.compress(image, quality, tile=tile)
@@ -58,9 +60,9 @@ def corpus(model, paths, seed):
     ]
 
 
-def work(connection, model):
+def work(connection, model, coder):
     """The worker: answers each file with (kind, sentence, seconds, megabytes at most so far)."""
-    codec = runtime.Codec(model)
+    codec = runtime.Codec(model, coder)
     while True:
         data = connection.recv()
         kind, sentence, began = "refused", "", time.process_time()
@@ -73,8 +75,12 @@ def work(connection, model):
         except errors.FileFormatError as error:
             sentence = str(error)
         except errors.ModelError as error:
-            ours = codec.info(data)["fingerprint"] == model.fingerprint
-            kind, sentence = "error" if ours else "another model", str(error).split(";")[0]
+            known, kind = codec.info(data), "error"
+            if known["fingerprint"] != model.fingerprint:
+                kind = "another model"
+            elif known["coder"] != codec.coder and str(error) == header.RANGE_CODED:
+                kind = "another coder"
+            sentence = str(error).split(";")[0]
         except BaseException as error:  # that there are no others is what is measured
             kind, sentence = "error", f"{type(error).__name__}: {error}"
         seconds = time.process_time() - began
@@ -95,14 +101,15 @@ def processor_seconds(process):
 class Worker:
     """A process that decodes, replaced when it dies or has to be killed."""
 
-    def __init__(self, model, sound):
+    def __init__(self, model, coder, sound):
         """Starts it and has it decode a `sound` file, since the first one takes longer."""
-        self.context, self.model, self.sound = multiprocessing.get_context("spawn"), model, sound
+        self.context, self.sound = multiprocessing.get_context("spawn"), sound
+        self.chosen = model, coder
         self.start()
 
     def start(self):
         self.connection, other = self.context.Pipe()
-        self.process = self.context.Process(target=work, args=(other, self.model), daemon=True)
+        self.process = self.context.Process(target=work, args=(other, *self.chosen), daemon=True)
         self.process.start()
         other.close()
         self.connection.send(self.sound)
@@ -159,7 +166,7 @@ class Tally:
         self.answers[key] += 1
         self.slowest[kind] = max(self.slowest[kind], seconds)
         self.largest = max(self.largest, megabytes)
-        if kind not in ("decoded", "refused", "another model"):
+        if kind not in ("decoded", "refused", "another model", "another coder"):
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{len(self.findings):04}-{kind}.tfclic"
             path.write_bytes(data)
@@ -177,9 +184,9 @@ class Tally:
             print("FAILED", finding)
 
 
-def fuzz(model, mutator, seconds, tally):
+def fuzz(model, coder, mutator, seconds, tally):
     """Mutates and decodes until the time is over."""
-    worker, began = Worker(model, mutator.files[0]), time.perf_counter()
+    worker, began = Worker(model, coder, mutator.files[0]), time.perf_counter()
     with tqdm(total=round(seconds), unit="s", mininterval=5) as bar:
         while (now := time.perf_counter() - began) < seconds:
             data, done = mutator.next()
@@ -195,6 +202,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("images", metavar="IMAGE", nargs="*")
     parser.add_argument("--model", default=runtime.DEFAULT_MODEL)
+    parser.add_argument("--coder", choices=header.CODERS, help="of the files; default: the model's")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--findings", default="fuzz-findings", help="folder for what is found")
@@ -202,10 +210,10 @@ def main():
     model = catalog.find(args.model)
     # in a process of its own, so that its memory is not counted
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        files = pool.apply(corpus, (model, args.images, args.seed))
+        files = pool.apply(corpus, (model, args.coder, args.images, args.seed))
     mutator, tally = Mutator(files, random.Random(args.seed)), Tally(pathlib.Path(args.findings))
     began = time.perf_counter()
-    fuzz(model, mutator, 60 * args.minutes, tally)
+    fuzz(model, args.coder, mutator, 60 * args.minutes, tally)
     print(f"{model} ({model.fingerprint}), seed {args.seed}, {len(files)} files to start from")
     tally.report(time.perf_counter() - began)
     return 1 if tally.findings else 0

@@ -1,6 +1,6 @@
 """A model with the interleaved coder in environments that have nothing but TensorFlow.
 
-    python benchmarks/matrix.py MODEL --pythons PYTHON [...] --images FOLDER [--number 3]
+    python benchmarks/matrix.py MODEL --pythons PYTHON [...] --images FOLDER [--longest 768]
 
 Each python is that of an environment of its own, with TensorFlow, numpy and Pillow, of whatever
 versions. All encode the images at three qualities, all decode everybody's files, and refuse damaged
@@ -25,7 +25,6 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 QUALITIES = 0, 50, 100
-LONGEST = 768  # pixels of the images that are coded
 DAMAGED = 8  # copies of each file
 
 
@@ -43,14 +42,14 @@ def environment():
     }
 
 
-def encode(codec, images, folder):
+def encode(codec, images, folder, longest):
     """Encodes images; the digests of their latents by the files' paths."""
     import numpy as np
     from PIL import Image
 
     found = {}
     for number, image in enumerate(images):
-        pixels = np.array(Image.open(image).convert("RGB"))[:LONGEST, :LONGEST]
+        pixels = np.array(Image.open(image).convert("RGB"))[:longest, :longest]
         for quality in QUALITIES:
             known = codec.evaluate(pixels, quality)
             path = pathlib.Path(folder) / f"{number}-{quality}.tfclic"
@@ -86,10 +85,11 @@ def work(task):
     """What a process does: `task` is a dict with the model and either images or files."""
     sys.path.insert(0, str(ROOT))
     import tfclic
+    from tfclic.format import header
 
-    codec = tfclic.load(task["model"])
+    codec = tfclic.load(task["model"], header.INTERLEAVED)
     if "images" in task:
-        return environment(), encode(codec, task["images"], task["folder"])
+        return environment(), encode(codec, task["images"], task["folder"], task["longest"])
     return decode(codec, task["files"])
 
 
@@ -114,7 +114,8 @@ def main():
     parser.add_argument("model", help="its folder")
     parser.add_argument("--pythons", nargs="+", required=True)
     parser.add_argument("--images", required=True)
-    parser.add_argument("--number", type=int, default=3)
+    parser.add_argument("--number", type=int, default=3, help="of images (default: %(default)s)")
+    parser.add_argument("--longest", type=int, default=768, help="side that is coded of each")
     args = parser.parse_args()
     images = sorted(map(str, pathlib.Path(args.images).iterdir()))
     images = images[:: max(1, len(images) // args.number)][: args.number]
@@ -124,7 +125,7 @@ def main():
         for number, python in enumerate(args.pythons):
             own = pathlib.Path(folder) / str(number)
             own.mkdir()
-            task = {"model": model, "images": images, "folder": str(own)}
+            task = {"model": model, "images": images, "folder": str(own), "longest": args.longest}
             found[python], encoded[python] = run(python, task)
         known = {path: latents for each in encoded.values() for path, latents in each.items()}
         decoded = {each: run(each, {"model": model, "files": list(known)}) for each in args.pythons}

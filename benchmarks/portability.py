@@ -1,6 +1,6 @@
 """Every environment decodes what every other one encoded: the same latents, bit for bit.
 
-    python benchmarks/portability.py --images FOLDER [--models NAME ...] [--json FILE]
+    python benchmarks/portability.py --images FOLDER [--models NAME ...] [--coder NAME]
 
 Each environment is a process of its own that encodes all images at all qualities, and another one
 that decodes everybody's files. The table has a row per encoding environment and a column per
@@ -89,7 +89,7 @@ def work(task):
     """What a process does: `task` is a dict with the model and either jobs or files."""
     import tfclic
 
-    codec = tfclic.load(task["model"])
+    codec = tfclic.load(task["model"], task["coder"])
     if "jobs" in task:
         return encode(codec, task["jobs"], task["folder"])
     return decode(codec, task["files"], task["shown"])
@@ -115,7 +115,9 @@ def _sets(key):
     return any(key in settings for settings in ENVIRONMENTS.values()) or key == "PYTHONPATH"
 
 
-def measure(model, images, qualities, environments, pythons, report=lambda *_: None, at_once=1):
+def measure(
+    model, images, qualities, environments, pythons, report=lambda *_: None, at_once=1, coder=None
+):
     """All pairings of `environments` for one model.
 
     Args:
@@ -126,6 +128,7 @@ def measure(model, images, qualities, environments, pythons, report=lambda *_: N
       pythons: dict of pythons for environments that need another than this one.
       report: called with a sentence now and then.
       at_once: how many environments run at the same time.
+      coder: the name of that of the files; None: the model's.
 
     Returns:
       A dict: `failures[encoder][decoder]`, counts; `files`, per encoder, and `different_files`, of
@@ -141,12 +144,12 @@ def measure(model, images, qualities, environments, pythons, report=lambda *_: N
             target = pathlib.Path(folder, name)
             target.mkdir()
             report(f"{name} encodes {len(jobs)} files ...")
-            task = {"model": models[name], "jobs": jobs, "folder": str(target)}
+            task = {"model": models[name], "coder": coder, "jobs": jobs, "folder": str(target)}
             return in_environment(name, task, pythons)
 
         def decoded_by(name):
             report(f"{name} decodes {len(files)} different files ...")
-            task = {"model": models[name], "files": files, "shown": shown}
+            task = {"model": models[name], "coder": coder, "files": files, "shown": shown}
             results = in_environment(name, task, pythons)
             for message in {result["error"] for result in results.values() if "error" in result}:
                 report(f"{name} fails: {message}")
@@ -242,6 +245,7 @@ def main():
     parser.add_argument("--images", help="folder; some landscape and portrait ones are taken")
     parser.add_argument("--each", type=int, default=4, help="of each kind (default: %(default)s)")
     parser.add_argument("--models", nargs="*", help="default: all in saved_models/")
+    parser.add_argument("--coder", help="of the files; default: the model's")
     parser.add_argument("--quick", action="store_true", help="three environments, two images")
     parser.add_argument("--without", nargs="*", default=[], help="environments to leave out")
     parser.add_argument("--at-once", type=int, default=1, help="environments at the same time")
@@ -267,7 +271,7 @@ def main():
         print(f"{model}: {len(images)} images, qualities {', '.join(map(str, QUALITIES))}")
         found = measure(
             model.path, images, QUALITIES, names, pythons,
-            lambda line: print(line, file=sys.stderr, flush=True), args.at_once,
+            lambda line: print(line, file=sys.stderr, flush=True), args.at_once, args.coder,
         )  # fmt: skip
         results[str(model)] = found
         print(table(found))

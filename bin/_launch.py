@@ -58,8 +58,12 @@ MARKS = {
         "importlinter",
         "mypy",
         "scipy",
+        "shtab",
     ),
 }
+# For which Pythons there are TensorFlow 2.14 and what lives beside it, which extras need; and for
+# which there is any TensorFlow that models run on.
+FIRST, LAST_OF_EXTRAS, LAST = (3, 9), (3, 11), (3, 13)
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "tfclic-setup.json")
@@ -120,7 +124,10 @@ def usable_here(extra):
     """True if this Python, other than `.venv`'s, imports tfclic and what it needs for `extra`."""
     if os.path.realpath(sys.prefix) == os.path.realpath(VENV):
         return False
-    for module in MARKS[""] + MARKS[extra]:
+    needed = MARKS[""] + MARKS[extra]
+    if not extra and sys.version_info[:2] > LAST_OF_EXTRAS:
+        needed = needed[:-1]  # there is no TensorFlow Compression
+    for module in needed:
         spec = importlib.util.find_spec(module)
         # A folder that merely has the name is found as a namespace package, without an origin.
         if spec is None or spec.origin is None:
@@ -146,11 +153,13 @@ def write_stamp(stamp):
     os.replace(temporary, STAMP)
 
 
-def new_stamp(extras):
+def new_stamp(extras, version):
+    """The stamp of a finished `.venv` with `extras`, made by a Python of `version`, [3, minor]."""
     with open(os.path.join(ROOT, "setup.cfg"), "rb") as file:
         requirements = hashlib.sha256(file.read()).hexdigest()
     python = os.path.realpath(VENV_PYTHON)
-    return {"root": ROOT, "python": python, "requirements": requirements, "extras": extras}
+    stamp = {"root": ROOT, "python": python, "version": version}
+    return dict(stamp, requirements=requirements, extras=extras)
 
 
 def is_whole(stamp):
@@ -161,9 +170,19 @@ def is_whole(stamp):
 
 def is_ready(stamp, extra):
     """True if `.venv` is whole and has what `setup.cfg` now asks for, `extra` included."""
-    if not is_whole(stamp) or stamp != new_stamp(stamp["extras"]):
+    if not is_whole(stamp) or not is_current(stamp):
         return False
     return extra in stamp["extras"] or "dev" in stamp["extras"] or not extra
+
+
+def is_current(stamp):
+    """True if `setup.cfg` asks for what was installed."""
+    return stamp == new_stamp(stamp["extras"], stamp.get("version"))
+
+
+def suits(version, extras):
+    """True if there is what `extras` need for a Python of `version`, (3, minor)."""
+    return FIRST <= tuple(version) <= (LAST_OF_EXTRAS if extras else LAST)
 
 
 def set_up(name, extra):
@@ -174,12 +193,13 @@ def set_up(name, extra):
         if is_ready(stamp, extra):
             return
         extras = sorted(set(stamp.get("extras", [])) | ({extra} if extra else set()))
-        if not is_whole(stamp):
-            check_python(name, sys.version_info)
+        version = stamp.get("version") or list(FIRST)
+        if not is_whole(stamp) or not suits(version, extras):
+            check_python(name, sys.version_info, extras)
             clear(stamp)
-            stamp = UNFINISHED
+            stamp, version = UNFINISHED, list(sys.version_info[:2])
             say("setting up .venv (once, about two minutes) ...")
-        elif stamp != new_stamp(stamp["extras"]):
+        elif not is_current(stamp):
             say("setup.cfg has changed; updating .venv ...")
         else:
             say(f"adding what {name} needs to .venv ...")
@@ -189,7 +209,7 @@ def set_up(name, extra):
                 # pip has undone what it began, so what was whole before is whole again.
                 write_stamp(stamp)
                 raise SetupError(".venv could not be set up; the lines above say why.")
-        write_stamp(new_stamp(extras))
+        write_stamp(new_stamp(extras, version))
         say(".venv is ready.")
 
 
@@ -203,12 +223,13 @@ def wait_for(lock):
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def check_python(name, version):
-    """Raises SetupError unless `version` (a tuple) is one that TensorFlow 2.14 exists for."""
-    if not (3, 9) <= tuple(version[:2]) <= (3, 11):
+def check_python(name, version, extras):
+    """Raises SetupError unless there is what `extras` need for a Python of `version`, a tuple."""
+    if not suits(version[:2], extras):
+        wanted = "3.9, 3.10 or 3.11" if extras else "3.9 to 3.13"
         found = ".".join(map(str, version[:3]))
         raise SetupError(
-            f"needs Python 3.9, 3.10 or 3.11, and this is Python {found} ({sys.executable}); "
+            f"needs Python {wanted}, and this is Python {found} ({sys.executable}); "
             f"start it as, for example, `python3.11 {os.path.join('bin', name)}`.",
             exit_status=2,
         )

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import sys
 
 import numpy as np
@@ -299,14 +300,24 @@ def export_for_reading():
 
 
 @pytest.fixture(scope="session")
-def both_coders(codec, export_for_reading, tmp_path_factory):
+def both_coders(codec, tiny_model, export_for_reading, tmp_path_factory):
     """A folder with the tiny codec, exported with each coder, under the coder's name."""
     from tfclic.format import header
 
     target = tmp_path_factory.mktemp("coders")
-    for coder in header.CODERS:
-        export_for_reading(codec, target, coder, {}, {}, coder)
+    shutil.copytree(tiny_model, target / header.RANGE / "1")
+    export_for_reading(codec, target, header.INTERLEAVED, {}, {}, header.INTERLEAVED)
     return target
+
+
+@pytest.fixture(scope="session")
+def two_graphs(codec, tmp_path_factory):
+    """The folder of the tiny codec, exported with a graph for each coder."""
+    from tfclic.export import saving
+    from tfclic.format import model
+
+    config, folder = {"model": tiny_config().to_dict()}, tmp_path_factory.mktemp("graphs")
+    return saving.save(codec, folder, "two", config, {}, model.BOTH)
 
 
 @pytest.fixture(scope="session")

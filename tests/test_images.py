@@ -1,4 +1,4 @@
-"""Images in and out: every kind of picture comes to sRGB or grayscale, 8 bits, no alpha."""
+"""Images in and out: every kind of picture comes to colour or grayscale, 8 bits, alpha if asked."""
 
 import io
 
@@ -9,6 +9,7 @@ from PIL import Image, ImageCms
 from tfclic import errors, images
 
 WHITE = (255, 255, 255)
+ALPHA = images.Keeps(alpha=True)
 
 
 @pytest.fixture
@@ -107,6 +108,46 @@ def test_a_transparent_colour_is_refused(save):
     path = save(Image.new("RGB", (4, 4), (1, 2, 3)), transparency=(1, 2, 3))
     with pytest.raises(errors.ImageError, match="is transparent"):
         images.read(path)
+
+
+@pytest.mark.parametrize("mode, shape", [("RGBA", (4, 4, 4)), ("LA", (4, 4, 2)), ("P", (4, 6, 4))])
+def test_transparency_is_kept_where_one_wants_it(save, mode, shape):
+    if mode == "P":
+        image = Image.fromarray(gray_ramp()).convert("P")
+        path = save(image, transparency=int(gray_ramp()[0, 1]))
+    else:
+        path = save(Image.new(mode, (4, 4), (9,) * (len(mode) - 1) + (128,)))
+    photo = images.read(path, keeps=ALPHA)
+    assert photo.pixels.shape == shape and photo.notes == ()
+    assert photo.pixels[..., -1].min() == (0 if mode == "P" else 128)
+    # a colour that is given is used all the same
+    assert images.read(path, WHITE, ALPHA).pixels.shape[2:] in ((), (3,))
+    opaque = save(Image.new("RGBA", (4, 4), (9, 9, 9, 255)), "opaque.png")
+    assert images.read(opaque, keeps=ALPHA).pixels.shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif", "a.tga", "a.jp2"])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparent_pixels_are_written_and_read_again(make_pixels, name, channels):
+    pixels = make_pixels(9, 12, channels)
+    photo = images.decode(images.encode(pixels, name), name, keeps=ALPHA)
+    found = photo.pixels if photo.pixels.shape == pixels.shape else photo.pixels[..., [0, 3]]
+    assert np.array_equal(found, pixels)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.bmp", "a.ppm", "a.gif"])
+def test_formats_without_alpha_do_not_lose_it_silently(make_pixels, name):
+    pixels = make_pixels(9, 12, 4)
+    with pytest.raises(errors.UsageError, match="cannot hold a transparent image.*--background"):
+        images.encode(pixels, name)
+    assert images.encode(images.on(pixels, WHITE), name)
+
+
+def test_a_colour_goes_behind_what_is_transparent():
+    pixels = np.array([[[0, 0, 0, 51], [9, 8, 7, 255]]], np.uint8)
+    assert images.on(pixels, (255, 0, 100)).tolist() == [[[204, 0, 80], [9, 8, 7]]]
+    assert images.on(pixels[..., :3], WHITE) is not None
+    assert images.on(pixels[..., [0, 3]], WHITE).tolist() == [[204, 9]]
 
 
 @pytest.mark.parametrize("mode, shape", [("RGBA", (4, 4, 3)), ("LA", (4, 4))])

@@ -139,13 +139,37 @@ def test_install_commands_name_the_extras(launcher):
     assert launcher.steps([], fresh=False)[0][-1] == "."
 
 
-@pytest.mark.parametrize("version", [[3, 6, 15], [3, 8, 18], [3, 12, 1], [3, 13, 0]])
-def test_another_python_is_refused_in_one_sentence(checkout, version):
-    status, output, errors = checkout.run(VERSION=json.dumps(version))
+@pytest.mark.parametrize(
+    "name, version, wanted",
+    [
+        ("compress", [3, 6, 15], "3.9 to 3.13"),
+        ("recode", [3, 8, 18], "3.9 to 3.13"),
+        ("decompress", [3, 14, 0], "3.9 to 3.13"),
+        ("train", [3, 8, 18], "3.9, 3.10 or 3.11"),
+        ("evaluate", [3, 12, 1], "3.9, 3.10 or 3.11"),
+        ("test", [3, 13, 0], "3.9, 3.10 or 3.11"),
+    ],
+)
+def test_another_python_is_refused_in_one_sentence(checkout, name, version, wanted):
+    status, output, errors = checkout.run(name, VERSION=json.dumps(version))
     assert (status, output, checkout.installs()) == (2, None, [])
     assert len(errors.splitlines()) == 1
-    assert "3.9, 3.10 or 3.11" in errors and ".".join(map(str, version)) in errors
+    assert wanted in errors and ".".join(map(str, version)) in errors
     assert not (checkout.folder / ".venv").exists()
+
+
+def test_newer_pythons_run_models_and_nothing_else(checkout):
+    newer = {"VERSION": "[3, 13, 0]"}
+    assert checkout.run("compress", **newer)[0] == 0
+    assert checkout.run("recode", **newer)[0] == 0
+    assert checkout.installs() == [[True, []]]
+    # what needs TensorFlow 2.14 is refused, and takes nothing away
+    assert checkout.run("train", **newer)[0] == 2
+    assert checkout.run("compress", **newer)[2] == ""
+    # a Python that has it makes another .venv, for all
+    assert checkout.run("train")[0] == 0
+    assert checkout.run("compress", **newer)[2] == ""
+    assert checkout.installs() == [[True, []], [True, ["train"]]]
 
 
 def test_another_python_may_start_what_is_set_up(checkout):

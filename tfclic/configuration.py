@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tfclic import errors
+from tfclic import errors, places
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ TRAINING = {
     "rounded_share": 0.0,
     "rounded_learning_rate": 1e-4,
 }
-FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+FOLDER = places.CONFIGS
 
 
 def load(name: str) -> tuple[str, ConfigDict]:

@@ -1,8 +1,8 @@
 """Image files to arrays and back, with Pillow.
 
-What an image file says is brought to what a `.tfclic` file can hold: sRGB or grayscale, 8 bits, no
-alpha. The orientation in EXIF is applied; colours with a profile other than sRGB are converted to
-sRGB, since neither profiles nor other metadata are kept.
+What an image file says is brought to what a `.tfclic` file holds: colour or grayscale, 8 bits, with
+alpha or without. The orientation in Exif is applied, and metadata that are kept say that it is.
+Colours stay those of the file's profile where this is kept, and are converted to sRGB where not.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import IO, Any, NamedTuple, Union
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageColor, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageColor, ImageFile, ImageOps
 
-from tfclic import errors
+from tfclic import errors, metadata
+from tfclic.format import alpha
 from tfclic.format.header import MAX_PIXELS
+from tfclic.format.picture import NO_METADATA, Metadata
 
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -28,23 +30,42 @@ Path = Union[str, os.PathLike[str]]
 _GRAY_MODES = ("1", "L", "LA", "La")
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")
+_WITH_ALPHA = ("PNG", "WEBP", "AVIF", "TIFF", "TGA", "JPEG2000")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
+    "WEBP": {"lossless": True, "exact": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
+
+
+class Keeps(NamedTuple):
+    """What is kept of an image file beside opaque pixels.
+
+    Attributes:
+      metadata: whether they are, and with the profile the colours as they are.
+      alpha: whether transparency is.
+    """
+
+    metadata: bool = False
+    alpha: bool = False
+
+
+NOTHING = Keeps()
 
 
 class Photo(NamedTuple):
     """An image that was read.
 
     Attributes:
-      pixels: uint8 array [H, W, 3] (sRGB) or [H, W] (grayscale), 0..255.
-      notes: tuple of sentences about what the file had and `pixels` do not.
+      pixels: uint8 array [H, W, 3] (colour) or [H, W] (grayscale), 0..255; sRGB, unless `metadata`
+        has another profile. Where transparency is kept, and there is some, [H, W, 4] or [H, W, 2].
+      notes: tuple of sentences about what the file had and is left out here.
+      metadata: `Metadata` of the file, as far as they were asked for.
     """
 
     pixels: Pixels
     notes: tuple[str, ...]
+    metadata: Metadata = NO_METADATA
 
 
 def parse_color(text: str) -> Colour:
@@ -66,12 +87,14 @@ def parse_color(text: str) -> Colour:
     return red, green, blue
 
 
-def read(path: Path, background: Colour | None = None) -> Photo:
+def read(path: Path, background: Colour | None = None, keeps: Keeps = NOTHING) -> Photo:
     """Reads an image file.
 
     Args:
       path: of the file; anything that Pillow reads.
-      background: (red, green, blue), 0..255, on which a transparent image is put. None: refuse it.
+      background: (red, green, blue), 0..255, on which a transparent image is put. None: refuse it,
+        unless alpha is kept.
+      keeps: `Keeps`.
 
     Returns:
       A `Photo`.
@@ -79,16 +102,19 @@ def read(path: Path, background: Colour | None = None) -> Photo:
     Raises:
       errors.ImageError: it cannot be read, or is of a kind that is not supported.
     """
-    return _read(path, path, background)
+    return _read(path, path, background, keeps)
 
 
-def decode(data: bytes, name: str, background: Colour | None = None) -> Photo:
+def decode(
+    data: bytes, name: str, background: Colour | None = None, keeps: Keeps = NOTHING
+) -> Photo:
     """Reads an image file that is in memory.
 
     Args:
       data: bytes of the file.
       name: str, what to call it in errors.
       background: as `read`.
+      keeps: as `read`.
 
     Returns:
       A `Photo`.
@@ -96,16 +122,16 @@ def decode(data: bytes, name: str, background: Colour | None = None) -> Photo:
     Raises:
       errors.ImageError: as `read`.
     """
-    return _read(io.BytesIO(data), name, background)
+    return _read(io.BytesIO(data), name, background, keeps)
 
 
-def _read(file: Path | IO[bytes], name: Path, background: Colour | None) -> Photo:
+def _read(file: Path | IO[bytes], name: Path, background: Colour | None, keeps: Keeps) -> Photo:
     try:
         with warnings.catch_warnings():
             # Pillow's remarks on metadata, and on sizes that it reads all the same.
             warnings.simplefilter("ignore")
             with _large_images_allowed(), Image.open(file) as image:
-                return _convert(image, background)
+                return _convert(image, background, keeps)
     except errors.ImageError as error:
         raise errors.ImageError(f"{name} {error}") from error
     except MemoryError as error:
@@ -145,22 +171,34 @@ def output_format(path: Path) -> str:
     return name
 
 
-def encode(pixels: Pixels, path: Path) -> bytes:
+def encode(pixels: Pixels, path: Path, kept: Metadata = NO_METADATA) -> bytes:
     """Returns the bytes of an image file in the format of the extension of `path`.
 
-    Lossy formats are written with high quality.
+    Lossy formats are written with high quality. What the format cannot hold of the metadata is left
+    out (`unkept` tells what), after what it says has been done: the image is turned upright, and
+    its colours are converted to sRGB.
 
     Args:
-      pixels: uint8 array [H, W, 3] or [H, W], 0..255.
+      pixels: uint8 array [H, W, 3] or [H, W], or with alpha [H, W, 4] or [H, W, 2], 0..255.
       path: only its extension is used.
+      kept: `Metadata` of the image.
 
     Raises:
       errors.UsageError: the format is not known, or cannot hold this image.
     """
     name = output_format(path)
+    image = Image.fromarray(pixels)
+    if image.mode.endswith("A") and name not in _WITH_ALPHA:
+        raise errors.UsageError(
+            f"{path}: {name} cannot hold a transparent image; write for example .png, or put it on "
+            "a colour with --background COLOR."
+        )
+    held, _ = metadata.fitting(kept, name, image.mode)
     buffer = io.BytesIO()
     try:
-        Image.fromarray(pixels).save(buffer, name, **_SAVE_OPTIONS.get(name, {}))
+        image = _resolved(image, kept, held)
+        options = {**_SAVE_OPTIONS.get(name, {}), **metadata.options(held, name)}
+        image.save(buffer, name, **options)
     # Each writer has its own way to refuse a mode or a size.
     except Exception as error:
         reason = f"{pixels.shape[1]}x{pixels.shape[0]}, {error}"
@@ -168,25 +206,88 @@ def encode(pixels: Pixels, path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _convert(file: ImageFile.ImageFile, background: Colour | None) -> Photo:
+def unkept(path: Path, kept: Metadata) -> list[str]:
+    """Sentences about the metadata that the format of the extension of `path` cannot hold."""
+    return metadata.fitting(kept, output_format(path), "RGB")[1]
+
+
+def pixels_of(image: Image.Image) -> Pixels:
+    """The pixels of a Pillow image of any mode, as they are: uint8, 8 bits, alpha if there is any.
+
+    Returns:
+      uint8 array [H, W, 3] or [H, W], or with alpha [H, W, 4] or [H, W, 2]; all colours as RGB.
+
+    Raises:
+      errors.ImageError: samples of more than 8 bits have no known range.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bits(image)
+    colour, opacity = _split_alpha(image)
+    pixels = np.array(colour.convert("L" if colour.mode == "L" else "RGB"))
+    return pixels if opacity is None else alpha.joined(pixels, np.array(opacity))
+
+
+def on(pixels: Pixels, background: Colour) -> Pixels:
+    """Pixels [H, W, 4] or [H, W, 2] put on a colour, 0..255; opaque ones as they are."""
+    image = Image.fromarray(pixels)
+    if not image.mode.endswith("A"):
+        return pixels
+    return np.array(_put_on(*_split(image), background))
+
+
+def resolved(pixels: Pixels, kept: Metadata) -> Pixels:
+    """Pixels as they are without their metadata: upright, and of the colours of sRGB."""
+    return np.array(_resolved(Image.fromarray(pixels), kept, NO_METADATA))
+
+
+def _resolved(image: Image.Image, kept: Metadata, held: Metadata) -> Image.Image:
+    """The same for what `kept` says and `held` does not."""
+    if kept.icc_profile and not held.icc_profile:
+        colour, opacity = _split(image)
+        image = _to_srgb(colour, kept.icc_profile)
+        if opacity is not None:
+            image.putalpha(opacity)
+    turn = metadata.orientation(kept)
+    if turn != metadata.orientation(held):
+        image.getexif()[ExifTags.Base.Orientation] = turn
+        image = ImageOps.exif_transpose(image)
+    return image
+
+
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """An image of mode L, LA, RGB or RGBA as (its colours, its alpha)."""
+    opacity = image.getchannel("A") if image.mode.endswith("A") else None
+    return image.convert(image.mode.rstrip("A")), opacity
+
+
+def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps) -> Photo:
     notes = []
     frames = getattr(file, "n_frames", 1)
     if file.format not in _SINGLE_PICTURE_FORMATS and frames > 1:
         notes.append(f"Only the first of its {frames} frames is used.")
     deep = _has_deep_samples(file)
     file.load()
-    profile = file.info.get("icc_profile")
+    profile = file.info.get("icc_profile") or b""
+    kept, unkept = metadata.of_file(file) if keeps.metadata else (NO_METADATA, [])
+    kept = metadata.upright(kept)
+    notes += unkept
     # Before any conversion: some of them lose the tag.
     image = _upright(file)
     if image.mode.startswith("I") or image.mode == "F":
         image, deep = _to_8_bits(image), True
     if deep:
         notes.append("Its samples of more than 8 bits are reduced to 8.")
-    colour, alpha = _split_alpha(image)
-    colour = _to_srgb(colour, profile)
-    if alpha is not None:
-        colour = _put_on(colour, alpha, background)
-    return Photo(np.array(colour), tuple(notes))
+    colour, opacity = _split_alpha(image)
+    if not metadata.describes(kept.icc_profile, colour.mode):
+        colour, kept = _to_srgb(colour, profile), kept._replace(icc_profile=b"")
+    if opacity is not None and keeps.alpha and background is None:
+        pixels = alpha.joined(np.array(colour), np.array(opacity))
+        return Photo(pixels, tuple(notes), kept)
+    if opacity is not None:
+        colour = _put_on(colour, opacity, background)
+        if not metadata.describes(kept.icc_profile, colour.mode):
+            kept = kept._replace(icc_profile=b"")
+    return Photo(np.array(colour), tuple(notes), kept)
 
 
 def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
@@ -256,15 +357,17 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert(plain)
 
 
-def _put_on(colour: Image.Image, alpha: Image.Image, background: Colour | None) -> Image.Image:
+def _put_on(
+    colour: Image.Image, opacity: Image.Image | None, background: Colour | None
+) -> Image.Image:
     if background is None:
         raise errors.ImageError(
-            "is transparent, which a tfclic file cannot be: put it on a colour with "
-            "--background COLOR, for example --background white."
+            "is transparent: put it on a colour with --background COLOR, for example "
+            "--background white."
         )
     if len(set(background)) > 1:
         colour = colour.convert("RGB")
     fill = background if colour.mode == "RGB" else background[0]
     canvas = Image.new(colour.mode, colour.size, fill)
-    canvas.paste(colour, mask=alpha)
+    canvas.paste(colour, mask=opacity)
     return canvas

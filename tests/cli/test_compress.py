@@ -8,8 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
+import tfclic
 from tfclic import runtime
 from tfclic.cli import common, compress
 
@@ -49,7 +50,7 @@ def test_a_bad_photo_does_not_stop_the_others(run, photo, tmp_path, monkeypatch,
     loads = []
     original = runtime.Codec.__init__
     monkeypatch.setattr(
-        runtime.Codec, "__init__", lambda self, model: loads.append(original(self, model))
+        runtime.Codec, "__init__", lambda self, *given: loads.append(original(self, *given))
     )
     bad, last = tmp_path / "bad.png", tmp_path / "last.png"
     bad.write_bytes(photo.read_bytes()[:100])
@@ -75,14 +76,15 @@ def test_existing_files_are_replaced_by_force_only(run, photo, capsys):
     assert run(photo, "-o", photo, "--force") == 2
 
 
-def test_a_background_is_used(run, tmp_path, toy_codec, capsys):
+def test_alpha_is_kept_unless_there_is_a_background(run, tmp_path, toy_codec, capsys):
     path = tmp_path / "clear.png"
-    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(path)
-    assert run(path) == 3
-    assert "--background COLOR" in capsys.readouterr().err
-    assert run(path, "--background=beige") == 0
+    Image.new("RGBA", (4, 4), (1, 2, 3, 1)).save(path)
+    assert run(path) == 0
     pixels = toy_codec.decompress(path.with_suffix(".tfclic").read_bytes())
-    assert (pixels == [245, 245, 220]).all()
+    assert (pixels == [1, 2, 3, 1]).all()
+    assert run(path, "--background=beige", "--force") == 0
+    pixels = toy_codec.decompress(path.with_suffix(".tfclic").read_bytes())
+    assert (abs(pixels - [245.0, 245, 220]) < 2).all()
     assert run(path, "--background=bege") == 2
 
 
@@ -152,3 +154,35 @@ def test_tiles_are_as_large_as_asked_for(run, photo, toy_codec, capsys):
     assert toy_codec.info(photo.with_suffix(".tfclic").read_bytes())["tiles"] == 6
     assert run(photo, "--tile=65", "--force") == 2
     assert "multiple of 64" in capsys.readouterr().err
+
+
+@pytest.fixture
+def dressed(tmp_path, make_pixels):
+    """Path of a JPEG photograph, 40x30 and to be turned, with all kinds of metadata."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "dressed.jpg"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.fromarray(make_pixels(30, 40))
+    image.save(path, exif=exif.tobytes(), icc_profile=profile, xmp=b"<x/>")
+    return path
+
+
+def test_metadata_are_kept_and_the_image_is_turned_once(run, dressed, toy_codec, capsys):
+    assert run(dressed) == 0
+    assert capsys.readouterr().err == ""
+    data = dressed.with_suffix(".tfclic").read_bytes()
+    metadata = tfclic.metadata_of(data)
+    exif = Image.Exif()
+    exif.load(metadata.exif)
+    assert exif[0x0112] == 1
+    assert metadata.icc_profile == Image.open(dressed).info["icc_profile"]
+    assert metadata.xmp == b"<x/>"
+    assert toy_codec.decompress(data).shape == (40, 30, 3)
+
+
+def test_metadata_are_left_out_if_one_says_so(run, dressed, toy_codec):
+    assert run(dressed, "--strip") == 0
+    data = dressed.with_suffix(".tfclic").read_bytes()
+    assert tfclic.metadata_of(data) == tfclic.Metadata()
+    assert data[3] == 1 and toy_codec.decompress(data).shape == (40, 30, 3)

@@ -14,11 +14,13 @@ from PIL import Image
 
 pytest.importorskip("apache_beam")
 
+import tfclic
 from tfclic.cli import common, compress_corpus, corpora, decompress_corpus
 from tfclic.corpora import pipeline, work
 
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = "--direct_num_workers=1"
+EXIF = b"II*\0\x08\0\0\0\0\0\0\0\0\0"  # without a single tag
 
 
 def run(module, *words):
@@ -35,7 +37,7 @@ def photos(tmp_path, make_pixels):
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(2):
-        Image.fromarray(make_pixels(20, 30, seed=i)).save(folder / f"{i}.png")
+        Image.fromarray(make_pixels(20, 30, seed=i)).save(folder / f"{i}.png", exif=EXIF)
     return folder
 
 
@@ -52,6 +54,12 @@ def test_there_and_back(photos, tmp_path, toy_folder, toy_codec, capsys):
     for i in range(2):
         made = np.array(Image.open(back / f"{i}.png.png"))
         assert np.array_equal(made, toy_codec.decompress(data[i]))
+        assert tfclic.metadata_of(data[i]).exif == EXIF
+        assert Image.open(back / f"{i}.png.png").info["exif"] == b"Exif\0\0" + EXIF
+    words = [*words[:1], f"--output={tmp_path}/stripped", *words[2:]]
+    assert run(compress_corpus, *words, "--strip") == 0
+    stripped = (tmp_path / "stripped" / "0.png.tfclic").read_bytes()
+    assert tfclic.metadata_of(stripped) == tfclic.Metadata()
 
 
 def test_a_bad_image_is_told_in_the_manifest(photos, tmp_path, toy_folder, capsys):

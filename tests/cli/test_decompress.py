@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tfclic
 from tfclic import runtime
 from tfclic.cli import common, decompress
 
@@ -135,3 +136,55 @@ def test_a_region_has_four_numbers(run, coded, words):
     with pytest.raises(SystemExit) as caught:
         run(coded, f"--region={words}")
     assert caught.value.code == 2
+
+
+@pytest.fixture
+def dressed(tmp_path, toy_codec, pixels):
+    """Path of a `.tfclic` file with metadata, whose image is still to be turned."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "dressed.tfclic"
+    metadata = tfclic.Metadata(exif=exif.tobytes()[6:], xmp=b"<x/>")
+    path.write_bytes(toy_codec.compress(pixels, metadata=metadata))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_metadata_go_into_the_image(run, dressed, tmp_path, capsys, name):
+    assert run(dressed, "-o", tmp_path / name) == 0
+    with Image.open(tmp_path / name) as image:
+        image.load()
+        assert image.getexif()[0x0112] == 6
+        assert image.info["xmp"] == b"<x/>"
+        assert image.size == (40, 30)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_format_cannot_hold_is_told_and_done(run, dressed, tmp_path, capsys, pixels):
+    assert run(dressed, "-o", tmp_path / "a.bmp") == 0
+    assert np.array_equal(np.array(Image.open(tmp_path / "a.bmp")), np.rot90(pixels, -1))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 2 and f"{dressed}: BMP cannot hold its Exif of" in told
+
+
+def test_metadata_are_left_out_if_one_says_so(run, dressed, pixels, capsys):
+    assert run(dressed, "--strip") == 0
+    image = Image.open(dressed.with_suffix(".png"))
+    assert np.array_equal(np.array(image), np.rot90(pixels, -1))
+    assert not {"exif", "xmp", "icc_profile"} & set(image.info)
+    assert capsys.readouterr().err == ""
+
+
+def test_transparent_images_stay_so_or_go_on_a_colour(
+    run, tmp_path, toy_codec, make_pixels, capsys
+):
+    pixels = make_pixels(30, 40, 4).clip(1, 255)
+    path = tmp_path / "clear.tfclic"
+    path.write_bytes(toy_codec.compress(pixels))
+    assert run(path) == 0
+    assert np.array_equal(np.array(Image.open(tmp_path / "clear.png")), pixels)
+    assert run(path, "-o", tmp_path / "a.jpg") == 2
+    assert "JPEG cannot hold a transparent image" in capsys.readouterr().err
+    assert run(path, "-o", tmp_path / "a.jpg", "--background=red") == 0
+    assert Image.open(tmp_path / "a.jpg").mode == "RGB"
+    assert run(path, "--background=bege", "--force") == 2

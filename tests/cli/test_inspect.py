@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tfclic
 from tfclic.cli import common, inspect
 
 pytest.importorskip("matplotlib")
@@ -70,6 +71,19 @@ def test_existing_drawings_are_replaced_by_force_only(run, photo, capsys):
     assert target.read_bytes() == b"mine" and capsys.readouterr().out == ""
     assert run(photo, "--model=toy", "-o", target, "--force") == 0
     assert target.read_bytes() != b"mine"
+
+
+def test_metadata_are_counted_by_themselves(run, coded, toy_codec, make_pixels, capsys):
+    metadata = tfclic.Metadata(xmp=bytes(range(99)))
+    data = toy_codec.compress(make_pixels(30, 40), metadata=metadata)
+    coded.write_bytes(data)
+    assert run(coded) == 0
+    beside = len(data) - len(toy_codec.compress(make_pixels(30, 40)))
+    assert f"metadata  {beside} bytes of it" in capsys.readouterr().out
+    assert run(coded, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parts"]["metadata"] == 8 * beside
+    assert found["estimated_bits"] == pytest.approx(8 * len(data), rel=1e-5)
 
 
 @pytest.mark.parametrize(

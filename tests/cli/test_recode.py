@@ -5,7 +5,7 @@ import pytest
 
 from tfclic import runtime
 from tfclic.cli import common, recode
-from tfclic.format import header
+from tfclic.format import header, picture
 from tfclic.runtime import catalog
 
 
@@ -64,3 +64,11 @@ def test_damaged_files_are_refused(run, coded, tmp_path):
     (tmp_path / "a.tfclic").write_bytes(coded[:-9])
     assert run(tmp_path / "a.tfclic", "--coder=interleaved") == 4
     assert not (tmp_path / "a.interleaved.tfclic").exists()
+
+
+def test_what_lies_beside_the_image_stays_there(run, coded, tmp_path):
+    metadata = picture.Metadata(exif=b"II*\0 some")
+    (tmp_path / "a.tfclic").write_bytes(picture.pack(picture.Picture(coded, metadata)))
+    assert run(tmp_path / "a.tfclic", "--coder=interleaved") == 0
+    found = picture.parse((tmp_path / "a.interleaved.tfclic").read_bytes())
+    assert found.metadata == metadata and header.parse(found.image).interleaved

@@ -80,6 +80,7 @@ def test_a_folder_goes_on_with_the_settings_that_filled_it(tmp_path):
     [
         {"coding": coding.Compression("toy", "00ff10ab", quality=51)},
         {"coding": coding.Compression("toy", "00ff10ac")},
+        {"coding": coding.Compression("toy", "00ff10ab", strip=True)},
         {"coding": coding.Decompression()},
         {"pattern": "other/*"},
         {"to_records": True},

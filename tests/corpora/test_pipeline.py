@@ -1,6 +1,7 @@
 """Corpora of made images through the pipeline, in this process and over the toy model."""
 
 import dataclasses
+import io
 import json
 import os
 
@@ -81,6 +82,19 @@ def test_psnr_is_of_what_the_file_decodes_to(job, photos, toy_codec, compression
     assert manifest(job)["a.png"]["psnr"] == pytest.approx(expected, abs=1e-3)
 
 
+def test_psnr_of_a_transparent_image_is_that_of_its_colours(toy_folder, make_pixels):
+    pixels = make_pixels(20, 30, 4)
+    pixels[:9, :, 3] = 0
+    png = coding.images.encode(pixels, ".png")
+    compression = coding.Compression("toy", "00ff10ab", quality=100, psnr=True)
+    data, facts = compression(png, "it")
+    # nothing is lost of what is seen, and what is hidden was not compared with what it had been
+    assert facts["psnr"] is None
+    decoded, _ = coding.Decompression()(data, "it")
+    found = np.array(Image.open(io.BytesIO(decoded)))
+    assert np.array_equal(found[9:], pixels[9:]) and np.array_equal(found[..., 3], pixels[..., 3])
+
+
 def test_a_second_start_does_what_is_left(job, photos, make_pixels, monkeypatch):
     run(job)
     before = manifest(job)
@@ -119,10 +133,10 @@ def test_what_is_in_journals_is_done(job):
 def test_an_unexpected_error_of_one_image_stays_with_it(job, monkeypatch):
     original = coding.images.decode
 
-    def decode(data, name, background):
+    def decode(data, name, *how):
         if name.endswith("a.bmp"):
             raise ZeroDivisionError("made")
-        return original(data, name, background)
+        return original(data, name, *how)
 
     monkeypatch.setattr(coding.images, "decode", decode)
     totals = run(job)

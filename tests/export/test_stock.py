@@ -57,11 +57,12 @@ def test_the_range_coder_is_the_one_that_is_not(both_coders):
 def test_both_make_the_same_of_an_image(codecs, make_pixels, soft, size):
     pixels, files = soft(make_pixels(*size)), {}
     for coder, codec in codecs.items():
-        assert codec.model.card.coder == coder
+        assert codec.model.card.coder == codec.coder == coder
         known = codec.evaluate(np.broadcast_to(pixels, [*size[:2], 3]), 60, tile=64)
         files[coder] = known["file"]
         parsed = header.parse(known["file"])
-        assert parsed.coder == coder and parsed.version % 2 == (max(size) < 64)
+        assert codec.info(known["file"])["coder"] == coder == parsed.coder
+        assert parsed.version % 2 == (max(size) < 64)
         np.testing.assert_array_equal(codec.decode_latents(known["file"]), known["latents"])
         np.testing.assert_array_equal(codec.decompress(known["file"]), known["reconstruction"])
     assert abs(len(files[header.RANGE]) - len(files[header.INTERLEAVED])) < 60

@@ -1,6 +1,8 @@
 """docs/format.md is enough to read a file: everything up to `read` is made from that text alone."""
 
 import collections
+import lzma
+import zlib
 
 import pytest
 
@@ -68,6 +70,75 @@ def read(data):
         strings=strings,
         interleaved=interleaved,
     )
+
+
+def read_parts(data):
+    """Reads a file of version 5: a dict from kinds to what they mean; or raises Refused."""
+    assert data[:3] == b"TFC" and data[3] & 15 == 5
+    length = varint(data, 4)
+    if len(data) < 9 or (length and length[0] > len(data)):
+        raise Refused(3)
+    body, checksum = data[:-4], zlib.crc32(data[:-4]).to_bytes(4, "little")
+    if data[3] != 5 or not length or length[0] != len(data) or data[-4:] != checksum:
+        raise Refused(4)
+    found, before, position = {}, 0, length[1]
+    while position < len(body):
+        kind, size = body[position], varint(body, position + 1)
+        if kind <= before or not size or size[1] + size[0] > len(body):
+            raise Refused(4)
+        before, position = kind, size[1] + size[0]
+        found[kind] = body[size[1] : position]
+    if not found.get(1) or (found[1][:3] == b"TFC" and found[1][3:4] and found[1][3] & 15 == 5):
+        raise Refused(4)
+    if found.get(2) == b"":
+        raise Refused(4)
+    for kind in {129, 130, 131} & set(found):
+        found[kind] = meant(found[kind])
+    if any(kind not in (1, 2, *range(128, 256)) for kind in found):
+        raise Refused(2)
+    return found
+
+
+def alpha_of(content, height, width):
+    """The rows, lists of values, of an alpha plane; or raises Refused."""
+    properties = {"lc": content[0] >> 2, "lp": 0, "pb": 0, "dict_size": 1 << 22}
+    if properties["lc"] > 4:
+        raise Refused(4)
+    lzma1 = [{"id": lzma.FILTER_LZMA1, **properties}]
+    stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma1)
+    try:
+        coded = stream.decompress(content[1:])
+    except lzma.LZMAError:
+        raise Refused(4) from None
+    if len(coded) != height * width or not stream.eof or stream.unused_data:
+        raise Refused(4)
+    rows = []
+    for start in range(0, height * width, width):
+        row, left = list(coded[start : start + width]), 0
+        if content[0] & 1:
+            for x in range(width):
+                left = row[x] = (row[x] + left) % 256
+        if content[0] & 2 and rows:
+            row = [(a + b) % 256 for a, b in zip(row, rows[-1])]
+        rows.append(row)
+    return rows
+
+
+def meant(content):
+    """What the content of a part with metadata means."""
+    if content[:1] == b"\1":
+        stream = zlib.decompressobj()
+        try:
+            meaning = stream.decompress(content[1:], (1 << 24) + 1)
+        except zlib.error:
+            raise Refused(4) from None
+        if not stream.eof or stream.unused_data:
+            raise Refused(4)
+    else:
+        meaning = content[1:]
+    if content[:1] not in (b"\0", b"\1") or not 1 <= len(meaning) <= 1 << 24:
+        raise Refused(4)
+    return meaning
 
 
 def pieces(is_tiled, width, height, rest):
@@ -464,3 +535,43 @@ def test_files_of_the_interleaved_coder():
     known = header.Header(False, b"abcd", 7, 64, 60, 64, 64, (2,), b"\0\0", True)
     fields = read(header.pack(known, lambda body: fingerprint64(body).to_bytes(8, "little")))
     assert fields.interleaved and fields.strings == [b"\0\0"] and fields.tile is None
+
+
+def test_files_with_metadata(file):
+    from tfclic import errors
+    from tfclic.format import header, picture
+
+    metadata = picture.Metadata(b"a profile", b"II*\0 Exif", b"<xmp/>" * 50)
+    data = picture.pack(picture.Picture(file, metadata))
+    assert read_parts(data) == {1: file, 129: metadata[0], 130: metadata[1], 131: metadata[2]}
+    damaged = [data[:size] for size in range(5, len(data), 7)]
+    damaged += [
+        data[:place] + bytes([data[place] ^ pattern]) + data[place + 1 :]
+        for place in [*range(4, 20), len(data) - 30, len(data) - 1]
+        for pattern in (1, 16, 128, 255)
+    ]
+    unknown = data[:3] + bytes([5]) + header.varint(len(file) + 16) + b"\1"
+    unknown += header.varint(len(file)) + file + b"\3\0"
+    damaged.append(unknown + zlib.crc32(unknown).to_bytes(4, "little"))
+    for each in damaged:
+        with pytest.raises(Refused) as refused:
+            read_parts(each)
+        with pytest.raises(errors.FileFormatError) as told:
+            picture.parse(each)
+        assert str(told.value) == header.SENTENCES[refused.value.args[0]]
+
+
+@pytest.mark.parametrize("way", range(4))
+def test_alpha_planes(file, way):
+    import numpy as np
+
+    from tfclic.format import alpha, picture
+
+    plane = np.add.outer(np.arange(20) * 3, np.arange(30) ** 2).astype(np.uint8)
+    coded = bytes([way | 3 << 2]) + alpha._coded(plane, way, 3, 6)
+    for content in (alpha.encode(plane), coded):
+        data = picture.pack(picture.Picture(file, alpha=content))
+        assert alpha_of(read_parts(data)[2], 20, 30) == plane.tolist()
+    for damaged in (coded[:-1], coded + b"\0", coded[:1] + bytes(30), b"\x14" + coded[1:]):
+        with pytest.raises(Refused):
+            alpha_of(damaged, 20, 30)

@@ -10,7 +10,7 @@ import pytest
 
 import tfclic
 from tfclic import errors, runtime
-from tfclic.format import model
+from tfclic.format import model, picture
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -63,7 +63,10 @@ def test_info_tells_what_the_header_says(toy_codec, make_pixels):
         "width": 30,
         "height": 20,
         "grayscale": True,
+        "coder": "range",
         "file_bytes": len(data),
+        "alpha_bytes": 0,
+        "metadata_bytes": 0,
         "payload_bytes": len(data) - 18,
     }
 
@@ -72,7 +75,7 @@ def test_info_tells_what_the_header_says(toy_codec, make_pixels):
     "image, sentence",
     [
         (np.zeros([4, 4, 3], np.float32), "uint8, not of float32"),
-        (np.zeros([4, 4, 4], np.uint8), r"not \[4, 4, 4\]"),
+        (np.zeros([4, 4, 5], np.uint8), r"not \[4, 4, 5\]"),
         (np.zeros([4], np.uint8), r"not \[4\]"),
         (np.zeros([0, 4, 3], np.uint8), "no pixels"),
     ],
@@ -206,3 +209,69 @@ def test_a_damaged_tile_is_refused(toy_codec, make_pixels):
     forged = container.pack(header.fingerprint, 128, 64, 0, False, payload, tiles).numpy()
     with pytest.raises(errors.FileFormatError, match="refuses this file"):
         toy_codec.decompress(forged)
+
+
+METADATA = tfclic.Metadata(icc_profile=b"p" * 300, exif=b"II*\0 some", xmp=bytes(range(200)))
+
+
+def test_metadata_lie_beside_the_image(toy_codec, make_pixels):
+    pixels = make_pixels(20, 30)
+    plain, data = toy_codec.compress(pixels), toy_codec.compress(pixels, metadata=METADATA)
+    assert tfclic.metadata_of(data) == METADATA
+    assert tfclic.metadata_of(plain) == tfclic.Metadata()
+    assert np.array_equal(toy_codec.decompress(data), pixels)
+    assert np.array_equal(toy_codec.decompress(data, (3, 4, 5, 6)), pixels[4:10, 3:8])
+    assert np.array_equal(toy_codec.decode_latents(data), toy_codec.decode_latents(plain))
+    info, known = toy_codec.info(data), toy_codec.info(plain)
+    assert info["metadata_bytes"] == len(data) - len(plain)
+    assert {**info, "metadata_bytes": 0, "file_bytes": len(plain)} == known
+    assert toy_codec.statistics(data).lengths == toy_codec.statistics(plain).lengths
+
+
+def test_a_size_that_is_asked_for_is_that_of_all(toy_codec, make_pixels):
+    pixels = make_pixels(40, 40)
+    image = len(toy_codec.compress(pixels, 0))
+    data = toy_codec.compress(pixels, 0, metadata=METADATA)
+    for wanted in (image + 5, len(data) - 1):
+        with pytest.raises(errors.UsageError, match=f"the nearest is {len(data):,} bytes"):
+            toy_codec.compress(pixels, file_bytes=wanted, metadata=METADATA)
+    assert toy_codec.compress(pixels, file_bytes=len(data) + 5, metadata=METADATA) == data
+
+
+def test_damage_beside_the_image_is_refused(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(20, 30), metadata=METADATA)
+    for place in range(0, len(data), 9):
+        with pytest.raises(errors.FileFormatError):
+            toy_codec.decompress(data[:place] + bytes([data[place] ^ 64]) + data[place + 1 :])
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparent_arrays_keep_their_alpha(toy_codec, make_pixels, channels):
+    pixels = make_pixels(70, 30, channels).clip(1, 255)
+    data = toy_codec.compress(pixels, 10, tile=64)
+    decoded = toy_codec.decompress(data)
+    assert decoded.shape == (70, 30, channels)
+    assert np.array_equal(decoded[..., -1], pixels[..., -1])
+    opaque = toy_codec.compress(pixels[..., :-1], 10, tile=64)
+    assert np.array_equal(decoded[..., :-1].squeeze(), toy_codec.decompress(opaque))
+    assert np.array_equal(toy_codec.decompress(data, (3, 50, 6, 18)), decoded[50:68, 3:9])
+    info = toy_codec.info(data)
+    assert len(opaque) < len(opaque) + info["alpha_bytes"] < info["file_bytes"] == len(data)
+
+
+def test_opaque_alpha_costs_nothing(toy_codec, make_pixels):
+    pixels = make_pixels(20, 30, 4)
+    pixels[..., 3] = 255
+    assert toy_codec.compress(pixels) == toy_codec.compress(pixels[..., :3])
+
+
+def test_alpha_of_another_size_is_refused(toy_codec, make_pixels):
+    image = toy_codec.compress(make_pixels(20, 30))
+    plane = picture.parse(toy_codec.compress(make_pixels(20, 31, 4))).alpha
+    with pytest.raises(errors.FileFormatError, match="corrupted"):
+        toy_codec.decompress(picture.pack(picture.Picture(image, alpha=plane)))
+
+
+def test_transparent_arrays_are_not_evaluated(toy_codec, make_pixels):
+    with pytest.raises(errors.ImageError, match="Only opaque"):
+        toy_codec.evaluate(make_pixels(20, 30, 4))

@@ -1,6 +1,7 @@
 """The C API: what goes in comes out, and what TensorFlow refuses is told."""
 
 import concurrent.futures
+import os
 import resource
 
 import numpy as np
@@ -101,3 +102,16 @@ def test_a_tensor_that_is_not_in_the_graph_is_refused(path):
     functions = {"echo": {"inputs": {"text": "nowhere:0"}, "outputs": {}}}
     with pytest.raises(session.SessionError, match="no nowhere:0"):
         session.Session(path, functions)
+
+
+@pytest.mark.parametrize("level, told", [("3", b"what matters\n"), ("0", None)])
+def test_remarks_of_a_library_that_is_loaded_go_nowhere(level, told, monkeypatch, capfdbinary):
+    remarks = (
+        b"WARNING: ... absl::InitializeLog() ...\nI0 port.cc] oneDNN custom operations are on.\n"
+    )
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    with session._without_remarks():
+        os.write(2, remarks + b"what matters\n")
+    os.write(2, b"and what comes after\n")
+    told = remarks + b"what matters\n" if told is None else told
+    assert capfdbinary.readouterr().err == told + b"and what comes after\n"

@@ -54,3 +54,18 @@ def test_everything_the_image_is_made_of_is_pinned():
     for copied in re.findall(r"^COPY (?!--from)(.*)", text, re.M):
         for name in copied.split()[:-1]:
             assert (RECIPE / name).is_file()
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/serving.md"])
+def test_the_official_image_is_given_a_model_that_it_can_load(document):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    (command,) = re.findall(r"docker run .*\\\n.*", (ROOT / document).read_text())
+    (name,) = re.findall(r"MODEL_NAME=(\w+)", command)
+    assert f'"$PWD/saved_models/{name}:/models/{name}" tensorflow/serving' in command
+    (path,) = ROOT.glob(f"saved_models/{name}/*/saved_model.pb")
+    proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    (graph,) = (each for each in proto.meta_graphs if list(each.meta_info_def.tags) == ["serve"])
+    functions = graph.graph_def.library.function
+    operations = {node.op for function in functions for node in function.node_def}
+    assert "While" in operations and not any("Entropy" in each for each in operations)

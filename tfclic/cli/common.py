@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+PREFIX = ""  # of the programs' names, where they are subcommands
+
 EXIT_STATUSES = """\
 exit status: 0 all good; 2 usage, or an output that exists or cannot be written; 3 image unreadable
 or not supported; 4 file damaged or not a tfclic file; 5 model missing or not the one needed; 1
@@ -30,7 +32,7 @@ anything else; with several files, the highest of theirs."""
 def parser(name: str, description: str, details: str = "") -> argparse.ArgumentParser:
     """Returns an argparse parser for the program `name`; `details` are shown below its options."""
     made = argparse.ArgumentParser(
-        prog=name,
+        prog=PREFIX + name,
         description=description,
         epilog=f"{details}\n{EXIT_STATUSES}".strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,

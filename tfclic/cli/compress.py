@@ -8,6 +8,7 @@ import time
 
 from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, remote
+from tfclic.format import header
 from tfclic.runtime import catalog
 
 DETAILS = """\
@@ -23,6 +24,9 @@ A target is met within 2 % below the size or 0.05 dB above the PSNR; the quality
 searched. Efforts above 0 move latents, step by step, to where bits and error together are least,
 before they are rounded; decoding takes no longer. Images above --tile pixels are coded in tiles, on
 all cores, in bounded memory.
+
+Transparency is kept without loss. Colour profile, Exif and XMP go into the file; --strip leaves
+them out, and converts the colours to sRGB, which is what an image without a profile is in.
 
 Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
 Models are looked for in saved_models/ and in the folders that TFCLIC_MODELS lists.
@@ -40,8 +44,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--background", metavar="COLOR",
-        help="put transparent images on this colour (white, '#ff8800', ...)",
+        help="put transparent images on this colour (white, '#ff8800', ...); else alpha is kept",
     )  # fmt: skip
+    parser.add_argument(
+        "--strip", action="store_true", help="leave out colour profile, Exif and XMP"
+    )
     parser.add_argument(
         "--tile", metavar="PIXELS", type=int, default=runtime.DEFAULT_TILE,
         help="longest side of a tile, a multiple of 64 up to 4096; default: %(default)s",
@@ -51,6 +58,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def background_of(args: argparse.Namespace) -> tuple[int, int, int] | None:
     """The colour of --background, or None; raises errors.UsageError if it is none."""
     return images.parse_color(args.background) if args.background else None
+
+
+def keeps_of(args: argparse.Namespace) -> images.Keeps:
+    """What a file keeps of an image file, by --strip."""
+    return images.Keeps(metadata=not args.strip, alpha=True)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -75,6 +87,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--psnr", metavar="X", type=common.above_zero, help="a PSNR of at least X dB, instead"
     )
     add_model_arguments(parser)
+    parser.add_argument(
+        "--coder", choices=header.CODERS,
+        help="what writes: the range coder, for readers with TensorFlow Compression, or the "
+        "interleaved one, for all; default: the former, where this machine and the model have it",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace existing files")
     remote.add_argument(parser)
     return parser
@@ -94,12 +111,12 @@ def compress(args: argparse.Namespace) -> int:
 
     @functools.lru_cache(maxsize=1)
     def codec() -> runtime.Codec:
-        return runtime.Codec(model)
+        return runtime.Codec(model, args.coder)
 
     def work(pair: tuple[str, str]) -> str:
         source, target = pair
         started = time.perf_counter()
-        photo = images.read(source, background)
+        photo = images.read(source, background, keeps_of(args))
         outputs.check(target, args.photos, args.force)
         for note in photo.notes:
             common.complain("compress", f"{source}: {note}")
@@ -108,7 +125,9 @@ def compress(args: argparse.Namespace) -> int:
         started = time.perf_counter()
         try:
             with common.tiles_bar(source) as progress:
-                data = loaded.compress(photo.pixels, **how, progress=progress)
+                data = loaded.compress(
+                    photo.pixels, **how, metadata=photo.metadata, progress=progress
+                )
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         outputs.write(target, data, args.force)
@@ -126,6 +145,7 @@ def compress_at_server(args: argparse.Namespace) -> int:
         psnr=args.psnr,
         effort=args.effort != runtime.DEFAULT_EFFORT,
         tile=args.tile != runtime.DEFAULT_TILE,
+        coder=args.coder is not None,
     )
     background = background_of(args)
     pairs = outputs.plan(args.photos, args.output, ".tfclic")
@@ -134,10 +154,10 @@ def compress_at_server(args: argparse.Namespace) -> int:
     def begin(pair: tuple[str, str]) -> tuple[images.Photo, bytes, float]:
         source, target = pair
         started = time.perf_counter()
-        photo = images.read(source, background)
+        photo = images.read(source, background, keeps_of(args))
         outputs.check(target, args.photos, args.force)
         try:
-            data = coder.compress(photo.pixels, args.quality)
+            data = coder.compress(photo.pixels, args.quality, photo.metadata)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         return photo, data, time.perf_counter() - started

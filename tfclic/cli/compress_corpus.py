@@ -50,6 +50,7 @@ def compress_corpus(args: argparse.Namespace) -> int:
         tile=args.tile,
         background=compress.background_of(args),
         psnr=args.psnr,
+        strip=args.strip,
     )
     return corpora.run("compress_corpus", compression, args)
 

@@ -7,6 +7,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+import tfclic
 from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, remote
 
@@ -22,6 +23,8 @@ examples:
   decompress --region 5000,2000,800,600 huge.tfclic -o part.png
 
 Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
+Colour profile, Exif and XMP go into the image as far as its format holds them; --strip leaves them
+out, turns the image as they say, and converts its colours to sRGB.
 The model that made a file is found in saved_models/ and in the folders that TFCLIC_MODELS lists.
 """
 
@@ -38,6 +41,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="only W x H pixels, from column X and row Y on, counted from 0; of a large image only "
         "the tiles around them are decoded",
     )  # fmt: skip
+    parser.add_argument(
+        "--background", metavar="COLOR",
+        help="put transparent images on this colour (white, '#ff8800', ...); else alpha is kept",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strip", action="store_true", help="leave out colour profile, Exif and XMP"
+    )
     parser.add_argument("--force", action="store_true", help="replace existing files")
     remote.add_argument(parser)
     parser.add_argument(
@@ -61,6 +71,8 @@ def decompress(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     if args.server:
         return decompress_at_server(args)
+    if args.background:
+        images.parse_color(args.background)
     if args.model:
         raise errors.UsageError("--model works with --server only: the file says what it needs.")
     pairs = outputs.plan(args.files, args.output, ".png")
@@ -80,13 +92,34 @@ def decompress(args: argparse.Namespace) -> int:
                 pixels = codec.decompress(data, args.region, progress)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
-        outputs.write(target, images.encode(pixels, target), args.force)
+        outputs.write(target, encoded(pixels, data, source, target, args), args.force)
         seconds = time.perf_counter() - started
         found = codec.info(data)
         size = found["width"], found["height"]
         return common.result_line(source, target, pixels, len(data), seconds, size)
 
     return common.each_file("decompress", pairs, work)
+
+
+def encoded(
+    pixels: npt.NDArray[np.uint8], data: bytes, source: str, target: str, args: argparse.Namespace
+) -> bytes:
+    """The image file, bytes, for `target`; says what of the metadata it cannot hold.
+
+    Args:
+      pixels: uint8 array, what was decoded.
+      data: bytes of the `.tfclic` file, which is called `source`.
+      target: path, for its extension.
+      args: what is asked for, `strip` and `background`.
+    """
+    metadata = tfclic.metadata_of(data)
+    if args.background:
+        pixels = images.on(pixels, images.parse_color(args.background))
+    if args.strip:
+        return images.encode(images.resolved(pixels, metadata), target)
+    for note in images.unkept(target, metadata):
+        common.complain("decompress", f"{source}: {note}")
+    return images.encode(pixels, target, metadata)
 
 
 def decompress_at_server(args: argparse.Namespace) -> int:
@@ -106,14 +139,15 @@ def decompress_at_server(args: argparse.Namespace) -> int:
             outputs.check(target, args.files, args.force)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
-        return data, pixels, images.encode(pixels, target), time.perf_counter() - started
+        image = encoded(pixels, data, source, target, args)
+        return data, pixels, image, time.perf_counter() - started
 
     pipeline = remote.Pipeline(begin, pairs)
 
     def work(pair: tuple[str, str]) -> str:
         source, target = pair
-        data, pixels, encoded, seconds = pipeline.result(pair)
-        outputs.write(target, encoded, args.force)
+        data, pixels, image, seconds = pipeline.result(pair)
+        outputs.write(target, image, args.force)
         return common.result_line(source, target, pixels, len(data), seconds)
 
     return common.each_file("decompress", pairs, work)

@@ -1,66 +1,107 @@
-"""bin/export: turns a trained workdir into saved_models/NAME/VERSION/."""
+"""bin/export: turns a trained workdir, or another export, into saved_models/NAME/VERSION/."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import pathlib
+from typing import TYPE_CHECKING, Any
 
-from tfclic import errors
+from tfclic import errors, places
 from tfclic.cli import common
-from tfclic.format import header
+from tfclic.format import header, model
+
+if TYPE_CHECKING:
+    from tfclic.models.base import ImageCodec
 
 DETAILS = """\
+examples:
+  export --workdir=run --name=mine           a run, finished or interrupted
+  export --from=mine --name=mine_stock --coder=interleaved
+                                             the same model with the interleaved coder alone
+
 The version is the next free number. The weights are the moving averages of the run, where it kept
-them; any finished or interrupted run can be exported."""
+them. With --from they are those of the export, to the bit: the fingerprint is the same, and each of
+the two reads the other's files, if it has their coder.
+"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The program's argparse parser."""
     parser = common.parser("export", "Exports a trained model as a SavedModel.", DETAILS)
-    parser.add_argument("--workdir", required=True, help="folder of the training run")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", help="folder of the training run")
+    source.add_argument(
+        "--from", dest="model", metavar="NAME|PATH", help="an exported model, to export it anew"
+    )
     parser.add_argument("--name", required=True, help="name of the exported model")
     parser.add_argument("--folder", help="where to put it (default: saved_models/)")
     parser.add_argument(
-        "--coder", choices=header.CODERS, default=header.RANGE,
+        "--coder", choices=(*header.CODERS, model.BOTH), default=model.BOTH,
         help="what writes its files: TensorFlow Compression's range coder, or the interleaved one, "
-        "with which the model runs wherever TensorFlow does; default: %(default)s",
+        "with which the model runs wherever TensorFlow does; both (the default) has a graph for "
+        "each, and writes with the range coder where it is",
     )  # fmt: skip
     return parser
 
 
 def export(args: argparse.Namespace) -> int:
     """Exports what `args` name; returns the exit status."""
+    if args.name in ("", ".", "..") or "/" in args.name:
+        raise errors.UsageError(f"{args.name!r} cannot be the name of a model.")
+    codec, about = _of_export(args) if args.model else _of_run(pathlib.Path(args.workdir))
+
+    from tfclic.export import saving, warm_up
+
+    folder = args.folder or places.EXPORTS
+    path = saving.save(codec, folder, args.name, coder=args.coder, **about)
+    size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    print(f"{path}: {size / 1e6:.1f} MB")
+    if not warm_up.is_possible():
+        common.complain("export", "It has no warm-up requests; tensorflow-serving-api makes them.")
+    return 0
+
+
+def _of_run(workdir: pathlib.Path) -> tuple[ImageCodec, dict[str, Any]]:
+    """The codec of a run, and what else `saving.save` is to know of it."""
     from ml_collections import ConfigDict
 
     from tfclic import models
-    from tfclic.runtime import catalog
 
-    workdir = pathlib.Path(args.workdir)
     try:
         config = json.loads((workdir / "config.json").read_text())
     except OSError:
         raise errors.ModelError(f"{workdir} is not the folder of a training run.") from None
     except ValueError:
         raise errors.ModelError(f"{workdir / 'config.json'} is damaged.") from None
-    if args.name in ("", ".", "..") or "/" in args.name:
-        raise errors.UsageError(f"{args.name!r} cannot be the name of a model.")
 
-    from tfclic.export import saving, warm_up
     from tfclic.training import checkpoints
 
     codec = models.build(ConfigDict(config["model"]))
     step = checkpoints.restore_weights(codec, workdir)
     record = json.loads((workdir / "record.json").read_text())
     record["objective"] = config["training"]["objective"]
-    folder = args.folder or catalog.SAVED_MODELS
     print(f"Exporting step {step} of {workdir} ...", flush=True)
-    path = saving.save(codec, folder, args.name, config, record, args.coder)
-    size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-    print(f"{path}: {size / 1e6:.1f} MB")
-    if not warm_up.is_possible():
-        common.complain("export", "It has no warm-up requests; tensorflow-serving-api makes them.")
-    return 0
+    return codec, {"config": config, "training": record}
+
+
+def _of_export(args: argparse.Namespace) -> tuple[ImageCodec, dict[str, Any]]:
+    """As `_of_run`, of an exported model."""
+    from tfclic.runtime import catalog
+
+    found = catalog.find(args.model)
+
+    from tfclic.export import stored
+    from tfclic.training import building
+
+    codec, like = stored.reread(found, building.build_variables)
+    print(f"Exporting {found} ({found.fingerprint}) anew ...", flush=True)
+    card = found.card
+    # what was measured was so with files of this coder
+    writes = header.RANGE if args.coder == model.BOTH else args.coder
+    results = card.results if writes == card.coder else None
+    about = {"config": card.config, "training": card.training, "results": results}
+    return codec, {**about, "like": like}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tfclic import errors, images, runtime
-from tfclic.format import header
+from tfclic.format import alpha, header, picture
+from tfclic.format.picture import NO_METADATA, Metadata
 from tfclic.runtime import catalog
 
 if TYPE_CHECKING:
@@ -57,16 +58,27 @@ class Coder:
 
         self._client, self._model = client.Client(address), model
 
-    def compress(self, pixels: npt.NDArray[np.uint8], quality: float | None) -> bytes:
-        """The file, bytes, of a uint8 array [H, W, 3] or [H, W]; raises as `client.Client`."""
+    def compress(
+        self, pixels: npt.NDArray[np.uint8], quality: float | None, metadata: Metadata = NO_METADATA
+    ) -> bytes:
+        """The file, bytes, of an array as `runtime.Codec.compress` has; raises as `client.Client`.
+
+        Alpha and metadata stay here: the server codes the image.
+        """
+        colours, plane = alpha.split(pixels)
+        colours = colours[..., 0] if colours.shape[-1] == 1 else colours
         quality = runtime.DEFAULT_QUALITY if quality is None else quality
         model = self._model or runtime.DEFAULT_MODEL
-        return self._client.compress(model, images.encode(pixels, "image.png"), quality)
+        image = self._client.compress(model, images.encode(colours, "image.png"), quality)
+        return picture.pack(picture.Picture(image, metadata, plane))
 
     def decompress(self, data: bytes) -> npt.NDArray[np.uint8]:
-        """The image, uint8 [H, W, 3] or [H, W], of a file; raises as `client.Client`."""
-        png = self._client.decompress(self._model or _model_of(data), data)
-        return images.decode(png, "The server's image").pixels
+        """The image of a file, as `runtime.Codec.decompress`; raises as `client.Client`."""
+        image, _, plane = picture.parse(data)
+        png = self._client.decompress(self._model or _model_of(image), image)
+        pixels = images.decode(png, "The server's image").pixels
+        height, width = pixels.shape[:2]
+        return alpha.joined(pixels, alpha.decode(plane, height, width)) if plane else pixels
 
 
 def _model_of(data: bytes) -> str:

@@ -17,7 +17,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+import tfclic
 from tfclic import errors, images, runtime
+from tfclic.format import alpha
 from tfclic.runtime import catalog
 
 Result = TypeVar("Result")
@@ -86,8 +88,9 @@ class Compression:
       quality: 0..100.
       effort: 0..9, see `runtime.Codec.compress`.
       tile: pixels, the longest side of a tile.
-      background: (red, green, blue), 0..255, for transparent images; None: they are refused.
+      background: (red, green, blue), 0..255, for transparent images; None: alpha is kept.
       psnr: whether each file is decoded again to tell its PSNR.
+      strip: whether metadata are left out.
     """
 
     model: str
@@ -97,6 +100,7 @@ class Compression:
     tile: int = runtime.DEFAULT_TILE
     background: tuple[int, int, int] | None = None
     psnr: bool = False
+    strip: bool = False
 
     suffix = ".tfclic"
     fatal = errors.ModelError
@@ -114,13 +118,17 @@ class Compression:
         del settings["model"]
         if self.effort == 0:
             del settings["effort"]  # as of outputs that were made before there were efforts
+        if not settings.pop("strip"):
+            settings["metadata"] = True  # outputs that were made before have none
         return settings
 
     def __call__(self, data: bytes, name: str) -> tuple[bytes, Facts]:
         """Returns `(output, facts)`; raises errors.TfclicError if the image is refused."""
-        photo = images.decode(data, name, self.background)
+        keeps = images.Keeps(metadata=not self.strip, alpha=True)
+        photo = images.decode(data, name, self.background, keeps)
         codec = _once(_load, self.model, self.fingerprint)
-        output = codec.compress(photo.pixels, self.quality, effort=self.effort, tile=self.tile)
+        how: dict[str, Any] = {"effort": self.effort, "tile": self.tile}
+        output = codec.compress(photo.pixels, self.quality, **how, metadata=photo.metadata)
         height, width = photo.pixels.shape[:2]
         facts = _facts(height, width, len(output))
         if photo.notes:
@@ -129,7 +137,9 @@ class Compression:
             # imported only here: evaluation is more than a corpus needs
             from tfclic.evaluation import metrics
 
-            psnr = metrics.psnr(photo.pixels, codec.decompress(output))
+            colours, plane = alpha.split(photo.pixels)  # what was coded, where it is hidden too
+            decoded = codec.decompress(output)
+            psnr = metrics.psnr(colours, decoded[..., :-1] if plane else decoded)
             # JSON has no infinity
             facts["psnr"] = round(psnr, 4) if math.isfinite(psnr) else None
         return output, facts
@@ -159,7 +169,8 @@ class Decompression:
         except errors.TfclicError as error:
             raise type(error)(f"{name}: {error}") from error
         height, width = pixels.shape[:2]
-        return images.encode(pixels, self.suffix), _facts(height, width, len(data))
+        image = images.encode(pixels, self.suffix, tfclic.metadata_of(data))
+        return image, _facts(height, width, len(data))
 
 
 def _facts(height: int, width: int, coded_bytes: int) -> Facts:

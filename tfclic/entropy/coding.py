@@ -381,7 +381,22 @@ class EntropyCoder(tf.Module):
             sorted(filter(self.is_side, self._strides), key=self._strides.__getitem__)
         )
         self.hyper_channels = sum(map(self._joined, self.side_streams))
-        self.least_bits = sum(map(self._least_cost, self._strides)) / 2**coders.COST_BITS
+        self.least_bits = self._least_bits()
+
+    def _least_bits(self) -> float:
+        return sum(map(self._least_cost, self._strides)) / 2**coders.COST_BITS
+
+    def take(self, other: EntropyCoder) -> None:
+        """Takes the integers of another one, of which the codec was restored that this is made of.
+
+        That has them but for tables, to which densities are no more than fitted, and for layers
+        whose weights transforms store, too, in floats.
+        """
+        for variable, value in zip(self.variables, other.variables):
+            variable.assign(value)
+        for layer in self.layers():
+            layer.regroup()
+        self.least_bits = self._least_bits()
 
     def stream(self, name: str, make: Callable[[], Independent | Gained]) -> Any:
         """The module of a stream that has tables, made by `make()` when it is first wanted."""

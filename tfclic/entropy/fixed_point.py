@@ -163,9 +163,9 @@ class FixedPointDense(tf.Module):
             raise ValueError(
                 f"layer {self.name}: inputs up to {input_limit} need more than 16 bits"
             )
-        self.groups = row_groups(integers, BYTE // 2 if self.split else input_limit)
-        self.slope, self.output_limit = slope, output_limit
+        self.slope, self.input_limit, self.output_limit = slope, input_limit, output_limit
         self.kernel = tf.Variable(integers, trainable=False, name="kernel")
+        self.regroup()
         self.input_bits, self.output_bits = input_bits, output_bits
         unit = steps * 2.0**-input_bits  # of sums
         bias = np.round(bias / unit)
@@ -176,6 +176,11 @@ class FixedPointDense(tf.Module):
         self.scale = tf.Variable(
             unit * 2.0**output_bits, trainable=False, dtype=tf.float64, name="scale"
         )
+
+    def regroup(self) -> None:
+        """Chooses groups of rows anew, for the kernel that it has now."""
+        limit = BYTE // 2 if self.split else self.input_limit
+        self.groups = row_groups(self.kernel.numpy(), limit)
 
     def floats(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         """What it was made of, kernel and bias, and what its own weights stand for of these.

@@ -60,8 +60,13 @@ class Independent(tf.Module):
         table = np.pad(cdf, [(0, 0), (1, 0)], constant_values=coders.PRECISION)
         self.table = tf.Variable(table, trainable=False, name="table")
         self.channels = len(table)
-        cost = coders.least_cost(np.diff(table[:, 1:]).max(1)).numpy().sum()
-        self.least_cost, self.extra_bits = int(cost) * (SIDE_STRIDE // stride) ** 2, 0.0
+        self.extra_bits = 0.0
+
+    @property
+    def least_cost(self) -> int:
+        """The least that a position of the joined streams takes, 2**-16 bits."""
+        cost = coders.least_cost(np.diff(self.table.numpy()[:, 1:]).max(1)).numpy().sum()
+        return int(cost) * (SIDE_STRIDE // self.stride) ** 2
 
     def restore(self) -> list[tf.Variable]:
         """Fits the prior to the table; returns its variables."""

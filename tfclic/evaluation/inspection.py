@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tfclic import errors
 from tfclic.evaluation import levels
-from tfclic.format import header
+from tfclic.format import header, picture
 from tfclic.format.latents import FLOOR, LATENT_MAX, LATENT_MIN, MASS_BITS, STRIDE
 from tfclic.format.model import LATENTS
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Values = Union[Sequence[float], np.ndarray]
 
 LEAST_PROBABILITY = FLOOR / 2**MASS_BITS  # that the exact coder gives to every latent
+ALPHA, METADATA = "alpha", "metadata"
 HEADER = "header"  # and the index of the tiles, and the checksum
 # Of all latents of a channel, those which take more bits than this share of the others.
 QUANTILES = (1.0, 0.99, 0.9, 0.5, 0.1)
@@ -99,13 +100,14 @@ def report(
     Returns:
       Dict with `file` (what its header says), `model`, `strings` (a list: each tile's place in
       pixels, its bytes, and the `bits` of each part by the model's own probabilities), `parts`
-      (bits of each part by name, and what the header takes), `slices` (a list: the `channels` and
-      `bits` of each slice of the latents, if there are several) and `estimated_bits` of the whole
-      file. The last three, and the strings' bits, are None without `parts`.
+      (bits of each part by name, and what lies around it), `slices` (a list: the
+      `channels` and `bits` of each slice of the latents, if there are several) and `estimated_bits`
+      of the whole file. The last three, and the strings' bits, are None without `parts`.
     """
     info = codec.info(data)
-    info["format_version"] = header.parse(data).version
-    header_bits = 8 * (info["file_bytes"] - info["payload_bytes"])
+    image = picture.parse(data).image
+    info["format_version"] = header.parse(image).version
+    header_bits = 8 * (len(image) - info["payload_bytes"])
     strings = [
         {
             **dict(zip(("y", "x", "height", "width"), box.tolist())),
@@ -119,6 +121,8 @@ def report(
     bits: dict[str, float] | None = None
     if parts:
         bits = {**{name: part.bits for name, part in parts.items()}, HEADER: header_bits}
+        beside = {ALPHA: info["alpha_bytes"], METADATA: info["metadata_bytes"]}
+        bits.update({name: 8 * size for name, size in beside.items() if size})
     model = {name: getattr(codec.model, name) for name in ("name", "version", "fingerprint")}
     return {
         "file": {name: value for name, value in info.items() if name != "fingerprint"},
@@ -146,11 +150,14 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     rows = [
         ("image", f"{file['width']}x{file['height']}, {kind}"),
         ("quality", f"{file['quality']:.4g}"),
-        ("format", f"version {file['format_version']}"),
+        ("format", f"version {file['format_version']}, strings of the {file['coder']} coder"),
         ("tiles", "1" if file["tiles"] == 1 else tile),
         ("model", f"{model['name']}/{model['version']}, fingerprint {model['fingerprint']}"),
         ("file", f"{file['file_bytes']:,} bytes, {8 * file['file_bytes'] / pixels:.4f} bpp"),
     ]
+    for name in (ALPHA, METADATA):
+        if file[f"{name}_bytes"]:
+            rows.append((name, f"{file[f'{name}_bytes']:,} bytes of it"))
     told = [f"{name:<10}{value}" for name, value in rows] + ["", *_string_lines(found)]
     told += ["", *_part_lines(found, pixels)] if found["parts"] else []
     return told + (["", *_slice_lines(found)] if found["slices"] else [])
@@ -165,10 +172,10 @@ def _string_lines(found: Mapping[str, Any]) -> list[str]:
         rows.append([place, f"{string['bytes']:,}", *bits])
     if len(names) < 2:
         return _aligned(rows)
-    what = ", then ".join(map(_spelled, names))
+    what, coder = ", then ".join(map(_spelled, names)), found["file"]["coder"]
     return [
         *_aligned(rows),
-        f"Each string of the range coder holds {what}, with no byte between them;",
+        f"Each string of the {coder} coder holds {what}, with no byte between them;",
         "their bits are by the model's own probabilities.",
     ]
 

@@ -91,13 +91,19 @@ class ExportedCodec(stored.StoredCodec):
       codec: a trained `tfclic.models.base.ImageCodec` with all its variables made.
       coder: the name of that which writes. With the range coder both are read; with the interleaved
         one no operation is any but TensorFlow's own, and nothing else can be read.
+      like: as for `stored.StoredCodec`.
 
     Raises:
       errors.ModelError: an entropy network cannot be made exact; names the layer.
     """
 
-    def __init__(self, codec: ImageCodec, coder: str = header.RANGE) -> None:
-        super().__init__(codec)
+    def __init__(
+        self,
+        codec: ImageCodec,
+        coder: str = header.RANGE,
+        like: stored.StoredCodec | None = None,
+    ) -> None:
+        super().__init__(codec, like)
         self.coder = coder
         self.fingerprint = self.digest()
         self._parts = self._transforms(codec, self.stand_ins(codec))

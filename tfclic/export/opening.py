@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfclic.export import container, tiling
 from tfclic.format import model
+from tfclic.format.header import INTERLEAVED, RANGE
 
 if TYPE_CHECKING:
     from tfclic.layers.composite import Tensors
@@ -36,6 +37,7 @@ def fields(header: container.Header) -> model.Info:
         tiles=tf.size(header.lengths),
         payload_bytes=tf.strings.length(header.payload),
         fingerprint=container.hexadecimal(header.fingerprint),
+        coder=tf.where(header.interleaved, INTERLEAVED, RANGE),
     )
 
 

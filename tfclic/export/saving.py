@@ -19,8 +19,10 @@ from tfclic.format import header, model
 from tfclic.format.model import GRAPH
 
 if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
     from tensorflow.types.experimental import ConcreteFunction
 
+    from tfclic.export.stored import StoredCodec
     from tfclic.format.model import Signature
     from tfclic.models.base import ImageCodec
 
@@ -59,6 +61,10 @@ def functions(path: pathlib.Path) -> dict[str, Signature]:
       JSON-compatible, as `tfclic.runtime.session.Session` takes it.
     """
     (graph,) = _read(path).meta_graphs
+    return _functions(graph)
+
+
+def _functions(graph: MetaGraphDef) -> dict[str, Signature]:
     return {
         name: {
             side: {key: info.name for key, info in sorted(getattr(signature, side).items())}
@@ -96,6 +102,25 @@ def _write(
     slim(path)
 
 
+def _add_stock(graph: exported.ExportedCodec, path: pathlib.Path) -> dict[str, model.Signature]:
+    """Adds a graph to the SavedModel at `path`, whose variables it shares.
+
+    Returns:
+      The functions that it has, JSON-compatible.
+    """
+    with tempfile.TemporaryDirectory(prefix=".graph-", dir=path.parent) as folder:
+        _write(graph, graph.signatures(), pathlib.Path(folder))
+        (stock,) = _read(pathlib.Path(folder)).meta_graphs
+    proto = _read(path)
+    proto.meta_graphs[0].meta_info_def.tags[:] = model.OF_RANGE
+    proto.meta_graphs.append(stock)
+    for each in proto.meta_graphs:
+        # with it, whoever finds several graphs does nothing
+        each.ClearField("object_graph_def")
+    (path / GRAPH).write_bytes(proto.SerializeToString(deterministic=True))
+    return _functions(stock)
+
+
 def _add_refinement(
     refinement: refining.Refinement, path: pathlib.Path
 ) -> dict[str, model.Signature]:
@@ -128,6 +153,8 @@ def save(
     config: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     coder: str = header.RANGE,
+    results: dict[str, Any] | None = None,
+    like: StoredCodec | None = None,
 ) -> pathlib.Path:
     """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
 
@@ -139,7 +166,10 @@ def save(
       name: of the model.
       config: JSON-compatible description of the configuration, for the card.
       training: JSON-compatible description of the training run, for the card.
-      coder: as for `exported.ExportedCodec`.
+      coder: as for `exported.ExportedCodec`; or `model.BOTH`: a graph for each of them, both with
+        the same variables, of which that in TensorFlow's own operations has the tags of a server.
+      results: JSON-compatible results of measurements, for the card.
+      like: as for `stored.StoredCodec`.
 
     Returns:
       The path of the version's folder.
@@ -147,8 +177,11 @@ def save(
     Raises:
       errors.ModelError: the model cannot be made exact.
     """
+    stock = None
     with unoptimized():
-        graph = exported.ExportedCodec(codec, coder)
+        if coder == model.BOTH:
+            coder, stock = header.RANGE, exported.ExportedCodec(codec, header.INTERLEAVED, like)
+        graph = exported.ExportedCodec(codec, coder, like)
         refinement = None
         if graph.coding.is_differentiable:
             refinement = refining.Refinement(graph, codec)
@@ -160,6 +193,7 @@ def save(
     try:
         _write(graph, graph.signatures(), work)
         signatures = functions(work)
+        stock_signatures = _add_stock(stock, work) if stock else None
         card = model.Card(
             name=name,
             version=version,
@@ -169,10 +203,13 @@ def save(
             config=config or {},
             training=training or {},
             functions=signatures,
+            stock=stock_signatures,
+            results=results,
             refinement=_add_refinement(refinement, work) if refinement else None,
         )
         if warm_up.is_possible():
-            warm_up.write(work, name, signatures)
+            # by the graph that a server takes
+            warm_up.write(work, name, stock_signatures or signatures)
         (work / model.CARD).write_text(json.dumps(card.content(), indent=1) + "\n")
         work.chmod(0o755)
         os.replace(work, target)

@@ -30,15 +30,19 @@ class StoredCodec(tf.Module):
 
     Args:
       codec: a `tfclic.models.base.ImageCodec` with all its variables made.
+      like: another one, of which the codec was restored; the variables are as there. None: they are
+        made of the codec alone.
 
     Raises:
       errors.ModelError: an entropy network cannot be made exact; names the layer.
     """
 
-    def __init__(self, codec: ImageCodec) -> None:
+    def __init__(self, codec: ImageCodec, like: StoredCodec | None = None) -> None:
         super().__init__(name="tfclic")
         try:
             self.coding = codec.entropy_coder()
+            if like is not None:
+                self.coding.take(like.coding)
         except ValueError as error:
             raise errors.ModelError(f"The model cannot be exported: {error}.") from error
         self.weights = [
@@ -95,6 +99,26 @@ def read(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec, 
     Raises:
       errors.ModelError: the model is damaged, or of a version that stored other things.
     """
+    codec, stored = _read(model, build)
+    return codec, stored.restore(codec)
+
+
+def reread(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec, StoredCodec]:
+    """As `read`, for who exports it again: the codec, and what the other export stored of it.
+
+    Raises:
+      errors.ModelError: as `read`; or today's graph would make other strings of these weights.
+    """
+    codec, stored = _read(model, build)
+    if stored.digest().hex() != model.fingerprint:
+        raise errors.ModelError(
+            f"The strings of {model} are not those of today's models; export its run again."
+        )
+    stored.restore(codec)
+    return codec, stored
+
+
+def _read(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec, StoredCodec]:
     from ml_collections import ConfigDict
 
     try:
@@ -115,7 +139,7 @@ def read(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec, 
     revisions = range(stored.coding.revision + 1)
     if model.fingerprint not in [_digest(values, each).hex() for each in revisions]:
         raise errors.ModelError(f"The weights of {model.path} are not those of its card.")
-    return codec, stored.restore(codec)
+    return codec, stored
 
 
 def _values(path: pathlib.Path) -> dict[str, np.ndarray]:

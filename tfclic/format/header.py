@@ -15,7 +15,8 @@
 | 4 | checksum: the first 4 bytes of FarmHash64 (`tf.fingerprint`) of everything before |
 
 Version 1 is for images that are one tile, version 2 for those that are several; strings are the
-range coder's. Versions 3 and 4 are the same with strings of the interleaved coder.
+range coder's. Versions 3 and 4 are the same with strings of the interleaved coder. Version 5 is one
+of these with metadata around it, `tfclic.format.picture`.
 
 A varint is LEB128: 7 bits per byte, the lowest first, the top bit set in all bytes but the last, no
 superfluous zero bytes. Files below 256 MiB spend at most 24 bytes on all but the payload.
@@ -80,9 +81,9 @@ NO_SIZE = "The image is empty, or too large for a tfclic file."
 # Of strings, which models judge:
 TOO_SHORT = "The image is too large for so few bytes."
 NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
-# To models that have the interleaved coder alone:
+# To whoever has the interleaved coder alone:
 RANGE_CODED = (
-    "It was written with the range coder, which this model has not; "
+    "It was written with the range coder, which needs TensorFlow Compression; where that is, "
     "`bin/recode FILE --coder=interleaved` writes it anew."
 )
 
@@ -164,10 +165,15 @@ def pack(header: Header, checksum: Checksum) -> bytes:
     quality = header.quality.to_bytes(QUALITY_BYTES, "little")
     rest = header.fingerprint + quality + b"".join(map(varint, sides)) + index + header.payload
     others = START + len(rest) + CHECKSUM_BYTES
-    # the length counts its own bytes; where two numbers of them would do, it is the larger
-    fitting = (others + n for n in range(1, VARINT_BYTES + 1) if len(varint(others + n)) == n)
-    body = MAGIC + bytes([flags]) + varint(max(fitting)) + rest
+    body = MAGIC + bytes([flags]) + length_varint(others) + rest
     return body + checksum(body)[:CHECKSUM_BYTES]
+
+
+def length_varint(others: int) -> bytes:
+    """The varint of a file's length, which counts its own bytes and `others`."""
+    # where two numbers of them would do, it is the larger
+    lengths = (others + count for count in range(1, VARINT_BYTES + 1))
+    return varint(max(each for each in lengths if each == others + len(varint(each))))
 
 
 def varint(value: int) -> bytes:
@@ -204,9 +210,11 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
 
     A hint how much a file, however damaged, may ask for before anything else has looked at it.
     """
-    _, start = _read_varint(data, START)
+    if len(data) <= START or not data.startswith(MAGIC) or data[START - 1] & VERSION_BITS > VERSION:
+        return None
+    _, start = read_varint(data, START)
     width, height, _ = _read_sizes(data, start)
-    if not data.startswith(MAGIC) or width is None or height is None:
+    if width is None or height is None:
         return None
     return width, height
 
@@ -218,7 +226,7 @@ def _parse(data: bytes, checksum: Checksum | None) -> tuple[int, Header | None]:
         return NOT_TFCLIC, None
     if len(data) > len(MAGIC) and data[len(MAGIC)] & VERSION_BITS > VERSION:
         return NEWER_VERSION, None
-    length, start = _read_varint(data, START)
+    length, start = read_varint(data, START)
     if len(data) < SHORTEST_FILE or (length is not None and len(data) < length):
         return TRUNCATED, None
     body = data[:-CHECKSUM_BYTES]
@@ -255,8 +263,8 @@ def _fields(body: bytes, start: int) -> Header | None:
 
 def _read_sizes(data: bytes, start: int) -> tuple[int | None, int | None, int]:
     """(width, height, position after them) in a file whose length ends at `start`."""
-    width, position = _read_varint(data, start + FINGERPRINT_BYTES + QUALITY_BYTES)
-    return (width, *_read_varint(data, position))
+    width, position = read_varint(data, start + FINGERPRINT_BYTES + QUALITY_BYTES)
+    return (width, *read_varint(data, position))
 
 
 def _read_tiles(
@@ -282,7 +290,7 @@ def _read_tiles(
     return tile_height, tile_width, lengths, payload
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int | None, int]:
+def read_varint(data: bytes, position: int) -> tuple[int | None, int]:
     """(value, position after it) of the varint at `position`; the value is None if there is none.
 
     Args:

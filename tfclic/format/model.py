@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tfclic.format.header import RANGE
+from tfclic.format.header import CODERS, INTERLEAVED, RANGE
 
 Given = TypeVar("Given", bound=Any)
 
@@ -24,7 +24,12 @@ Signature = dict[str, dict[str, str]]
 GRAPH = "saved_model.pb"
 CARD = "model_card.json"
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
-TAG = "serve"  # of the graph in the SavedModel
+# Tags of the graph in the SavedModel. Where there are two, which share the variables, these are of
+# the one in TensorFlow's own operations, which any server finds; OF_RANGE of the one that has the
+# range coder, too.
+TAGS = ("serve",)
+OF_RANGE = (*TAGS, RANGE)
+BOTH = "both"  # what an export is called that has the two
 VARIABLES = "variables/variables"
 # A folder with a graph of its own, which has REFINE and, for VARIABLES, RESTORE.
 REFINEMENT = "refinement"
@@ -186,7 +191,10 @@ class Data(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What a file says of itself; `tiles` is their number, the fingerprint in hexadecimal."""
+    """What a file says of itself; `tiles` is their number, the fingerprint in hexadecimal.
+
+    `coder` is the name of that of its strings; earlier exports do not tell.
+    """
 
     width: Any
     height: Any
@@ -197,6 +205,7 @@ class Info(NamedTuple):
     tiles: Any
     payload_bytes: Any
     fingerprint: Any
+    coder: Any = None
 
 
 class Opened(NamedTuple):
@@ -304,6 +313,7 @@ class Infos(NamedTuple):
     tiles: Any
     payload_bytes: Any
     fingerprint: Any
+    coder: Any
     statuses: Any
 
 
@@ -322,12 +332,15 @@ class Card:
       name: str; None: it does not say.
       version: int.
       fingerprint: 8 hex digits, lower case; every file that the model makes carries them.
-      coder: str, that of its files' strings, one of `header.CODERS`.
+      coder: str, that of its files' strings, one of `header.CODERS`; if there are two, the one that
+        writes where both can.
       format_version: of the files that it makes, int; None: it does not say.
       config: dict, the configuration that it was trained with; what builds it is in `model`.
       training: dict, the record of its training.
       functions: dict by name of `{"inputs": names, "outputs": names}`, where `names` maps what a
         function takes or gives to its tensor in the graph ("operation:index"); None: not listed.
+      stock: likewise, of the graph in TensorFlow's own operations, where `functions` are those of
+        another; None: there is but one graph.
       refinement: likewise, of the graph in REFINEMENT; None: there is none.
       results: dict by the names of test sets, in the form of the published curves; None: nothing
         was measured.
@@ -341,6 +354,7 @@ class Card:
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     functions: dict[str, Signature] | None = None
+    stock: dict[str, Signature] | None = None
     refinement: dict[str, Signature] | None = None
     results: dict[str, Any] | None = None
 
@@ -357,6 +371,17 @@ class Card:
         names = [field.name for field in dataclasses.fields(cls)]
         said = {name: content[name] for name in names if content.get(name) is not None}
         return cls(**{"name": None, "version": 0, **said})
+
+    @property
+    def coders(self) -> tuple[str, ...]:
+        """Those that can write its files, names."""
+        return CODERS if self.stock else (self.coder,)
+
+    def graph(self, coder: str) -> tuple[tuple[str, ...], dict[str, Signature] | None]:
+        """Tags and functions of the graph that writes with a coder, one of `coders`."""
+        if self.stock is None:
+            return TAGS, self.functions
+        return (TAGS, self.stock) if coder == INTERLEAVED else (OF_RANGE, self.functions)
 
     def content(self) -> dict[str, Any]:
         """It for JSON: a dict."""

@@ -1,9 +1,9 @@
 """Finds exported models on disk: by name, by path, by the fingerprint that a file carries.
 
 Models are looked for in the folders of the environment variable TFCLIC_MODELS (separated as in
-PATH), then in saved_models/ beside the package. Each folder is laid out as TensorFlow Serving wants
-it, `<name>/<version>/`, or is itself one such `<name>` or `<version>` folder. Only model cards are
-read; neither TensorFlow nor a model is loaded.
+PATH), then in saved_models/ of the checkout, or of the installed package. Each folder is laid out
+as TensorFlow Serving wants it, `<name>/<version>/`, or is itself one such `<name>` or `<version>`
+folder. Only model cards are read; neither TensorFlow nor a model is loaded.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from tfclic import errors
 from tfclic.format.model import CARD, GRAPH, Card
+from tfclic.places import SAVED_MODELS
 
 VARIABLE = "TFCLIC_MODELS"
-SAVED_MODELS = pathlib.Path(__file__).resolve().parents[2] / "saved_models"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +115,9 @@ def find_fingerprint(fingerprint: str) -> Model:
 
 
 def with_fingerprint(fingerprint: str, coder: str | None = None) -> list[Model]:
-    """Returns all models with `fingerprint`, those first that write with `coder` (its name)."""
+    """Returns all models with `fingerprint`, those first that can write with `coder` (its name)."""
     found = [model for model in models() if model.fingerprint == fingerprint]
-    return sorted(found, key=lambda model: model.card.coder != coder)
+    return sorted(found, key=lambda model: coder not in model.card.coders)
 
 
 def _what_there_is(known: Sequence[Model]) -> str:

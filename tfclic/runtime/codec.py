@@ -6,13 +6,15 @@ import functools
 import os
 import pathlib
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfclic import errors
-from tfclic.format import boxes, header, model
+from tfclic.format import alpha, boxes, header, model, picture
 from tfclic.format.latents import MULTIPLE
+from tfclic.format.picture import NO_METADATA, Metadata, Picture
 from tfclic.runtime import catalog, statistics, targets, tiles
 from tfclic.runtime import session as sessions
 
@@ -30,7 +32,7 @@ EFFORTS = (0, 20, 40, 70, 100, 140, 180, 220, 270, 320)
 DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
 
 
-def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Codec:
+def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, coder: str | None = None) -> Codec:
     """Loads a model by name, NAME/VERSION or path; see `tfclic.load`.
 
     Returns:
@@ -39,14 +41,14 @@ def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Codec:
     Raises:
       errors.ModelError: there is no such model, or it cannot be loaded.
     """
-    return Codec(catalog.find(name_or_path))
+    return Codec(catalog.find(name_or_path), coder)
 
 
 class Library:
     """The models of files, found by their fingerprints and loaded once each."""
 
     def __init__(self) -> None:
-        self._codecs: dict[pathlib.Path, Codec] = {}
+        self._codecs: dict[pathlib.Path, list[Codec]] = {}
 
     def codec_of(self, data: bytes) -> Codec:
         """Returns the `Codec` of the model that made a file.
@@ -58,6 +60,7 @@ class Library:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: there is no such model, or it cannot be loaded.
         """
+        data = picture.parse(data).image
         claimed = header.parse(data)
         known = catalog.with_fingerprint(claimed.fingerprint.hex(), claimed.coder)
         # Whether the file is damaged or its model missing, every model can tell.
@@ -82,21 +85,26 @@ class Library:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: there is no such model, or none that has this coder.
         """
-        reader = self.codec_of(data)
-        if header.parse(data).coder == coder:
+        whole = picture.parse(data)
+        reader = self.codec_of(whole.image)
+        if header.parse(whole.image).coder == coder:
             return data
         known = catalog.with_fingerprint(reader.model.fingerprint, coder)
-        if not known or known[0].card.coder != coder:
+        if not known or coder not in known[0].card.coders:
             raise errors.ModelError(
                 f"No model here with fingerprint {reader.model.fingerprint} writes with the "
                 f"{coder} coder; export it with --coder={coder}."
             )
-        return self._load(known[0])._recode(data, reader, progress)
+        image = self._load(known[0], coder)._recode(whole.image, reader, progress)
+        return picture.pack(whole._replace(image=image))
 
-    def _load(self, model: Model) -> Codec:
-        if model.path not in self._codecs:
-            self._codecs[model.path] = Codec(model)
-        return self._codecs[model.path]
+    def _load(self, model: Model, coder: str | None = None) -> Codec:
+        codecs = self._codecs.setdefault(model.path, [])
+        for codec in codecs:
+            if coder in (None, codec.coder):
+                return codec
+        codecs.append(Codec(model, coder))
+        return codecs[-1]
 
 
 class Codec:
@@ -106,12 +114,18 @@ class Codec:
 
     Attributes:
       model: the `catalog.Model` it was loaded from.
+      coder: the name of that which writes its files, one of `tfclic.format.header.CODERS`.
     """
 
-    def __init__(self, model: Model) -> None:
-        """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails."""
+    def __init__(self, model: Model, coder: str | None = None) -> None:
+        """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails.
+
+        `coder` is what its files are to be written with; None: the range coder, where the model and
+        this machine have it.
+        """
         self.model = model
-        self._session = _start(model)
+        self.coder = _chosen_coder(model, coder)
+        self._session = _start(model, self.coder)
         self._refinement: sessions.Session | None = None
         self._lock = threading.Lock()
 
@@ -128,6 +142,7 @@ class Codec:
         psnr: float | None = None,
         effort: int = DEFAULT_EFFORT,
         tile: int = DEFAULT_TILE,
+        metadata: Metadata = NO_METADATA,
         progress: Progress | None = None,
     ) -> bytes:
         """Compresses an image.
@@ -136,7 +151,10 @@ class Codec:
         targets, for which the image is analysed once and the quality is searched.
 
         Args:
-          image: uint8 array [H, W, 3] (sRGB), or [H, W] or [H, W, 1] (grayscale), 0..255.
+          image: uint8 array [H, W, 3] (sRGB, or as the metadata's profile says), or [H, W] or
+            [H, W, 1] (grayscale), 0..255; or [H, W, 4] or [H, W, 2], the last channel being alpha,
+            0 (clear) to 255 (opaque), not multiplied with the others. It is kept without loss;
+            colours where it is 0 are not kept.
           quality: number, 0 (smallest) to 100 (best); 50 if nothing else is said.
           file_bytes: int, the size of the file, which it will not exceed, nor fall short of by more
             than 2 % (unless sizes jump, as with very small images).
@@ -146,6 +164,8 @@ class Codec:
             takes no longer.
           tile: int, pixels, the longest side of a tile, 64 to 4096, a multiple of 64. Larger images
             are coded in several, which bounds the memory.
+          metadata: `tfclic.Metadata` that go into the file beside the image. Sizes that are asked
+            for are of the whole file; a PSNR is of the colours.
           progress: function of (steps done, steps in all), called now and then.
 
         Returns:
@@ -157,13 +177,17 @@ class Codec:
             nearest that can be had.
           errors.ModelError: the model knows no effort.
         """
-        pixels = _checked_image(image)
+        pixels, plane = alpha.split(_checked_image(image))
         given = {"file_bytes": file_bytes, "bpp": bpp, "psnr": psnr}
         target = {name: value for name, value in given.items() if value is not None}
         if len(target) + (quality is not None) > 1:
             raise errors.UsageError("Only one of quality, bytes, bpp and PSNR can be asked for.")
         quality = _checked_quality(DEFAULT_QUALITY if quality is None else quality)
-        encoder = self._encoder(pixels, tile, bool(target), progress, effort)
+
+        def finish(image: bytes) -> bytes:
+            return picture.pack(Picture(image, metadata, plane))
+
+        encoder = self._encoder(pixels, tile, bool(target), progress, effort, finish)
         for name, value in target.items():
             return targets.compress(encoder, name, value, pixels.shape[0] * pixels.shape[1])
         return encoder.file(quality)
@@ -180,17 +204,22 @@ class Codec:
           progress: function of (steps done, steps in all), called now and then.
 
         Returns:
-          uint8 array [H, W, 3], or [H, W] if the image is grayscale.
+          uint8 array [H, W, 3], or [H, W] if the image is grayscale; [H, W, 4], or [H, W, 2], if
+          some of it is transparent.
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
           errors.ModelError: another model made it.
           errors.UsageError: the region is not inside of the image.
         """
-        found = self._own(data)
+        image, _, plane = picture.parse(data)
+        found = self._own(image)
         if region is not None:
             _check_region(region, found["width"], found["height"])
-        pixels = tiles.decode(self._refusing(errors.FileFormatError), bytes(data), region, progress)
+        pixels = tiles.decode(self._refusing(errors.FileFormatError), image, region, progress)
+        if plane:
+            opacity = alpha.decode(plane, found["height"], found["width"], region)
+            return alpha.joined(pixels, opacity)
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
     def info(self, data: bytes) -> dict[str, Any]:
@@ -202,19 +231,25 @@ class Codec:
         Returns:
           A dict: `fingerprint` (8 hex digits, of the model that made it), `width` and `height`
           (pixels), `grayscale` (bool), `quality` (float, 0..100), `tiles` (their number),
-          `tile_width` and `tile_height` (pixels), `file_bytes` and `payload_bytes`.
+          `tile_width` and `tile_height` (pixels), `coder` (the name of that of its strings),
+          `file_bytes`, `payload_bytes`, and what the file has beside the image, `alpha_bytes` (0:
+          it is opaque) and `metadata_bytes`.
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
         """
+        image, _, plane = picture.parse(data)
         try:
             has_header = model.HEADER.name in self._session
             function = model.HEADER if has_header else model.EARLIER_HEADER
-            found = self._session.call(function, bytes(data))._asdict()
+            found = self._session.call(function, bytes(image))._asdict()
         except sessions.SessionError as error:
             raise errors.FileFormatError(_cause(error)) from error
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
-        return {**found, "fingerprint": found["fingerprint"].decode(), "file_bytes": len(data)}
+        found["fingerprint"] = found["fingerprint"].decode()
+        sizes = {"file_bytes": len(data), "alpha_bytes": len(plane)}
+        sizes["metadata_bytes"] = len(data) - len(image) - len(plane)
+        return {**found, "coder": header.parse(image).coder, **sizes}
 
     def evaluate(
         self,
@@ -228,24 +263,28 @@ class Codec:
         Args:
           image: uint8 array [H, W, 3], 0..255.
           quality: number, 0..100.
-          tile, effort: as `compress`.
+          tile: as `compress`.
+          effort: as `compress`.
 
         Returns:
           A dict: `file` (bytes), `estimated_bits` (float, the model's own estimate of the file's
           payload), `reconstruction` (uint8 [H, W, 3], the encoder's), `latents` (int16 [h, w, N]).
 
         Raises:
-          As `compress`.
+          errors.TfclicError: as `compress`.
         """
         pixels, quality = _checked_image(image), _checked_quality(quality)
+        if pixels.shape[-1] in (2, 4):
+            raise errors.ImageError("Only opaque images are evaluated.")
         encoder = self._encoder(pixels, tile, True, None, effort)
         names = ("file", "estimated_bits", "reconstruction", "latents")
         return {name: getattr(encoder, name)(quality) for name in names}
 
     def decode_latents(self, data: bytes) -> np.ndarray:
         """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
-        self._own(data)
-        return tiles.decode_latents(self._refusing(errors.FileFormatError), bytes(data))
+        image = picture.parse(data).image
+        self._own(image)
+        return tiles.decode_latents(self._refusing(errors.FileFormatError), image)
 
     def _recode(self, data: bytes, reader: Codec, progress: Progress | None) -> bytes:
         """What `reader` reads in a file, as a file of this model's coder."""
@@ -268,30 +307,38 @@ class Codec:
           An `statistics.Statistics`.
 
         Raises:
-          As `decompress`; what it returns raises errors.ModelError, when asked for more than the
-          sizes, if the model's export is older than these questions.
+          errors.TfclicError: as `decompress`.
+          errors.ModelError: raised by what it returns, when asked for more than the sizes, if the
+            model's export is older than these questions.
         """
-        self._own(data)
+        image = picture.parse(data).image
+        self._own(image)
         call = self._refusing(errors.FileFormatError)
-        return statistics.Statistics(call, bytes(data), progress)
+        return statistics.Statistics(call, image, progress)
 
     def _encoder(
-        self, pixels: Pixels, tile: int, keeps: bool, progress: Progress | None, effort: int
+        self,
+        pixels: Pixels,
+        tile: int,
+        keeps: bool,
+        progress: Progress | None,
+        effort: int,
+        finish: Callable[[bytes], bytes] = bytes,
     ) -> tiles.Encoder:
         check_tile(tile)
         check_effort(effort, self.model)
         call = self._refusing(errors.ImageError)
-        return tiles.Encoder(call, pixels, tile, keeps, progress, EFFORTS[effort])
+        return tiles.Encoder(call, pixels, tile, keeps, progress, EFFORTS[effort], finish)
 
     def _own(self, data: bytes) -> dict[str, Any]:
-        """`info` of a file that this model reads; raises errors.ModelError if it is another's."""
+        """`info` of an image's file; raises errors.ModelError if it is another model's."""
         found = self.info(data)
         if found["fingerprint"] != self.model.fingerprint:
             raise errors.ModelError(
                 f"The file was made by the model with fingerprint {found['fingerprint']}; this is "
                 f"{self.model} ({self.model.fingerprint})."
             )
-        if self.model.card.coder == header.INTERLEAVED != header.parse(data).coder:
+        if self.coder == header.INTERLEAVED != header.parse(data).coder:
             raise errors.ModelError(header.RANGE_CODED)
         return found
 
@@ -325,19 +372,30 @@ class Codec:
         """The session that has `model.REFINE`, loaded when it is first wanted."""
         with self._lock:
             if self._refinement is None:
-                self._refinement = _start(self.model, refines=True)
+                self._refinement = _start(self.model, None)
         return self._refinement
 
 
-def _start(found: Model, refines: bool = False) -> sessions.Session:
-    """The `session.Session` of a `catalog.Model`, or that of its refinement."""
+def _chosen_coder(found: Model, coder: str | None) -> str:
+    """The coder that is to write, given or not; raises errors.ModelError if a model has it not."""
+    known = found.card.coders
+    if coder is None:
+        has_both = len(known) > 1
+        return header.INTERLEAVED if has_both and not sessions.has_compression() else known[0]
+    if coder not in known:
+        raise errors.ModelError(f"The model {found} does not write with the {coder} coder.")
+    return coder
+
+
+def _start(found: Model, coder: str | None) -> sessions.Session:
+    """The `session.Session` of a `catalog.Model` and a coder; None: that of its refinement."""
     sentence = f"The model {found.path} cannot be loaded"
-    functions = found.card.refinement if refines else found.card.functions
+    tags, functions = found.card.graph(coder) if coder else (model.TAGS, found.card.refinement)
     if functions is None:
         raise errors.ModelError(f"{sentence}: its card lists no functions.")
     try:
-        if not refines:
-            return sessions.Session(found.path, functions)
+        if coder:
+            return sessions.Session(found.path, functions, tags)
         session = sessions.Session(found.path / model.REFINEMENT, functions)
         session.call(model.RESTORE, os.fsencode(found.path / model.VARIABLES))
         return session
@@ -381,9 +439,10 @@ def _checked_image(image: Pixels) -> Pixels:
         raise errors.ImageError(f"The image has to be an array of uint8, not of {pixels.dtype}.")
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 2, 3, 4):
         raise errors.ImageError(
-            f"The image has to be [H, W, 3], [H, W, 1] or [H, W], not {list(pixels.shape)}."
+            f"The image has to be [H, W, 3], [H, W, 4], [H, W, 1], [H, W, 2] or [H, W], not "
+            f"{list(pixels.shape)}."
         )
     if not pixels.size:
         raise errors.ImageError("The image has no pixels.")

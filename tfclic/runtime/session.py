@@ -7,14 +7,16 @@ exported codec needs, behind an interface that is stable (`tensorflow/c/c_api.h`
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
 import os
 import re
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +43,8 @@ _STRING_BYTES = 24  # sizeof(TF_TString)
 # A serialized ConfigProto that says graph_options.rewrite_options.disable_meta_optimizer: exported
 # graphs are small and run a few times only, and optimizing them takes longer than that.
 _CONFIG = b"R\x05R\x03\x98\x01\x01"
+
+_REMARK = re.compile(rb"absl::InitializeLog|oneDNN custom operations are on")
 
 _OPS_LOCK = threading.Lock()
 # Under TensorFlow 2.15 and later the ops come in a package of their own.
@@ -119,24 +123,30 @@ class Session:
       path: folder of the SavedModel.
       functions: dict from a function's name to `{"inputs": names, "outputs": names}`, where `names`
         maps an argument or a result to its tensor in the graph ("operation:index").
+      tags: those of the graph.
 
     Raises:
       SessionError: it cannot be loaded.
       errors.ModelError: TensorFlow, or TensorFlow Compression where it is needed, is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], functions: Mapping[str, Signature]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        functions: Mapping[str, Signature],
+        tags: Sequence[str] = model.TAGS,
+    ) -> None:
         self._c = _library()
-        has_ops = _load_ops()
+        has_ops = has_compression()
         self._graph = self._c.TF_NewGraph()
         self._session = None
         options = self._c.TF_NewSessionOptions()
-        tags = (ctypes.c_char_p * 1)(model.TAG.encode())
+        names = (ctypes.c_char_p * len(tags))(*(tag.encode() for tag in tags))
         try:
             self._checked(self._c.TF_SetConfig, options, _CONFIG, len(_CONFIG))
             self._session = self._checked(
                 self._c.TF_LoadSessionFromSavedModel,
-                *(options, None, os.fsencode(path), tags, 1, self._graph, None),
+                *(options, None, os.fsencode(path), names, len(tags), self._graph, None),
             )
         except SessionError as error:
             if has_ops or "Op type not registered" not in str(error):
@@ -268,6 +278,30 @@ def _package_folder(package: str) -> str | None:
     return spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else None
 
 
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keeps from stderr what TensorFlow remarks while it is loaded, if its remarks are not wanted.
+
+    Newer releases do so before they look at TF_CPP_MIN_LOG_LEVEL. All else comes a little later.
+    """
+    try:
+        os.fstat(2)
+        is_wanted = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") == "0"
+    except OSError:
+        is_wanted = True  # by nobody: stderr is closed
+    if is_wanted:
+        yield
+        return
+    with tempfile.TemporaryFile() as remarks, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(remarks.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr.fileno(), 2)
+            remarks.seek(0)
+            stderr.writelines(line for line in remarks if not _REMARK.search(line))
+
+
 @functools.cache
 def _library() -> ctypes.CDLL:
     """The C API, with the types of its functions declared."""
@@ -277,8 +311,9 @@ def _library() -> ctypes.CDLL:
     try:
         if folder is None:
             raise errors.ModelError("The package tensorflow is not installed.")
-        for name in names:
-            library = ctypes.CDLL(os.path.join(folder, name), ctypes.RTLD_GLOBAL)
+        with _without_remarks():
+            for name in names:
+                library = ctypes.CDLL(os.path.join(folder, name), ctypes.RTLD_GLOBAL)
     except OSError as error:
         raise errors.ModelError(f"TensorFlow's library cannot be loaded: {error}.") from error
     for name, letters in _PROTOTYPES.items():
@@ -287,11 +322,13 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _load_ops() -> bool:
-    """Makes TensorFlow Compression's ops known, without importing its Python package.
+def has_compression() -> bool:
+    """Whether TensorFlow Compression's ops are there; not all models need them.
 
-    Returns:
-      Whether they are there; not all models need them.
+    If they are TensorFlow knows them from now on, without its Python package being imported.
+
+    Raises:
+      errors.ModelError: TensorFlow is not installed.
     """
     c = _library()
     with _OPS_LOCK:

@@ -55,6 +55,7 @@ class Encoder:
       progress: function of (steps done, steps in all), or None; a tile is a step, and so is each
         part of a refinement.
       refinement: int, the steps of `model.REFINE` that latents take before they are rounded.
+      finish: function of the file of the image, bytes, that makes it what `file` returns.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class Encoder:
         keeps: bool = False,
         progress: Progress | None = None,
         refinement: int = 0,
+        finish: Callable[[bytes], bytes] = bytes,
     ) -> None:
         self._call, self._pixels, self._keeps, self._progress = call, pixels, keeps, progress
-        self.refinement = refinement
+        self.refinement, self._finish = refinement, finish
         self._sides = np.array(pixels.shape[:2], np.int32)
         self._plan = call(model.PLAN, *self._sides, np.int32(longest))
         self._grayscale = np.bool_(pixels.shape[2] == 1)
@@ -94,7 +96,7 @@ class Encoder:
             quality=np.float32(quality),
             grayscale=self._grayscale,
         )
-        return self._call(model.PACK, *packed).file
+        return self._finish(self._call(model.PACK, *packed).file)
 
     def estimated_bits(self, quality: float) -> float:
         """What the strings should take by the model's own probabilities, float."""

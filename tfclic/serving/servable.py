@@ -46,9 +46,9 @@ class Servable:
 
     def __init__(self, name: str, version: int, path: pathlib.Path) -> None:
         self.name, self.version, self._path = name, version, path
-        self.signatures = _signatures(path)
+        tags, self.signatures = _graph(path)
         try:
-            self._session = sessions.Session(path, _functions(self.signatures))
+            self._session = sessions.Session(path, _functions(self.signatures), tags)
         except sessions.SessionError as error:
             raise errors.ModelError(f"The model {path} cannot be loaded: {error}.") from error
 
@@ -115,17 +115,22 @@ class Servable:
         return count
 
 
-def _signatures(path: pathlib.Path) -> dict[str, SignatureDef]:
+def _graph(path: pathlib.Path) -> tuple[tuple[str, ...], dict[str, SignatureDef]]:
+    """Tags and signatures of what is to be served of a SavedModel."""
     try:
         proto = protos.saved_model_pb2.SavedModel.FromString((path / model.GRAPH).read_bytes())
-        graph = next(graph for graph in proto.meta_graphs if model.TAG in graph.meta_info_def.tags)
+        graphs = {frozenset(graph.meta_info_def.tags): graph for graph in proto.meta_graphs}
+        of_range = frozenset(model.OF_RANGE) in graphs and sessions.has_compression()
+        tags = model.OF_RANGE if of_range else model.TAGS
+        graph = graphs[frozenset(tags)]
     except Exception as error:
         raise errors.ModelError(f"The model {path} cannot be read: {error}.") from error
     found = {k: v for k, v in graph.signature_def.items() if not k.startswith("__")}
     if model.COMPRESS.name in found:
         found = {name: found[name] for name in CODEC_SIGNATURES if name in found}
     # copies, so that the graph itself is not kept
-    return {name: type(each).FromString(each.SerializeToString()) for name, each in found.items()}
+    found = {name: type(each).FromString(each.SerializeToString()) for name, each in found.items()}
+    return tags, found
 
 
 def _functions(signatures: Mapping[str, SignatureDef]) -> dict[str, dict[str, dict[str, str]]]:
