@@ -37,8 +37,8 @@ against the model that the run started from, and the rate-distortion curves of b
 faster; a run that goes on keeps the format that it had, unless float32 or bfloat16 is given.
 
 --config.training.rounded_share=0.05 makes the last twentieth of the steps a phase of its own:
-latents are rounded, as they will be coded, and kernels, as they will be exported; what a decoder has
-learns alone, at a rate that falls from training.rounded_learning_rate. After a complete run,
+latents are rounded, as they will be coded, and kernels, as they will be exported; what a decoder
+has learns alone, at a rate that falls from training.rounded_learning_rate. After a complete run,
 --start-from=RUN and a share of 1 add it.
 
 --strategy=mirrored uses all GPUs of this machine; --strategy=multiworker also other machines, each
