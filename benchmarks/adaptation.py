@@ -1,7 +1,8 @@
 """What probabilities that adapt to the picture would save: tables that learn while it is coded.
 
     python benchmarks/adaptation.py MODEL|RUN --images FOLDER [--held-out N] [--first N]
-                                    [--qualities Q,Q,...] [--learn-from FOLDER] [--json FILE]
+                                    [--qualities Q,Q,...] [--learn-from FOLDER] [--learn N]
+                                    [--json FILE]
 
 MODEL is the name or the folder of an exported model, RUN the folder of a training run. Half of a
 file's bits or more are decisions whether a latent is at the centre of its distribution. They are
@@ -16,13 +17,15 @@ how many percent of all bits each stage would save; the stages are
 - `mixed`: these three, mixed in the domain of logits with weights that learn,
 - `shifts`: no tables; to the logits of each channel a number is added that learns.
 
-With --learn-from, `channels` is measured in two more ways: its tables as they are after coding
-other images, and no longer learning (`fixed`); and learning on from there (`continued`). What
-`fixed` saves is no property of a picture: the model might as well have learned it.
+With --learn-from come three more: `one` and `mixed` as they are after coding other images at all of
+the qualities, and no longer learning (`one, fixed`, `mixed, fixed`), and `mixed` learning on from
+there (`mixed, continued`). What fixed ones save is no property of a picture: the model might as
+well have learned it.
 """
 
 import argparse
 import copy
+import itertools
 import json
 import os
 import statistics
@@ -54,7 +57,12 @@ AROUND = [(-2, 0), (-1, -1), (-1, 0), (-1, 1), (0, -2), (0, -1)]  # rows and col
 ROWS = 4  # that are coded together where no position depends on another one
 SIDE = 1024  # pixels, of a tile
 STAGES = "one", "channels", "neighbours", "mixed", "shifts"
-LEARNED = "fixed", "continued"
+# those that begin as other images left them, and whether they learn
+LEARNED = {
+    "one, fixed": ("one", False),
+    "mixed, fixed": ("mixed", False),
+    "mixed, continued": ("mixed", True),
+}
 
 
 class Decisions(NamedTuple):
@@ -170,12 +178,14 @@ class Tables:
 
     Args:
       contexts: how many tables.
+      last_count: how many decisions an entry is worth at most, however many it has seen.
     """
 
-    def __init__(self, contexts):
+    def __init__(self, contexts, last_count):
         nodes = SPACING * (np.arange(NODES) - NODES / 2)
         self._probability = np.tile(1 / (1 + np.exp(-nodes)), contexts)
         self._count = np.full(contexts * NODES, float(FIRST_COUNT))
+        self._last_count = last_count
 
     def logits(self, logits, context):
         """Float `[n]` of logits and contexts, int `[n]`."""
@@ -193,11 +203,11 @@ class Tables:
                 total += np.bincount(place, part, len(total))
         self._count += given[1]
         self._probability += given[0] / self._count
-        np.minimum(self._count, LAST_COUNT, out=self._count)
+        np.minimum(self._count, self._last_count, out=self._count)
 
-    def forget(self):
-        """Makes what was learned count as little as what it began with."""
-        self._count[:] = FIRST_COUNT
+    def renew(self):
+        """Makes what was learned count as little as what was there at first."""
+        self._count[:], self._last_count = FIRST_COUNT, LAST_COUNT
 
     def _places(self, logits, context):
         at = np.clip(logits / SPACING + NODES / 2, 0, NODES - 1.001)
@@ -212,33 +222,38 @@ class Mixed:
     With one of them the sum is its logits, and learns no weight.
 
     Args:
-      contexts: how many contexts each has.
+      contexts: list of how many contexts each has.
+      last_count: as for `Tables`.
     """
 
-    def __init__(self, *contexts):
-        self._tables = [Tables(each) for each in contexts]
+    def __init__(self, contexts, last_count=LAST_COUNT):
+        self._tables = [Tables(each, last_count) for each in contexts]
         self._weights = np.full(len(contexts), 1 / len(contexts))
         self._seen = np.full(len(contexts), FIRST_WEIGHT)
 
     def logits(self, logits, *contexts):
         """Float `[n]` of logits and, for each `Tables`, contexts."""
-        return np.clip(self._weights @ self._parts(logits, contexts), -LIMIT, LIMIT)
+        return self._sum(self._parts(logits, contexts))
 
     def learn(self, logits, truth, *contexts):
         """Takes what became of decisions that were coded together."""
         parts = self._parts(logits, contexts)
         if len(parts) > 1:
-            share = 1 / (1 + np.exp(-np.clip(self._weights @ parts, -LIMIT, LIMIT)))
+            share = 1 / (1 + np.exp(-self._sum(parts)))
             self._seen += parts**2 @ (share * (1 - share))
             # one step of Newton's method for each weight, of which there are some alike
             self._weights += parts @ (truth - share) / (len(parts) * self._seen)
         for tables, context in zip(self._tables, contexts):
             tables.learn(logits, context, truth)
 
-    def forget(self):
-        """As `Tables.forget`, of all of them."""
+    def renew(self):
+        """As `Tables.renew`."""
+        self._seen[:] = FIRST_WEIGHT
         for tables in self._tables:
-            tables.forget()
+            tables.renew()
+
+    def _sum(self, parts):
+        return np.clip(self._weights @ parts, -LIMIT, LIMIT)
 
     def _parts(self, logits, contexts):
         return np.stack([t.logits(logits, c) for t, c in zip(self._tables, contexts)])
@@ -251,26 +266,27 @@ class Shifts:
         self._shift, self._seen = np.zeros(contexts), np.full(contexts, FIRST_SHIFT)
 
     def logits(self, logits, context):
+        """As `Mixed.logits`."""
         return np.clip(logits + self._shift[context], -LIMIT, LIMIT)
 
     def learn(self, logits, truth, context):
+        """As `Mixed.learn`."""
         share = 1 / (1 + np.exp(-self.logits(logits, context)))
         self._seen += np.bincount(context, share * (1 - share), len(self._seen))
         self._shift += np.bincount(context, truth - share, len(self._shift)) / self._seen
 
 
-def make(stage, channels):
-    """A stage by its name, and a function of `Decisions` to its contexts."""
-    if stage == "one":
-        return Mixed(1), lambda d: [np.zeros_like(d.channel)]
-    if stage == "channels":
-        return Mixed(channels), lambda d: [d.channel]
-    if stage == "neighbours":
-        return Mixed(MAGNITUDES), lambda d: [d.magnitude]
+def make(stage, channels, last_count=LAST_COUNT):
+    """A stage by its name, and a function of `Decisions` to its contexts, a list."""
     if stage == "shifts":
         return Shifts(channels), lambda d: [d.channel]
-    contexts = Mixed(1, channels, MAGNITUDES)
-    return contexts, lambda d: [np.zeros_like(d.channel), d.channel, d.magnitude]
+    every = {
+        "one": (1, lambda d: np.zeros_like(d.channel)),
+        "channels": (channels, lambda d: d.channel),
+        "neighbours": (MAGNITUDES, lambda d: d.magnitude),
+    }
+    counts, contexts = zip(*(every.values() if stage == "mixed" else [every[stage]]))
+    return Mixed(counts, last_count), lambda d: [each(d) for each in contexts]
 
 
 def cost(logits, truth):
@@ -322,15 +338,22 @@ def make_record(codec):
     return record
 
 
-def learned(record, images, quality):
-    """For each stream the stage `channels` after coding images, with its contexts; see `make`."""
-    result = None
-    for image in images.values():
-        streams = record(image, quality)[1]
-        result = result or [make("channels", found.channels) for found in streams]
-        for found, (stage, contexts) in zip(streams, result):
-            coded(found, stage, contexts)
-    return result or []
+def learned(record, images, qualities):
+    """Stages after coding images at qualities: a dict by name of lists of what `make` gives.
+
+    Args:
+      record: `make_record`'s function.
+      images: dict of float32 `[H, W, 3]` by name.
+      qualities: floats, 0..100.
+    """
+    result = {}
+    for image, quality in itertools.product(images.values(), qualities):
+        _, streams = record(image, quality)
+        for kind in {stage for stage, _ in LEARNED.values()}:
+            made = [make(kind, found.channels, np.inf) for found in streams]
+            for found, (stage, contexts) in zip(streams, result.setdefault(kind, made)):
+                coded(found, stage, contexts)
+    return result
 
 
 def savings(streams, before):
@@ -342,13 +365,14 @@ def savings(streams, before):
     """
     result = {}
     for kind in (*STAGES, *(LEARNED if before else ())):
+        name, learns = LEARNED.get(kind, (kind, True))
         result[kind] = 0.0
         for number, found in enumerate(streams):
-            stage, contexts = make(kind, found.channels) if kind in STAGES else before[number]
-            if kind == "continued":
-                stage = copy.deepcopy(stage)
-                stage.forget()
-            bits = coded(found, stage, contexts, learns=kind != "fixed")
+            stage, contexts = make(name, found.channels)
+            if kind in LEARNED:
+                stage = copy.deepcopy(before[name][number][0])
+                stage.renew()
+            bits = coded(found, stage, contexts, learns)
             result[kind] += float((cost(found.logits, found.truth) - bits).sum())
     return result
 
@@ -385,7 +409,7 @@ def row(quality, figures):
 
 
 def read(paths):
-    """Images, their upper left 1024x1024 at most, as a tile has it, a dict by name."""
+    """The middles of images, as large as a tile at most, a dict by name."""
     return {
         os.path.basename(path): ceiling.middle(images.read(path).pixels, SIDE) for path in paths
     }
@@ -406,7 +430,11 @@ def make_parser():
     parser.add_argument("--first", type=ceiling.count, metavar="N", help="only the first N images")
     parser.add_argument("--learn-from", metavar="FOLDER", help="other images, for fixed tables")
     parser.add_argument(
-        "--learn-first", type=ceiling.count, metavar="N", help="only the first N of these"
+        "--learn",
+        type=ceiling.count,
+        default=16,
+        metavar="N",
+        help="N of these (default: %(default)s)",
     )
     parser.add_argument(
         "--qualities", type=lambda text: [common.quality(q) for q in text.split(",")],
@@ -423,8 +451,8 @@ def run(args):
     codec, title, config = ceiling.restore(args.source)
     record = make_record(codec)
     paths = ceiling.image_paths(args.images, args.held_out, config)[: args.first]
-    others = evaluate.image_paths(args.learn_from)[: args.learn_first] if args.learn_from else []
-    photos, others = read(paths), read(others)
+    others = evaluate.image_paths(args.learn_from) if args.learn_from else []
+    photos, others = read(paths), read(others[:: max(len(others) // args.learn, 1)][: args.learn])
     print(
         f"{title}, {len(photos)} images",
         *([f"tables of {len(others)}"] if others else []),
@@ -432,9 +460,10 @@ def run(args):
     )
     columns = ["quality", "bpp", "first %", *STAGES, *(LEARNED if others else ())]
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+    before = learned(record, others, args.qualities)
     found, figures = {}, {}
     for quality in args.qualities:
-        found[quality] = measure(record, photos, quality, learned(record, others, quality))
+        found[quality] = measure(record, photos, quality, before)
         figures[quality] = summary(found[quality])
         print(row(quality, figures[quality]), flush=True)
     means = {name: statistics.mean(f[name] for f in figures.values()) for name in figures[quality]}
