@@ -101,6 +101,7 @@ class Recording(coding.ExactRunner):
 
     Attributes:
       found: list of `Decisions`, one for each stream.
+      bits: of all that is coded, these decisions and whatever else.
 
     Args:
       coding, size, sources: as for `coding.ExactRunner`.
@@ -108,12 +109,12 @@ class Recording(coding.ExactRunner):
 
     def __init__(self, coding, size, sources):
         super().__init__(coding, size, sources)
-        self.found = []
+        self.found, self.bits = [], 0.0
 
     def _independent(self, stream, name, shape):
-        return self._source(name, shape[2])
-
-    _gained = _independent
+        values = self._source(name, shape[2])
+        self.bits += float(tf.reduce_sum(stream.bits(values)))
+        return values
 
     def _conditional(self, stream, name):
         values = self._source(name, stream.channels)
@@ -122,6 +123,7 @@ class Recording(coding.ExactRunner):
         numbers = tf.range(stream.channels)
         if not self.coding.is_side(name):
             numbers = active.worth_saying(symbols)
+            self.bits += float(self.coding.names[name].bits(numbers))
         known = tf.gather(symbols, numbers, axis=-1)
         rows = stream.all_rows(known, lowering.Used(numbers, stream.channels))
         dist = im.distribution_of_rows(rows, stream.mixtures, stream.table)
@@ -129,7 +131,8 @@ class Recording(coding.ExactRunner):
         truth = tf.reshape(tf.gather(tf.reshape(known, [len(raster), -1]), raster), [-1])
         recorder = Recorder()
         truth = tf.cast(truth, tf.int32) - im.mixture.LATENT_MIN
-        decisions.code(recorder, recorder.start(), dist, truth)
+        bits, _ = decisions.code(recorder, recorder.start(), dist, truth)
+        self.bits += float(bits)
         self.found.append(_decisions(recorder.first, stream, known.numpy(), numbers.numpy()))
         return symbols
 
@@ -316,7 +319,7 @@ def coded(found, stage, contexts, learns=True):
 def make_record(codec):
     """A function of an image, float32 `[H, W, 3]` in 0..1, and a quality to what a file has of it.
 
-    That is the bits of the file's string, and a list of `Decisions`, one for each stream.
+    That is the bits of the file's string, and a `Recording`.
 
     Raises:
       errors.ModelError: the entropy model has no exact integer form.
@@ -331,9 +334,10 @@ def make_record(codec):
 
     def record(image, quality):
         latents, sides, bits = write(image, tf.constant(quality))
-        recording = Recording(exact, latents.shape[:2], {**exact.split(sides), LATENTS: latents})
+        sources = {**exact.split(sides), LATENTS: latents}
+        recording = Recording(exact, tuple(latents.shape[:2]), sources)
         codec.entropy(recording)
-        return int(bits), recording.found
+        return int(bits), recording
 
     return record
 
@@ -348,7 +352,7 @@ def learned(record, images, qualities):
     """
     result = {}
     for image, quality in itertools.product(images.values(), qualities):
-        _, streams = record(image, quality)
+        streams = record(image, quality)[1].found
         for kind in {stage for stage, _ in LEARNED.values()}:
             made = [make(kind, found.channels, np.inf) for found in streams]
             for found, (stage, contexts) in zip(streams, result.setdefault(kind, made)):
@@ -383,7 +387,8 @@ def measure(record, images, quality, before):
     """
     found = {}
     for name, image in images.items():
-        bits, streams = record(image, quality)
+        bits, recording = record(image, quality)
+        streams = recording.found
         first = sum(float(cost(each.logits, each.truth).sum()) for each in streams)
         pixels = image.shape[0] * image.shape[1]
         found[name] = {"pixels": pixels, "bits": bits, "first": first, **savings(streams, before)}
