@@ -210,15 +210,15 @@ def make_parser():
     parser.add_argument("source", metavar="MODEL|RUN", help="exported model, or training run")
     parser.add_argument("--images", required=True, help="folder of images")
     parser.add_argument(
-        "--held-out", type=_count, metavar="N", help="only those that a training holds out, N"
+        "--held-out", type=count, metavar="N", help="only those that a training holds out, N"
     )
-    parser.add_argument("--first", type=_count, metavar="N", help="only the first N images")
+    parser.add_argument("--first", type=count, metavar="N", help="only the first N images")
     parser.add_argument(
         "--qualities", type=lambda text: [common.quality(q) for q in text.split(",")],
         metavar="Q,Q,...", help="default: 0,20,40,60,80,100, and 100 alone for one lambda",
     )  # fmt: skip
     parser.add_argument(
-        "--side", type=_count, default=512, help="of the middles, in pixels (default: %(default)s)"
+        "--side", type=count, default=512, help="of the middles, in pixels (default: %(default)s)"
     )
     parser.add_argument(
         "--json", type=argparse.FileType("w"), metavar="FILE", help="write all measures there too"
@@ -226,7 +226,7 @@ def make_parser():
     return parser
 
 
-def _count(text):
+def count(text):
     """The whole number above 0 that `text` says; for argparse."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
