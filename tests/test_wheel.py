@@ -47,14 +47,14 @@ def installed(wheel, tmp_path_factory):
     subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-I", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    hidden = ("PYTHON", "TFCLIC", "TF_CPP")  # so that nothing of the checkout counts as installed
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
     command = [*pip, "--python", python, "install", "--no-deps", "--no-index", wheel]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, cwd=folder, env=environment)
     # what tfclic needs is borrowed, so that nothing has to be fetched
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"])
     work = tmp_path_factory.mktemp("work")
-    hidden = ("PYTHON", "TFCLIC", "TF_CPP")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
 
     def run(*words, program=("-m", "tfclic.cli.programs")):
         start = [folder / "bin" / "tfclic"] if program is None else [python, *program]

@@ -117,7 +117,7 @@ def make_breaking(fake, config, after):
             super().__init__(config.model.lmbdas)
             self.calls = tf.Variable(0.0, trainable=False)
 
-        def call(self, images, quality, seed=None, training=True):
+        def call(self, images, quality, seed=None, training=True, rdo=False):
             out = super().call(images, quality, seed=seed, training=training)
             bad = self.calls.assign_add(1.0) > after if training else False
             return out._replace(bits=tf.where(bad, np.nan, out.bits))

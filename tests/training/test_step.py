@@ -131,7 +131,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_but_the_step(fake, config
         return x, lambda upstream: upstream * np.nan
 
     class Poisoned(fake.FakeCodec):
-        def call(self, images, quality, seed=None, training=True):
+        def call(self, images, quality, seed=None, training=True, rdo=False):
             out = super().call(images, quality, seed=seed, training=training)
             return out._replace(bits=poisoned(out.bits))
 
