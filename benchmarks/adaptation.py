@@ -26,7 +26,6 @@ well have learned it.
 import argparse
 import copy
 import itertools
-import json
 import os
 import statistics
 import sys
@@ -424,15 +423,7 @@ def make_parser():
     """The program's argparse parser."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("source", metavar="MODEL|RUN", help="exported model, or training run")
-    parser.add_argument("--images", required=True, help="folder of images")
-    parser.add_argument(
-        "--held-out",
-        type=ceiling.count,
-        metavar="N",
-        help="only those that a training holds out, N",
-    )
-    parser.add_argument("--first", type=ceiling.count, metavar="N", help="only the first N images")
+    ceiling.add_arguments(parser)
     parser.add_argument("--learn-from", metavar="FOLDER", help="other images, for fixed tables")
     parser.add_argument(
         "--learn",
@@ -445,9 +436,6 @@ def make_parser():
         "--qualities", type=lambda text: [common.quality(q) for q in text.split(",")],
         metavar="Q,Q,...", default=QUALITIES, help="default: 0,20,50,80",
     )  # fmt: skip
-    parser.add_argument(
-        "--json", type=argparse.FileType("w"), metavar="FILE", help="write all counts there too"
-    )
     return parser
 
 
@@ -473,10 +461,7 @@ def run(args):
         print(row(quality, figures[quality]), flush=True)
     means = {name: statistics.mean(f[name] for f in figures.values()) for name in figures[quality]}
     print(row(quality, means).replace(f"{quality:g}", "mean", 1))
-    if args.json:
-        with args.json as file:
-            json.dump({"model": title, "counts": found}, file, indent=1)
-            file.write("\n")
+    ceiling.write(args.json, {"model": title, "counts": found})
     return 0
 
 

@@ -207,12 +207,7 @@ def make_parser():
     """The program's argparse parser."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("source", metavar="MODEL|RUN", help="exported model, or training run")
-    parser.add_argument("--images", required=True, help="folder of images")
-    parser.add_argument(
-        "--held-out", type=count, metavar="N", help="only those that a training holds out, N"
-    )
-    parser.add_argument("--first", type=count, metavar="N", help="only the first N images")
+    add_arguments(parser)
     parser.add_argument(
         "--qualities", type=lambda text: [common.quality(q) for q in text.split(",")],
         metavar="Q,Q,...", help="default: 0,20,40,60,80,100, and 100 alone for one lambda",
@@ -220,10 +215,20 @@ def make_parser():
     parser.add_argument(
         "--side", type=count, default=512, help="of the middles, in pixels (default: %(default)s)"
     )
+    return parser
+
+
+def add_arguments(parser):
+    """Adds which model is measured on which images, and where to, to an argparse parser."""
+    parser.add_argument("source", metavar="MODEL|RUN", help="exported model, or training run")
+    parser.add_argument("--images", required=True, help="folder of images")
+    parser.add_argument(
+        "--held-out", type=count, metavar="N", help="only those that a training holds out, N"
+    )
+    parser.add_argument("--first", type=count, metavar="N", help="only the first N images")
     parser.add_argument(
         "--json", type=argparse.FileType("w"), metavar="FILE", help="write all measures there too"
     )
-    return parser
 
 
 def count(text):
@@ -247,11 +252,16 @@ def run(args):
         shares[quality] = figures["share"]
         print(row(quality, figures), flush=True)
     print(verdict(shares))
-    if args.json:
-        with args.json as file:
-            json.dump({"model": title, "measures": found}, file, indent=1)
-            file.write("\n")
+    write(args.json, {"model": title, "measures": found})
     return 0
+
+
+def write(file, content):
+    """Writes JSON content to an open file, if there is one, and closes it."""
+    if file:
+        with file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
 
 
 if __name__ == "__main__":

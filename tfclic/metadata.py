@@ -86,6 +86,11 @@ def without_start(exif: bytes) -> bytes:
     return exif[len(_EXIF_START) :] if exif.startswith(_EXIF_START) else exif
 
 
+def with_start(exif: bytes) -> bytes:
+    """The same beginning with these, as Pillow has it in `info` and JPEG in its files."""
+    return _EXIF_START + exif if exif else b""
+
+
 def _exif_of_tiff(file: ImageFile.ImageFile) -> bytes:
     """Exif of a TIFF file without the tags that say how it keeps its pixels."""
     tags, kept = file.getexif(), Image.Exif()
@@ -195,7 +200,7 @@ def options(metadata: Metadata, kind: str) -> dict[str, Any]:
     icc_profile, exif, xmp = metadata
     found: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
     if exif:
-        found["exif"] = _EXIF_START + exif if kind == "JPEG" else exif
+        found["exif"] = with_start(exif) if kind == "JPEG" else exif
     if xmp and kind == "PNG":
         text = PngImagePlugin.PngInfo()
         text.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))

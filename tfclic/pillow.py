@@ -43,7 +43,6 @@ from tfclic.format.picture import Metadata
 FORMAT = "TFCLIC"
 EXTENSION = ".tfclic"
 MIME_TYPE = "image/x-tfclic"
-_EXIF_START = b"Exif\0\0"  # with which Pillow has it
 _ARGUMENTS = ("quality", "file_bytes", "bpp", "psnr", "effort", "tile")
 
 
@@ -64,7 +63,7 @@ class TfclicImageFile(ImageFile.ImageFile):
             raise UnidentifiedImageError(str(error)) from error
         self._size = head.width, head.height
         self._mode = ("L" if head.grayscale else "RGB") + ("A" if whole.alpha else "")
-        exif = whole.metadata.exif and _EXIF_START + whole.metadata.exif
+        exif = metadata.with_start(whole.metadata.exif)
         found = whole.metadata._replace(exif=exif)._asdict()
         self.info.update({name: content for name, content in found.items() if content})
         self.tile = [self._whole_tile()]

@@ -1,7 +1,6 @@
 """benchmarks/adaptation.py: stages that learn from decisions of which the truth is known."""
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -12,19 +11,11 @@ from tfclic import models
 from tfclic.cli import common
 from tfclic.training import building
 
-BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def adaptation():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        import adaptation
-
-        # to trace graphs would take most of the time
-        tf.config.run_functions_eagerly(True)
-        yield adaptation
-        tf.config.run_functions_eagerly(False)
+def adaptation(without_graphs):
+    with without_graphs("adaptation") as module:
+        yield module
 
 
 @pytest.mark.parametrize("name", ["gmm", "hyperprior", "coarse_to_fine_small", "cca_small"])

@@ -1,7 +1,6 @@
 """benchmarks/ceiling.py: what it says of codecs and images of which the answer is known."""
 
 import json
-import pathlib
 
 import ml_collections
 import numpy as np
@@ -13,7 +12,6 @@ from tfclic import configuration, errors, models
 from tfclic.cli import common
 from tfclic.training import building, checkpoints
 
-BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SMALL = dict(
     latent_channels=6,
     widths=(4, 4, 4),
@@ -32,15 +30,9 @@ WIDE = np.log(8)  # scale of Gaussians, as a logarithm, that suits the block tra
 
 
 @pytest.fixture(scope="module")
-def ceiling():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        import ceiling
-
-        # to trace and to optimise graphs would take most of the time
-        tf.config.run_functions_eagerly(True)
-        yield ceiling
-        tf.config.run_functions_eagerly(False)
+def ceiling(without_graphs):
+    with without_graphs("ceiling") as module:
+        yield module
 
 
 def small_codec(name):

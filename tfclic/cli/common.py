@@ -42,6 +42,17 @@ def parser(name: str, description: str, details: str = "") -> argparse.ArgumentP
     return made
 
 
+def add_kept_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what is to be kept beside an image's colours to an argparse parser."""
+    parser.add_argument(
+        "--background", metavar="COLOR",
+        help="put transparent images on this colour (white, '#ff8800', ...); else alpha is kept",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strip", action="store_true", help="leave out colour profile, Exif and XMP"
+    )
+
+
 def quality(text: str) -> float:
     """Returns the quality (float, 0..100) that `text` says; for argparse."""
     try:

@@ -42,13 +42,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--effort", metavar="0..9", type=int, default=runtime.DEFAULT_EFFORT,
         help="0 fast, 9 small: how long better latents are looked for; default: %(default)s",
     )  # fmt: skip
-    parser.add_argument(
-        "--background", metavar="COLOR",
-        help="put transparent images on this colour (white, '#ff8800', ...); else alpha is kept",
-    )  # fmt: skip
-    parser.add_argument(
-        "--strip", action="store_true", help="leave out colour profile, Exif and XMP"
-    )
+    common.add_kept_arguments(parser)
     parser.add_argument(
         "--tile", metavar="PIXELS", type=int, default=runtime.DEFAULT_TILE,
         help="longest side of a tile, a multiple of 64 up to 4096; default: %(default)s",

@@ -41,13 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="only W x H pixels, from column X and row Y on, counted from 0; of a large image only "
         "the tiles around them are decoded",
     )  # fmt: skip
-    parser.add_argument(
-        "--background", metavar="COLOR",
-        help="put transparent images on this colour (white, '#ff8800', ...); else alpha is kept",
-    )  # fmt: skip
-    parser.add_argument(
-        "--strip", action="store_true", help="leave out colour profile, Exif and XMP"
-    )
+    common.add_kept_arguments(parser)
     parser.add_argument("--force", action="store_true", help="replace existing files")
     remote.add_argument(parser)
     parser.add_argument(

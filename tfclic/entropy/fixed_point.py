@@ -27,7 +27,10 @@ BYTE = 256
 ACTIVATION_BITS = 6  # hidden activations are multiples of 1/64
 ACTIVATION_LIMIT = (1 << 15) - 1  # and have 16 bits
 # from 2**-20, which leaves room for biases, to beyond what weights can be
-_STEPS = np.ldexp(np.arange(128.0, 256), np.arange(-27, 128)[:, None]).ravel()
+_STEPS = np.ldexp(
+    np.arange(2.0 ** (STEP_BITS - 1), 2.0**STEP_BITS),
+    np.arange(1 - STEP_BITS - 20, 128)[:, None],
+).ravel()
 
 
 def round_kernel(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
