@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfclic import errors, runtime
 from tfclic.entropy.coding import NOT_OF_THIS_SIZE, TOO_SHORT
 from tfclic.evaluation import metrics
-from tfclic.export import container, saving, stored
+from tfclic.export import compact, container, saving, stored
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SIZES = [(1, 1), (1, 70), (64, 64), (65, 3), (90, 130)]
@@ -88,7 +88,7 @@ def test_graph_is_without_idle_notes(exported):
     (proto,) = saved_model_pb2.SavedModel.FromString(data).meta_graphs
     functions = proto.graph_def.library.function
     noted = [part.attr for each in functions for part in (*each.node_def, *each.arg_attr.values())]
-    assert not any(name in attr for attr in noted for name in saving.IDLE_NOTES)
+    assert not any(name in attr for attr in noted for name in compact.IDLE_NOTES)
     assert any("_XlaCompile" in attr for attr in noted), "XLA has to leave loops alone"
 
 

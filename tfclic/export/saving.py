@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfclic.export import exported, refining, warm_up
+from tfclic.export import compact, exported, refining, warm_up
 from tfclic.format import header, model
 from tfclic.format.model import GRAPH
 
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from tfclic.export.stored import StoredCodec
     from tfclic.format.model import Signature
     from tfclic.models.base import ImageCodec
-
-# What TensorFlow notes at every operation of a graph and needs no more when it is whole: shapes are
-# inferred anew, and of XLA's marks only `_XlaCompile` says what to leave alone.
-IDLE_NOTES = (
-    "_output_shapes",
-    "_user_specified_name",
-    "_XlaScope",
-    "_XlaSeparateCompiledGradients",
-)
 
 
 @contextlib.contextmanager
@@ -76,19 +67,14 @@ def _functions(graph: MetaGraphDef) -> dict[str, Signature]:
 
 
 def slim(path: pathlib.Path) -> None:
-    """Takes what no reader needs out of a SavedModel's graph, a good part of its bytes.
+    """Makes the graph of a SavedModel small, which is a good part of its bytes; see `compact`.
 
     Args:
       path: folder of the SavedModel.
     """
     proto = _read(path)
-    (graph,) = proto.meta_graphs
-    for function in graph.graph_def.library.function:
-        for noted in (*function.node_def, *function.arg_attr.values()):
-            for name in IDLE_NOTES:
-                noted.attr.pop(name, None)
-        for number in [number for number, noted in function.arg_attr.items() if not noted.attr]:
-            del function.arg_attr[number]
+    for graph in proto.meta_graphs:
+        compact.compact(graph)
     (path / GRAPH).write_bytes(proto.SerializeToString(deterministic=True))
 
 
