@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -47,6 +48,25 @@ def test_each_file_is_worked_on_and_the_highest_status_is_told(capsys):
     told = capsys.readouterr()
     assert told.out == "one\ntwo\n"
     assert told.err == "name: Bad file.\nname: Bad image.\nname: 2 of 4 files failed.\n"
+
+
+def test_files_are_finished_beside_the_next_and_told_in_order(capsys):
+    second = threading.Event()
+
+    def work(file):
+        if file == "two":
+            second.set()
+
+        def finish():
+            assert second.wait(60), "it is finished before the next is begun"
+            return fail(errors.ImageError("Bad image.")) if file == "three" else file
+
+        return finish if file != "plain" else file
+
+    assert common.each_file("name", ["one", "two", "three", "plain", "five"], work) == 3
+    told = capsys.readouterr()
+    assert told.out == "one\ntwo\nplain\nfive\n"
+    assert told.err == "name: Bad image.\nname: 1 of 5 files failed.\n"
 
 
 def test_a_fatal_error_ends_the_work():

@@ -2,7 +2,6 @@
 
 import os
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -130,21 +129,3 @@ def test_no_server_is_told(photos, monkeypatch, capsys):
     args = compress.make_parser().parse_args(["--server=127.0.0.1:1", str(photos[1])])
     assert common.guarded(compress.compress, args, "compress") == 1
     assert "The server 127.0.0.1:1 cannot be reached." in capsys.readouterr().err
-
-
-def test_a_few_files_are_on_their_way_at_once_and_no_more():
-    import threading
-
-    begun, go_on = [], threading.Event()
-
-    def work(item):
-        begun.append(item)
-        if len(begun) == remote.AHEAD:
-            go_on.set()
-        assert go_on.wait(60), "they are not begun together"
-        return item**2
-
-    pipeline = remote.Pipeline(work, list(range(10)))
-    assert pipeline.result(0) == 0
-    assert max(begun) < remote.AHEAD
-    assert [pipeline.result(item) for item in range(1, 10)] == list(np.arange(1, 10) ** 2)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
+import functools
 import math
 import os
 import signal
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 PREFIX = ""  # of the programs' names, where they are subcommands
 
@@ -149,7 +152,7 @@ def quiet_tensorflow() -> None:
 def each_file(
     name: str,
     files: Sequence[Item],
-    work: Callable[[Item], str],
+    work: Callable[[Item], str | Callable[[], str]],
     fatal: type[errors.TfclicError] | tuple[()] = (),
 ) -> int:
     """Works through files: a line for each, a progress bar if there are several, their errors.
@@ -157,8 +160,9 @@ def each_file(
     Args:
       name: of the program.
       files: list of whatever `work` takes.
-      work: function of one of `files`; returns the line that tells the result, and may raise
-        errors.TfclicError, which does not stop the others.
+      work: function of one of `files`; returns the line that tells the result, or a function that
+        finishes the work and returns it, which runs beside the work of the next file. Both may
+        raise errors.TfclicError, which does not stop the others.
       fatal: class of errors that concern all files and are raised at once.
 
     Returns:
@@ -167,21 +171,40 @@ def each_file(
     from tqdm import tqdm
 
     statuses = []
+
+    def tell(result: str | errors.TfclicError) -> None:
+        if fatal and isinstance(result, fatal):
+            raise result
+        with tqdm.external_write_mode():
+            if isinstance(result, str):
+                print(result, flush=True)
+            else:
+                complain(name, result)
+        statuses.append(0 if isinstance(result, str) else result.exit_status)
+        bar.update()
+
+    def of(function: Callable[[], Result]) -> Result | errors.TfclicError:
+        try:
+            return function()
+        except errors.TfclicError as error:
+            return error
+
     # `None`: shown only if stderr is a terminal.
     hidden = None if len(files) > 1 else True
-    with tqdm(files, unit="file", leave=False, disable=hidden) as bar:
-        for file in bar:
-            try:
-                line = work(file)
-                with tqdm.external_write_mode():
-                    print(line, flush=True)
-                statuses.append(0)
-            except fatal:
-                raise
-            except errors.TfclicError as error:
-                with tqdm.external_write_mode():
-                    complain(name, error)
-                statuses.append(error.exit_status)
+    with (
+        tqdm(total=len(files), unit="file", leave=False, disable=hidden) as bar,
+        concurrent.futures.ThreadPoolExecutor(1) as beside,
+    ):
+        unfinished: concurrent.futures.Future[str] | None = None
+        for file in files:
+            result = of(functools.partial(work, file))
+            if unfinished:
+                tell(of(unfinished.result))
+            unfinished = beside.submit(result) if callable(result) else None
+            if not callable(result):
+                tell(result)
+        if unfinished:
+            tell(of(unfinished.result))
     failed = sum(status != 0 for status in statuses)
     if failed and len(files) > 1:
         complain(name, f"{failed} of {len(files)} files failed.")

@@ -7,7 +7,7 @@ import functools
 import time
 
 from tfclic import errors, images, runtime
-from tfclic.cli import common, outputs, remote
+from tfclic.cli import common, outputs, pipelines, remote
 from tfclic.format import header
 from tfclic.runtime import catalog
 
@@ -107,14 +107,21 @@ def compress(args: argparse.Namespace) -> int:
     def codec() -> runtime.Codec:
         return runtime.Codec(model, args.coder)
 
-    def work(pair: tuple[str, str]) -> str:
+    def begin(pair: tuple[str, str]) -> tuple[images.Photo, float]:
         source, target = pair
         started = time.perf_counter()
         photo = images.read(source, background, keeps_of(args))
         outputs.check(target, args.photos, args.force)
+        return photo, time.perf_counter() - started
+
+    # the next image is read while one is coded
+    pipeline = pipelines.Pipeline(begin, pairs, ahead=2)
+
+    def work(pair: tuple[str, str]) -> str:
+        source, target = pair
+        photo, read = pipeline.result(pair)
         for note in photo.notes:
             common.complain("compress", f"{source}: {note}")
-        read = time.perf_counter() - started
         loaded = codec()
         started = time.perf_counter()
         try:
@@ -156,7 +163,7 @@ def compress_at_server(args: argparse.Namespace) -> int:
             raise type(error)(f"{source}: {error}") from error
         return photo, data, time.perf_counter() - started
 
-    pipeline = remote.Pipeline(begin, pairs)
+    pipeline = pipelines.Pipeline(begin, pairs, remote.AHEAD)
 
     def work(pair: tuple[str, str]) -> str:
         source, target = pair

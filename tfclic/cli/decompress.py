@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import tfclic
 from tfclic import errors, images, runtime
-from tfclic.cli import common, outputs, remote
+from tfclic.cli import common, outputs, pipelines, remote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +75,7 @@ def decompress(args: argparse.Namespace) -> int:
         images.output_format(target)
     library = runtime.Library()
 
-    def work(pair: tuple[str, str]) -> str:
+    def work(pair: tuple[str, str]) -> Callable[[], str]:
         source, target = pair
         data = common.read_coded(source)
         try:
@@ -86,11 +87,18 @@ def decompress(args: argparse.Namespace) -> int:
                 pixels = codec.decompress(data, args.region, progress)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
-        outputs.write(target, encoded(pixels, data, source, target, args), args.force)
-        seconds = time.perf_counter() - started
+        decoded = time.perf_counter() - started
         found = codec.info(data)
         size = found["width"], found["height"]
-        return common.result_line(source, target, pixels, len(data), seconds, size)
+
+        def finish() -> str:
+            started = time.perf_counter()
+            outputs.write(target, encoded(pixels, data, source, target, args), args.force)
+            seconds = decoded + time.perf_counter() - started
+            return common.result_line(source, target, pixels, len(data), seconds, size)
+
+        # the next file is decoded while the image is written
+        return finish
 
     return common.each_file("decompress", pairs, work)
 
@@ -136,7 +144,7 @@ def decompress_at_server(args: argparse.Namespace) -> int:
         image = encoded(pixels, data, source, target, args)
         return data, pixels, image, time.perf_counter() - started
 
-    pipeline = remote.Pipeline(begin, pairs)
+    pipeline = pipelines.Pipeline(begin, pairs, remote.AHEAD)
 
     def work(pair: tuple[str, str]) -> str:
         source, target = pair

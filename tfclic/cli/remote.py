@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from tfclic import errors, images, runtime
 from tfclic.format import alpha, header, picture
@@ -15,9 +13,6 @@ from tfclic.runtime import catalog
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 AHEAD = 4  # files on their way to the server or back
 
@@ -87,24 +82,3 @@ def _model_of(data: bytes) -> str:
         return catalog.find_fingerprint(fingerprint).name
     except errors.ModelError:
         return runtime.DEFAULT_MODEL
-
-
-class Pipeline(Generic[Item, Result]):
-    """Begins work on the next few items while one is waited for.
-
-    Args:
-      work: function of an item.
-      items: list of hashable items, in the order in which `result` will be asked for them.
-    """
-
-    def __init__(self, work: Callable[[Item], Result], items: Iterable[Item]) -> None:
-        self._work, self._waiting = work, list(items)
-        self._begun: dict[Item, concurrent.futures.Future[Result]] = {}
-        self._pool = concurrent.futures.ThreadPoolExecutor(AHEAD)
-
-    def result(self, item: Item) -> Result:
-        """What `work` of this item returned; raises what it raised."""
-        while self._waiting and len(self._begun) < AHEAD:
-            following = self._waiting.pop(0)
-            self._begun[following] = self._pool.submit(self._work, following)
-        return self._begun.pop(item).result()
