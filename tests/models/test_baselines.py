@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic import configuration, models, runtime
+from tfclic import configuration, errors, models, runtime
 from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy import program
@@ -195,3 +195,17 @@ def test_configurations_have_the_papers_widths():
         assert stem == config.model.name == name
         assert config.model.widths == (192, 192, 192)
         assert config.model.latent_channels == 320
+
+
+def test_parts_are_read_where_latents_have_several(codec, loaded, make_pixels, soft):
+    data = loaded.compress(soft(make_pixels(64, 128)), 60)
+    if codec.name != "elic":
+        assert loaded.slices == 1
+        with pytest.raises(errors.ModelError, match="slices"):
+            loaded.decompress(data, slices=1)
+        return
+    count = len(codec.groups)
+    assert loaded.slices == count
+    images = [loaded.decompress(data, slices=n) for n in (0, 1, count)]
+    np.testing.assert_array_equal(images[-1], loaded.decompress(data))
+    assert np.any(images[0] != images[1]) and np.any(images[1] != images[2])

@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from tfclic import runtime
+from tfclic import errors, runtime
+from tfclic.cli import common, decompress
 from tfclic.entropy import coders, fixed_point, lowering, mixture, streams
 from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
 from tfclic.evaluation import inspection
+from tfclic.format import header, model
 from tfclic.layers import FLOATS
 from tfclic.models.hyper import HYPER_LIMIT
 from tfclic.models.slices import TANH_RANGE, bounded_residual
+from tfclic.runtime import tiles
 
 STEP = streams.VALUE_STEP
 
@@ -326,3 +330,103 @@ def test_the_auxiliary_model_is_not_in_the_export(codec, coding, folder):
     expected = sum(v.shape.num_elements() for v in [*coding.variables, *transforms])
     found = [int(np.prod(shape)) for name, shape in stored.items() if "VARIABLE_VALUE" in name]
     assert sum(found) == expected
+
+
+def test_slices_are_read_one_after_the_other(codec, loaded, make_pixels, soft):
+    pixels = soft(make_pixels(64, 128))
+    data = loaded.compress(pixels, 60)
+    count = len(codec.sizes)
+    assert loaded.slices == count
+    images = [loaded.decompress(data, slices=n) for n in range(count + 1)]
+    np.testing.assert_array_equal(images[-1], loaded.decompress(data))
+    assert all(np.any(image != images[-1]) for image in images[:-1])
+    # what is expected of those that were not read is their means, that is, symbols of 0
+    known = loaded.decode_latents(data)
+    seen = {}
+
+    def spy(function, *arguments):
+        found = loaded._call(errors.FileFormatError, function, *arguments)
+        if function is model.READ_PARTS:
+            seen[int(arguments[-1])] = found.latents
+        return found
+
+    for n in range(count + 1):
+        tiles.decode(spy, data, reading=tiles.Parts(n))
+    ends = np.cumsum((0, *codec.sizes))
+    for n, latents in seen.items():
+        np.testing.assert_array_equal(latents[..., : ends[n]], known[..., : ends[n]])
+    np.testing.assert_array_equal(seen[count], known)
+    assert np.any(seen[0][..., : ends[1]] != known[..., : ends[1]])
+
+
+def test_beginnings_of_files_give_what_is_there(codec, loaded, make_pixels, soft):
+    pixels = soft(make_pixels(64, 128))
+    data = loaded.compress(pixels, 60)
+    count, whole = len(codec.sizes), loaded.decompress(data)
+    by_slices = [loaded.decompress(data, slices=n) for n in range(count + 1)]
+    found = []
+    for length in range(len(data) // 8, len(data), len(data) // 16):
+        image, received = loaded.decompress_beginning(data[:length])
+        assert image.shape == whole.shape and received.slices == count
+        assert 0 < received.share < 1 and received.tiles == 0
+        if received.least >= 0:
+            np.testing.assert_array_equal(image, by_slices[received.least])
+        found.append(received.least)
+    assert found == sorted(found) and len(set(found)) > 2
+    image, received = loaded.decompress_beginning(data)
+    np.testing.assert_array_equal(image, whole)
+    assert received == (1.0, count, count, 1)
+
+
+def test_beginnings_of_tiled_files_have_their_first_tiles(codec, loaded, make_pixels, soft):
+    data = loaded.compress(soft(make_pixels(64, 320)), 60, tile=64)
+    whole = loaded.decompress(data)
+    lengths = header.parse(data).lengths
+    assert len(lengths) == 5
+    cut = len(data) - lengths[4] - lengths[3] // 2
+    image, received = loaded.decompress_beginning(data[:cut])
+    assert received.least == -1 and received.tiles == 3
+    # two tiles are made from what is there alone
+    np.testing.assert_array_equal(image[:, :128], whole[:, :128])
+    assert np.any(image[:, 256:] != whole[:, 256:])
+
+
+def test_beginnings_that_hold_nothing_are_refused(loaded, make_pixels, soft):
+    data = loaded.compress(soft(make_pixels(64, 64)), 60)
+    for length in (0, 2, 8, 12):
+        with pytest.raises(errors.FileFormatError):
+            loaded.decompress_beginning(data[:length])
+    with pytest.raises(errors.FileFormatError):
+        # it claims more than what is there can be the beginning of
+        loaded.decompress_beginning(data[:4] + b"\xff\xff\xff\xff\x07" + data[6:])
+    with pytest.raises(errors.UsageError, match="0 to"):
+        loaded.decompress(data, slices=9)
+    foreign = bytearray(data)
+    foreign[6] ^= 1
+    with pytest.raises(errors.ModelError, match="fingerprint"):
+        loaded.decompress_beginning(bytes(foreign[:-9]))
+
+
+def test_the_program_makes_the_best_of_what_is_there(
+    folder, loaded, make_pixels, soft, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("TFCLIC_MODELS", str(folder))
+    data = loaded.compress(soft(make_pixels(64, 128)), 60)
+    (tmp_path / "whole.tfclic").write_bytes(data)
+    (tmp_path / "half.tfclic").write_bytes(data[: len(data) // 2])
+
+    def status(*words):
+        args = decompress.make_parser().parse_args([*words])
+        return common.guarded(decompress.decompress, args, "decompress")
+
+    half, whole = str(tmp_path / "half.tfclic"), str(tmp_path / "whole.tfclic")
+    assert status(half) == 4 and "truncated" in capsys.readouterr().err
+    assert not (tmp_path / "half.png").exists()
+    assert status("--partial", half) == 4
+    assert "slices of the latents" in capsys.readouterr().err
+    written = np.asarray(Image.open(tmp_path / "half.png"))
+    np.testing.assert_array_equal(written, loaded.decompress_beginning(data[: len(data) // 2])[0])
+    assert status("--slices", "1", whole) == 0
+    written = np.asarray(Image.open(tmp_path / "whole.png"))
+    np.testing.assert_array_equal(written, loaded.decompress(data, slices=1))
+    assert status("--partial", "--force", whole) == 0

@@ -22,10 +22,14 @@ examples:
   decompress photo.tfclic -o photo.jpg  in the format of the extension
   decompress *.tfclic -o images/        PNG files, in the folder images
   decompress --region 5000,2000,800,600 huge.tfclic -o part.png
+  decompress --partial half.tfclic      the best image of what is there of a file
 
 Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
 Colour profile, Exif and XMP go into the image as far as its format holds them; --strip leaves them
 out, turns the image as they say, and converts its colours to sRGB.
+Models that code latents in slices (cca, elic) read some of them (--slices), the most telling first,
+or as many as there are of a truncated file (--partial: the image is written, a sentence says how
+much there was, and the exit status is 4). Nothing vouches for what is left of a file.
 The model that made a file is found in saved_models/ and in the folders that TFCLIC_MODELS lists.
 """
 
@@ -42,6 +46,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="only W x H pixels, from column X and row Y on, counted from 0; of a large image only "
         "the tiles around them are decoded",
     )  # fmt: skip
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument(
+        "--slices", metavar="N", type=int,
+        help="read no more than the first N slices of the latents, 0 or more",
+    )  # fmt: skip
+    some.add_argument(
+        "--partial", action="store_true", help="make the best of files whose end is missing"
+    )
     common.add_kept_arguments(parser)
     parser.add_argument("--force", action="store_true", help="replace existing files")
     remote.add_argument(parser)
@@ -79,12 +91,17 @@ def decompress(args: argparse.Namespace) -> int:
         source, target = pair
         data = common.read_coded(source)
         try:
-            codec = library.codec_of(data)
+            try:
+                codec = library.codec_of(data)
+            except errors.FileFormatError:
+                if not args.partial:
+                    raise
+                return of_beginning(library, data, source, target, args)
             # Only now: that a file is damaged matters more than where it would go.
             outputs.check(target, args.files, args.force)
             started = time.perf_counter()
             with common.tiles_bar(source) as progress:
-                pixels = codec.decompress(data, args.region, progress)
+                pixels = codec.decompress(data, args.region, progress, args.slices)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         decoded = time.perf_counter() - started
@@ -101,6 +118,36 @@ def decompress(args: argparse.Namespace) -> int:
         return finish
 
     return common.each_file("decompress", pairs, work)
+
+
+def of_beginning(
+    library: runtime.Library, data: bytes, source: str, target: str, args: argparse.Namespace
+) -> Callable[[], str]:
+    """Writes what the beginning of a file gives; what it returns says so by an error.
+
+    Args:
+      library: where models are found.
+      data: bytes, the beginning of the file `source`.
+      target: path of the image.
+      args: what is asked for.
+    """
+    if args.region:
+        raise errors.UsageError("--region works without --partial only, where the end is missing.")
+    codec = library.codec_of_beginning(data)
+    outputs.check(target, args.files, args.force)
+    with common.tiles_bar(source) as progress:
+        pixels, received = codec.decompress_beginning(data, progress)
+
+    def finish() -> str:
+        outputs.write(target, images.encode(pixels, target), args.force)
+        slices = f"{max(received.least, 0)} of {received.slices} slices"
+        tiles = f"{received.tiles} tiles whole, of the others " if received.tiles else ""
+        raise errors.FileFormatError(
+            f"{source}: Its end is missing. {target} is what {received.share:.0%} of it give: "
+            f"{tiles}{slices} of the latents, without alpha and metadata."
+        )
+
+    return finish
 
 
 def encoded(
@@ -126,7 +173,7 @@ def encoded(
 
 def decompress_at_server(args: argparse.Namespace) -> int:
     """As `decompress`, but that a server does the work."""
-    remote.refuse(region=args.region)
+    remote.refuse(region=args.region, slices=args.slices is not None, partial=args.partial)
     pairs = outputs.plan(args.files, args.output, ".png")
     for _, target in pairs:
         images.output_format(target)

@@ -224,6 +224,72 @@ class Walker(ExactRunner):
             return tf.identity(values)
 
 
+class PartialWalker(Walker):
+    """Reads the first streams of latents, and takes what is expected for those that follow.
+
+    Side information is always read. What follows a stream that is not wanted may be anything.
+
+    Attributes:
+      sound: int32, how many streams of latents surely lie within the string; -1: not even the side
+        information does.
+
+    Args:
+      coding, size, coder: as for `Walker`; the coder is one that reads, and does not refuse.
+      wanted: int32, how many streams of latents are read.
+      string_bytes: int32, how long the string is of which the coder has the beginning.
+    """
+
+    # what a decoder has taken from the string before the bits are used up that symbols have taken
+    AHEAD_BITS = 64
+
+    def __init__(
+        self,
+        coding: EntropyCoder,
+        size: Size,
+        coder: coders.Coder,
+        wanted: tf.Tensor,
+        string_bytes: tf.Tensor,
+    ) -> None:
+        self._wanted, self._position = wanted, 0
+        bits = 8 * tf.cast(string_bytes, tf.int64) - self.AHEAD_BITS
+        self._budget = bits * (1 << coders.COST_BITS)
+        self.sound = tf.constant(-1)
+        super().__init__(coding, size, coder)
+
+    @property
+    def _is_wanted(self) -> tf.Tensor:
+        return self._position < self._wanted
+
+    def _is_sound(self) -> tf.Tensor:
+        return self.state[-1] <= self._budget
+
+    def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
+        if self.coding.is_side(name):
+            return super()._conditional(stream, name)
+        if not self._position:
+            self.sound += tf.cast(self._is_sound(), tf.int32)
+        symbols = super()._conditional(stream, name)
+        self.sound += tf.cast(self._is_wanted & self._is_sound(), tf.int32)
+        symbols = tf.where(self._is_wanted, symbols, self._expected(stream, symbols))
+        self._position += 1
+        return symbols
+
+    def _expected(self, stream: Conditional, like: tf.Tensor) -> tf.Tensor:
+        """Symbols `[h, w, C]` next to the means of what is not known yet."""
+        zeros = tf.zeros_like(like)
+        if stream.means:
+            return zeros
+        parameters = im.parameters_of_rows(stream.all_rows(zeros), stream.mixtures)
+        logits, means, _ = im.to_floats(parameters)
+        expected = tf.reduce_sum(tf.nn.softmax(logits) * means, -1)
+        return clipped(tf.round(stream.in_place(expected, zeros)))
+
+    def _names(self, name: str, symbols: tf.Tensor) -> tf.Tensor:
+        numbers = super()._names(name, symbols)
+        # there have to be some
+        return numbers[: tf.where(self._is_wanted, tf.size(numbers), 1)]
+
+
 class Quantizer(ExactRunner):
     """Makes of float latents what is coded: latents by rate and distortion, others to the nearest.
 
@@ -563,6 +629,38 @@ class EntropyCoder(tf.Module):
         sound = decoder.finish(runner.state)
         with tf.control_dependencies([tf.debugging.Assert(sound | ~strict, [NOT_OF_THIS_SIZE])]):
             return sound & possible, tf.identity(hyper_latents), tf.identity(latents)
+
+    @property
+    def parts(self) -> int:
+        """How many streams of latents there are, one after the other."""
+        return len(self._strides) - len(self.side_streams)
+
+    @compilation.uncompiled
+    def read_parts(
+        self,
+        string: tf.Tensor,
+        height: tf.Tensor,
+        width: tf.Tensor,
+        wanted: tf.Tensor,
+        coder: str = header.RANGE,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """As `read`, of the first streams of latents; for the others it takes what is expected.
+
+        Args:
+          string: of rank 0; it may be the beginning of one.
+          height, width: as for `read`.
+          wanted: int32, how many streams are read.
+          coder: as for `try_read`. Of the interleaved one a beginning holds nothing.
+
+        Returns:
+          `(sound, hyper_latents, latents)`, the first int32, how many of the wanted streams surely
+          lie within the string; -1: not even what comes before them does.
+        """
+        size = SIDE_STRIDE * (height // SIDE_STRIDE), SIDE_STRIDE * (width // SIDE_STRIDE)
+        decoder = DECODERS[coder](self.table, string, False)
+        runner = PartialWalker(self, size, decoder, wanted, tf.strings.length(string))
+        latents, hyper_latents = self._ran(runner)
+        return runner.sound, hyper_latents, latents
 
     def can_hold(self, length: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
         """Whether strings of so many bytes can hold so many rows and columns of hyper latents."""

@@ -37,7 +37,7 @@ SPECS = {
     "strict": tf.TensorSpec([], tf.bool),
     **{name: _STRING for name in ("data", "payload")},
     **{name: _SCALAR for name in ("height", "width", "longest", "tile_height", "tile_width")},
-    **{name: _SCALAR for name in ("first", "last", "steps")},
+    **{name: _SCALAR for name in ("first", "last", "steps", "wanted")},
 }
 # What `whole` and `served` need of the parts, and nobody else.
 INTERNAL = (whole.TRY_READ.name, whole.TRY_READ_INTERLEAVED.name, "possible", "parse")
@@ -254,7 +254,23 @@ class ExportedCodec(stored.StoredCodec):
     def _readers(self) -> dict[str, Callable[..., Tensors]]:
         """What reads strings, by name: of the coder that writes, and of any that needs no more."""
         made = self._reader(header.INTERLEAVED)
-        return made if self.coder == header.INTERLEAVED else {**self._reader(self.coder), **made}
+        if self.coder == header.INTERLEAVED:
+            return made
+        return {**self._reader(self.coder), **self._reader_of_parts(), **made}
+
+    def _reader_of_parts(self) -> dict[str, Callable[..., Tensors]]:
+        """What reads a part of a string, by name, where strings have several."""
+        if self.coding.parts < 2:
+            return {}
+
+        @traced(*specs(model.READ_PARTS))
+        def read_parts(
+            payload: tf.Tensor, height: tf.Tensor, width: tf.Tensor, wanted: tf.Tensor
+        ) -> Tensors:
+            sound, hyper_latents, latents = self.coding.read_parts(payload, height, width, wanted)
+            return model.CodedParts(*_as_coded(latents, hyper_latents), sound)._asdict()
+
+        return {model.READ_PARTS.name: read_parts}
 
     def _reader(self, coder: str) -> dict[str, Callable[..., Tensors]]:
         trying, reading = READERS[coder]

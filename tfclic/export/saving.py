@@ -186,6 +186,7 @@ def save(
             fingerprint=graph.fingerprint.hex(),
             format_version=header.VERSION,
             coder=coder,
+            slices=graph.coding.parts,
             config=config or {},
             training=training or {},
             functions=signatures,

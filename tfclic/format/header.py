@@ -58,6 +58,7 @@ MAX_QUALITY_CODE = 65535
 MAX_SIDE = (1 << 21) - 1
 MAX_PIXELS = 1 << 31
 MAX_PAYLOAD_BYTES = (1 << 31) - 1
+MOST_MISSING = 200  # times what there is of a file: its length is no more than a claim
 
 VARINT_BYTES = 5
 FINGERPRINT_BYTES = 4
@@ -217,6 +218,29 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
     if width is None or height is None:
         return None
     return width, height
+
+
+def beginning(data: bytes) -> tuple[Header, int]:
+    """What the beginning of a file claims, which its end would have to confirm.
+
+    Args:
+      data: bytes.
+
+    Returns:
+      A `Header`, whose payload has zeros where it is missing, and how many of its bytes are there.
+
+    Raises:
+      errors.FileFormatError: it is not the beginning of a file, or of too little of one.
+    """
+    length, _ = read_varint(data, START)
+    missing = (length or 0) - len(data)
+    if missing > MOST_MISSING * len(data):
+        raise errors.FileFormatError(SENTENCES[TRUNCATED])
+    header = parse(data + bytes(max(missing, 0)))
+    received = len(header.payload) - max(missing - CHECKSUM_BYTES, 0)
+    if received < 0:
+        raise errors.FileFormatError(SENTENCES[TRUNCATED])
+    return header, received
 
 
 def _parse(data: bytes, checksum: Checksum | None) -> tuple[int, Header | None]:

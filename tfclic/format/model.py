@@ -159,6 +159,30 @@ class ToRead(NamedTuple):
     width: Any
 
 
+class ToReadParts(NamedTuple):
+    """As `ToRead`; `wanted` is how many parts of the latents are read, such as slices of channels.
+
+    The string may be the beginning of one.
+    """
+
+    payload: Any
+    height: Any
+    width: Any
+    wanted: Any
+
+
+class CodedParts(NamedTuple):
+    """As `Coded`, with what is expected for parts that were not read.
+
+    `sound` is how many of those that were wanted lie within the string; -1: not even what comes
+    before them does.
+    """
+
+    latents: Any
+    hyper_latents: Any
+    sound: Any
+
+
 class Estimate(NamedTuple):
     """The bits that a string should take, float32."""
 
@@ -256,6 +280,8 @@ OPEN = Function("open", Data, Opened)
 # strings of the range coder
 READ = Function("read", ToRead, Coded)
 READ_INTERLEAVED = Function("read_interleaved", ToRead, Coded)
+# of models whose latents have several parts, and strings of the range coder
+READ_PARTS = Function("read_parts", ToReadParts, CodedParts)
 SYNTHESISE = Function("synthesise", ToSynthesise, Image)
 # of exports that have no functions for servers
 EARLIER_HEADER = dataclasses.replace(HEADER, name="info")
@@ -337,6 +363,7 @@ class Card:
       format_version: of the files that it makes, int; None: it does not say.
       config: dict, the configuration that it was trained with; what builds it is in `model`.
       training: dict, the record of its training.
+      slices: int, how many parts of the latents `READ_PARTS` reads, one after the other.
       functions: dict by name of `{"inputs": names, "outputs": names}`, where `names` maps what a
         function takes or gives to its tensor in the graph ("operation:index"); None: not listed.
       stock: likewise, of the graph in TensorFlow's own operations, where `functions` are those of
@@ -353,6 +380,7 @@ class Card:
     coder: str = RANGE
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    slices: int = 1
     functions: dict[str, Signature] | None = None
     stock: dict[str, Signature] | None = None
     refinement: dict[str, Signature] | None = None

@@ -134,6 +134,22 @@ def parse(data: bytes) -> Picture:
     return Picture(image, metadata, alpha)
 
 
+def beginning(data: bytes) -> bytes:
+    """The file of the image, as far as it is there, in the beginning of a file.
+
+    Raises:
+      errors.FileFormatError: it is not the beginning of a file of version 5 with an image.
+    """
+    if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : START] not in _FLAGS:
+        return data
+    _, position = header.read_varint(data, START)
+    kind = data[position : position + 1]
+    length, position = header.read_varint(data, position + 1)
+    if kind != bytes([IMAGE]) or length is None:
+        raise _refusal(TRUNCATED)
+    return data[position : position + length]
+
+
 # All fourth bytes of this version: other flags than none are refused, not passed on.
 _FLAGS = [bytes([flags]) for flags in range(256) if flags & VERSION_BITS == VERSION]
 

@@ -7,7 +7,7 @@ import os
 import pathlib
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,22 @@ DEFAULT_EFFORT = 0
 # By effort: the steps of a refinement.
 EFFORTS = (0, 20, 40, 70, 100, 140, 180, 220, 270, 320)
 DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
+
+
+class Received(NamedTuple):
+    """What there is of a file.
+
+    Attributes:
+      share: float, of the bytes of its strings.
+      slices: int, how many slices its latents have.
+      least: int, how many of them there are in the tile that has the fewest; -1: it is missing.
+      tiles: int, how many tiles have all of them.
+    """
+
+    share: float
+    slices: int
+    least: int
+    tiles: int
 
 
 def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, coder: str | None = None) -> Codec:
@@ -69,6 +85,16 @@ class Library:
         if made_by == judge.model.fingerprint:
             return judge
         return self._load(catalog.find_fingerprint(made_by))
+
+    def codec_of_beginning(self, data: bytes) -> Codec:
+        """As `codec_of`, of the beginning of a file, which nothing but its header is known of.
+
+        Raises:
+          errors.FileFormatError: it is not the beginning of a `.tfclic` file, or of too little.
+          errors.ModelError: as `codec_of`.
+        """
+        claimed, _ = header.beginning(picture.beginning(bytes(data)))
+        return self._load(catalog.find_fingerprint(claimed.fingerprint.hex()))
 
     def recode(self, data: bytes, coder: str, progress: Progress | None = None) -> bytes:
         """A file with the same latents, written by another coder.
@@ -193,7 +219,11 @@ class Codec:
         return encoder.file(quality)
 
     def decompress(
-        self, data: bytes, region: Region | None = None, progress: Progress | None = None
+        self,
+        data: bytes,
+        region: Region | None = None,
+        progress: Progress | None = None,
+        slices: int | None = None,
     ) -> Pixels:
         """Decompresses a file that this model made.
 
@@ -202,6 +232,8 @@ class Codec:
           region: (x, y, width, height) in pixels: what to decompress. Of a large image, only the
             tiles around it are decoded. None: all.
           progress: function of (steps done, steps in all), called now and then.
+          slices: int, how many slices of the latents are read; for the others the image has what is
+            expected of them. None: all.
 
         Returns:
           uint8 array [H, W, 3], or [H, W] if the image is grayscale; [H, W, 4], or [H, W, 2], if
@@ -209,18 +241,75 @@ class Codec:
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
-          errors.ModelError: another model made it.
-          errors.UsageError: the region is not inside of the image.
+          errors.ModelError: another model made it; or it has no slices.
+          errors.UsageError: the region is not inside of the image; or there are not so many slices.
         """
         image, _, plane = picture.parse(data)
         found = self._own(image)
         if region is not None:
             _check_region(region, found["width"], found["height"])
-        pixels = tiles.decode(self._refusing(errors.FileFormatError), image, region, progress)
+        reading = None
+        if slices is not None:
+            self._check_slices(slices, found["coder"])
+            reading = tiles.Parts(slices)
+        call = self._refusing(errors.FileFormatError)
+        pixels = tiles.decode(call, image, region, progress, reading)
         if plane:
             opacity = alpha.decode(plane, found["height"], found["width"], region)
             return alpha.joined(pixels, opacity)
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+    def decompress_beginning(
+        self, data: bytes, progress: Progress | None = None
+    ) -> tuple[Pixels, Received]:
+        """The best image that the beginning of a file gives, without alpha.
+
+        Nothing vouches for a beginning: what is not sound looks like anything.
+
+        Args:
+          data: bytes, the first of a `.tfclic` file with strings of the range coder.
+          progress: as for `decompress`.
+
+        Returns:
+          uint8 array, as `decompress`; and a `Received`.
+
+        Raises:
+          errors.FileFormatError: it is not the beginning of one, or of too little.
+          errors.ModelError: another model made it; or its latents have no slices.
+        """
+        claimed, received = header.beginning(picture.beginning(bytes(data)))
+        if claimed.fingerprint.hex() != self.model.fingerprint:
+            raise errors.ModelError(
+                f"{header.OTHER_MODEL}{claimed.fingerprint.hex()}; this is {self.model}."
+            )
+        self._check_slices(self.slices, claimed.coder)
+        sizes = claimed.width, claimed.height, claimed.tile_width, claimed.tile_height
+        how = np.float32(header.quality_of(claimed.quality)), np.bool_(claimed.grayscale)
+        call = self._refusing(errors.FileFormatError)
+        lengths = np.array(claimed.lengths, np.int32)
+        whole = call(model.PACK, claimed.payload, lengths, *map(np.int32, sizes), *how).file
+        reading = tiles.Parts(self.slices, received)
+        pixels = tiles.decode(call, whole, None, progress, reading)
+        sound = [reading.sound[tile] for tile in range(len(claimed.lengths))]
+        share = received / max(len(claimed.payload), 1)
+        result = Received(share, self.slices, min(sound), sum(n == self.slices for n in sound))
+        return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), result
+
+    @property
+    def slices(self) -> int:
+        """How many slices of the latents can be had one after the other, int; 1: none but all."""
+        return self.model.card.slices if model.READ_PARTS.name in self._session else 1
+
+    def _check_slices(self, slices: int, coder: str) -> None:
+        known = self.slices
+        if known == 1:
+            raise errors.ModelError(
+                f"The model {self.model} does not read slices of latents one after the other."
+            )
+        if coder != header.RANGE:
+            raise errors.ModelError("Slices are read of files that the range coder wrote.")
+        if slices not in range(known + 1):
+            raise errors.UsageError(f"There are 0 to {known} slices to read, not {slices}.")
 
     def info(self, data: bytes) -> dict[str, Any]:
         """Reads the header of a file, whichever model made it.

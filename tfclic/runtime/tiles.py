@@ -42,6 +42,10 @@ class Call(Protocol):
     def __call__(self, function: Function[Given], *arguments: Any) -> Given: ...
 
 
+# Of a tile's index, what a file has of it: see `read_tile`.
+Reading = Callable[[Call, bytes, "model.Opened", int], "model.Coded"]
+
+
 class Encoder:
     """An image on its way to a file: analysed once, written at any quality.
 
@@ -193,11 +197,15 @@ def decode_latents(call: Call, data: bytes) -> np.ndarray:
     """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
     opened = call(model.OPEN, data)
     tiles = range(len(opened.coded))
-    return _read(call, data, opened, tiles, Steps(len(tiles), None)).latents
+    return _read(call, data, opened, tiles, Steps(len(tiles), None), read_tile).latents
 
 
 def decode(
-    call: Call, data: bytes, region: Region | None = None, progress: Progress | None = None
+    call: Call,
+    data: bytes,
+    region: Region | None = None,
+    progress: Progress | None = None,
+    reading: Reading | None = None,
 ) -> Pixels:
     """Decodes a file.
 
@@ -210,6 +218,7 @@ def decode(
         made.
       progress: function of (steps done, steps in all), or None; reading a tile and making its
         pixels are a step each.
+      reading: what reads a tile; None: `read_tile`.
 
     Returns:
       uint8 array [h, w, 1] or [h, w, 3].
@@ -224,7 +233,7 @@ def decode(
     seen = np.stack([_around(box, whole) for box in shown])
     needed = _touching(opened.coded, hull(seen))
     steps = Steps(len(shown) + len(needed), progress)
-    coded = _read(call, data, opened, needed, steps)
+    coded = _read(call, data, opened, needed, steps, reading or read_tile)
     settings = opened.quality, opened.grayscale
     for box, around in zip(shown, seen):
         canvas.paste(_synthesised(call, coded.cut(around), around, box, *settings), box)
@@ -233,12 +242,17 @@ def decode(
 
 
 def _read(
-    call: Call, data: bytes, opened: model.Opened, tiles: Sequence[int] | np.ndarray, steps: Steps
+    call: Call,
+    data: bytes,
+    opened: model.Opened,
+    tiles: Sequence[int] | np.ndarray,
+    steps: Steps,
+    reading: Reading,
 ) -> Coded:
     """What some tiles hold, as `Coded` that they just fill."""
 
     def work(tile: int) -> model.Coded:
-        return read_tile(call, data, opened, tile)
+        return reading(call, data, opened, tile)
 
     coded = Coded(hull(opened.coded[tiles]))
     for tile, found in zip(tiles, in_parallel(work, tiles, steps)):
@@ -258,6 +272,45 @@ def read_tile(call: Call, data: bytes, opened: model.Opened, tile: int) -> model
     start, length = opened.starts[tile], opened.lengths[tile]
     function = model.READ_INTERLEAVED if opened.interleaved else model.READ
     return call(function, data[start : start + length], *opened.coded[tile][2:])
+
+
+class Parts:
+    """Reads a part of what tiles hold, and takes what is expected for the rest; a `Reading`.
+
+    Attributes:
+      sound: dict, by tile, of how many parts of its latents were read; -1: nothing of it.
+
+    Args:
+      wanted: int, how many parts of the latents, at most.
+      received: int, how many bytes of the strings there are; what follows may be anything. None:
+        all of them.
+    """
+
+    def __init__(self, wanted: int, received: int | None = None) -> None:
+        self._wanted, self._received = wanted, received
+        self.sound: dict[int, int] = {}
+
+    def __call__(self, call: Call, data: bytes, opened: model.Opened, tile: int) -> model.Coded:
+        """As `read_tile`; what nothing is known of is gray."""
+        start, length = int(opened.starts[tile]), int(opened.lengths[tile])
+        wanted = self._wanted
+        if self._received is not None:
+            there = self._received + int(opened.starts[0]) - start
+            if there < length:
+                # it tells how many are, and is read once more if they are fewer
+                length = max(there, 0)
+        string, sides = data[start : start + length], opened.coded[tile][2:]
+        found = call(model.READ_PARTS, string, *sides, np.int32(wanted))
+        if length < opened.lengths[tile] and found.sound < wanted:
+            wanted = max(int(found.sound), 0)
+            found = call(model.READ_PARTS, string, *sides, np.int32(wanted))
+        elif length == opened.lengths[tile]:
+            found = found._replace(sound=wanted)
+        self.sound[tile] = int(found.sound)
+        coded = model.Coded(found.latents, found.hyper_latents)
+        if found.sound < 0:
+            coded = model.Coded(*map(np.zeros_like, coded))
+        return coded
 
 
 def recode(
