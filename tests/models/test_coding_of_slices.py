@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tfclic import runtime
-from tfclic.entropy import coders, fixed_point, lowering, mixture, streams
+from tfclic.entropy import coders, lowering, mixture, streams
 from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
 from tfclic.evaluation import inspection
+from tfclic.exact import fixed_point
 from tfclic.layers import FLOATS
 from tfclic.models.hyper import HYPER_LIMIT
 from tfclic.models.slices import TANH_RANGE, bounded_residual
