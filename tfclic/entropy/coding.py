@@ -481,6 +481,10 @@ class EntropyCoder(tf.Module):
             arrays.append(tf.nn.space_to_depth(array[None], times)[0] if times > 1 else array)
         return tf.concat(arrays, -1)
 
+    def stride(self, name: str) -> int:
+        """Latents between the positions of a stream, each way."""
+        return self._strides[name]
+
     def split(self, hyper_latents: tf.Tensor) -> Tensors:
         """The dict of streams that `join` was given."""
         found, sizes = {}, [self._joined(name) for name in self.side_streams]

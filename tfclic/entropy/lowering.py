@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, TypeVar, Union
 
 import numpy as np
 import tensorflow as tf
@@ -556,6 +556,15 @@ class Exact(layers.Floats):
 
     def tabulated(self, function: Elementwise, value: Lazy, limit: int) -> Tabulated:
         return Tabulated(function, value, limit)
+
+    def activated(self, function: Elementwise, value: Lazy) -> NoReturn:
+        raise ValueError("an activation of its own has no exact form in an entropy model")
+
+    def product(self, value: Lazy, factor: Lazy) -> NoReturn:
+        raise ValueError("products have no exact form in an entropy model")
+
+    def depth_to_space(self, value: Lazy, factor: int) -> NoReturn:
+        raise ValueError("depth-to-space alone has no exact form in an entropy model")
 
 
 class _Parts(Exact):
