@@ -246,7 +246,10 @@ class Value:
 
 def _clipped(tensor: tf.Tensor, steps: np.ndarray, largest: float, limit: int) -> Grid:
     if largest > limit:
-        tensor = tf.clip_by_value(tensor, -float(limit), float(limit))
+        # tf.clip_by_value takes two passes
+        tensor = tf.raw_ops.ClipByValue(
+            t=tensor, clip_value_min=-float(limit), clip_value_max=float(limit)
+        )
     return Grid(tensor, steps, min(largest, limit))
 
 
@@ -525,11 +528,11 @@ class Integers(layers.Floats):
         )
         terms = []
         # all bytes meet the kernel at once, so that it is read once
-        x = tf.concat([tensor for tensor, _ in operands], 0)
-        sums = tf.split(convolved(x, integers), len(operands), 0)
+        x = operands[0][0] if len(operands) == 1 else tf.concat([part for part, _ in operands], 0)
+        sums = _split(convolved(x, integers), len(operands), 0)
         for total, (_, times) in zip(sums, operands):
             for part, unit, limit in zip(
-                tf.split(total, len(kernel.parts), -1), kernel.units, kernel.limits
+                _split(total, len(kernel.parts), -1), kernel.units, kernel.limits
             ):
                 if is_alone and kernel.bias.any():
                     bias = self.constants(f"{name}_bias", lambda: kernel.bias)
@@ -551,6 +554,10 @@ class Integers(layers.Floats):
         (term,) = self._products(norm, given / OPERAND, [(magnitude, 1)], name, False)
         sizes = self._ranges[name].made
         return self._product(name, value.fine(), Grid(*term), sizes, value.stride, value.reach)
+
+
+def _split(total: tf.Tensor, count: int, axis: int) -> list[tf.Tensor]:
+    return [total] if count == 1 else tf.split(total, count, axis)
 
 
 def convolved(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

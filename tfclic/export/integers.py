@@ -6,7 +6,7 @@ import collections
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -43,7 +43,7 @@ def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
     """
     observed = ranges.Observed(naming.names(codec))
     inverse = tf.exp(codec.gain.correction - codec.gain.log_gains())
-    largest = LATENT_STEPS * np.asarray(inverse, np.float64).max(0, keepdims=False)
+    largest = LATENT_STEPS * np.asarray(inverse, np.float64).max(0)
     for image in images:
         pixels = base.pad_image(tf.cast(image[None], tf.float32) / 255.0)
         for quality in QUALITIES:
@@ -148,7 +148,7 @@ class IntegerSynthesis(transforms.Constants):
 
 def ranges_of(values: Mapping[str, np.ndarray]) -> Ranges:
     """What `measured` had returned, of an `IntegerSynthesis`'s variables `ranges` by name."""
-    found: dict[str, dict[str, np.ndarray]] = collections.defaultdict(dict)
+    found: dict[str, dict[str, Any]] = collections.defaultdict(dict)
     for path, value in values.items():
         name, _, side = path.rpartition(".")
         found[name][side] = np.float64(value)
