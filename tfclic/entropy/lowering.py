@@ -566,6 +566,9 @@ class Exact(layers.Floats):
     def depth_to_space(self, value: Lazy, factor: int) -> NoReturn:
         raise ValueError("depth-to-space alone has no exact form in an entropy model")
 
+    def silence(self, value: Lazy, factor: int, channels: int) -> NoReturn:
+        raise ValueError("zeros have no exact form in an entropy model")
+
 
 class _Parts(Exact):
     """The same inside of a network."""

@@ -482,6 +482,11 @@ class Integers(layers.Floats):
     def precise(self, value: Value) -> Value:
         return value
 
+    def silence(self, value: Value, factor: int, channels: int) -> Value:
+        tensor = super().silence(value.fine().tensor, factor, channels)
+        name, stride = f"no_{value.name}", value.stride * factor
+        return Known(self.constants, name, tensor, np.ones(channels), 1, stride)
+
     def _product(
         self,
         name: str,

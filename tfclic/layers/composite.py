@@ -33,6 +33,8 @@ class Operations(Protocol):
 
     def precise(self, value: Value) -> Value: ...
 
+    def silence(self, value: Value, factor: int, channels: int) -> Value: ...
+
 
 class Floats:
     """What composites, and entropy models, do with values: here float tensors `[B, h, w, C]`.
@@ -87,6 +89,10 @@ class Floats:
     def precise(self, value: Value) -> Value:
         """A value in float32, in whatever precision a transform computes."""
         return tf.cast(value, tf.float32)
+
+    def silence(self, value: Value, factor: int, channels: int) -> Value:
+        """Zeros `[B, h / factor, w / factor, channels]`, of a value `[B, h, w, C]`."""
+        return tf.zeros_like(value[:, ::factor, ::factor, :1]) * tf.zeros([channels])
 
 
 FLOATS = Floats()

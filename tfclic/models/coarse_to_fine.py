@@ -267,7 +267,7 @@ class CoarseToFine(transforms.TransformCodec):
             if self.config.coarse:
                 coarse = side_information["coarse"]
             else:
-                coarse = tf.zeros_like(fine[:, ::2, ::2, :1]) * tf.zeros([self.coarse_channels])
+                coarse = ops.silence(fine, 2, self.coarse_channels)
             hyper = ops.run(self.fine_synthesis, fine), ops.run(self.coarse_synthesis, coarse)
             return ops.precise(ops.run(self.aggregation, *hyper, features))
 
