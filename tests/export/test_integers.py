@@ -135,8 +135,7 @@ def test_an_export_of_it_is_the_same(exact, folder, tmp_path, monkeypatch, expor
     )
     again = catalog.find(str(tmp_path / "again"))
     assert again.card.pixels == exact.model.card.pixels is not None
-    words = [f"--from={folder / 'exact'}", "--name=floats", f"--folder={tmp_path}"]
-    assert run(*words, "--transforms=float32", "--coder=interleaved") == 0
+    assert run(*words, "--name=floats", "--transforms=float32") == 0
     assert catalog.find(str(tmp_path / "floats")).card.transforms == model.FLOAT32
     card = json.loads((folder / "exact" / "1" / model.CARD).read_text())
     assert card["transforms"] == model.INTEGER and len(bytes.fromhex(card["pixels"])) == 4
