@@ -33,8 +33,8 @@ def convert(model, folder):
     proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     of_graphs = (each.graph_def.library.function for each in proto.meta_graphs)
     functions = [function for each in of_graphs for function in each]
-    card = json.loads((folder / "model_card.json").read_text())
-    if card.get("transforms") == "integer":
+    card = folder / "model_card.json"
+    if card.exists() and json.loads(card.read_text()).get("transforms") == "integer":
         functions = [each for each in functions if SYNTHESIS not in each.signature.name]
     count = sum(map(_convert_function, functions))
     path.write_bytes(proto.SerializeToString())

@@ -2,12 +2,12 @@
 
     python benchmarks/integer_pixels.py MODEL ... --images FOLDER [--measure FOLDER]
 
-Each model, an export of either kind, is exported both ways, by the photographs in `--measure` or, as
-`bin/export` does without them, by made images. Files of the images are the same with both; the first
-table has what comes of decoding them: peak signal-to-noise ratios by quality, how many dB the
-integers lose, in the mean and for the worst image, and the Bjontegaard delta rate of all qualities.
-The second one has the seconds of a file at the middle quality, on the clock and the processor's, the
-shortest of some rounds that take turns: decoding all of it, and the synthesis alone.
+Each model, an export of either kind, is exported both ways, by the photographs in `--measure` or,
+as `bin/export` does without them, by made images. Files of the images are the same with both; the
+first table has what comes of decoding them: peak signal-to-noise ratios by quality, and how many dB
+the integers lose, in the mean and for the worst image. The second one has the Bjontegaard delta
+rate of all qualities, and the seconds of a file at quality 50, on the clock and the processor's,
+the least of some rounds that take turns: decoding all of it, and the synthesis alone.
 """
 
 import argparse

@@ -124,15 +124,8 @@ def test_gray_images_stay_gray(exact, make_pixels):
 
 def test_an_export_of_it_is_the_same(exact, folder, tmp_path, monkeypatch, export_for_reading):
     monkeypatch.setattr(saving, "save", export_for_reading)
-    assert (
-        run(
-            f"--from={folder / 'exact'}",
-            "--name=again",
-            f"--folder={tmp_path}",
-            "--coder=interleaved",
-        )
-        == 0
-    )
+    words = [f"--from={folder / 'exact'}", f"--folder={tmp_path}", "--coder=interleaved"]
+    assert run(*words, "--name=again") == 0
     again = catalog.find(str(tmp_path / "again"))
     assert again.card.pixels == exact.model.card.pixels is not None
     assert run(*words, "--name=floats", "--transforms=float32") == 0
