@@ -38,9 +38,10 @@ import tensorflow as tf
 
 from tfclic import images
 from tfclic.cli import common, evaluate
-from tfclic.entropy import active, coders, coding, decisions, fixed_point, lowering
+from tfclic.entropy import active, coders, coding, decisions, lowering
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.program import LATENTS
+from tfclic.exact import fixed_point
 from tfclic.export import stored
 from tfclic.models import base
 

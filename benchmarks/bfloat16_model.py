@@ -3,15 +3,19 @@
     python benchmarks/bfloat16_model.py MODEL FOLDER
 
 Only transforms have convolutions (docs/exactness.md), so the copy is the same codec with other
-floating point: it has the model's fingerprint, and each decodes the other's files.
+floating point: it has the model's fingerprint, and each decodes the other's files. A synthesis in
+integers stays as it is.
 """
 
+import json
 import pathlib
 import shutil
 import sys
 
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
+
+SYNTHESIS = "synthesise"  # in the name of a function
 
 
 def convert(model, folder):
@@ -27,8 +31,12 @@ def convert(model, folder):
     folder = pathlib.Path(shutil.copytree(model, folder))
     path = folder / "saved_model.pb"
     proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    functions = (each.graph_def.library.function for each in proto.meta_graphs)
-    count = sum(_convert_function(function) for each in functions for function in each)
+    of_graphs = (each.graph_def.library.function for each in proto.meta_graphs)
+    functions = [function for each in of_graphs for function in each]
+    card = folder / "model_card.json"
+    if card.exists() and json.loads(card.read_text()).get("transforms") == "integer":
+        functions = [each for each in functions if SYNTHESIS not in each.signature.name]
+    count = sum(map(_convert_function, functions))
     path.write_bytes(proto.SerializeToString())
     return count
 

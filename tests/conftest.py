@@ -291,10 +291,12 @@ def export_for_reading():
     """`saving.save` without warm-up requests, which take as long as any other part of it."""
     from tfclic.export import saving, warm_up
 
-    def save(*arguments):
+    original = saving.save  # which a test may replace by this
+
+    def save(*arguments, **named):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(warm_up, "is_possible", lambda: False)
-            return saving.save(*arguments)
+            return original(*arguments, **named)
 
     return save
 

@@ -29,3 +29,7 @@ class ModelError(TfclicError):
     """A model is missing, or is not the one that a file needs."""
 
     exit_status = 5
+
+
+class InexactError(ModelError):
+    """A layer that is to compute in integers has no form that does."""

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy.fixed_point import ACTIVATION_BITS, Grids
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
+from tfclic.exact.fixed_point import ACTIVATION_BITS, Grids
 from tfclic.layers import NeighbourhoodNetwork
 
 SLOPE = 3 / 16

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfclic import configuration, errors, models
-from tfclic.entropy import coders, fixed_point
+from tfclic.entropy import coders
+from tfclic.exact import fixed_point
 from tfclic.export import stored
 from tfclic.format.model import Card
 from tfclic.runtime import catalog

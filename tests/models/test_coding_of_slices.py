@@ -7,10 +7,11 @@ from PIL import Image
 
 from tfclic import errors, runtime
 from tfclic.cli import common, decompress
-from tfclic.entropy import coders, fixed_point, lowering, mixture, streams
+from tfclic.entropy import coders, lowering, mixture, streams
 from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
 from tfclic.evaluation import inspection
+from tfclic.exact import fixed_point
 from tfclic.format import header, model
 from tfclic.layers import FLOATS
 from tfclic.models.hyper import HYPER_LIMIT

@@ -12,6 +12,7 @@ from tfclic.cli import common
 from tfclic.format import header, model
 
 if TYPE_CHECKING:
+    from tfclic.exact.ranges import Ranges
     from tfclic.models.base import ImageCodec
 
 DETAILS = """\
@@ -23,6 +24,10 @@ examples:
 The version is the next free number. The weights are the moving averages of the run, where it kept
 them. With --from they are those of the export, to the bit: the fingerprint is the same, and each of
 the two reads the other's files, if it has their coder.
+
+With --transforms=integer, the default where every layer of the synthesis can do it, a file has the
+same pixels on every machine. How fine the integers are is set by some images: --images, best
+photographs like those that the model was trained on.
 """
 
 
@@ -42,6 +47,15 @@ def make_parser() -> argparse.ArgumentParser:
         "with which the model runs wherever TensorFlow does; both (the default) has a graph for "
         "each, and writes with the range coder where it is",
     )  # fmt: skip
+    parser.add_argument(
+        "--transforms", choices=model.TRANSFORMS,
+        help="what pixels are made in: integer, the same on every machine, or float32 (default: "
+        "integer where every layer has an exact form)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", metavar="FOLDER",
+        help="photographs by which the steps of integers are set (default: made images)",
+    )  # fmt: skip
     return parser
 
 
@@ -54,12 +68,36 @@ def export(args: argparse.Namespace) -> int:
     from tfclic.export import saving, warm_up
 
     folder = args.folder or places.EXPORTS
-    path = saving.save(codec, folder, args.name, coder=args.coder, **about)
+    seen = _seen(args, codec, about.pop("seen", None))
+
+    def save(seen: Ranges | None) -> pathlib.Path:
+        return saving.save(codec, folder, args.name, coder=args.coder, seen=seen, **about)
+
+    try:
+        path = save(seen)
+    except errors.InexactError as error:
+        if args.transforms == model.INTEGER:
+            raise
+        common.complain("export", f"{error} Its pixels are made in float32.")
+        path = save(None)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     print(f"{path}: {size / 1e6:.1f} MB")
     if not warm_up.is_possible():
         common.complain("export", "It has no warm-up requests; tensorflow-serving-api makes them.")
     return 0
+
+
+def _seen(args: argparse.Namespace, codec: ImageCodec, known: Ranges | None) -> Ranges | None:
+    """What is known of the values in a synthesis that is to compute in integers; None: floats."""
+    if args.transforms == model.FLOAT32:
+        return None
+    if known is not None and args.images is None:
+        return known
+
+    from tfclic.export import integers, samples
+
+    shown = samples.of_folder(args.images) if args.images else samples.made()
+    return integers.measured(codec, shown)
 
 
 def _of_run(workdir: pathlib.Path) -> tuple[ImageCodec, dict[str, Any]]:
@@ -95,13 +133,15 @@ def _of_export(args: argparse.Namespace) -> tuple[ImageCodec, dict[str, Any]]:
     from tfclic.training import building
 
     codec, like = stored.reread(found, building.build_variables)
+    if not args.transforms and not args.images:
+        args.transforms = found.card.transforms
     print(f"Exporting {found} ({found.fingerprint}) anew ...", flush=True)
     card = found.card
     # what was measured was so with files of this coder
     writes = header.RANGE if args.coder == model.BOTH else args.coder
     results = card.results if writes == card.coder else None
     about = {"config": card.config, "training": card.training, "results": results}
-    return codec, {**about, "like": like}
+    return codec, {**about, "like": like, "seen": stored.ranges(found)}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 
-from tfclic.entropy import active, coders, compilation, fixed_point, interleaved, lowering
+from tfclic.entropy import active, coders, compilation, interleaved, lowering
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.program import DISTORTION_WEIGHT, LATENTS, Pieces, clipped, rdo_quantize
 from tfclic.entropy.streams import (
@@ -23,6 +23,7 @@ from tfclic.entropy.streams import (
     Independent,
     least_decision,
 )
+from tfclic.exact import fixed_point
 from tfclic.format import header
 from tfclic.format.header import NOT_OF_THIS_SIZE, TOO_SHORT
 
@@ -545,6 +546,10 @@ class EntropyCoder(tf.Module):
             times, array = SIDE_STRIDE // self._strides[name], streams[name]
             arrays.append(tf.nn.space_to_depth(array[None], times)[0] if times > 1 else array)
         return tf.concat(arrays, -1)
+
+    def stride(self, name: str) -> int:
+        """Latents between the positions of a stream, each way."""
+        return self._strides[name]
 
     def split(self, hyper_latents: tf.Tensor) -> Tensors:
         """The dict of streams that `join` was given."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import fixed_point
+from tfclic.exact import fixed_point
 from tfclic.layers import neighbourhood
 
 if TYPE_CHECKING:
-    from tfclic.entropy.fixed_point import FixedPointDense, Prepared
+    from tfclic.exact.fixed_point import FixedPointDense, Prepared
     from tfclic.layers.neighbourhood import NeighbourhoodNetwork, Taps
 
 SIDE = range(neighbourhood.HALF)

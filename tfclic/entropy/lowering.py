@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, TypeVar, Union
 
 import numpy as np
 import tensorflow as tf
 
 from tfclic import layers
-from tfclic.entropy import compilation, fixed_point
+from tfclic.entropy import compilation
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
+from tfclic.exact import fixed_point, naming
 
 if TYPE_CHECKING:
     from tensorflow.types.experimental import ConcreteFunction
@@ -53,20 +54,6 @@ def integers(limit: int) -> Form:
     return Form(0, limit)
 
 
-def slope_of(activation: Elementwise | None) -> float:
-    """The slope below 0 of a layer's activation, as `fixed_point.FixedPointDense` takes it.
-
-    Raises:
-      ValueError: it is neither linear nor a (leaky) ReLU.
-    """
-    ends = [float(activation(tf.constant(x))) for x in (1.0, -1.0, -2.0)] if activation else None
-    if ends is None:
-        return 1.0
-    if ends[0] != 1 or ends[2] != 2 * ends[1]:
-        raise ValueError("its activation is neither linear nor a (leaky) ReLU")
-    return -ends[1]
-
-
 @functools.singledispatch
 def lower(layer: tf.keras.layers.Layer, given: Form, wanted: Form, name: str) -> tf.Module:
     """The exact form of a layer.
@@ -90,7 +77,7 @@ def lower(layer: tf.keras.layers.Layer, given: Form, wanted: Form, name: str) ->
 
 def _grids(given: Form, wanted: Form, activation: Elementwise | None, name: str) -> dict[str, Any]:
     try:
-        slope = slope_of(activation)
+        slope = fixed_point.slope_of(activation)
     except ValueError as error:
         raise ValueError(f"layer {name}: {error}") from None
     return dict(
@@ -570,6 +557,18 @@ class Exact(layers.Floats):
     def tabulated(self, function: Elementwise, value: Lazy, limit: int) -> Tabulated:
         return Tabulated(function, value, limit)
 
+    def activated(self, function: Elementwise, value: Lazy) -> NoReturn:
+        raise ValueError("an activation of its own has no exact form in an entropy model")
+
+    def product(self, value: Lazy, factor: Lazy) -> NoReturn:
+        raise ValueError("products have no exact form in an entropy model")
+
+    def depth_to_space(self, value: Lazy, factor: int) -> NoReturn:
+        raise ValueError("depth-to-space alone has no exact form in an entropy model")
+
+    def silence(self, value: Lazy, factor: int, channels: int) -> NoReturn:
+        raise ValueError("zeros have no exact form in an entropy model")
+
 
 class _Parts(Exact):
     """The same inside of a network."""
@@ -593,7 +592,7 @@ class Networks(tf.Module):
         self.exact: dict[str, tf.Module] = {}
         self.sizes: set[int] = set()
         # in functions, out of TensorFlow's sight: they are no part of this module
-        names = _names(codec)
+        names = naming.names(codec)
         traces: dict[str, ConcreteFunction] = {}
         self._names, self._traces = lambda: names, lambda: traces
 
@@ -619,24 +618,3 @@ class Networks(tf.Module):
             made = tf.function(compilation.uncompiled(function), specs, autograph=False)
             self._traces()[name] = made.get_concrete_function()
         return self._traces()[name](*arrays)
-
-
-def _names(codec: tf.Module) -> dict[int, str]:
-    """Names of all layers in a codec, by their ids."""
-    found: dict[int, str] = {}
-
-    def visit(value: Any, path: tuple[str, ...]) -> None:
-        if isinstance(value, (list, tuple)):
-            for number, each in enumerate(value):
-                visit(each, (*path, str(number)))
-        elif isinstance(value, tf.Module) and id(value) not in found:
-            found[id(value)] = "_".join(path)
-            if isinstance(value, tf.keras.Sequential):
-                visit(value.layers, path)
-            else:
-                for name, each in sorted(vars(value).items()):
-                    if not name.startswith("_"):
-                        visit(each, (*path, name))
-
-    visit(codec, ())
-    return found

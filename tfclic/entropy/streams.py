@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfclic.entropy import coders, factorized, fixed_point, lowering, mixture, wavefront
+from tfclic.entropy import coders, factorized, lowering, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
+from tfclic.exact import fixed_point
 from tfclic.format.latents import HYPER_STRIDE
 
 if TYPE_CHECKING:

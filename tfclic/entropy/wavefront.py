@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import coders, compilation, decisions, fixed_point, mixture
+from tfclic.entropy import coders, compilation, decisions, mixture
+from tfclic.exact import fixed_point
 
 if TYPE_CHECKING:
     from tfclic.entropy.coders import Coder, State

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfclic.export import container, opening, served, stored, tiling, whole
+from tfclic import errors
+from tfclic.export import container, integers, opening, served, stored, tiling, whole
 from tfclic.format import boxes, header, model
 from tfclic.format.header import TOO_SHORT
 from tfclic.format.latents import HYPER_STRIDE
@@ -19,6 +21,7 @@ from tfclic.models import base
 if TYPE_CHECKING:
     from tensorflow.types.experimental import ConcreteFunction
 
+    from tfclic.exact.ranges import Ranges
     from tfclic.layers.composite import Tensors
     from tfclic.models.base import ImageCodec
 
@@ -92,9 +95,11 @@ class ExportedCodec(stored.StoredCodec):
       coder: the name of that which writes. With the range coder both are read; with the interleaved
         one no operation is any but TensorFlow's own, and nothing else can be read.
       like: as for `stored.StoredCodec`.
+      seen: what `integers.measured` returned, for a synthesis in integers; None: in float32.
 
     Raises:
       errors.ModelError: an entropy network cannot be made exact; names the layer.
+      errors.InexactError: nor the synthesis.
     """
 
     def __init__(
@@ -102,12 +107,14 @@ class ExportedCodec(stored.StoredCodec):
         codec: ImageCodec,
         coder: str = header.RANGE,
         like: stored.StoredCodec | None = None,
+        seen: Ranges | None = None,
     ) -> None:
         super().__init__(codec, like)
         self.coder = coder
         self.fingerprint = self.digest()
+        self.integers = self._in_integers(codec, seen) if seen else None
         self._parts = self._transforms(codec, self.stand_ins(codec))
-        self._parts.update(self._coding(codec.is_local))
+        self._parts.update(self._coding(codec.is_local, self.reach))
         self.compress = traced(*_named("image", "quality"))(
             lambda image, quality: whole.compress(self._parts, image, quality)
         )
@@ -118,6 +125,13 @@ class ExportedCodec(stored.StoredCodec):
         self.info = traced(*specs(model.HEADER), autograph=True)(
             lambda data: opening.info(data, parse)
         )
+
+    def _in_integers(self, codec: ImageCodec, seen: Ranges) -> integers.IntegerSynthesis:
+        try:
+            with substituted(codec.transforms(), self.stand_ins(codec)):
+                return integers.IntegerSynthesis(codec, self.coding, seen)
+        except ValueError as error:
+            raise errors.InexactError(f"The synthesis has no exact form: {error}.") from error
 
     def _transforms(
         self, codec: ImageCodec, stand_ins: Mapping[int, tf.Variable]
@@ -145,6 +159,18 @@ class ExportedCodec(stored.StoredCodec):
             cropped = {name: boxes.crop(sources[name][0], each) for name, each in places.items()}
             return _as_coded(*coding.quantize(cropped))._asdict()
 
+        def in_floats(
+            latents: tf.Tensor, hyper_latents: tf.Tensor, quality: tf.Tensor
+        ) -> tf.Tensor:
+            latents = tf.cast(latents, tf.float32)[None] * coding.latent_step
+            sides = coding.split(tf.cast(hyper_latents, tf.float32))
+            sides = {name: array[None] for name, array in sides.items()}
+            with weights():
+                pixels = codec.synthesise(latents, sides, snapped(quality)[None])[0]
+            return tf.round(tf.clip_by_value(pixels, 0.0, 1.0) * 255.0)
+
+        synthesis = self.integers.at_quality if self.integers else in_floats
+
         @traced(*specs(model.SYNTHESISE, **self._coded()))
         def synthesise(
             latents: tf.Tensor,
@@ -153,12 +179,7 @@ class ExportedCodec(stored.StoredCodec):
             grayscale: tf.Tensor,
             box: tf.Tensor,
         ) -> Tensors:
-            latents = tf.cast(latents, tf.float32)[None] * coding.latent_step
-            sides = coding.split(tf.cast(hyper_latents, tf.float32))
-            sides = {name: array[None] for name, array in sides.items()}
-            with weights():
-                pixels = codec.synthesise(latents, sides, snapped(quality)[None])[0]
-            pixels = tf.round(tf.clip_by_value(boxes.crop(pixels, box), 0.0, 1.0) * 255.0)
+            pixels = boxes.crop(synthesis(latents, hyper_latents, quality), box)
             gray = tf.round(tf.reduce_mean(pixels, -1, keepdims=True))
             pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
             return model.Image(tf.cast(pixels, tf.uint8))._asdict()
@@ -175,7 +196,14 @@ class ExportedCodec(stored.StoredCodec):
         shapes = {name: [None, None, n] for name, n in channels._asdict().items()}
         return {name: tf.TensorSpec(shape, LATENT_DTYPE) for name, shape in shapes.items()}
 
-    def _coding(self, is_local: bool) -> dict[str, ConcreteFunction]:
+    @property
+    def reach(self) -> int | None:
+        """How far the synthesis looks, pixels, where that is known: of integers with an end."""
+        if self.integers is None or math.isinf(self.integers.reach):
+            return None
+        return math.ceil(self.integers.reach)
+
+    def _coding(self, is_local: bool, reach: int | None) -> dict[str, ConcreteFunction]:
         coding, fingerprint = self.coding, self.fingerprint
         is_interleaved = self.coder == header.INTERLEAVED
         opened = functools.partial(
@@ -183,6 +211,7 @@ class ExportedCodec(stored.StoredCodec):
             fingerprint=fingerprint,
             is_local=is_local,
             reads_range=not is_interleaved,
+            reach=reach,
         )
         coded = specs(model.WRITE, **self._coded())
 
@@ -219,6 +248,10 @@ class ExportedCodec(stored.StoredCodec):
             file = container.pack(fingerprint, *image, payload, tiles, is_interleaved)
             return model.File(file)._asdict()
 
+        @traced(*specs(model.PLAN))
+        def plan(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor) -> Tensors:
+            return tiling.plan(height, width, longest, boxes.MARGIN if reach is None else reach)
+
         # it is most of what a start has to read, so there is one of it
         parse = traced(*specs(model.OPEN))(container.parse)
 
@@ -245,7 +278,7 @@ class ExportedCodec(stored.StoredCodec):
             model.ESTIMATE.name: estimate,
             model.PACK.name: pack,
             model.OPEN.name: open_,
-            model.PLAN.name: traced(*specs(model.PLAN))(tiling.plan),
+            model.PLAN.name: plan,
             "possible": possible,
             "parse": parse,
             **self._readers(),

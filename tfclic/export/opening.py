@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from tfclic.export import container, tiling
-from tfclic.format import model
+from tfclic.format import boxes, model
 from tfclic.format.header import INTERLEAVED, RANGE
 
 if TYPE_CHECKING:
@@ -47,11 +47,12 @@ def opened(
     is_local: bool = True,
     parse: Parse = container.parse,
     reads_range: bool = True,
+    reach: int | None = None,
 ) -> Tensors:
-    """A file of this model: the dict of a `model.Opened`."""
+    """A file of this model: the dict of a `model.Opened`; `reach` as for `boxes.spans`."""
     header = container.check(parse(data), fingerprint, reads_range)
     sides = header.tile_height, header.tile_width
-    layout = tiling.layout(header.height, header.width, *sides)
+    layout = tiling.layout(header.height, header.width, *sides, reach)
     after_payload = tf.strings.length(data) - container.CHECKSUM_BYTES
     starts = after_payload - tf.strings.length(header.payload)
     return model.Opened(
@@ -63,5 +64,6 @@ def opened(
         starts=starts + tf.cumsum(header.lengths, exclusive=True),
         is_local=tf.constant(is_local),
         interleaved=header.interleaved,
+        reach=tf.constant(boxes.MARGIN if reach is None else reach),
         **layout._asdict(),
     )._asdict()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
     from tensorflow.types.experimental import ConcreteFunction
 
+    from tfclic.exact.ranges import Ranges
     from tfclic.export.stored import StoredCodec
     from tfclic.format.model import Signature
     from tfclic.models.base import ImageCodec
@@ -141,6 +142,7 @@ def save(
     coder: str = header.RANGE,
     results: dict[str, Any] | None = None,
     like: StoredCodec | None = None,
+    seen: Ranges | None = None,
 ) -> pathlib.Path:
     """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
 
@@ -156,6 +158,7 @@ def save(
         the same variables, of which that in TensorFlow's own operations has the tags of a server.
       results: JSON-compatible results of measurements, for the card.
       like: as for `stored.StoredCodec`.
+      seen: what `integers.measured` returned, for a synthesis in integers; None: in float32.
 
     Returns:
       The path of the version's folder.
@@ -166,8 +169,11 @@ def save(
     stock = None
     with unoptimized():
         if coder == model.BOTH:
-            coder, stock = header.RANGE, exported.ExportedCodec(codec, header.INTERLEAVED, like)
-        graph = exported.ExportedCodec(codec, coder, like)
+            coder, stock = (
+                header.RANGE,
+                exported.ExportedCodec(codec, header.INTERLEAVED, like, seen),
+            )
+        graph = exported.ExportedCodec(codec, coder, like, seen)
         refinement = None
         if graph.coding.is_differentiable:
             refinement = refining.Refinement(graph, codec)
@@ -187,6 +193,8 @@ def save(
             format_version=header.VERSION,
             coder=coder,
             slices=graph.coding.parts,
+            transforms=model.INTEGER if graph.integers else model.FLOAT32,
+            pixels=graph.integers.digest() if graph.integers else None,
             config=config or {},
             training=training or {},
             functions=signatures,

@@ -11,14 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors, models
-from tfclic.export import earlier
+from tfclic.export import earlier, integers
 
 if TYPE_CHECKING:
+    from tfclic.exact.ranges import Ranges
     from tfclic.models.base import ImageCodec
     from tfclic.runtime.catalog import Model
 
 # Transforms need not repeat bit for bit, so their weights are stored with half the bits.
 DTYPE = tf.float16
+RANGES = "integers/ranges/"
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of variables' names in TensorFlow's checkpoints
 
 
@@ -60,7 +62,9 @@ class StoredCodec(tf.Module):
         Args:
           revision: that of the coding; None: today's.
         """
-        values = {number: variable.numpy() for number, variable in enumerate(self.variables)}
+        # no others: how pixels are made of latents changes no file
+        variables = *self.weights, *self.coding.variables
+        values = {number: variable.numpy() for number, variable in enumerate(variables)}
         return _digest(values, self.coding.revision if revision is None else revision)
 
     def restore(self, codec: ImageCodec) -> list[tf.Variable]:
@@ -116,6 +120,18 @@ def reread(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec
         )
     stored.restore(codec)
     return codec, stored
+
+
+def ranges(model: Model) -> Ranges | None:
+    """What was measured of the values in a model's synthesis; None: it is in floating point."""
+    reader = tf.train.load_checkpoint(str(model.path / "variables" / "variables"))
+    paths = reader.get_variable_to_shape_map()
+    found = [path for path in paths if path.startswith(RANGES) and path.endswith(SUFFIX)]
+    if not found:
+        return None
+    return integers.ranges_of(
+        {path[len(RANGES) : -len(SUFFIX)]: reader.get_tensor(path) for path in found}
+    )
 
 
 def _read(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec, StoredCodec]:

@@ -13,20 +13,25 @@ if TYPE_CHECKING:
 
 
 def layout(
-    height: tf.Tensor, width: tf.Tensor, tile_height: tf.Tensor, tile_width: tf.Tensor
+    height: tf.Tensor,
+    width: tf.Tensor,
+    tile_height: tf.Tensor,
+    tile_width: tf.Tensor,
+    reach: int | None = None,
 ) -> boxes.Layout:
     """The `boxes.Layout` of an image, row by row.
 
     Args:
       height, width: int32, pixels of the image.
       tile_height, tile_width: int32, pixels, multiples of 64.
+      reach: as for `boxes.spans`.
     """
     rows, columns = (
         -(-side // tile) for side, tile in ((height, tile_height), (width, tile_width))
     )
     index = tf.range(rows * columns)
-    down = boxes.spans(index // columns * tile_height, height, tile_height, tf)
-    across = boxes.spans(index % columns * tile_width, width, tile_width, tf)
+    down = boxes.spans(index // columns * tile_height, height, tile_height, tf, reach)
+    across = boxes.spans(index % columns * tile_width, width, tile_width, tf, reach)
     return boxes.Layout(
         *(
             tf.stack([top, left, bottom - top, right - left], -1)
@@ -35,18 +40,21 @@ def layout(
     )
 
 
-def plan(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor) -> Tensors:
+def plan(
+    height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor, reach: int = boxes.MARGIN
+) -> Tensors:
     """How an encoder cuts an image into tiles: their sides, and their boxes.
 
     Args:
       height, width: int32, pixels of the image.
       longest: int32, pixels, the longest side of a tile.
+      reach: pixels, how far the synthesis looks.
 
     Returns:
       The dict of a `model.Plan`.
     """
     sides = boxes.tile_side(height, longest), boxes.tile_side(width, longest)
-    return model.Plan(*sides, *layout(height, width, *sides))._asdict()
+    return model.Plan(*sides, *layout(height, width, *sides), tf.constant(reach))._asdict()
 
 
 def assemble(tiles: tf.Tensor, height: tf.Tensor, width: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

@@ -67,7 +67,9 @@ def count(height: Numbers, width: Numbers, tile_height: Numbers, tile_width: Num
     return (-(-height // tile_height)) * (-(-width // tile_width))
 
 
-def spans(start: Any, length: Any, tile: Any, of: ModuleType = np) -> Layout:
+def spans(
+    start: Any, length: Any, tile: Any, of: ModuleType = np, reach: int | None = None
+) -> Layout:
     """The four boxes of tiles along one axis.
 
     Args:
@@ -75,19 +77,25 @@ def spans(start: Any, length: Any, tile: Any, of: ModuleType = np) -> Layout:
       length: pixels of the image.
       tile: pixels of a tile, a multiple of MULTIPLE.
       of: see the module.
+      reach: pixels, how far synthesis looks beyond a core if that is not as far as MARGIN; `seen`
+        are then the latents of that.
 
     Returns:
       A `Layout` of spans.
     """
     core = start, of.minimum(start + tile, length)
-    before, after = around(core)
-    window = of.maximum(before, 0), of.minimum(after, length)
-    return Layout(core, window, latents(core), latents(window))
+
+    def inside(span: Span[Any]) -> Span[Any]:
+        return of.maximum(span[0], 0), of.minimum(span[1], length)
+
+    window = inside(around(core))
+    seen = window if reach is None else inside(around(core, reach))
+    return Layout(core, window, latents(core), latents(seen))
 
 
-def around(span: Span[Numbers]) -> Span[Numbers]:
+def around(span: Span[Numbers], margin: Any = MARGIN) -> Span[Numbers]:
     """A span of pixels with its margin; both may be vectors, of the two axes."""
-    return span[0] - MARGIN, span[1] + MARGIN
+    return span[0] - margin, span[1] + margin
 
 
 def latents(span: Span[Numbers]) -> Span[Numbers]:

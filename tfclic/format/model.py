@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from tfclic.format.boxes import MARGIN
 from tfclic.format.header import CODERS, INTERLEAVED, RANGE
 
 Given = TypeVar("Given", bound=Any)
@@ -29,6 +30,8 @@ WARM_UP = "assets.extra/tf_serving_warmup_requests"
 # range coder, too.
 TAGS = ("serve",)
 OF_RANGE = (*TAGS, RANGE)
+# What the synthesis computes in: floats, or integers, which give the same pixels everywhere.
+FLOAT32, INTEGER = TRANSFORMS = "float32", "integer"
 BOTH = "both"  # what an export is called that has the two
 VARIABLES = "variables/variables"
 # A folder with a graph of its own, which has REFINE and, for VARIABLES, RESTORE.
@@ -73,7 +76,10 @@ class ToPlan(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How an image is cut into n tiles: their sides, and their boxes `[n, 4]`."""
+    """How an image is cut into n tiles: their sides, and their boxes `[n, 4]`.
+
+    `reach`: pixels, how far the synthesis looks beyond a box.
+    """
 
     tile_height: Any
     tile_width: Any
@@ -81,6 +87,7 @@ class Plan(NamedTuple):
     window: Any
     coded: Any
     seen: Any
+    reach: Any = MARGIN
 
 
 class Image(NamedTuple):
@@ -238,7 +245,7 @@ class Opened(NamedTuple):
     For each of n tiles the boxes `[n, 4]`, and where its string starts and how long it is, `[n]`.
     `is_local`, bool: whether pixels depend on what is near them alone. Of models whose earlier
     export does not say so they do. `interleaved`, bool: whether its strings are for
-    `READ_INTERLEAVED`, not for `READ`.
+    `READ_INTERLEAVED`, not for `READ`. `reach` as in `Plan`.
     """
 
     height: Any
@@ -253,6 +260,7 @@ class Opened(NamedTuple):
     seen: Any
     is_local: Any = True
     interleaved: Any = False
+    reach: Any = MARGIN
 
 
 class ToSynthesise(NamedTuple):
@@ -358,6 +366,9 @@ class Card:
       name: str; None: it does not say.
       version: int.
       fingerprint: 8 hex digits, lower case; every file that the model makes carries them.
+      transforms: str, what the synthesis computes in, of `TRANSFORMS`.
+      pixels: 8 hex digits, by which one synthesis in integers is told from another; None: it is in
+        floating point.
       coder: str, that of its files' strings, one of `header.CODERS`; if there are two, the one that
         writes where both can.
       format_version: of the files that it makes, int; None: it does not say.
@@ -378,6 +389,8 @@ class Card:
     fingerprint: str
     format_version: int | None = None
     coder: str = RANGE
+    transforms: str = FLOAT32
+    pixels: str | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     slices: int = 1

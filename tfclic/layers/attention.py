@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
+from tfclic.layers.composite import Composite
 from tfclic.layers.residual import ResidualUnit, conv
 from tfclic.layers.sequential import Sequential
 
+if TYPE_CHECKING:
+    from tfclic.layers.composite import Operations, Value
 
-class Attention(tf.keras.layers.Layer):
+SATURATED = 16  # sigmoids of larger arguments are 0 or 1, as far as anyone can see
+
+
+class Attention(Composite):
     """`x + trunk(x) * sigmoid(mask(x))`, trunk and mask of three residual units each.
 
     Args:
@@ -26,8 +34,9 @@ class Attention(tf.keras.layers.Layer):
         self.trunk = Sequential([ResidualUnit(filters) for _ in range(3)])
         self.mask = Sequential([*head, *units, conv(filters, 1)])
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return x + self.trunk(x) * tf.sigmoid(self.mask(x))
+    def compose(self, ops: Operations, x: Value) -> Value:
+        gate = ops.tabulated(tf.sigmoid, ops.run(self.mask, x), SATURATED)
+        return x + ops.product(ops.run(self.trunk, x), gate)
 
 
 class NonLocal(tf.keras.layers.Layer):

@@ -25,11 +25,22 @@ class Operations(Protocol):
 
     def tabulated(self, function: Elementwise, value: Value, limit: int) -> Value: ...
 
+    def activated(self, function: Elementwise, value: Value) -> Value: ...
+
+    def product(self, value: Value, factor: Value) -> Value: ...
+
+    def depth_to_space(self, value: Value, factor: int) -> Value: ...
+
+    def precise(self, value: Value) -> Value: ...
+
+    def silence(self, value: Value, factor: int, channels: int) -> Value: ...
+
 
 class Floats:
     """What composites, and entropy models, do with values: here float tensors `[B, h, w, C]`.
 
-    Others do the same with exact integers (`tfclic.entropy.lowering`). Values can also be added.
+    Others do the same with exact integers (`tfclic.entropy.lowering`, `tfclic.exact.transforms`).
+    Values can also be added.
     """
 
     def run(self, network: tf.Module, *values: Value, hidden_bits: int | None = None) -> Value:
@@ -62,6 +73,26 @@ class Floats:
           limit: int, the largest magnitude of an argument of which exact integers know the result.
         """
         return function(value)
+
+    def activated(self, function: Elementwise, value: Value) -> Value:
+        """What a (leaky) ReLU makes of a value."""
+        return function(value)
+
+    def product(self, value: Value, factor: Value) -> Value:
+        """A value times another one, element by element."""
+        return value * factor
+
+    def depth_to_space(self, value: Value, factor: int) -> Value:
+        """`[B, h, w, factor**2 * C]` as `[B, factor * h, factor * w, C]`."""
+        return tf.nn.depth_to_space(value, factor)
+
+    def precise(self, value: Value) -> Value:
+        """A value in float32, in whatever precision a transform computes."""
+        return tf.cast(value, tf.float32)
+
+    def silence(self, value: Value, factor: int, channels: int) -> Value:
+        """Zeros `[B, h / factor, w / factor, channels]`, of a value `[B, h, w, C]`."""
+        return tf.zeros_like(value[:, ::factor, ::factor, :1]) * tf.zeros([channels])
 
 
 FLOATS = Floats()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from tfclic.layers.composite import Composite
 from tfclic.layers.gdn import GDN
 from tfclic.layers.pointwise import PointwiseConv2D
 from tfclic.layers.sequential import Sequential
 from tfclic.layers.subpixel import SubpixelConv2D
+
+if TYPE_CHECKING:
+    from tfclic.layers.composite import Operations, Value
 
 
 def conv(filters: int, kernel_size: int, strides: int = 1, **kwargs: Any) -> tf.keras.layers.Layer:
@@ -19,7 +23,7 @@ def conv(filters: int, kernel_size: int, strides: int = 1, **kwargs: Any) -> tf.
     return tf.keras.layers.Conv2D(filters, kernel_size, strides, padding="same", **kwargs)
 
 
-class ResidualUnit(tf.keras.layers.Layer):
+class ResidualUnit(Composite):
     """The bottleneck unit inside an attention module (figure 5): 1x1 N/2, 3x3 N/2, 1x1 N."""
 
     def __init__(self, filters: int, name: str | None = None) -> None:
@@ -32,11 +36,11 @@ class ResidualUnit(tf.keras.layers.Layer):
             ]
         )
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return x + self.body(x)
+    def compose(self, ops: Operations, x: Value) -> Value:
+        return x + ops.run(self.body, x)
 
 
-class ResidualBlock(tf.keras.layers.Layer):
+class ResidualBlock(Composite):
     """Two 3x3 convolutions with leaky ReLU, and the input added (projected if widths differ)."""
 
     def __init__(self, filters: int, name: str | None = None) -> None:
@@ -50,9 +54,11 @@ class ResidualBlock(tf.keras.layers.Layer):
         if input_shape[-1] != self.filters:
             self.skip = conv(self.filters, 1, dtype=self._dtype_policy)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        y = tf.nn.leaky_relu(self.second(tf.nn.leaky_relu(self.first(x))))
-        return y + (self.skip(x) if self.skip else x)
+    def compose(self, ops: Operations, x: Value) -> Value:
+        y = x
+        for layer in (self.first, self.second):
+            y = ops.activated(tf.nn.leaky_relu, ops.run(layer, y))
+        return y + (ops.run(self.skip, x) if self.skip else x)
 
 
 class ResidualDown(tf.keras.layers.Layer):
@@ -72,7 +78,7 @@ class ResidualDown(tf.keras.layers.Layer):
         return self.gdn(self.second(tf.nn.leaky_relu(self.first(x)))) + skip
 
 
-class ResidualUp(tf.keras.layers.Layer):
+class ResidualUp(Composite):
     """Doubles height and width: sub-pixel 3x3, leaky ReLU, 3x3, inverse GDN; sub-pixel skip."""
 
     def __init__(self, filters: int, name: str | None = None) -> None:
@@ -82,5 +88,6 @@ class ResidualUp(tf.keras.layers.Layer):
         self.igdn = GDN(inverse=True)
         self.skip = SubpixelConv2D(filters, 1)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return self.igdn(self.second(tf.nn.leaky_relu(self.first(x)))) + self.skip(x)
+    def compose(self, ops: Operations, x: Value) -> Value:
+        y = ops.activated(tf.nn.leaky_relu, ops.run(self.first, x))
+        return ops.in_turn([self.second, self.igdn], y) + ops.run(self.skip, x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
@@ -12,12 +12,12 @@ import tensorflow_compression as tfc
 from tfclic.entropy import active, mixture, program
 from tfclic.entropy.coding import EntropyCoder
 from tfclic.format.latents import MULTIPLE
-from tfclic.layers import QualityGain
+from tfclic.layers import FLOATS, QualityGain
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from tfclic.layers.composite import Tensors
+    from tfclic.layers.composite import Operations, Tensors, Value
 
 CENTRED_SCALE = 4.0  # pixels reach the networks as (x - 0.5) * 4, about unit variance
 
@@ -109,8 +109,7 @@ class ImageCodec(tf.keras.Model):
     A subclass provides
 
     - `analysis(images)`: centred images to latents;
-    - `synthesis(latents)`: latents to centred images; one that takes side information too overrides
-      `synthesise`;
+    - `reconstruct(ops, latents, side_information)`: latents to centred images;
     - `entropy(code)`: its entropy model, a program (see `tfclic.entropy.program`), which returns
       the latents;
     - `hyper_latents(latents)`: hyper latents of latents after the gain, within what can be coded,
@@ -225,7 +224,29 @@ class ImageCodec(tf.keras.Model):
           quality: float32 `[B]`, 0..100.
           stage: as for `call`.
         """
-        return self.synthesis(self.gain.inverse(latents, quality)) / CENTRED_SCALE + 0.5
+        latents = self.gain.inverse(latents, quality)
+        images = self.reconstruct(FLOATS, latents, side_information, stage)
+        return images / CENTRED_SCALE + 0.5
+
+    def reconstruct(
+        self,
+        ops: Operations,
+        latents: Value,
+        side_information: Mapping[str, Value],
+        stage: tf.Tensor | None = None,
+    ) -> Value:
+        """The synthesis transform, once for every kind of arithmetic.
+
+        Args:
+          ops: `Operations`.
+          latents: `[B, h, w, C]`, after the inverse gain.
+          side_information: dict of side information; most systems do not need it here.
+          stage: as for `call`; for floats alone.
+
+        Returns:
+          Centred images `[B, H, W, 3]`.
+        """
+        raise NotImplementedError
 
     def call(
         self,

@@ -7,21 +7,21 @@ Unlike there, one model serves all rates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from tfclic.entropy import mixture, program
 from tfclic.entropy.channel_gaussian import ChannelGaussian
-from tfclic.layers import NeighbourhoodNetwork, Sequential, SubpixelConv2D
+from tfclic.layers import Composite, NeighbourhoodNetwork, Sequential, SubpixelConv2D
 from tfclic.models import base, transforms
 from tfclic.models.hyper import HYPER_BITS, HYPER_LIMIT, leaky_relu
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from tfclic.layers.composite import Tensors, Value
+    from tfclic.layers.composite import Operations, Tensors, Value
     from tfclic.layers.parts import Axes
 
 relu = tf.nn.relu
@@ -81,7 +81,7 @@ def compressed(latents: tf.Tensor) -> tf.Tensor:
     return tf.sign(latents) * tf.math.log1p(tf.abs(latents))
 
 
-class Aggregation(tf.keras.Model):
+class Aggregation(Composite):
     """Information-aggregation reconstruction: both hyper features and the synthesis' to images.
 
     `[B, h, w, N], [B, h/2, w/2, G], [B, 8h, 8w, w] -> [B, 16h, 16w, 3]`
@@ -122,10 +122,15 @@ class Aggregation(tf.keras.Model):
         self, fine_features: tf.Tensor, coarse_features: tf.Tensor, features: tf.Tensor
     ) -> tf.Tensor:
         # Keras casts the first argument alone
-        coarse_features = tf.cast(tf.nn.depth_to_space(coarse_features, 2), fine_features.dtype)
-        hyper = [fine_features, coarse_features]
-        joined = tf.concat([self.up(tf.concat(hyper, -1)), features], -1)
-        return self.last(joined + self.residual(joined))
+        coarse_features = tf.cast(coarse_features, fine_features.dtype)
+        return super().call(fine_features, coarse_features, features)
+
+    def compose(
+        self, ops: Operations, fine_features: Value, coarse_features: Value, features: Value
+    ) -> Value:
+        hyper = ops.concat(fine_features, ops.depth_to_space(coarse_features, 2))
+        joined = ops.concat(ops.run(self.up, hyper), features)
+        return ops.run(self.last, joined + ops.run(self.residual, joined))
 
 
 class CoarseToFine(transforms.TransformCodec):
@@ -247,26 +252,27 @@ class CoarseToFine(transforms.TransformCodec):
         coarse = weight * error(self.fine_projection(coarse_features), code.sources["fine"])
         return {"fine": fine, "coarse": tf.where(code.stage < ALL_LEVELS, 0.0, coarse)}
 
-    def synthesise(
+    def reconstruct(
         self,
-        latents: tf.Tensor,
-        side_information: Tensors,
-        quality: tf.Tensor,
+        ops: Operations,
+        latents: Value,
+        side_information: Mapping[str, Value],
         stage: tf.Tensor | None = None,
-    ) -> tf.Tensor:
-        """As `ImageCodec.synthesise`; both levels take part, once a training is so far."""
-        latents = self.gain.inverse(latents, quality)
-        features = self.nonlinear_synthesis(latents)
+    ) -> Value:
+        """As `ImageCodec.reconstruct`; both levels take part, once a training is so far."""
+        features = ops.run(self.nonlinear_synthesis, latents)
 
-        def aggregated() -> tf.Tensor:
+        def aggregated() -> Value:
             fine = side_information["fine"]
-            nothing = tf.zeros_like(fine[:, ::2, ::2, :1]) * tf.zeros([self.coarse_channels])
-            coarse = side_information["coarse"] if self.config.coarse else nothing
-            hyper = self.fine_synthesis(fine), self.coarse_synthesis(coarse)
-            return tf.cast(self.aggregation(*hyper, features), tf.float32)
+            if self.config.coarse:
+                coarse = side_information["coarse"]
+            else:
+                coarse = ops.silence(fine, 2, self.coarse_channels)
+            hyper = ops.run(self.fine_synthesis, fine), ops.run(self.coarse_synthesis, coarse)
+            return ops.precise(ops.run(self.aggregation, *hyper, features))
 
-        def plain() -> tf.Tensor:
-            return tf.cast(self.head(features), tf.float32)
+        def plain() -> Value:
+            return ops.precise(ops.run(self.head, features))
 
         if not self.config.aggregation:
             pixels = plain()
@@ -274,9 +280,7 @@ class CoarseToFine(transforms.TransformCodec):
             pixels = aggregated()
         else:
             pixels = tf.cond(stage >= AGGREGATED, aggregated, plain)
-        if self.config.block_transform:
-            pixels += self.block_synthesis(latents)
-        return pixels / base.CENTRED_SCALE + 0.5
+        return self.with_blocks(ops, pixels, latents)
 
     def axes(self) -> Axes:
         """How weights are put together (see `tfclic.training.growing`)."""

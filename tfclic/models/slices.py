@@ -60,7 +60,7 @@ def slice_sizes(
 
 
 def conv(filters: int, kernel_size: int, activation: Activation = None) -> SubpixelConv2D:
-    """A convolution that `tfclic.entropy.fixed_point` knows."""
+    """A convolution that `tfclic.exact.fixed_point` knows."""
     return SubpixelConv2D(filters, kernel_size, 1, activation=activation)
 
 

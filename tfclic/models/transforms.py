@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -12,6 +12,8 @@ from tfclic.models import base
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
+
+    from tfclic.layers.composite import Operations, Value
 
 Layers = list[tf.keras.layers.Layer]
 
@@ -118,10 +120,22 @@ class TransformCodec(base.ImageCodec):
         latents = tf.cast(self.nonlinear_analysis(images), tf.float32)
         return latents + self.block_analysis(images) if self.config.block_transform else latents
 
-    def synthesis(self, latents: tf.Tensor) -> tf.Tensor:
-        """Centred images `[B, H, W, 3]` of latents `[B, H/16, W/16, N]` after the inverse gain."""
-        images = tf.cast(self.nonlinear_synthesis(latents), tf.float32)
-        return images + self.block_synthesis(latents) if self.config.block_transform else images
+    def reconstruct(
+        self,
+        ops: Operations,
+        latents: Value,
+        side_information: Mapping[str, Value],
+        stage: tf.Tensor | None = None,
+    ) -> Value:
+        """As `ImageCodec.reconstruct`: the nonlinear transform, and the linear one beside it."""
+        images = ops.precise(ops.run(self.nonlinear_synthesis, latents))
+        return self.with_blocks(ops, images, latents)
+
+    def with_blocks(self, ops: Operations, images: Value, latents: Value) -> Value:
+        """Images, and what the linear transform makes of latents added, where there is one."""
+        if not self.config.block_transform:
+            return images
+        return images + ops.run(self.block_synthesis, latents)
 
     def transforms(self) -> list[tf.Module]:
         """The parts that stay in floating point when exported."""

@@ -130,7 +130,7 @@ class Encoder:
         coded = self._coded(quality)
         steps = Steps(len(self._plan.core), self._progress)
         for core in self._plan.core:
-            seen = _around(core, coded.box)
+            seen = _around(core, coded.box, self._plan.reach)
             yield _synthesised(self._call, coded.cut(seen), seen, core, *settings), core
             steps.add()
 
@@ -213,9 +213,9 @@ def decode(
       call: as for `Encoder`.
       data: bytes.
       region: (x, y, width, height), pixels, inside of the image; None: the image. Only the tiles in
-        which it and its margin lie are read. Its pixels are those of the image, some of them
-        rounded to the other side. Where a pixel depends on all of its tile, all of the tile is
-        made.
+        which it and its margin lie are read. Its pixels are those of the image; some of them are
+        rounded to the other side where the synthesis computes in floating point. Where a pixel
+        depends on all of its tile, all of the tile is made.
       progress: function of (steps done, steps in all), or None; reading a tile and making its
         pixels are a step each.
       reading: what reads a tile; None: `read_tile`.
@@ -230,7 +230,7 @@ def decode(
     if opened.is_local:
         shown = [_common(core, canvas.box) for core in shown]
     whole = hull(opened.coded)
-    seen = np.stack([_around(box, whole) for box in shown])
+    seen = np.stack([_around(box, whole, opened.reach) for box in shown])
     needed = _touching(opened.coded, hull(seen))
     steps = Steps(len(shown) + len(needed), progress)
     coded = _read(call, data, opened, needed, steps, reading or read_tile)
@@ -451,9 +451,9 @@ def in_parallel(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _around(box: np.ndarray, latents: np.ndarray) -> np.ndarray:
+def _around(box: np.ndarray, latents: np.ndarray, reach: int) -> np.ndarray:
     """The box of the latents that a box of pixels is made from, of those there are."""
-    needed = boxes.latents(boxes.around(_span(box)))
+    needed = boxes.latents(boxes.around(_span(box), reach))
     return _box(boxes.common(needed, _span(latents)))
 
 

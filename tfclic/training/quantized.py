@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfclic.training import building
 
 if TYPE_CHECKING:
-    from tfclic.entropy.fixed_point import Grids
+    from tfclic.exact.fixed_point import Grids
     from tfclic.models.base import ImageCodec
 
 

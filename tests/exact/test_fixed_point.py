@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import fixed_point, lowering
+from tfclic.entropy import lowering
+from tfclic.exact import fixed_point
 from tfclic.layers import MaskedConv2D, SubpixelConv2D
 
 LIMIT = fixed_point.ACTIVATION_LIMIT

@@ -11,10 +11,13 @@ everything involved is a short binary fraction.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from tfclic.layers.composite import Elementwise
 
 Array = TypeVar("Array", np.ndarray, tf.Tensor)
 
@@ -31,6 +34,20 @@ _STEPS = np.ldexp(
     np.arange(2.0 ** (STEP_BITS - 1), 2.0**STEP_BITS),
     np.arange(1 - STEP_BITS - 20, 128)[:, None],
 ).ravel()
+
+
+def slope_of(activation: Elementwise | None) -> float:
+    """The slope below 0 of a layer's activation, as `fixed_point.FixedPointDense` takes it.
+
+    Raises:
+      ValueError: it is neither linear nor a (leaky) ReLU.
+    """
+    ends = [float(activation(tf.constant(x))) for x in (1.0, -1.0, -2.0)] if activation else None
+    if ends is None:
+        return 1.0
+    if ends[0] != 1 or ends[2] != 2 * ends[1]:
+        raise ValueError("its activation is neither linear nor a (leaky) ReLU")
+    return -ends[1]
 
 
 def round_kernel(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

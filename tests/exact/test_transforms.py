@@ -1,0 +1,159 @@
+"""Layers of a synthesis in integers: as in floats, as far as grids go, and exact in any order."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import layers
+from tfclic.exact import gains, naming, ranges, transforms
+
+SIZE, CHANNELS = (6, 8), 4
+MADE = {
+    "3x3": lambda: tf.keras.layers.Conv2D(5, 3, padding="same", activation="relu"),
+    "5x5": lambda: tf.keras.layers.Conv2D(5, 5, padding="same", activation=tf.nn.leaky_relu),
+    "1x1": lambda: layers.PointwiseConv2D(5),
+    "many": lambda: tf.keras.layers.Conv2D(40, 3, padding="same"),
+    "sub-pixel": lambda: layers.SubpixelConv2D(3, 3, activation="relu"),
+    "blocks": lambda: layers.BlockSynthesis(CHANNELS, 1.0),
+    "inverse GDN": lambda: layers.GDN(inverse=True),
+    "in turn": lambda: layers.Sequential(
+        [layers.SubpixelConv2D(CHANNELS, 3), layers.GDN(inverse=True), layers.SubpixelConv2D(3, 3)]
+    ),
+    "unit": lambda: layers.ResidualUnit(CHANNELS),
+    "block": lambda: layers.ResidualBlock(CHANNELS),
+    "block with a skip": lambda: layers.ResidualBlock(6),
+    "up": lambda: layers.ResidualUp(CHANNELS),
+    "attention": lambda: layers.Attention(CHANNELS),
+}
+WITHOUT = {
+    "strided": lambda: tf.keras.layers.Conv2D(5, 3, 2, padding="same"),
+    "swish": lambda: tf.keras.layers.Conv2D(5, 3, padding="same", activation="swish"),
+    "depthwise": lambda: tf.keras.layers.DepthwiseConv2D(3, padding="same"),
+    "NAF": lambda: layers.NAFBlock(CHANNELS),
+    "GDN": lambda: layers.GDN(),
+    "non-local": lambda: layers.NonLocal(CHANNELS),
+}
+
+
+class Codec(tf.Module):
+    """What gives a network its name."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+
+def integers(limit, seed=0):
+    return np.random.default_rng(seed).integers(-limit, limit + 1, [1, *SIZE, CHANNELS])
+
+
+def in_integers(network, given, unit):
+    """A network's values in floats, and in integers with their steps."""
+    network(tf.constant(given, tf.float32))
+    names = naming.names(Codec(network))
+    observed = ranges.Observed(names)
+    want = observed.run(network, tf.constant(given * unit, tf.float32))
+    constants = transforms.Constants()
+    ops = transforms.Integers(constants, observed.ranges(), names)
+    limit = int(np.abs(given).max())
+    steps = np.full(CHANNELS, unit)
+    known = transforms.Known(constants, "x", tf.constant(given, tf.float32), steps, limit, 16)
+    return want, ops.run(network, known)
+
+
+@pytest.mark.parametrize("limit", [200, 30000])
+@pytest.mark.parametrize("name", MADE)
+def test_integers_are_close_to_floats(name, limit):
+    network = MADE[name]()
+    want, value = in_integers(network, integers(limit), 3.0 / limit)
+    found = value.fine()
+    assert found.tensor.shape == want.shape
+    tensor = found.tensor.numpy()
+    np.testing.assert_array_equal(tensor, np.round(tensor))
+    assert np.abs(tensor).max() <= found.limit < 2**24
+    peak = np.abs(want).max()
+    assert peak > 0.1
+    np.testing.assert_allclose(tensor * found.steps, want, atol=0.02 * peak)
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_layers_without_an_exact_form_are_named(name):
+    network = WITHOUT[name]()
+    with pytest.raises(ValueError, match="layer network"):
+        in_integers(network, integers(200), 0.01)
+
+
+def test_every_layer_with_an_exact_form_is_here():
+    made = {type(make()) for make in MADE.values()}
+    known = {kind for kind in transforms.linear.registry if kind is not object}
+    assert known <= made
+
+
+@pytest.mark.parametrize("in_halves", [False, True])
+@pytest.mark.parametrize("rows", [40, 4000])
+def test_kernels_leave_no_sum_room_to_be_inexact(rows, in_halves):
+    rng = np.random.default_rng(0)
+    weights, bias = rng.normal(1, 0.3, (1, 1, rows, 3)), rng.normal(0, 1, 3)
+    kernel = transforms.rounded(weights, bias, 256, in_halves)
+    assert len(kernel.parts) == (2 if in_halves and rows == 40 else 1)
+    for part, limit in zip(kernel.parts, kernel.limits):
+        assert np.abs(part).max() <= 128
+        assert 256 * np.abs(part).sum((0, 1, 2)).max() <= limit < 2**24
+    total = sum(part * unit for part, unit in zip(kernel.parts, kernel.units))
+    # sums of so many rows leave shorter integers for each
+    np.testing.assert_allclose(total, weights, atol=1e-3 if len(kernel.parts) == 2 else 0.1)
+
+
+def test_sums_are_those_of_integers():
+    given = integers(256)
+    layer = tf.keras.layers.Conv2D(40, 3, padding="same")
+    layer.build([None, *SIZE, CHANNELS])
+    described = transforms.linear(layer)
+    kernel = transforms.rounded(described.kernel, described.bias, 256, False)
+    padded = np.pad(given, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    (part,) = kernel.parts
+    taps = [(i, j) for i in range(3) for j in range(3)]
+    want = sum(
+        padded[:, i : i + SIZE[0], j : j + SIZE[1]] @ part[i, j].astype(np.int64) for i, j in taps
+    )
+    for x in (tf.constant(given, tf.float32), tf.constant(given, tf.bfloat16)):
+        # what hardware may shorten operands to
+        shortened = tf.cast(x, tf.float32), tf.cast(tf.cast(part, tf.bfloat16), tf.float32)
+        np.testing.assert_array_equal(transforms.convolved(*shortened), want)
+
+
+def test_reach_is_where_changes_end():
+    network = MADE["in turn"]()
+    given = np.zeros([1, 12, 12, CHANNELS])
+    given[0, 0, 0] = 200
+    _, value = in_integers(network, given, 0.01)
+    # 3x3 at the stride of 16 and at 8
+    assert value.reach == 16 + 8
+    assert value.stride == 4
+    changed = np.any(value.fine().tensor.numpy()[0], -1)
+    bias = np.any(value.fine().tensor.numpy()[0, -1, -1])
+    assert not bias
+    last = np.flatnonzero(changed.any(1)).max()
+    assert last == (16 - 1 + value.reach) // 4
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5])
+def test_gains_are_those_of_the_layer(levels):
+    lmbdas = np.geomspace(0.0016, 0.4, levels)
+    layer = layers.QualityGain(3, lmbdas, 45.0)
+    layer.build([])
+    layer.correction.assign(tf.random.stateless_normal([levels, 3], [1, 2]))
+    inverse = np.asarray(layer.correction - layer.log_gains(), np.float64) / np.log(2)
+    logarithms = tf.constant(gains.fractions(inverse), tf.float32)
+    for code in (0, 1, 9999, 32768, 65534, 65535):
+        want = layer.inverse(tf.ones([1, 1, 1, 3]), tf.constant([100 * code / 65535]))[0, 0, 0]
+        found = gains.interpolated(logarithms, code, 65535, lambda name, make: tf.constant(make()))
+        np.testing.assert_allclose(found, want, rtol=1e-4)
+
+
+def test_block_transforms_have_kernels_in_halves():
+    want, value = in_integers(layers.BlockSynthesis(CHANNELS, 1.0), integers(30000), 1e-4)
+    found = value.fine()
+    error = np.abs(found.tensor.numpy() * found.steps - want).max()
+    # bytes would leave some hundredths
+    assert error < 1e-3 * np.abs(want).max()

@@ -1,0 +1,206 @@
+"""A model whose synthesis computes in integers: the same pixels wherever and however it runs."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import errors, models, runtime
+from tfclic.cli import common, export
+from tfclic.export import container, exported, integers, samples, saving, stored
+from tfclic.format import header, model
+from tfclic.runtime import catalog
+from tfclic.training import building
+
+PROGRAM = """
+import hashlib, pathlib, sys
+from tfclic import runtime
+
+codec = runtime.load(sys.argv[1])
+pixels = [codec.decompress(pathlib.Path(path).read_bytes()) for path in sys.argv[2:]]
+print(*(hashlib.sha256(each.tobytes()).hexdigest() for each in pixels))
+"""
+ELSEWHERE = [
+    {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    {"ONEDNN_MAX_CPU_ISA": "SSE41", "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"},
+]
+SYSTEMS = ["gmm_attention_small", "coarse_to_fine_small", "elic_small", "hyperprior", "factorized"]
+
+
+def run(*words):
+    args = export.make_parser().parse_args([str(word) for word in words])
+    return common.guarded(export.export, args, "export")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, make_pixels):
+    """A folder with a small image, which takes less time than those that are made."""
+    target = tmp_path_factory.mktemp("photos")
+    (target / "a.png").write_bytes(tf.io.encode_png(make_pixels(64, 64)).numpy())
+    return target
+
+
+@pytest.fixture(scope="module")
+def folder(two_graphs, photos, tmp_path_factory, export_for_reading):
+    """A folder with the tiny codec's export anew, its synthesis in integers."""
+    target = tmp_path_factory.mktemp("integers")
+    words = [f"--from={two_graphs}", "--name=exact", f"--folder={target}", f"--images={photos}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saving, "save", export_for_reading)
+        assert run(*words, "--transforms=integer", "--coder=interleaved") == 0
+    return target
+
+
+@pytest.fixture(scope="module")
+def exact(folder):
+    return runtime.load(folder / "exact")
+
+
+@pytest.fixture(scope="module")
+def pixels(make_pixels):
+    return make_pixels(150, 200)
+
+
+@pytest.fixture(scope="module")
+def files(exact, pixels):
+    """Files of an image, whole and in tiles, at several qualities."""
+    made = [(0, 1024), (50, 64), (100, 1024)]
+    return [exact.compress(pixels, quality, tile=tile) for quality, tile in made]
+
+
+@pytest.mark.parametrize("settings", ELSEWHERE, ids=["no oneDNN", "SSE4.1"])
+def test_pixels_are_the_same_elsewhere(exact, folder, files, settings, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.tfclic" for number in range(len(files))]
+    for path, data in zip(paths, files):
+        path.write_bytes(data)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-c", PROGRAM, folder / "exact" / "1", *paths]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    here = [hashlib.sha256(exact.decompress(data).tobytes()).hexdigest() for data in files]
+    assert done.stdout.split() == here
+
+
+def test_files_are_those_of_floats_and_pixels_nearly(exact, two_graphs, files, pixels):
+    floats = runtime.load(two_graphs, header.INTERLEAVED)
+    assert floats.model.card.transforms == model.FLOAT32 and floats.model.card.pixels is None
+    assert exact.model.card.transforms == model.INTEGER
+    assert exact.model.fingerprint == floats.model.fingerprint
+    assert floats.compress(pixels, 50, tile=64) == files[1]
+    for data in files:
+        found, want = (codec.decompress(data).astype(int) for codec in (exact, floats))
+        assert 0 < np.abs(found - want).max() <= 8
+        assert np.mean(np.square(found - want)) < 1
+
+
+def test_encoders_know_the_pixels(exact, pixels, files):
+    known = exact.evaluate(pixels, 100)
+    np.testing.assert_array_equal(exact.decompress(known["file"]), known["reconstruction"])
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_regions_are_crops(exact, files, number):
+    whole = exact.decompress(files[number])
+    for x, y, width, height in [(0, 0, 200, 150), (3, 70, 1, 1), (60, 60, 70, 80)]:
+        region = exact.decompress(files[number], (x, y, width, height))
+        np.testing.assert_array_equal(region, whole[y : y + height, x : x + width])
+
+
+def test_the_graph_alone_makes_the_same(exact, folder, files):
+    loaded = tf.saved_model.load(str(folder / "exact" / "1"))
+    for data in files[:2]:
+        np.testing.assert_array_equal(loaded.decompress(data), exact.decompress(data))
+
+
+def test_gray_images_stay_gray(exact, make_pixels):
+    data = exact.compress(make_pixels(40, 50, 1), 80)
+    assert exact.decompress(data).shape == (40, 50)
+
+
+def test_an_export_of_it_is_the_same(exact, folder, tmp_path, monkeypatch, export_for_reading):
+    monkeypatch.setattr(saving, "save", export_for_reading)
+    words = [f"--from={folder / 'exact'}", f"--folder={tmp_path}", "--coder=interleaved"]
+    assert run(*words, "--name=again") == 0
+    again = catalog.find(str(tmp_path / "again"))
+    assert again.card.pixels == exact.model.card.pixels is not None
+    assert run(*words, "--name=floats", "--transforms=float32") == 0
+    assert catalog.find(str(tmp_path / "floats")).card.transforms == model.FLOAT32
+    card = json.loads((folder / "exact" / "1" / model.CARD).read_text())
+    assert card["transforms"] == model.INTEGER and len(bytes.fromhex(card["pixels"])) == 4
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_systems_are_close_to_floats(name, tiny_system, make_pixels):
+    codec = models.build(tiny_system(name).model)
+    building.build_variables(codec)
+    for number, variable in enumerate(codec.trainable_variables):
+        # of transforms that begin as nothing, too
+        noise = tf.random.stateless_normal(variable.shape, [number, 0], stddev=0.02)
+        variable.assign_add(noise)
+    image = make_pixels(64, 128)
+    seen = integers.measured(codec, [image])
+    coding = codec.entropy_coder()
+    made = integers.IntegerSynthesis(codec, coding, seen)
+    for quality in (0.0, 60.0):
+        at = tf.constant([quality])
+        coded = codec.coded(codec.analyse(tf.constant(image[None], tf.float32) / 255, at), at)
+        latents = tf.cast(tf.round(coded.latents[0] / coding.latent_step), tf.int16)
+        sides = {key: array[0] for key, array in coded.side_information.items()}
+        hyper_latents = tf.cast(coding.join(sides), tf.int16)
+        found = made.at_quality(latents, hyper_latents, at[0])
+        np.testing.assert_array_equal(found, np.clip(np.round(found), 0, 255))
+        want = codec.synthesise(coded.latents, coded.side_information, at)[0]
+        want = np.round(np.clip(want, 0, 1) * 255)
+        assert np.ptp(want) > 20
+        assert np.mean(np.square(found - want)) < 1
+
+
+def test_a_layer_without_an_exact_form_is_named(tiny_system, make_pixels):
+    codec = models.build(tiny_system("cca_small").model)
+    building.build_variables(codec)
+    seen = integers.measured(codec, [make_pixels(64, 64)])
+    with pytest.raises(errors.InexactError, match="layer nonlinear_synthesis_1: NAFBlock"):
+        exported.ExportedCodec(codec, header.INTERLEAVED, seen=seen)
+
+
+def test_models_that_cannot_compute_in_integers_say_so(
+    two_graphs, photos, tmp_path, monkeypatch, capsys, export_for_reading
+):
+    def refuse(*_):
+        raise ValueError("layer x: Nothing has no exact form")
+
+    monkeypatch.setattr(integers, "IntegerSynthesis", refuse)
+    monkeypatch.setattr(saving, "save", export_for_reading)
+    words = [f"--from={two_graphs}", f"--folder={tmp_path}", f"--images={photos}"]
+    assert run(*words, "--name=a", "--transforms=integer", "--coder=interleaved") == 5
+    assert "layer x: Nothing has no exact form" in capsys.readouterr().err
+    assert run(*words, "--name=b", "--coder=interleaved") == 0
+    assert "Its pixels are made in float32." in capsys.readouterr().err
+    assert catalog.find(str(tmp_path / "b")).card.transforms == model.FLOAT32
+
+
+def test_samples_are_of_the_folder(tmp_path, make_pixels):
+    with pytest.raises(errors.UsageError, match="is not a folder"):
+        samples.of_folder(tmp_path / "none")
+    with pytest.raises(errors.UsageError, match="has no images"):
+        samples.of_folder(tmp_path)
+    for number in range(3):
+        data = tf.io.encode_png(make_pixels(300 + number, 20, 1)).numpy()
+        (tmp_path / f"{number}.png").write_bytes(data)
+    assert [each.shape for each in samples.of_folder(tmp_path)] == [(256, 20, 3)] * 3
+    first, again = samples.made(), samples.made()
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+
+
+def test_fingerprints_are_of_what_files_depend_on(two_graphs):
+    found = catalog.find(str(two_graphs))
+    codec, like = stored.reread(found, building.build_variables)
+    seen = integers.measured(codec, samples.made()[:1])
+    made = exported.ExportedCodec(codec, header.INTERLEAVED, like, seen)
+    assert made.digest() == made.fingerprint == bytes.fromhex(found.fingerprint)
+    assert container.FINGERPRINT_BYTES == len(made.fingerprint)

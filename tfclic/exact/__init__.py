@@ -1,0 +1,1 @@
+"""Arithmetic that gives the same on every machine: integers in floating point."""

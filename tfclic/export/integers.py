@@ -1,0 +1,155 @@
+"""The synthesis of an exported codec in exact integers."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfclic.exact import gains, naming, ranges, transforms
+from tfclic.exact.ranges import Around
+from tfclic.export import container
+from tfclic.format.header import MAX_QUALITY_CODE
+from tfclic.format.latents import HYPER_STRIDE, STRIDE
+from tfclic.models import base
+
+if TYPE_CHECKING:
+    from tfclic.entropy.coding import EntropyCoder
+    from tfclic.exact.ranges import Ranges
+    from tfclic.layers.composite import Tensors
+    from tfclic.models.base import ImageCodec
+
+QUALITIES = 0.0, 50.0, 100.0  # at which values are looked at
+# What may come of latents beyond what was seen: so many times as much, and so many quantiser steps.
+LATENT_ROOM, LATENT_STEPS = 2.0, 8.0
+GREY = 64  # steps of a pixel's value, 0..255, before it is rounded
+LATENTS = "latents"  # in ranges, what layers they are given to is no matter
+
+
+def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
+    """How large the values in a codec's synthesis get.
+
+    Args:
+      codec: with all its variables made.
+      images: uint8 `[H, W, 3]`, like those that will be coded.
+
+    Returns:
+      A dict of `ranges.Around` by the names of layers, and one of the latents.
+    """
+    observed = ranges.Observed(naming.names(codec))
+    inverse = tf.exp(codec.gain.correction - codec.gain.log_gains())
+    largest = LATENT_STEPS * np.asarray(inverse, np.float64).max(0)
+    for image in images:
+        pixels = base.pad_image(tf.cast(image[None], tf.float32) / 255.0)
+        for quality in QUALITIES:
+            at = tf.constant([quality])
+            coded = codec.coded(codec.analyse(pixels, at), at)
+            latents = codec.gain.inverse(coded.latents, at)
+            codec.reconstruct(observed, latents, coded.side_information)
+            largest = np.maximum(largest, LATENT_ROOM * ranges.largest(latents))
+    return {**observed.ranges(), LATENTS: Around(largest, largest)}
+
+
+class IntegerSynthesis(transforms.Constants):
+    """What makes pixels of latents by `tfclic.exact.transforms`; its variables are all it needs.
+
+    Args:
+      codec: the codec, with the weights that are stored of it.
+      coding: its exact entropy model.
+      seen: what `measured` returned, or `ranges_of` another one.
+
+    Raises:
+      ValueError: a layer has no exact form; names the layer.
+    """
+
+    def __init__(self, codec: ImageCodec, coding: EntropyCoder, seen: Ranges) -> None:
+        super().__init__()
+        self.ranges = {
+            f"{name}.{side}": tf.Variable(value, trainable=False, dtype=tf.float32)
+            for name, around in seen.items()
+            for side, value in around._asdict().items()
+        }
+        # as they are kept
+        known = ranges_of({path: value.numpy() for path, value in self.ranges.items()})
+        self._given = lambda: (codec, coding, known, naming.names(codec))
+        self.reach = math.inf
+        latents = tf.zeros([HYPER_STRIDE, HYPER_STRIDE, coding.channels], tf.int16)
+        hyper_latents = tf.zeros([1, 1, coding.hyper_channels], tf.int16)
+        self.pixels(latents, hyper_latents, tf.constant(0))
+
+    def digest(self) -> str:
+        """By which its pixels are told from another's, 8 hex digits."""
+        found = hashlib.sha256()
+        for name, variable in sorted(self.variables_by_name.items()):
+            found.update(name.encode() + variable.numpy().tobytes())
+        return found.hexdigest()[:8]
+
+    def at_quality(
+        self, latents: tf.Tensor, hyper_latents: tf.Tensor, quality: tf.Tensor
+    ) -> tf.Tensor:
+        """As `pixels`, of a quality, float32, 0..100."""
+        return self.pixels(latents, hyper_latents, container.quality_code(quality))
+
+    def pixels(self, latents: tf.Tensor, hyper_latents: tf.Tensor, code: tf.Tensor) -> tf.Tensor:
+        """The image: float32 `[16 h, 16 w, 3]`, integers 0..255.
+
+        Args:
+          latents, hyper_latents: int16 `[h, w, C]` and `[h / 4, w / 4, Z]`, as coded.
+          code: int32, of the quality.
+        """
+        codec, coding, seen, names = self._given()
+        ops = transforms.Integers(self, seen, names)
+        given = self._latents(codec, coding, latents, code, seen[LATENTS].given)
+        image = codec.reconstruct(ops, given, self._sides(coding, hyper_latents))
+        self.reach = image.reach
+        steps = np.full(3, base.CENTRED_SCALE / 255 / GREY)
+        value = image.on(steps, transforms.LARGEST, transforms.PIXELS).tensor[0]
+        # exact: an offset and a power of two
+        return tf.clip_by_value(tf.round((value + 127.5 * GREY) * (1 / GREY)), 0.0, 255.0)
+
+    def _latents(
+        self,
+        codec: ImageCodec,
+        coding: EntropyCoder,
+        latents: tf.Tensor,
+        code: tf.Tensor,
+        sizes: np.ndarray,
+    ) -> transforms.Known:
+        steps = sizes / transforms.WIDE
+
+        def logarithms() -> np.ndarray:
+            inverse = np.asarray(codec.gain.correction - codec.gain.log_gains(), np.float64)
+            return gains.fractions(inverse / np.log(2) + np.log2(coding.latent_step / steps))
+
+        levels = self("gain_logarithms", logarithms)
+        times = gains.interpolated(levels, code, MAX_QUALITY_CODE, self)
+        limit = transforms.WIDE
+        scaled = tf.round(tf.cast(latents, tf.float32)[None] * times)
+        scaled = tf.clip_by_value(scaled, -float(limit), float(limit))
+        return transforms.Known(self, LATENTS, scaled, steps, limit, STRIDE)
+
+    def _sides(
+        self, coding: EntropyCoder, hyper_latents: tf.Tensor
+    ) -> Mapping[str, transforms.Known]:
+        found: Tensors = coding.split(tf.cast(hyper_latents, tf.float32))
+        return {
+            name: transforms.Known(
+                self, name, array[None], np.ones(array.shape[-1]), transforms.OPERAND,
+                STRIDE * coding.stride(name),
+            )
+            for name, array in found.items()
+        }  # fmt: skip
+
+
+def ranges_of(values: Mapping[str, np.ndarray]) -> Ranges:
+    """What `measured` had returned, of an `IntegerSynthesis`'s variables `ranges` by name."""
+    found: dict[str, dict[str, Any]] = collections.defaultdict(dict)
+    for path, value in values.items():
+        name, _, side = path.rpartition(".")
+        found[name][side] = np.float64(value)
+    return {name: Around(**sides) for name, sides in found.items()}
