@@ -105,7 +105,7 @@ def test_what_is_read_would_be_stored_again(name, tmp_path):
 
     again = stored.StoredCodec(found)
     for weight, other in zip(made.weights, again.weights, strict=True):
-        np.testing.assert_array_equal(weight, other)
+        np.testing.assert_array_equal(*map(tf.convert_to_tensor, (weight, other)))
     layers = [dense_layers(each.coding, codec) for each in (made, again)]
     for name, names in made.coding.names.items():
         np.testing.assert_array_equal(names.table, again.coding.names[name].table)
@@ -197,3 +197,42 @@ def test_what_cannot_be_read_is_refused(tmp_path):
         card = dataclasses.replace(model.card, **changes)
         with pytest.raises(errors.ModelError, match=message):
             stored.read(dataclasses.replace(model, card=card), building.build_variables)
+
+
+def test_large_kernels_of_the_encoder_have_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "LARGE", 50)
+    config = config_of("cca_small")
+    codec = trained(config)
+    made, model = write(codec, config, tmp_path)
+    encoder = {id(v) for module in codec.encoder() for v in module.variables}
+    of_bytes = {
+        number
+        for number, weight in made.stand_ins(codec).items()
+        if isinstance(weight, stored.Bytes)
+    }
+    assert of_bytes and of_bytes < encoder
+    assert not of_bytes & {id(v) for v in codec.gain.variables}
+    for variable in codec.variables:
+        if id(variable) in of_bytes:
+            found = tf.convert_to_tensor(made.stand_ins(codec)[id(variable)])
+            peaks = np.abs(variable).max(tuple(range(len(variable.shape) - 1)))
+            assert np.all(np.abs(found - variable) <= 0.51 * peaks / fixed_point.KERNEL_LIMIT)
+    found, like = stored.reread(model, building.build_variables)
+    assert stored.StoredCodec(found, like).digest() == made.digest()
+    np.testing.assert_allclose(
+        found.analysis(tf.ones([1, 64, 64, 3])), codec.analysis(tf.ones([1, 64, 64, 3])), atol=0.1
+    )
+
+
+def test_exports_without_bytes_stay_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "LARGE", 50)
+    config = config_of("hyperprior")
+    codec = trained(config)
+    with monkeypatch.context() as patch:
+        patch.setattr(stored, "LARGE", 10**9)
+        made, model = write(codec, config, tmp_path)
+    found, like = stored.reread(model, building.build_variables)
+    again = stored.StoredCodec(found, like)
+    assert again.digest() == made.digest()
+    assert not any(isinstance(weight, stored.Bytes) for weight in again.weights)
+    assert any(isinstance(weight, stored.Bytes) for weight in stored.StoredCodec(found).weights)

@@ -134,7 +134,7 @@ class ExportedCodec(stored.StoredCodec):
             raise errors.InexactError(f"The synthesis has no exact form: {error}.") from error
 
     def _transforms(
-        self, codec: ImageCodec, stand_ins: Mapping[int, tf.Variable]
+        self, codec: ImageCodec, stand_ins: Mapping[int, stored.Weight]
     ) -> dict[str, ConcreteFunction]:
         coding, channels = self.coding, codec.config.latent_channels
 

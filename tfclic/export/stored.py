@@ -4,42 +4,83 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfclic import errors, models
+from tfclic.exact.fixed_point import KERNEL_LIMIT as BYTE_LIMIT
 from tfclic.export import earlier, integers
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
     from tfclic.exact.ranges import Ranges
     from tfclic.models.base import ImageCodec
     from tfclic.runtime.catalog import Model
 
-# Transforms need not repeat bit for bit, so their weights are stored with half the bits.
+    Weight: TypeAlias = "tf.Variable | Bytes"
+
+# Transforms need not repeat bit for bit, so their weights are stored with half the bits, and large
+# kernels of the encoder, which nothing follows from but the choice of latents, with a quarter.
 DTYPE = tf.float16
+LARGE = 4096
 RANGES = "integers/ranges/"
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of variables' names in TensorFlow's checkpoints
+
+
+class Bytes(tf.Module):
+    """A kernel in integers of 8 bits, each column with a step of its own; it stands for a tensor.
+
+    Args:
+      value: float32 `[..., M]`.
+    """
+
+    def __init__(self, value: tf.Tensor) -> None:
+        super().__init__(name="bytes")
+        peak = tf.reduce_max(tf.abs(value), list(range(len(value.shape) - 1)))
+        step = tf.where(peak > 0, peak, 1.0) / BYTE_LIMIT
+        self.integers = tf.Variable(tf.cast(tf.round(value / step), tf.int8), trainable=False)
+        self.steps = tf.Variable(step, trainable=False)
+
+    def tensor(self) -> tf.Tensor:
+        """What it stands for, float32."""
+        return tf.cast(self.integers, tf.float32) * self.steps
+
+
+def _tensor(
+    value: Bytes, dtype: tf.DType | None = None, name: str | None = None, as_ref: bool = False
+) -> tf.Tensor:
+    del name, as_ref  # TensorFlow gives them
+    return tf.cast(value.tensor(), dtype or tf.float32)
+
+
+tf.register_tensor_conversion_function(Bytes, _tensor)
 
 
 class StoredCodec(tf.Module):
     """The variables of an exported codec.
 
     coding: its exact entropy model, in integers.
-    weights: those of its transforms, a list.
+    weights: those of its transforms, a list of tf.Variable or `Bytes`.
 
     Args:
       codec: a `tfclic.models.base.ImageCodec` with all its variables made.
       like: another one, of which the codec was restored; the variables are as there. None: they are
         made of the codec alone.
+      with_bytes: whether large kernels of the encoder are `Bytes`, as they are of exports since 28
+        November 2026; what `like` has counts more.
 
     Raises:
       errors.ModelError: an entropy network cannot be made exact; names the layer.
     """
 
-    def __init__(self, codec: ImageCodec, like: StoredCodec | None = None) -> None:
+    def __init__(
+        self, codec: ImageCodec, like: StoredCodec | None = None, with_bytes: bool = True
+    ) -> None:
         super().__init__(name="tfclic")
         try:
             self.coding = codec.entropy_coder()
@@ -47,12 +88,20 @@ class StoredCodec(tf.Module):
                 self.coding.take(like.coding)
         except ValueError as error:
             raise errors.ModelError(f"The model cannot be exported: {error}.") from error
-        self.weights = [
-            tf.Variable(tf.cast(v, DTYPE), trainable=False, name="weight")
+        if like is not None:
+            with_bytes = any(isinstance(weight, Bytes) for weight in like.weights)
+        large = _large_in_encoder(codec) if with_bytes else set()
+        self.weights: list[Weight] = [
+            Bytes(tf.convert_to_tensor(v))
+            if id(v) in large
+            else tf.Variable(tf.cast(v, DTYPE), trainable=False, name="weight")
             for v in _in_transforms(codec)
         ]
+        if like is not None:
+            for weight, value in zip(_variables(self.weights), _variables(like.weights)):
+                weight.assign(value)
 
-    def stand_ins(self, codec: ImageCodec) -> dict[int, tf.Variable]:
+    def stand_ins(self, codec: ImageCodec) -> dict[int, Weight]:
         """The weights by the ids of the variables of which they were made."""
         return {id(v): weight for v, weight in zip(_in_transforms(codec), self.weights)}
 
@@ -63,7 +112,9 @@ class StoredCodec(tf.Module):
           revision: that of the coding; None: today's.
         """
         # no others: how pixels are made of latents changes no file
-        variables = *self.weights, *self.coding.variables
+        plain = [weight for weight in self.weights if not isinstance(weight, Bytes)]
+        of_bytes = _variables([weight for weight in self.weights if isinstance(weight, Bytes)])
+        variables = *plain, *self.coding.variables, *of_bytes  # in the order of `_place`
         values = {number: variable.numpy() for number, variable in enumerate(variables)}
         return _digest(values, self.coding.revision if revision is None else revision)
 
@@ -84,6 +135,19 @@ def _in_transforms(codec: ImageCodec) -> list[tf.Variable]:
     """The variables of the parts that stay in floating point, each once."""
     found = (v for module in codec.transforms() for v in module.variables)
     return list({id(v): v for v in found}.values())
+
+
+def _large_in_encoder(codec: ImageCodec) -> set[int]:
+    """The ids of the encoder's large kernels."""
+    found = (v for module in codec.encoder() for v in module.variables)
+    kept = {id(v) for v in codec.gain.variables}
+    return {id(v) for v in found if len(v.shape) > 1 and v.shape.num_elements() >= LARGE} - kept
+
+
+def _variables(weights: Iterable[Weight]) -> list[tf.Variable]:
+    """The variables of weights."""
+    pairs = (w.variables if isinstance(w, Bytes) else [w] for w in weights)
+    return [variable for pair in pairs for variable in pair]
 
 
 def read(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec, list[tf.Variable]]:
@@ -140,8 +204,9 @@ def _read(model: Model, build: Callable[[ImageCodec], Any]) -> tuple[ImageCodec,
     try:
         codec = models.build(ConfigDict(model.card.config["model"]))
         build(codec)
-        stored = StoredCodec(codec)
         values = _values(model.path / "variables" / "variables")
+        with_bytes = any(re.fullmatch(r"weights/\d+/steps", path) for path in values)
+        stored = StoredCodec(codec, with_bytes=with_bytes)
         if not any(path.startswith("coding/names/") for path in values):
             stored.coding.names = {}  # it is of a revision before 3
         if any(path.startswith("coding/networks/") for path in values):
