@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
     Weight: TypeAlias = "tf.Variable | Bytes"
 
-# Transforms need not repeat bit for bit, so their weights are stored with half the bits, and large
-# kernels of the encoder, which nothing follows from but the choice of latents, with a quarter.
+# Weights of transforms are stored with half the bits, and large kernels with a quarter: those of
+# convolutions, and of the encoder, which nothing follows from but the choice of latents, all.
 DTYPE = tf.float16
 LARGE = 4096
+CONVOLUTION = 4  # the rank of its kernel
 RANGES = "integers/ranges/"
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of variables' names in TensorFlow's checkpoints
 
@@ -71,8 +72,8 @@ class StoredCodec(tf.Module):
       codec: a `tfclic.models.base.ImageCodec` with all its variables made.
       like: another one, of which the codec was restored; the variables are as there. None: they are
         made of the codec alone.
-      with_bytes: whether large kernels of the encoder are `Bytes`, as they are of exports since 28
-        November 2026; what `like` has counts more.
+      with_bytes: whether large kernels are `Bytes`, as they are of exports since 28 November 2026;
+        what `like` has counts more.
 
     Raises:
       errors.ModelError: an entropy network cannot be made exact; names the layer.
@@ -90,7 +91,7 @@ class StoredCodec(tf.Module):
             raise errors.ModelError(f"The model cannot be exported: {error}.") from error
         if like is not None:
             with_bytes = any(isinstance(weight, Bytes) for weight in like.weights)
-        large = _large_in_encoder(codec) if with_bytes else set()
+        large = _large(codec) if with_bytes else set()
         self.weights: list[Weight] = [
             Bytes(tf.convert_to_tensor(v))
             if id(v) in large
@@ -137,11 +138,16 @@ def _in_transforms(codec: ImageCodec) -> list[tf.Variable]:
     return list({id(v): v for v in found}.values())
 
 
-def _large_in_encoder(codec: ImageCodec) -> set[int]:
-    """The ids of the encoder's large kernels."""
-    found = (v for module in codec.encoder() for v in module.variables)
-    kept = {id(v) for v in codec.gain.variables}
-    return {id(v) for v in found if len(v.shape) > 1 and v.shape.num_elements() >= LARGE} - kept
+def _large(codec: ImageCodec) -> set[int]:
+    """The ids of the kernels that are `Bytes`."""
+    of_encoder = {id(v) for module in codec.encoder() for v in module.variables}
+    gains = {id(v) for v in codec.gain.variables}
+
+    def is_large(variable: tf.Variable) -> bool:
+        least_rank = 2 if id(variable) in of_encoder - gains else CONVOLUTION
+        return len(variable.shape) >= least_rank and variable.shape.num_elements() >= LARGE
+
+    return {id(v) for v in _in_transforms(codec) if is_large(v)}
 
 
 def _variables(weights: Iterable[Weight]) -> list[tf.Variable]:
