@@ -12,6 +12,7 @@ from tfclic.layers.noise import drawn_for_batch, uniform_noise
 from tfclic.layers.pointwise import PointwiseConv2D
 from tfclic.layers.residual import ResidualBlock, ResidualDown, ResidualUnit, ResidualUp
 from tfclic.layers.sequential import Sequential, in_turn
+from tfclic.layers.spectral import SpectralConv2D
 from tfclic.layers.subpixel import SubpixelConv2D
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ResidualUnit",
     "ResidualUp",
     "Sequential",
+    "SpectralConv2D",
     "SubpixelConv2D",
     "drawn_for_batch",
     "in_turn",
