@@ -37,6 +37,7 @@ LENGTHS = ("steps", "checkpoint_every", "validate_every")
 # name -> configuration, what is overridden in it
 RUNGS = {
     "factorized": ("factorized", {}),
+    "nonlinear_transforms": ("nonlinear_transforms", {}),
     "hyperprior": ("hyperprior", {}),
     "mean_scale": ("mean_scale", {}),
     "joint": ("joint", {"model.parameter_channels": (384, 384)}),
