@@ -18,6 +18,7 @@ MADE = {
     "5x5": lambda: layers.SubpixelConv2D(3, 5, 1, activation=leaky_relu),
     "sub-pixel": lambda: layers.SubpixelConv2D(3, 3, 2),
     "causal": lambda: layers.MaskedConv2D(3),
+    "window": lambda: layers.MaskedConv2D(3, 7, mask="window"),
     "checkerboard": lambda: layers.MaskedConv2D(3, mask="checkerboard"),
     "neighbourhood": lambda: layers.NeighbourhoodNetwork((4, 4, 4), 3, leaky_relu),
     "in turn": lambda: layers.Sequential([layers.SubpixelConv2D(4, 3), tf.keras.layers.Dense(3)]),

@@ -53,6 +53,7 @@ def test_a_mask_without_an_order_is_refused():
 
 def test_a_landscape_image_takes_141_steps():
     assert wavefront.steps(32, 48, wavefront.slope(causal_mask(5))) == 141
+    assert wavefront.steps(32, 48, wavefront.slope(MASKS["window"](7))) == 110
 
 
 @pytest.mark.parametrize("size, steps", [((4, 4), 1), ((64, 64), 1), ((64, 65), 2), ((4, 3072), 3)])

@@ -45,8 +45,13 @@ class Order(NamedTuple):
 
 
 def slope(mask: Mask) -> int:
-    """How many columns a wavefront moves to the left per row, for a causal mask."""
-    return mask.shape[0] // 2 + 1
+    """How many columns a wavefront moves to the left per row, for a causal mask.
+
+    The fewest that leave what a position sees above it, and to its right, behind.
+    """
+    down, right = (x - mask.shape[0] // 2 for x in np.nonzero(mask))
+    above = down < 0
+    return int(max(right[above] // -down[above] + 1, default=1))
 
 
 def steps(height: tf.Tensor, width: tf.Tensor, columns_per_row: int) -> tf.Tensor:

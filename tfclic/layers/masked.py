@@ -33,7 +33,23 @@ def checkerboard_mask(size: int) -> Mask:
     return np.indices([size, size]).sum(0) % 2 == 1
 
 
-MASKS = {"causal": causal_mask, "checkerboard": checkerboard_mask}
+def window_mask(size: int) -> Mask:
+    """A square window of (size + 1) / 2 rows, the last of which ends before the centre.
+
+    Args:
+      size: height and width of the kernel, odd. Of 7, the window has 4 rows and 4 columns, from 2
+        to the left of the centre to 1 to its right.
+
+    Returns:
+      bool `[size, size]`.
+    """
+    window = (size + 1) // 2
+    left = size // 2 - window // 2
+    columns = np.arange(size)
+    return causal_mask(size) & (left <= columns) & (columns < left + window)
+
+
+MASKS = {"causal": causal_mask, "checkerboard": checkerboard_mask, "window": window_mask}
 
 
 class MaskedConv2D(tf.keras.layers.Layer):
@@ -43,7 +59,9 @@ class MaskedConv2D(tf.keras.layers.Layer):
     "Joint Autoregressive and Hierarchical Priors for Learned Image Compression", NeurIPS 2018; the
     mask is type A of van den Oord et al., NIPS 2016. With a checkerboard one it is, for every other
     position, the neighbours of the other colour, and for those nothing: He et al., "Checkerboard
-    Context Model for Efficient Learned Image Compression", CVPR 2021.
+    Context Model for Efficient Learned Image Compression", CVPR 2021. With a window it is a part of
+    what precedes, as in Lee et al., "Context-Adaptive Entropy Model for End-to-End Optimized Image
+    Compression", ICLR 2019.
 
     Only the kernel's visible taps exist as weights: `taps` of shape
     `[number of visible positions, C, filters]`, in raster order.
