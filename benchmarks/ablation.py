@@ -41,6 +41,10 @@ RUNGS = {
     "hyperprior": ("hyperprior", {}),
     "mean_scale": ("mean_scale", {}),
     "joint": ("joint", {"model.parameter_channels": (384, 384)}),
+    "context_adaptive": (
+        "context_adaptive",
+        {"model.context_channels": 192, "model.estimator_channels": (384, 384)},
+    ),
     "elic": ("elic_small", {}),
     "gmm_attention without both": (RECIPE, {"model.mixtures": 1, "model.attention": "none"}),
     "gmm_attention without GMM": (RECIPE, {"model.mixtures": 1}),

@@ -11,7 +11,15 @@ from tfclic.entropy import program
 from tfclic.layers.masked import checkerboard_mask
 from tfclic.training import building
 
-NAMES = ("factorized", "nonlinear_transforms", "hyperprior", "mean_scale", "joint", "elic")
+NAMES = (
+    "factorized",
+    "nonlinear_transforms",
+    "hyperprior",
+    "mean_scale",
+    "joint",
+    "context_adaptive",
+    "elic",
+)
 TRANSFORMS = {"nonlinear_analysis", "nonlinear_synthesis", "gain"}
 HYPER = {"hyper_analysis", "hyper_synthesis", "hyper_prior"}
 PARTS = {
@@ -20,11 +28,14 @@ PARTS = {
     "hyperprior": HYPER,
     "mean_scale": HYPER,
     "joint": HYPER | {"context", "parameter_network"},
+    "context_adaptive": HYPER | {"bit_consuming", "bit_free", "estimator"},
     "elic": HYPER | {"groups"},
 }
 SMALL = dict(
     hyper_channels=4,
     parameter_channels=(10, 8),
+    estimator_channels=(10, 8),
+    context_channels=8,
     bottleneck_blocks=1,
     latent_attention=False,
     feature_channels=8,
@@ -64,7 +75,7 @@ def parameter_networks(codec):
     """What makes the parameters of each stream of latents."""
     if codec.name == "elic":
         return [group.aggregation for group in codec.groups]
-    names = ("parameter_network", "hyper_synthesis")
+    names = ("parameter_network", "estimator", "hyper_synthesis")
     return [getattr(codec, name) for name in names if hasattr(codec, name)][:1]
 
 
@@ -132,7 +143,13 @@ def test_all_latents_take_one_step_without_a_context(codec):
 
     runner = Noting(codec.entropy_coder(), (8, 12), codec_sources(codec, 8, 12))
     codec.entropy(runner)
-    wanted = {"factorized": 0, "nonlinear_transforms": 0, "joint": 12 + 3 * 7, "elic": 3 * 2}
+    wanted = {
+        "factorized": 0,
+        "nonlinear_transforms": 0,
+        "joint": 12 + 3 * 7,
+        "context_adaptive": 12 + 2 * 7,
+        "elic": 3 * 2,
+    }
     assert runner.steps == wanted.get(codec.name, 1)
 
 
