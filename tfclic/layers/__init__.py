@@ -5,7 +5,7 @@ from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
 from tfclic.layers.composite import FLOATS, Composite, Floats, Operations, layers_of
 from tfclic.layers.gain import QualityGain
 from tfclic.layers.gdn import GDN
-from tfclic.layers.masked import MaskedConv2D
+from tfclic.layers.masked import MaskedConv2D, MaskedConv3D
 from tfclic.layers.nafblock import NAFBlock
 from tfclic.layers.neighbourhood import NeighbourhoodNetwork
 from tfclic.layers.noise import drawn_for_batch, uniform_noise
@@ -24,6 +24,7 @@ __all__ = [
     "Composite",
     "Floats",
     "MaskedConv2D",
+    "MaskedConv3D",
     "NAFBlock",
     "NeighbourhoodNetwork",
     "NonLocal",
