@@ -2,6 +2,7 @@
 
 from tfclic.layers.attention import Attention, NonLocal
 from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
+from tfclic.layers.centres import LearnedCentres
 from tfclic.layers.composite import FLOATS, Composite, Floats, Operations, layers_of
 from tfclic.layers.gain import QualityGain
 from tfclic.layers.gdn import GDN
@@ -23,6 +24,7 @@ __all__ = [
     "BlockSynthesis",
     "Composite",
     "Floats",
+    "LearnedCentres",
     "MaskedConv2D",
     "MaskedConv3D",
     "NAFBlock",

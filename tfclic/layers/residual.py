@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,6 +18,17 @@ def conv(filters: int, kernel_size: int, strides: int = 1, **kwargs: Any) -> tf.
     if kernel_size == 1 and strides == 1:
         return PointwiseConv2D(filters, **kwargs)
     return tf.keras.layers.Conv2D(filters, kernel_size, strides, padding="same", **kwargs)
+
+
+class Residual(tf.keras.layers.Layer):
+    """What layers make of `x` one after the other, and `x`."""
+
+    def __init__(self, layers: Sequence[tf.keras.layers.Layer], name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.body = Sequential(layers)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return x + self.body(x)
 
 
 class ResidualUnit(tf.keras.layers.Layer):

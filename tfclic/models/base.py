@@ -156,6 +156,14 @@ class ImageCodec(tf.keras.Model):
         """
         return bounded(self.gain(latents, quality), mixture.LATENT_MIN, mixture.LATENT_MAX)
 
+    def ungained(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+        """What `gained` makes latents `[B, h, w, C]` of."""
+        return latents / self.gain(tf.ones_like(latents[:, :1, :1]), quality)
+
+    def synthesis_input(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+        """Latents `[B, h, w, C]`, of latents as they are coded, as `synthesis` takes them."""
+        return self.gain.inverse(latents, quality)
+
     def hyper_latents(self, latents: tf.Tensor) -> tf.Tensor:
         """Hyper latents `[B, h/4, w/4, 0]`, which means none, of latents `[B, h, w, C]`."""
         return latents[:, ::4, ::4, :0]
@@ -225,7 +233,7 @@ class ImageCodec(tf.keras.Model):
           quality: float32 `[B]`, 0..100.
           stage: as for `call`.
         """
-        return self.synthesis(self.gain.inverse(latents, quality)) / CENTRED_SCALE + 0.5
+        return self.synthesis(self.synthesis_input(latents, quality)) / CENTRED_SCALE + 0.5
 
     def call(
         self,
