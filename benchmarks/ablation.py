@@ -45,6 +45,7 @@ RUNGS = {
         "context_adaptive",
         {"model.context_channels": 192, "model.estimator_channels": (384, 384)},
     ),
+    "conditional_probability": ("conditional_probability", {"model.residual_groups": 1}),
     "elic": ("elic_small", {}),
     "gmm_attention without both": (RECIPE, {"model.mixtures": 1, "model.attention": "none"}),
     "gmm_attention without GMM": (RECIPE, {"model.mixtures": 1}),
