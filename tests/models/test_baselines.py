@@ -9,6 +9,7 @@ from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy import program
 from tfclic.layers.masked import checkerboard_mask
+from tfclic.models import conditional_probability
 from tfclic.training import building
 
 NAMES = (
@@ -218,3 +219,31 @@ def test_configurations_have_the_papers_widths():
         assert stem == config.model.name == name
         assert config.model.widths == (192, 192, 192)
         assert config.model.latent_channels == 320
+
+
+@pytest.mark.parametrize("coder", ["range", "interleaved"])
+def test_a_volume_has_the_channels_that_are_in_use(coder):
+    codec = tiny("conditional_probability")
+    codec.probability.layers[-1].bias.assign(np.repeat([0, np.log(4)], [6, 3]))
+    coding = codec.entropy_coder()
+    latents = np.round(np.random.default_rng(0).normal(0, 3, (32, 32, 6)))
+    latents[..., [1, 4, 5]] = 0
+    latents, side = tf.constant(latents, tf.float32), tf.zeros([8, 8, 0])
+    string = tf.function(coding.compress)(side, latents, coder)
+    sound, _, found = tf.function(coding.try_read)(string, 32, 32, tf.constant(True), coder)
+    assert sound
+    np.testing.assert_array_equal(found, latents)
+    explained = coding.statistics(side, latents)
+    assert not np.any(explained["latents_bits"].numpy()[..., [1, 4, 5]])
+    bits = float(coding.total_bits(explained))
+    assert 8 * len(string.numpy()) == pytest.approx(bits, rel=0.005, abs=8 * 24)
+
+
+def test_an_importance_map_keeps_the_first_channels():
+    importance = tf.constant([-np.inf, -4.0, -5.0, np.inf])[None, None, :, None]
+    found = conditional_probability.importance_mask(importance, 5)[0, 0].numpy()
+    kept = 5 / (1 + np.e)
+    np.testing.assert_allclose(found[0], np.zeros(5))
+    np.testing.assert_allclose(found[1], [1, 1, 0.5, 0, 0])
+    np.testing.assert_allclose(found[2], [1, kept - 1, 0, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(found[3], np.ones(5))
