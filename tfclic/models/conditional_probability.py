@@ -101,9 +101,9 @@ class ConditionalProbability(TransformCodec):
     def __init__(self, config: ConfigDict) -> None:
         super().__init__(config, analysis=Encoder, synthesis=Decoder)
         self.centres = LearnedCentres(config.centres)
-        activation, dense = tf.nn.relu, tf.keras.layers.Dense
-        self.context = MaskedConv3D(config.context_channels, config.context_size, activation)
-        layers = [dense(width, activation) for width in config.probability_channels]
+        self.context = MaskedConv3D(config.context_channels, config.context_size, tf.nn.relu)
+        dense = tf.keras.layers.Dense
+        layers = [dense(width, "relu") for width in config.probability_channels]
         self.probability = Sequential([*layers, dense(3 * config.mixtures)], name="probability")
 
     def analysis(self, images: tf.Tensor) -> tf.Tensor:
@@ -129,9 +129,8 @@ class ConditionalProbability(TransformCodec):
         def parameters(context: Value) -> Value:
             return code.run(self.probability, context)
 
-        count, mixtures = self.config.latent_channels, self.config.mixtures
-        kind = dict(mixtures=mixtures, num_parameters=3, context=self.context)
-        return code.conditional("latents", count, parameters, **kind)
+        kind = dict(mixtures=self.config.mixtures, num_parameters=3, context=self.context)
+        return code.conditional("latents", self.config.latent_channels, parameters, **kind)
 
     def synthesis_input(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         """Latents `[B, h, w, K]` as the decoder takes them, of numbers of centres."""
