@@ -18,7 +18,9 @@ MADE = {
     "5x5": lambda: layers.SubpixelConv2D(3, 5, 1, activation=leaky_relu),
     "sub-pixel": lambda: layers.SubpixelConv2D(3, 3, 2),
     "causal": lambda: layers.MaskedConv2D(3),
+    "window": lambda: layers.MaskedConv2D(3, 7, mask="window"),
     "checkerboard": lambda: layers.MaskedConv2D(3, mask="checkerboard"),
+    "volume": lambda: layers.MaskedConv3D(3, activation=leaky_relu),
     "neighbourhood": lambda: layers.NeighbourhoodNetwork((4, 4, 4), 3, leaky_relu),
     "in turn": lambda: layers.Sequential([layers.SubpixelConv2D(4, 3), tf.keras.layers.Dense(3)]),
     "block": lambda: slices.EntropyBottleneck(CHANNELS),
@@ -44,7 +46,11 @@ def test_exact_is_close_to_float(name):
     known = lowering.Known(tf.constant(64 * integers), lowering.ACTIVATIONS, grid)
     found = lowering.Exact(networks).run(network, known).on()
     unit = 2.0**found.form.bits
-    if not isinstance(found, lowering.Traced):
+    if getattr(network, "is_volume", False):
+        order = wavefront.volume_order(*SIZE, tf.range(CHANNELS), CHANNELS, network.mask)
+        rows = found.at(order)(wavefront.arrange(wavefront.as_volume(known.whole()), order), None)
+        got = wavefront.from_volume(tf.gather(rows, order.rank), want) / unit
+    elif not isinstance(found, lowering.Traced):
         mask = getattr(network, "mask", None)
         order = wavefront.raster_order(*SIZE) if mask is None else wavefront.order(*SIZE, mask)
         rows = found.at(order)(wavefront.arrange(known.whole(), order), None)

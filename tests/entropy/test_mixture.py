@@ -116,3 +116,10 @@ def test_the_number_of_mixtures_is_limited():
     runner = program.Rounding({"latents": tf.zeros([1, 1, 1, 2])}, None)
     with pytest.raises(ValueError, match="7"):
         runner.conditional("latents", 2, tf.zeros([1, 1, 1, 48]), mixtures=8, num_parameters=3)
+
+
+def test_parameters_of_values_are_those_of_positions():
+    x = tf.random.stateless_normal([2, 3, 4, 5, 6], [1, 2])
+    found = mixture.of_volume(x)
+    assert found.shape == (2, 3, 4, 30)
+    np.testing.assert_array_equal(found[1, 2, 3], tf.reshape(tf.transpose(x[1, 2, 3]), [-1]))

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic.entropy import wavefront
-from tfclic.layers.masked import MASKS, causal_mask
+from tfclic.layers.masked import MASKS, causal_mask, volume_mask
 
 SIZES = [(1, 1), (1, 7), (5, 1), (4, 9), (32, 48)]
 
@@ -53,6 +53,7 @@ def test_a_mask_without_an_order_is_refused():
 
 def test_a_landscape_image_takes_141_steps():
     assert wavefront.steps(32, 48, wavefront.slope(causal_mask(5))) == 141
+    assert wavefront.steps(32, 48, wavefront.slope(MASKS["window"](7))) == 110
 
 
 @pytest.mark.parametrize("size, steps", [((4, 4), 1), ((64, 64), 1), ((64, 65), 2), ((4, 3072), 3)])
@@ -63,3 +64,38 @@ def test_independent_positions_take_few_steps_in_the_order_of_rows(size, steps):
     starts = order.starts.numpy()
     assert len(starts) == steps + 1 and starts[0] == 0 and starts[-1] == np.prod(size)
     assert np.all(np.diff(starts) > 0)
+
+
+VOLUMES = [(1, 1, (0,)), (4, 9, (1, 2, 4)), (5, 3, (0, 1, 2, 3, 4, 5)), (1, 7, (5,))]
+
+
+@pytest.mark.parametrize("height, width, numbers", VOLUMES)
+@pytest.mark.parametrize("size", [3, 5])
+def test_values_of_a_volume_come_after_all_that_they_see(height, width, numbers, size):
+    mask, channels = volume_mask(size), 6
+    order = wavefront.volume_order(height, width, tf.constant(numbers), channels, mask)
+    count = height * width * len(numbers)
+    assert sorted(order.raster.numpy()) == list(range(count))
+    starts = order.starts.numpy()
+    assert starts[0] == 0 and starts[-1] == count
+    step = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    ranks = order.neighbours.numpy()
+    assert np.all(np.where(ranks < count, np.append(step, 0)[ranks], -1) < step[:, None])
+
+    values = tf.random.stateless_normal([height, width, len(numbers)], [1, 2])
+    volume = wavefront.as_volume(values)
+    np.testing.assert_array_equal(wavefront.from_volume(tf.reshape(volume, [-1]), values), values)
+    found = tf.gather(wavefront.arrange(volume, order), order.neighbours).numpy()[..., 0]
+    every = np.zeros([channels + size // 2, height + size - 1, width + size - 1], np.float32)
+    margin, places = size // 2, np.array(numbers) + size // 2
+    every[places, margin : margin + height, margin : margin + width] = np.moveaxis(values, 2, 0)
+    for number, row, column in np.ndindex(len(numbers), height, width):
+        last = numbers[number] + size // 2 + 1
+        box = every[last - len(mask) : last, row : row + size, column : column + size]
+        rank = order.rank[(number * height + row) * width + column]
+        np.testing.assert_array_equal(found[rank], box[mask])
+
+
+def test_a_volume_takes_four_steps_a_channel():
+    order = wavefront.volume_order(32, 48, tf.range(10), 10, volume_mask(3))
+    assert len(order.starts) - 1 == 48 + 2 * 31 + 4 * 9

@@ -27,17 +27,28 @@ def results(layer, x, upstream):
     return [y, *gradients]
 
 
+def results_of_tfc(layer, x, upstream):
+    """As `results`, outside of graphs, where TFC's layer knows its exponents."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    return [y, *tape.gradient(y, [x, *layer.trainable_variables], upstream)]
+
+
 @pytest.mark.parametrize("inverse", [False, True])
-def test_values_gradients_and_variables_are_those_of_tfc(inverse):
+@pytest.mark.parametrize("squares", [False, True])
+def test_values_gradients_and_variables_are_those_of_tfc(inverse, squares):
     x, upstream = normal(2, 5, 3, 4), normal(2, 5, 3, 4, seed=1)
-    reference, layer = tfc.GDN(inverse=inverse), GDN(inverse=inverse)
+    exponents = dict(alpha_parameter=2, epsilon_parameter=0.5) if squares else {}
+    reference = tfc.GDN(inverse=inverse, **exponents)
+    layer = GDN(inverse=inverse, squares=squares)
     reference(x), layer(x)
     for i, (path, variable) in enumerate(building.variable_paths(reference).items()):
         value = variable + 0.1 * tf.abs(normal(*variable.shape, seed=i))
         variable.assign(value)
         building.variable_paths(layer)[path].assign(value)
     assert len(building.variable_paths(layer)) == 2
-    got, want = (results(each, x, upstream) for each in (layer, reference))
+    got, want = results(layer, x, upstream), results_of_tfc(reference, x, upstream)
     for a, b in zip(got, want):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 

@@ -112,3 +112,16 @@ def test_a_single_lambda_has_one_gain_for_every_quality():
     gain = layers.QualityGain(5, (0.01,), reference=40.0)
     gains = gain(tf.ones([3, 1, 1, 5]), tf.constant([0.0, 37.0, 100.0]))
     np.testing.assert_allclose(gains, 40.0 / step_size(0.01), rtol=1e-5)
+
+
+def test_masked_convolution_over_channels_is_causal():
+    layer, (row, column, channel) = layers.MaskedConv3D(2), (4, 5, 2)
+    x = np.zeros([1, 8, 9, 5], np.float32)
+    silent = layer(x)
+    x[0, row, column, channel] = 1
+    seen = np.any(layer(x) != silent, -1)[0]
+    assert silent.shape == (1, 8, 9, 5, 2)
+    want = np.zeros([8, 9, 5], bool)
+    want[3:6, 4:7, channel] = causal_mask(3)[::-1, ::-1]
+    want[3:6, 4:7, channel + 1] = True
+    np.testing.assert_array_equal(seen, want)

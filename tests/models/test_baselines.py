@@ -9,21 +9,38 @@ from tfclic.entropy import coding as exact
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy import program
 from tfclic.layers.masked import checkerboard_mask
+from tfclic.models import conditional_probability
 from tfclic.training import building
 
-NAMES = ("factorized", "hyperprior", "mean_scale", "joint", "elic")
+NAMES = (
+    "factorized",
+    "nonlinear_transforms",
+    "hyperprior",
+    "mean_scale",
+    "joint",
+    "context_adaptive",
+    "conditional_probability",
+    "elic",
+)
 TRANSFORMS = {"nonlinear_analysis", "nonlinear_synthesis", "gain"}
 HYPER = {"hyper_analysis", "hyper_synthesis", "hyper_prior"}
 PARTS = {
     "factorized": {"prior"},
+    "nonlinear_transforms": {"prior"},
     "hyperprior": HYPER,
     "mean_scale": HYPER,
     "joint": HYPER | {"context", "parameter_network"},
+    "context_adaptive": HYPER | {"bit_consuming", "bit_free", "estimator"},
+    "conditional_probability": {"centres", "context", "probability"},
     "elic": HYPER | {"groups"},
 }
 SMALL = dict(
     hyper_channels=4,
     parameter_channels=(10, 8),
+    estimator_channels=(10, 8),
+    context_channels=8,
+    probability_channels=(6,),
+    residual_groups=1,
     bottleneck_blocks=1,
     latent_attention=False,
     feature_channels=8,
@@ -63,7 +80,7 @@ def parameter_networks(codec):
     """What makes the parameters of each stream of latents."""
     if codec.name == "elic":
         return [group.aggregation for group in codec.groups]
-    names = ("parameter_network", "hyper_synthesis")
+    names = ("parameter_network", "estimator", "probability", "hyper_synthesis")
     return [getattr(codec, name) for name in names if hasattr(codec, name)][:1]
 
 
@@ -96,7 +113,7 @@ def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels, soft, asser
 
 def test_exact_probabilities_are_close_to_the_trained_ones(codec):
     rng, coding = np.random.default_rng(0), codec.entropy_coder()
-    if codec.name == "factorized":
+    if hasattr(codec, "prior"):
         # the untrained density is logistic
         latents = rng.logistic(0, 1, (32, 48, 6)) * codec.gains(tf.constant([100.0]))[0]
     else:
@@ -131,7 +148,14 @@ def test_all_latents_take_one_step_without_a_context(codec):
 
     runner = Noting(codec.entropy_coder(), (8, 12), codec_sources(codec, 8, 12))
     codec.entropy(runner)
-    wanted = {"factorized": 0, "joint": 12 + 3 * 7, "elic": 3 * 2}
+    wanted = {
+        "factorized": 0,
+        "nonlinear_transforms": 0,
+        "joint": 12 + 3 * 7,
+        "context_adaptive": 12 + 2 * 7,
+        "conditional_probability": 12 + 2 * 7 + 4 * 5,
+        "elic": 3 * 2,
+    }
     assert runner.steps == wanted.get(codec.name, 1)
 
 
@@ -190,7 +214,7 @@ def test_groups_of_elic_follow_from_those_before_and_from_anchors_of_their_own()
 
 
 def test_configurations_have_the_papers_widths():
-    for name in NAMES:
+    for name in set(NAMES) - {"conditional_probability"}:
         stem, config = configuration.load(name)
         assert stem == config.model.name == name
         assert config.model.widths == (192, 192, 192)
@@ -209,3 +233,31 @@ def test_parts_are_read_where_latents_have_several(codec, loaded, make_pixels, s
     images = [loaded.decompress(data, slices=n) for n in (0, 1, count)]
     np.testing.assert_array_equal(images[-1], loaded.decompress(data))
     assert np.any(images[0] != images[1]) and np.any(images[1] != images[2])
+
+
+@pytest.mark.parametrize("coder", ["range", "interleaved"])
+def test_a_volume_has_the_channels_that_are_in_use(coder):
+    codec = tiny("conditional_probability")
+    codec.probability.layers[-1].bias.assign(np.repeat([0, np.log(4)], [6, 3]))
+    coding = codec.entropy_coder()
+    latents = np.round(np.random.default_rng(0).normal(0, 3, (32, 32, 6)))
+    latents[..., [1, 4, 5]] = 0
+    latents, side = tf.constant(latents, tf.float32), tf.zeros([8, 8, 0])
+    string = tf.function(coding.compress)(side, latents, coder)
+    sound, _, found = tf.function(coding.try_read)(string, 32, 32, tf.constant(True), coder)
+    assert sound
+    np.testing.assert_array_equal(found, latents)
+    explained = coding.statistics(side, latents)
+    assert not np.any(explained["latents_bits"].numpy()[..., [1, 4, 5]])
+    bits = float(coding.total_bits(explained))
+    assert 8 * len(string.numpy()) == pytest.approx(bits, rel=0.005, abs=8 * 24)
+
+
+def test_an_importance_map_keeps_the_first_channels():
+    importance = tf.constant([-np.inf, -4.0, -5.0, np.inf])[None, None, :, None]
+    found = conditional_probability.importance_mask(importance, 5)[0, 0].numpy()
+    kept = 5 / (1 + np.e)
+    np.testing.assert_allclose(found[0], np.zeros(5))
+    np.testing.assert_allclose(found[1], [1, 1, 0.5, 0, 0])
+    np.testing.assert_allclose(found[2], [1, kept - 1, 0, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(found[3], np.ones(5))

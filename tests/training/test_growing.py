@@ -13,9 +13,14 @@ LMBDAS = (0.01, 0.04)
 # of each system, its configuration made small
 SMALL = {
     "factorized": {},
+    "nonlinear_transforms": {},
     "hyperprior": {},
     "mean_scale": {},
     "joint": dict(parameter_channels=(10, 8)),
+    "context_adaptive": dict(context_channels=8, estimator_channels=(10, 8)),
+    "conditional_probability": dict(
+        residual_groups=1, context_channels=5, probability_channels=(6, 5)
+    ),
     "gmm_attention": dict(feature_channels=8, parameter_channels=10),
     "coarse_to_fine": dict(
         fine_widths=(4, 6, 5),
@@ -104,9 +109,19 @@ GROUPS = dict(latent_channels=9, group_sizes=(2, 2, 5))
 FEW_LAYERS = dict(bottleneck_blocks=0, naf_blocks=0, support_blocks=0, gap_weight=0.0)
 GROWN = {
     "factorized": LARGER,
+    "nonlinear_transforms": LARGER,
     "hyperprior": HYPER,
     "mean_scale": HYPER,
     "joint": {**HYPER, "parameters": dict(parameter_channels=(12, 9))},
+    "context_adaptive": {
+        **HYPER,
+        "contexts": dict(context_channels=11, estimator_channels=(12, 9)),
+    },
+    "conditional_probability": {
+        "levels": LARGER["levels"],
+        "widths": LARGER["widths"],
+        "context": dict(context_channels=7, probability_channels=(8, 6)),
+    },
     "gmm_attention": HYPER,
     "coarse_to_fine": {
         **LARGER,

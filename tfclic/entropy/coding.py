@@ -318,10 +318,10 @@ class Quantizer(ExactRunner):
             return clipped(tf.round(latents))
 
         def bits(
-            known: tf.Tensor, candidates: Sequence[tf.Tensor], used: tf.Tensor
+            known: tf.Tensor, candidates: Sequence[tf.Tensor], numbers: tf.Tensor
         ) -> list[tf.Tensor]:
-            rows = stream.all_rows(known, lowering.Used(used, stream.channels))
-            return stream.bits(rows, candidates)
+            used = lowering.Used(numbers, stream.channels)
+            return stream.bits(stream.all_rows(known, used), candidates, used)
 
         return self._chosen(latents, bits)
 

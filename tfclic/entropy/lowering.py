@@ -122,6 +122,12 @@ def _(layer: layers.MaskedConv2D, given: Form, wanted: Form, name: str) -> tf.Mo
     return Context(fixed_point.FixedPointDense(layer.taps, layer.bias, **grids))
 
 
+@lower.register(layers.MaskedConv3D)
+def _(layer: layers.MaskedConv3D, given: Form, wanted: Form, name: str) -> tf.Module:
+    grids = _grids(given, wanted, layer.activation, name)
+    return Context(fixed_point.FixedPointDense(layer.taps, layer.bias, **grids))
+
+
 class Used(NamedTuple):
     """Some of the channels of a stream.
 

@@ -43,6 +43,14 @@ def completed(parameters: tf.Tensor, num_parameters: int) -> tf.Tensor:
     return tf.pad(parameters, margins)
 
 
+def of_volume(parameters: tf.Tensor) -> tf.Tensor:
+    """Parameters `[..., C, n]` of each value of a volume as others have them, `[..., n * C]`."""
+    rank = len(parameters.shape)
+    channels, count = parameters.shape[-2:]
+    parameters = tf.transpose(parameters, [*range(rank - 2), rank - 1, rank - 2])
+    return tf.reshape(parameters, tf.concat([tf.shape(parameters)[:-2], [count * channels]], 0))
+
+
 # stands for infinity in a bound whose difference from a mean is multiplied by 0 later
 _FAR = 1e9
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfclic.entropy.factorized import FactorizedPrior
-    from tfclic.layers import MaskedConv2D
+    from tfclic.layers import MaskedConv2D, MaskedConv3D
     from tfclic.layers.composite import Tensors, Value
 
 LATENTS = "latents"
@@ -82,7 +82,7 @@ class Runner(Operations, Protocol):
         mixtures: int = 1,
         num_parameters: int = 2,
         stride: int = 1,
-        context: MaskedConv2D | None = None,
+        context: MaskedConv2D | MaskedConv3D | None = None,
         around_mean: bool = False,
     ) -> Value: ...
 
@@ -217,7 +217,7 @@ class Rounding(Floats):
         mixtures: int = 1,
         num_parameters: int = 2,
         stride: int = 1,
-        context: MaskedConv2D | None = None,
+        context: MaskedConv2D | MaskedConv3D | None = None,
         around_mean: bool = False,
     ) -> tf.Tensor:
         """Codes elements that each follow their own mixture of K Gaussians.
@@ -232,7 +232,8 @@ class Rounding(Floats):
           num_parameters: of a Gaussian: 3 if they are logit, mean and log scale, 2 if they are mean
             and log scale, 1 if it is the log scale, the mean being 0.
           stride: latents to an element, each way.
-          context: a layer such as `MaskedConv2D`, of the stream's own values.
+          context: a layer such as `MaskedConv2D`, of the stream's own values; with a
+            `MaskedConv3D` parameters, `num_parameters * K` of them, are those of a single value.
           around_mean: whether values are coded as whole differences from their means, K being 1.
 
         Raises:
@@ -242,6 +243,8 @@ class Rounding(Floats):
         piece = self._pieces.next(name, channels, self.sources)
         if context is not None:
             parameters = parameters(context(self._context_input(piece)))
+            if context.is_volume:
+                parameters = mixture.of_volume(parameters)
         if isinstance(parameters, tuple):
             parameters = tf.concat(parameters, -1)
         parameters = mixture.completed(parameters, num_parameters)

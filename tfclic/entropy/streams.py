@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tfclic.entropy.coders import Coder, State
     from tfclic.entropy.integer_mixture import AnyDistribution
     from tfclic.entropy.program import Gain, Prior
-    from tfclic.layers import MaskedConv2D
+    from tfclic.layers import MaskedConv2D, MaskedConv3D
 
 SIDE_LIMIT = 127  # of streams whose elements are independent
 LATENT_LIMIT = 256
@@ -199,7 +199,7 @@ class Conditional:
         parameters: Any,
         mixtures: int = 1,
         num_parameters: int = 2,
-        context: MaskedConv2D | None = None,
+        context: MaskedConv2D | MaskedConv3D | None = None,
         around_mean: bool = False,
     ) -> None:
         im.check_mixtures(mixtures)
@@ -208,22 +208,37 @@ class Conditional:
         if context is not None:
             itself = lowering.Known(None, lowering.integers(LATENT_LIMIT), grid)
             parameters = parameters(networks.applied(context, itself, lowering.ACTIVATIONS))
+        self.is_volume = context is not None and context.is_volume
+        self._volumes: list[tuple[lowering.Used | None, wavefront.Order]] = []
         self.means: lowering.Value | None = None
         if around_mean:
             means, parameters = parameters
             grids = fixed_point.Grids(UNITS[1], LOWEST[1])
             self.means = means.on(lowering.Form(0, MEAN_LIMIT, grids))
             self.num_parameters = 1
-        ends = (np.repeat(x[-self.num_parameters :], mixtures * channels) for x in (UNITS, LOWEST))
+        count = mixtures * (1 if self.is_volume else channels)
+        ends = (np.repeat(x[-self.num_parameters :], count) for x in (UNITS, LOWEST))
         form = lowering.Form(0, fixed_point.ACTIVATION_LIMIT, fixed_point.Grids(*ends))
         self.parameters: lowering.Value = parameters.on(form)
 
     @property
     def order(self) -> wavefront.Order:
         """The `wavefront.Order` of positions, that of rows without a context."""
+        return self.order_of(None)
+
+    def order_of(self, used: lowering.Used | None) -> wavefront.Order:
+        """The same; of a volume it is of the values of the channels in use, all if it is None."""
         if self.context is None:
             return self.grid.once("rows", wavefront.raster_order)
         mask = self.context.mask
+        if self.is_volume:
+            for known, order in self._volumes:
+                if known is used:
+                    return order
+            numbers = tf.range(self.channels) if used is None else used.numbers
+            order = wavefront.volume_order(*self.grid.size, numbers, self.channels, mask)
+            self._volumes.append((used, order))
+            return order
         return self.grid.once(
             mask.tobytes(), lambda height, width: wavefront.order(height, width, mask)
         )
@@ -235,8 +250,10 @@ class Conditional:
             self._shared[self.mixtures] = im.normal_table(self.mixtures)
         return self._shared[self.mixtures]
 
-    def _arranged(self, symbols: tf.Tensor) -> tf.Tensor:
+    def _arranged(self, symbols: tf.Tensor, used: lowering.Used | None = None) -> tf.Tensor:
         """Symbols `[h, w, n]` in the order of coding, `[P + 1, n]`; `[P, n]` without a context."""
+        if self.is_volume:
+            return wavefront.arrange(wavefront.as_volume(symbols), self.order_of(used))
         if self.context is None:
             return tf.reshape(symbols, [-1, symbols.shape[2] or tf.shape(symbols)[2]])
         return wavefront.arrange(symbols, self.order)
@@ -265,8 +282,9 @@ class Conditional:
 
     def rows(self, used: lowering.Used | None) -> lowering.Rows:
         """A function of `(known, chosen)` to parameters `[n, 3 * K * C]`, see `Value.at`."""
-        order = None if self.context is None else self.order
-        found = self.parameters.at(order, used, used)
+        order = None if self.context is None else self.order_of(used)
+        chosen = None if self.is_volume else used
+        found = self.parameters.at(order, chosen, chosen)
         return lambda known, chosen: mixture.completed(found(known, chosen), self.num_parameters)
 
     def code(
@@ -281,31 +299,45 @@ class Conditional:
         rows, table = self.rows(used), self.table
         at_once = known and self.context is not None
         if at_once:
-            every = rows(self._arranged(symbols), None)
+            every = rows(self._arranged(symbols, used), None)
 
         def distribution_at(latents: tf.Tensor, chosen: tf.Tensor) -> AnyDistribution:
             found = tf.gather(every, chosen) if at_once else rows(latents, chosen)
             return im.distribution_of_rows(found, self.mixtures, table)
 
         together = WAVEFRONTS_TOGETHER if at_once else 1
-        return wavefront.traverse(coder, state, symbols, distribution_at, self.order, together)
+        arguments = distribution_at, self.order_of(used), together
+        if not self.is_volume:
+            return wavefront.traverse(coder, state, symbols, *arguments)
+        volume = wavefront.as_volume(symbols)
+        state, values = wavefront.traverse(coder, state, volume, *arguments)
+        return state, wavefront.from_volume(tf.reshape(values, [-1]), symbols)
 
     def all_rows(self, known: tf.Tensor, used: lowering.Used | None = None) -> tf.Tensor:
         """The parameters of all positions in the order of coding, of known symbols `[h, w, n]`."""
-        return self.rows(used)(self._arranged(known), None)
+        return self.rows(used)(self._arranged(known, used), None)
 
-    def bits(self, rows: tf.Tensor, candidates: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """What each symbol of the candidates, `[h, w, n]` each, would cost."""
+    def bits(
+        self,
+        rows: tf.Tensor,
+        candidates: Sequence[tf.Tensor],
+        used: lowering.Used | None = None,
+    ) -> list[tf.Tensor]:
+        """What each symbol of the candidates, `[h, w, n]` each, would cost; `used` as there."""
         dist = im.distribution_of_rows(rows, self.mixtures, self.table)
         found = []
         for symbols in candidates:
-            arranged = self._arranged(symbols)[: tf.shape(rows)[0]]
+            arranged = self._arranged(symbols, used)[: tf.shape(rows)[0]]
             bits = im.bits(dist, tf.cast(tf.reshape(arranged, [-1]), tf.int32))
-            found.append(self.in_place(bits, symbols))
+            found.append(self.in_place(bits, symbols, used))
         return found
 
-    def in_place(self, elements: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    def in_place(
+        self, elements: tf.Tensor, like: tf.Tensor, used: lowering.Used | None = None
+    ) -> tf.Tensor:
         """Elements `[P * C, ...]` in the order of coding as `[h, w, C, ...]`."""
+        if self.is_volume:
+            return wavefront.from_volume(tf.gather(elements, self.order_of(used).rank), like)
         shape = tf.shape(like)
         if self.context is not None:
             positions = [shape[0] * shape[1], shape[2], *elements.shape[1:]]

@@ -46,8 +46,13 @@ class Order(NamedTuple):
 
 
 def slope(mask: Mask) -> int:
-    """How many columns a wavefront moves to the left per row, for a causal mask."""
-    return mask.shape[0] // 2 + 1
+    """How many columns a wavefront moves to the left per row, for a causal mask.
+
+    The fewest that leave what a position sees above it, and to its right, behind.
+    """
+    down, right = (x - mask.shape[0] // 2 for x in np.nonzero(mask))
+    above = down < 0
+    return int(max(right[above] // -down[above] + 1, default=1))
 
 
 def steps(height: tf.Tensor, width: tf.Tensor, columns_per_row: int) -> tf.Tensor:
@@ -92,6 +97,62 @@ def order(height: tf.Tensor, width: tf.Tensor, mask: Mask) -> Order:
     else:
         starts = tf.searchsorted(when[:, 0], ends)
     return Order(raster, rank, tf.where(inside, neighbours, count), starts)
+
+
+def volume_order(
+    height: tf.Tensor, width: tf.Tensor, numbers: tf.Tensor, channels: int, mask: Mask
+) -> Order:
+    """The `Order` of single values, each after all that it sees in its own channel and before it.
+
+    All with the same `column + slope * row + channel_slope * channel` are coded at once.
+
+    Args:
+      height, width: int32.
+      numbers: int32 `[n]`, ascending, of the channels that there are; in others all is zero.
+      channels: of these and the others.
+      mask: bool `[depth, size, size]`, as `layers.masked.volume_mask` makes it.
+
+    Returns:
+      The order of n * height * width values, which by raster are channel by channel.
+    """
+    count, area, size = tf.size(numbers), height * width, mask.shape[1]
+    rows, columns = (tf.tile(x, [count]) for x in fixed_point.grid(height, width))
+    places = tf.repeat(tf.range(count), area)
+    per_row = slope(mask[-1])
+    back, down, right = np.nonzero(mask)
+    back, down, right = back - (len(mask) - 1), down - size // 2, right - size // 2
+    earlier = back < 0
+    # of channels that lie between, some may not be there
+    per_channel = int(max(right[earlier] + per_row * down[earlier], default=0)) + 1
+    step = columns + per_row * rows + per_channel * places
+    key = tf.cast(step, tf.int64) * tf.cast(count * area, tf.int64)
+    raster = tf.argsort(key + tf.range(tf.cast(count * area, tf.int64)))
+    rank = tf.math.invert_permutation(raster)
+    rows, columns, places, step = (tf.gather(x, raster) for x in (rows, columns, places, step))
+    index = tf.tensor_scatter_nd_update(
+        tf.fill([channels + len(mask) - 1], -1), numbers[:, None] + len(mask) - 1, tf.range(count)
+    )
+    seen = tf.gather(numbers, places)[:, None] + tf.constant(back + len(mask) - 1, tf.int32)
+    seen = tf.gather(index, seen)
+    r, c = (x[:, None] + tf.constant(y, tf.int32) for x, y in ((rows, down), (columns, right)))
+    inside = (seen >= 0) & (r >= 0) & (r < height) & (c >= 0) & (c < width)
+    neighbours = tf.gather(rank, tf.where(inside, seen * area + r * width + c, 0))
+    ends = tf.range(steps(height, width, per_row) + per_channel * (count - 1) + 1)
+    starts = tf.searchsorted(step, ends)
+    return Order(raster, rank, tf.where(inside, neighbours, count * area), starts)
+
+
+def as_volume(latents: tf.Tensor) -> tf.Tensor:
+    """Latents `[h, w, n]` as `[n * h, w, 1]`, channel by channel."""
+    shape = tf.shape(latents)
+    return tf.reshape(tf.transpose(latents, [2, 0, 1]), [shape[2] * shape[0], shape[1], 1])
+
+
+def from_volume(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """What `as_volume` was given, `[h, w, n, ...]`, of `[n * h * w, ...]` by channel and raster."""
+    shape, rest = tf.shape(like), values.shape[1:]
+    values = tf.reshape(values, [shape[2], shape[0], shape[1], *rest])
+    return tf.transpose(values, [1, 2, 0, *range(3, 3 + len(rest))])
 
 
 def _chunks(start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:

@@ -64,11 +64,13 @@ class IntegerSynthesis(transforms.Constants):
       seen: what `measured` returned, or `ranges_of` another one.
 
     Raises:
-      ValueError: a layer has no exact form; names the layer.
+      ValueError: there is no exact form; says why, and names the layer.
     """
 
     def __init__(self, codec: ImageCodec, coding: EntropyCoder, seen: Ranges) -> None:
         super().__init__()
+        if not codec.scales_latents:
+            raise ValueError("the synthesis takes other latents than those that are coded")
         self.ranges = {
             f"{name}.{side}": tf.Variable(value, trainable=False, dtype=tf.float32)
             for name, around in seen.items()

@@ -89,7 +89,6 @@ def refine(
     """
     first, last, count = steps
     quality = quality[None]
-    gains = codec.gain(tf.ones_like(latents[None, :1, :1]), quality)
     sources = codec.sources(codec.gained(latents[None], quality))
     weight = lambda_of(codec, quality) * 255.0**2 / 3
     target, size = image[None], tf.shape(image)
@@ -126,7 +125,7 @@ def refine(
         compilation.uncompiled(body),
         (first, sources[program.LATENTS], moments[:1], moments[1:]),
     )
-    return model.Refined((latents / gains)[0], tf.concat([mean, square], 0))
+    return model.Refined(codec.ungained(latents, quality)[0], tf.concat([mean, square], 0))
 
 
 def temperature(done: tf.Tensor) -> tf.Tensor:

@@ -144,6 +144,8 @@ def _large(codec: ImageCodec) -> set[int]:
     gains = {id(v) for v in codec.gain.variables}
 
     def is_large(variable: tf.Variable) -> bool:
+        if "kernel" not in variable.name:
+            return False  # of what the columns of GDN and of spectra have, no part is negligible
         least_rank = 2 if id(variable) in of_encoder - gains else CONVOLUTION
         return len(variable.shape) >= least_rank and variable.shape.num_elements() >= LARGE
 

@@ -2,16 +2,18 @@
 
 from tfclic.layers.attention import Attention, NonLocal
 from tfclic.layers.block_transform import BlockAnalysis, BlockSynthesis
+from tfclic.layers.centres import LearnedCentres
 from tfclic.layers.composite import FLOATS, Composite, Floats, Operations, layers_of
 from tfclic.layers.gain import QualityGain
 from tfclic.layers.gdn import GDN
-from tfclic.layers.masked import MaskedConv2D
+from tfclic.layers.masked import MaskedConv2D, MaskedConv3D
 from tfclic.layers.nafblock import NAFBlock
 from tfclic.layers.neighbourhood import NeighbourhoodNetwork
 from tfclic.layers.noise import drawn_for_batch, uniform_noise
 from tfclic.layers.pointwise import PointwiseConv2D
 from tfclic.layers.residual import ResidualBlock, ResidualDown, ResidualUnit, ResidualUp
 from tfclic.layers.sequential import Sequential, in_turn
+from tfclic.layers.spectral import SpectralConv2D
 from tfclic.layers.subpixel import SubpixelConv2D
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "BlockSynthesis",
     "Composite",
     "Floats",
+    "LearnedCentres",
     "MaskedConv2D",
+    "MaskedConv3D",
     "NAFBlock",
     "NeighbourhoodNetwork",
     "NonLocal",
@@ -34,6 +38,7 @@ __all__ = [
     "ResidualUnit",
     "ResidualUp",
     "Sequential",
+    "SpectralConv2D",
     "SubpixelConv2D",
     "drawn_for_batch",
     "in_turn",

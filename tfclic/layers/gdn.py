@@ -20,22 +20,27 @@ class GDN(tfc.GDN):
     ```
 
     and, for the inverse, the product in place of the quotient: the simplified form of Johnston et
-    al., "Computationally Efficient Neural Image Compression", 2019. Ballé et al. 2016 have squares
-    and a square root. Variables and values are those of `tfc.GDN`; in graphs that one leaves
-    branches on its exponents.
+    al., "Computationally Efficient Neural Image Compression", 2019. With `squares` the denominator
+    is `sqrt(beta[i] + sum_j gamma[j, i] * x[j]**2)`, that of Ballé et al. 2016 to 2018. Variables
+    and values are those of `tfc.GDN`; in graphs that one leaves branches on its exponents.
 
     Args:
       inverse: whether to multiply.
+      squares: whether exponents are 2 and 1/2.
 
     `[B, H, W, C] -> [B, H, W, C]`
     """
 
-    def __init__(self, inverse: bool = False, **kwargs: Any) -> None:
+    def __init__(self, inverse: bool = False, squares: bool = False, **kwargs: Any) -> None:
         super().__init__(inverse=inverse, **kwargs)
+        self.squares = squares
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(x)
         flat = tf.reshape(x, [-1, x.shape[-1]])
+        if self.squares:
+            norm = tf.sqrt(_norm(tf.square(flat), self.gamma, self.beta))
+            return tf.reshape(flat * norm if self.inverse else flat / norm, shape)
         normalise = _inverse_gdn if self.inverse else _gdn
         return tf.reshape(normalise(flat, self.gamma, self.beta), shape)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -21,6 +22,17 @@ def conv(filters: int, kernel_size: int, strides: int = 1, **kwargs: Any) -> tf.
     if kernel_size == 1 and strides == 1:
         return PointwiseConv2D(filters, **kwargs)
     return tf.keras.layers.Conv2D(filters, kernel_size, strides, padding="same", **kwargs)
+
+
+class Residual(Composite):
+    """What layers make of `x` one after the other, and `x`."""
+
+    def __init__(self, layers: Sequence[tf.keras.layers.Layer], name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.body = Sequential(layers)
+
+    def compose(self, ops: Operations, x: Value) -> Value:
+        return x + ops.run(self.body, x)
 
 
 class ResidualUnit(Composite):

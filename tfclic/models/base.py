@@ -117,6 +117,7 @@ class ImageCodec(tf.keras.Model):
     - `transforms()`: the layers that an export keeps in floating point;
     - `encoder()`: those that latents and hyper latents are made by, gains included;
     - `stages`, if training takes several, which `code.stage` then counts;
+    - `scales_latents`, false if `synthesis_input` is more than the inverse gain;
     - `is_local`, false if what `synthesise` makes of a position depends on all positions.
 
     Attributes:
@@ -131,6 +132,7 @@ class ImageCodec(tf.keras.Model):
 
     stages = 1
     is_local = True
+    scales_latents = True
 
     def __init__(self, config: ConfigDict, reference_step: float, name: str | None = None) -> None:
         super().__init__(name=name or config.name)
@@ -154,6 +156,14 @@ class ImageCodec(tf.keras.Model):
         So training knows, and hyper latents follow from the same latents wherever they are made.
         """
         return bounded(self.gain(latents, quality), mixture.LATENT_MIN, mixture.LATENT_MAX)
+
+    def ungained(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+        """What `gained` makes latents `[B, h, w, C]` of."""
+        return latents / self.gain(tf.ones_like(latents[:, :1, :1]), quality)
+
+    def synthesis_input(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+        """Latents `[B, h, w, C]`, of latents as they are coded, as `synthesis` takes them."""
+        return self.gain.inverse(latents, quality)
 
     def hyper_latents(self, latents: tf.Tensor) -> tf.Tensor:
         """Hyper latents `[B, h/4, w/4, 0]`, which means none, of latents `[B, h, w, C]`."""
@@ -224,7 +234,7 @@ class ImageCodec(tf.keras.Model):
           quality: float32 `[B]`, 0..100.
           stage: as for `call`.
         """
-        latents = self.gain.inverse(latents, quality)
+        latents = self.synthesis_input(latents, quality)
         images = self.reconstruct(FLOATS, latents, side_information, stage)
         return images / CENTRED_SCALE + 0.5
 

@@ -7,7 +7,7 @@ are those of figure 4, its prior that of appendix 6.1. Unlike there, one model s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -32,10 +32,11 @@ class Factorized(TransformCodec):
         block_transform: whether a linear 16x16 block transform runs beside the nonlinear path.
         synthesis_input: "noise" (paper) or "round": what the synthesis transform sees in training.
         lmbdas: trained lambdas, ascending.
+      **transforms: as `TransformCodec`.
     """
 
-    def __init__(self, config: ConfigDict) -> None:
-        super().__init__(config)
+    def __init__(self, config: ConfigDict, **transforms: Any) -> None:
+        super().__init__(config, **transforms)
         self.prior = FactorizedPrior(config.latent_channels)
 
     def gains(self, quality: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,7 @@ from tfclic.models.transforms import TransformCodec
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-    from tfclic.entropy.program import Runner
+    from tfclic.entropy.program import Prior, Runner
     from tfclic.layers.composite import Value
 
 Activation = Union[str, Callable[[tf.Tensor], tf.Tensor], None]
@@ -74,7 +74,7 @@ def hyper_synthesis(
 
 
 class HyperCodec(TransformCodec):
-    """Transforms, hyper latents z of the latents, and a deep factorized prior of these.
+    """Transforms, hyper latents z of the latents, and a prior of these.
 
     A subclass makes `hyper_analysis`.
 
@@ -82,13 +82,17 @@ class HyperCodec(TransformCodec):
       config: as `TransformCodec`, and
         hyper_channels: channels of the hyper latents z.
         hyper_prior_scale: how wide the prior of z is before training; 10 if it is missing.
+      hyper_prior: another prior of z than a deep factorized one.
       **transforms: as `TransformCodec`.
     """
 
-    def __init__(self, config: ConfigDict, **transforms: Any) -> None:
+    def __init__(
+        self, config: ConfigDict, hyper_prior: Prior | None = None, **transforms: Any
+    ) -> None:
         super().__init__(config, **transforms)
         scale = config.get("hyper_prior_scale", TFC_PRIOR_SCALE)
-        self.hyper_prior = ChannelPrior(batch_shape=(config.hyper_channels,), init_scale=scale)
+        channels = (config.hyper_channels,)
+        self.hyper_prior = hyper_prior or ChannelPrior(batch_shape=channels, init_scale=scale)
 
     def hyper_latents(self, latents: tf.Tensor) -> tf.Tensor:
         """Hyper latents `[B, h/4, w/4, hyper_channels]`, not rounded, of latents `[B, h, w, N]`.

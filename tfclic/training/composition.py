@@ -83,11 +83,13 @@ class Composition(Floats):
         **kind: Any,
     ) -> Channels:
         """As `program.Rounding.conditional`."""
+        each = channels
         if kind.get("context") is not None:
             parameters = parameters(Channels([kind["context"].filters]))
+            each = 1 if kind["context"].is_volume else channels
         values = parameters if isinstance(parameters, tuple) else [parameters]
         for value in values:
-            parts = (channels,) * (mixtures * num_parameters // len(values))
+            parts = (each,) * (mixtures * num_parameters // len(values))
             self._note(value.layer.weights[-2:], -1, parts)
         return self._coded(channels, stride)
 

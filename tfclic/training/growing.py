@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from tfclic.layers.parts import Parts
     from tfclic.models.base import ImageCodec
 
-KERNEL = re.compile(r"kernel(_\d+)?|taps")  # names of weights whose axis before the last is inputs
+# names of weights whose axis before the last is inputs
+KERNEL = re.compile(r"kernel(_\d+)?|taps|spectrum")
 
 
 def axes_of(codec: ImageCodec) -> dict[str, list[Parts]]:
