@@ -1,8 +1,12 @@
-"""The page to try it, in headless Chromium against the server and the toy model."""
+"""The page to try it, in headless Chromium against the server and the toy model.
+
+Without a Chromium they are skipped, unless TFCLIC_TEST_BROWSER is 'required'.
+"""
 
 import asyncio
 import base64
 import io
+import os
 import re
 import shutil
 import threading
@@ -17,6 +21,7 @@ pytest.importorskip("tensorflow_serving")
 from tfclic.serving import repository, server
 
 PAGE = server.PAGE.read_text()
+BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def test_nothing_comes_from_elsewhere():
@@ -46,17 +51,26 @@ def address(toy_model):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium, playwright's own or the system's."""
-    sync_api = pytest.importorskip("playwright.sync_api")
+    """Headless Chromium, the system's or playwright's own."""
+    try:
+        from playwright import sync_api
+    except ImportError:
+        lacking("There is no playwright.")
     with sync_api.sync_playwright() as playwright:
+        path = next(filter(None, map(shutil.which, BROWSERS)), None)
         try:
-            started = playwright.chromium.launch()
-        except sync_api.Error:
-            if not shutil.which("chromium"):
-                pytest.skip("There is no Chromium.")
-            started = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+            started = playwright.chromium.launch(executable_path=path)
+        except sync_api.Error as error:
+            lacking(f"There is no Chromium that starts: {error}")
         yield started
         started.close()
+
+
+def lacking(what):
+    """Skips a test, or fails it where there has to be a browser (`.ci/run`)."""
+    if os.environ.get("TFCLIC_TEST_BROWSER") == "required":
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 @pytest.fixture
