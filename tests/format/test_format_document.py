@@ -40,7 +40,7 @@ def read(data):
     if is_foreign(data):
         raise Refused(1)
     if len(data) > 3 and data[3] & 15 > 4:
-        raise Refused(2)
+        raise Refused(5 if data[3] & 15 == 5 else 2)
     length = varint(data, 4)
     if len(data) < 17 or (length and length[0] > len(data)):
         raise Refused(3)

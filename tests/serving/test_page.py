@@ -214,11 +214,13 @@ def test_the_map_of_bits_has_a_legend(page, pixels):
     assert heat["height"] / view["height"] == pytest.approx(64 / 50, rel=0.01)
 
 
-def test_a_compressed_file_is_shown(page, pixels, toy_codec):
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_compressed_file_is_shown(page, make_pixels, toy_codec, channels):
+    pixels = make_pixels(50, 70, channels)
     drop(page, "photo.tfclic", toy_codec.compress(pixels))
     data, name = download(page)
     assert name == "photo.png"
-    assert np.array_equal(np.array(Image.open(io.BytesIO(data)))[..., :3], pixels)
+    assert np.array_equal(np.array(Image.open(io.BytesIO(data)))[..., :channels], pixels)
     assert not page.is_visible("#against") and not page.is_visible("#split")
     assert "70 x 50 pixels, by toy" in page.inner_text("#caption")
 
