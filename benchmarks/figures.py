@@ -33,6 +33,12 @@ MOST_BPP, LEAST_BPP, LEAST_PSNR, MOST_PSNR = 2.6, 0.1, 25.5, 43.5
 SIDE, CROP, LABEL = 512, 200, 22  # pixels
 
 
+def points_of(results):
+    """The (bits per pixel, PSNR) of a curve, in words."""
+    pairs = zip(results["bpp"], results["psnr-rgb"])
+    return " ".join(f"{rate:.3f},{psnr:.2f}" for rate, psnr in pairs)
+
+
 def draw_curves(models):
     """A Figure: PSNR over bits per pixel on a logarithmic scale."""
     figure = Figure((7, 4.2), layout="constrained")
@@ -94,11 +100,14 @@ def fractal(rng, slope):
 def as_peer(pixels, name, most):
     """(bytes, pixels) of the best file of at most so many bytes, JPEG or WebP."""
     best, options = None, {"JPEG": {"optimize": True}, "WEBP": {"method": 6}}[name]
-    for quality in range(1, 96):
-        buffer = io.BytesIO()
+    low, high = 1, 95
+    while low <= high:
+        buffer, quality = io.BytesIO(), (low + high) // 2
         Image.fromarray(pixels).save(buffer, name, quality=quality, **options)
         if len(buffer.getvalue()) <= most:
-            best = buffer
+            best, low = buffer, quality + 1
+        else:
+            high = quality - 1
     if best is None:
         raise SystemExit(f"{name} cannot be so small; choose a higher --quality.")
     return len(best.getvalue()), np.array(Image.open(best).convert("RGB"))
@@ -137,9 +146,9 @@ def main():
     if args.figure == "curves":
         # the same bytes whenever it is drawn
         with matplotlib.rc_context({"svg.hashsalt": "tfclic", "svg.fonttype": "none"}):
-            FigureCanvasSVG(draw_curves([args.model])).print_svg(
-                args.output, metadata={"Date": None}
-            )
+            points = points_of(catalog.find(args.model).card.results["kodak"])
+            about = {"Date": None, "Description": f"{args.model}: {points}"}
+            FigureCanvasSVG(draw_curves([args.model])).print_svg(args.output, metadata=about)
         return
     pixels = images.read(args.image).pixels if args.image else hills()
     corner = tuple(map(int, args.at.split(",")))
