@@ -1,6 +1,7 @@
 """Files that are wrong on purpose: mutations with the length and the checksum made right again."""
 
 import collections
+import zlib
 
 import tensorflow as tf
 
@@ -47,6 +48,28 @@ def put_together(parts):
     return body + bytes(tf.fingerprint([body]).numpy()[0, :4])
 
 
+def take_off(data):
+    """The parts of a sound file with more than an image: a list of (kind, content)."""
+    found, position = [], _end_of_varint(data, 4)
+    while position < len(data) - 4:
+        start = _end_of_varint(data, position + 1)
+        size = sum((byte & 127) << 7 * i for i, byte in enumerate(data[position + 1 : start]))
+        found.append((data[position], data[start : start + size]))
+        position = start + size
+    return found
+
+
+def put_around(parts, lie=0):
+    """The file of such parts, the length and the checksum right, the first length off by `lie`."""
+    rest = b""
+    for kind, content in parts:
+        rest += bytes([kind]) + varint(max(len(content) + lie, 0)) + content
+        lie = 0
+    length = next(n for n in range(len(rest) + 8, len(rest) + 16) if _fits(n, len(rest)))
+    body = b"TFC\x05" + varint(length) + rest
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
 def _fits(length, rest):
     return 3 + 1 + len(varint(length)) + rest + 4 == length
 
@@ -71,6 +94,8 @@ class Mutator:
         data = self.rng.choice(self.files)
         if self.rng.random() < 0.15:
             return self.scrambled(data), "bytes changed anywhere"
+        if data[:4] == b"TFC\x05":
+            return self.dressed(data), "parts changed, checksum made right"
         try:
             parts = take_apart(data)
         except IndexError:  # kept mutations need not have a header
@@ -81,6 +106,35 @@ class Mutator:
             parts = change(parts)
         done = ", ".join(change.__name__ for change in chosen)
         return put_together(parts), f"{done} changed, checksum made right"
+
+    def dressed(self, data):
+        """A file with more than an image, something of its parts changed."""
+        rng = self.rng
+        try:
+            parts = take_off(data)
+        except IndexError:
+            parts = []
+        if not parts:
+            return self.scrambled(data)
+        lie, place = rng.choice([0] * 9 + [rng.randrange(-300, 300)]), rng.randrange(len(parts))
+        kind, content = parts[place]
+        bomb = zlib.compress(bytes(rng.choice([0, 1, 1 << 20, 1 << 25])))
+        image = rng.choice([each for each in self.files[: self.seeds] if each[3] & 15 < 5])
+        parts[place : place + 1] = rng.choice(
+            [
+                lambda: [(kind, self.scrambled(content))],
+                lambda: [(kind, self.scrambled(content))],
+                lambda: [(kind, content[: rng.randrange(len(content) + 1)])],
+                lambda: [(kind, content[:1] + self.scrambled(content[1:]))],
+                lambda: [(kind, bytes([rng.randrange(256)]) + content[1:])],
+                lambda: [(kind, b"\1" + bomb)],
+                lambda: [(rng.randrange(256), content)],
+                lambda: [],
+                lambda: [(kind, content)] * 2,
+                lambda: [(kind, image)],
+            ]
+        )()
+        return put_around(parts, lie)
 
     def flags(self, parts):
         return parts._replace(

@@ -3,7 +3,8 @@
     python benchmarks/fuzz.py [--model NAME|PATH] [--coder NAME] [--minutes 10] [IMAGE ...]
 
 Files of made images (and of IMAGEs) are mutated, and most of them get the right length and checksum
-again, so that the parts behind these are reached. A worker process decodes them. Each file has to
+again, so that the parts behind these are reached; some of them have alpha and metadata beside the
+image, whose parts are mutated. A worker process decodes them. Each file has to
 be refused as damaged (exit status 4), or as another model's if its fingerprint was changed, or as
 another coder's, which the model has not, if its version was; or give an image of the size that its
 header says, which is allowed: with a right checksum it may be a valid file. A crash, a hang, more
@@ -28,7 +29,8 @@ from forging import Mutator
 from tqdm import tqdm
 
 from tfclic import errors, images, runtime
-from tfclic.format import header
+from tfclic.format import alpha, header
+from tfclic.format.picture import Metadata
 from tfclic.runtime import catalog
 
 SECONDS, CLOCK_SECONDS, MEGABYTES = 10, 120, 4096
@@ -49,15 +51,28 @@ def made_images(rng):
 
 def corpus(model, coder, paths, seed):
     """Makes the files to start from; returns them."""
-    codec = runtime.Codec(model, coder)
-    pixels = [*made_images(np.random.default_rng(seed)), *(images.read(p).pixels for p in paths)]
-    return [
+    codec, rng = runtime.Codec(model, coder), np.random.default_rng(seed)
+    pixels = [*made_images(rng), *(images.read(p).pixels for p in paths)]
+    files = [
         codec.compress(image, quality, tile=tile)
         for image in pixels
         for quality in QUALITIES
         for tile in TILES
         if tile > 64 or max(image.shape) > 64
     ]
+    return files + [codec.compress(each, metadata=kept) for each, kept in dressed(pixels, rng)]
+
+
+def dressed(pixels, rng):
+    """Yields (pixels with alpha, metadata): soft, hard and noisy planes."""
+    for image in pixels:
+        height, width = image.shape[:2]
+        ramp = np.linspace(0, 255, height * width).reshape(height, width).astype(np.uint8)
+        noise = rng.integers(0, 256, [height, width], np.uint8)
+        for plane in (ramp, 255 * (ramp > 99), noise):
+            text = b"<x:xmpmeta/>" * int(rng.integers(1, 9))
+            kept = Metadata(rng.bytes(90), b"II*\0" + bytes(40), text)
+            yield alpha.joined(image, plane.astype(np.uint8)), kept
 
 
 def work(connection, model, coder):

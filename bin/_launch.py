@@ -54,6 +54,7 @@ MARKS = {
         "apache_beam",
         "pytest",
         "xdist",
+        "playwright",
         "ruff",
         "importlinter",
         "mypy",

@@ -1,9 +1,12 @@
 """What the tests share: a toy model that is exported like a real one, and small made images."""
 
+import fcntl
+import gc
 import importlib.util
 import json
 import os
 import pathlib
+import random
 import shutil
 import sys
 
@@ -19,11 +22,35 @@ BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 TOY_FINGERPRINT = "00ff10ab"
 
 
+def pytest_collection_finish():
+    """Spares the collector what TensorFlow has made already, and most of its rounds."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Each test, its fixtures included, begins with the same random numbers."""
     if "tensorflow" in sys.modules:
+        begin_anew()
+
+
+def begin_anew():
+    """As `tf.keras.utils.set_random_seed(0)`, which forgets how to run every function there is.
+
+    Where no operation has drawn since the last time, TensorFlow is left alone: making functions
+    ready anew takes seconds, which was a good part of all tests.
+    """
+    from keras.src import backend
+    from tensorflow.python.eager import context
+
+    known, untouched = context.context(), random.Random(0).getstate()
+    if known._seed != 0 or known._rng.getstate() != untouched:
         sys.modules["tensorflow"].keras.utils.set_random_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    backend._SEED_GENERATOR.generator = random.Random(0)
 
 
 def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT):
@@ -169,9 +196,33 @@ def export_toy():
 
 
 @pytest.fixture(scope="session")
-def toy_model(tmp_path_factory):
+def once(tmp_path_factory):
+    """A function that makes a folder, which all processes of the tests have and none may change.
+
+    It takes its name and a function that fills it, which that process calls that is the first.
+    """
+
+    def once(name, fill):
+        root = tmp_path_factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            root = root.parent
+        target, work = root / f"once-{name}", root / f"once-{name}.work"
+        with open(root / f"once-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not target.exists():
+                shutil.rmtree(work, ignore_errors=True)
+                work.mkdir()
+                fill(work)
+                os.replace(work, target)
+        return target
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def toy_model(once):
     """The folder of the toy model, exported once."""
-    return export_toy_model(tmp_path_factory.mktemp("models"))
+    return once("models", export_toy_model) / "toy" / "1"
 
 
 @pytest.fixture(scope="session")
@@ -277,49 +328,56 @@ def load_benchmark():
 
 
 @pytest.fixture(scope="session")
-def tiny_model(codec, tmp_path_factory):
+def tiny_model(codec, once):
     """The folder of the exported tiny codec, beside an earlier version; an export takes seconds."""
     from tfclic.export import saving
 
-    folder = tmp_path_factory.mktemp("exported")
-    (folder / "tiny" / "9").mkdir(parents=True)
-    return saving.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
+    def export(folder):
+        (folder / "tiny" / "9").mkdir(parents=True)
+        saving.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
+
+    return once("exported", export) / "tiny" / "10"
 
 
 @pytest.fixture(scope="session")
 def export_for_reading():
-    """`saving.save` without warm-up requests, which take as long as any other part of it."""
-    from tfclic.export import saving, warm_up
+    """`saving.save` without what takes long: warm-up requests, and the graph of efforts."""
+    from tfclic.export import refining, saving, warm_up
 
     original = saving.save  # which a test may replace by this
 
     def save(*arguments, **named):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(warm_up, "is_possible", lambda: False)
+            patch.setattr(refining, "Refinement", lambda *_: None)
             return original(*arguments, **named)
 
     return save
 
 
 @pytest.fixture(scope="session")
-def both_coders(codec, tiny_model, export_for_reading, tmp_path_factory):
+def both_coders(codec, tiny_model, export_for_reading, once):
     """A folder with the tiny codec, exported with each coder, under the coder's name."""
     from tfclic.format import header
 
-    target = tmp_path_factory.mktemp("coders")
-    shutil.copytree(tiny_model, target / header.RANGE / "1")
-    export_for_reading(codec, target, header.INTERLEAVED, {}, {}, header.INTERLEAVED)
-    return target
+    def export(folder):
+        shutil.copytree(tiny_model, folder / header.RANGE / "1")
+        export_for_reading(codec, folder, header.INTERLEAVED, {}, {}, header.INTERLEAVED)
+
+    return once("coders", export)
 
 
 @pytest.fixture(scope="session")
-def two_graphs(codec, tmp_path_factory):
+def two_graphs(codec, once):
     """The folder of the tiny codec, exported with a graph for each coder."""
     from tfclic.export import saving
     from tfclic.format import model
 
-    config, folder = {"model": tiny_config().to_dict()}, tmp_path_factory.mktemp("graphs")
-    return saving.save(codec, folder, "two", config, {}, model.BOTH)
+    def export(folder):
+        config = {"model": tiny_config().to_dict()}
+        saving.save(codec, folder, "two", config, {}, model.BOTH)
+
+    return once("graphs", export) / "two" / "1"
 
 
 @pytest.fixture(scope="session")

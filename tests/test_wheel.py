@@ -147,9 +147,22 @@ def test_all_modules_are_those_of_the_wheel(installed):
     assert configurations == sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 
 
+WITHOUT_EXTRAS = """
+import sys
+
+for name in ("aiohttp", "apache_beam", "bjontegaard", "flip_evaluator", "grpc", "grpc_health",
+             "imagecodecs", "jax", "matplotlib", "ml_collections", "pillow_heif", "plotly",
+             "tensorflow_datasets", "tensorflow_serving"):
+    sys.modules[name] = None  # as if it were not installed
+from tfclic.cli import programs
+
+programs.main()
+"""
+
+
 @pytest.mark.parametrize("name", programs.PROGRAMS)
-def test_every_program_helps(installed, name):
-    done = installed(name, "--help")
+def test_every_program_helps_in_a_plain_installation(installed, name):
+    done = installed(name, "--help", program=("-c", WITHOUT_EXTRAS))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: tfclic {name} ")
 

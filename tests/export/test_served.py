@@ -54,7 +54,8 @@ def bad(files):
         b"garbage": "not a tfclic file",
         files[0][:-1]: "truncated",
         bytes(damaged): "corrupted",
-        b"TFC\x05" + files[0][4:]: "newer",
+        b"TFC\x05" + files[0][4:]: "bin/serve and bin/decompress do",
+        b"TFC\x06" + files[0][4:]: "newer",
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from tfclic import errors
-from tfclic.format import alpha
+from tfclic.format import alpha, vp8l
 
 
 def ellipse(height=120, width=160):
@@ -52,6 +52,8 @@ def test_all_that_a_writer_may_choose_is_read(way, lc):
     plane = ellipse(20, 30)
     coded = bytes([way | lc << 2]) + alpha._coded(plane, way, lc, 1)
     assert np.array_equal(alpha.decode(coded, 20, 30), plane)
+    coded = bytes([way | 5 << 2]) + vp8l.encode(alpha._differences(plane, way))
+    assert np.array_equal(alpha.decode(coded, 20, 30), plane)
 
 
 def test_opaque_planes_take_nothing():
@@ -60,34 +62,75 @@ def test_opaque_planes_take_nothing():
     assert alpha.decode(b"", 30, 40, (1, 2, 3, 4)).shape == (4, 3)
 
 
-@pytest.mark.parametrize("index", range(3))
-def test_planes_take_at_most_a_tenth_more_than_with_webp(index):
-    plane = list(planes())[index]
+def of_webp(plane):
+    """Bytes that WebP takes for a plane."""
     picture = Image.new("RGB", plane.shape[::-1], (90, 90, 90))
     picture.putalpha(Image.fromarray(plane))
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=80, method=6, alpha_quality=100)
     data = buffer.getvalue()
-    theirs = 8 + struct.unpack_from("<I", data, data.index(b"ALPH") + 4)[0]
-    # of the smallest planes, by some bytes more
-    assert len(alpha.encode(plane)) <= max(1.1 * theirs, theirs + 80)
+    return 8 + struct.unpack_from("<I", data, data.index(b"ALPH") + 4)[0]
+
+
+@pytest.mark.parametrize("index, most", [(0, 1), (1, 1), (2, 1), (7, 1.1)])
+def test_small_planes_take_at_most_a_tenth_more_than_with_webp(index, most):
+    plane = list(planes())[index]
+    # its kind and length too
+    assert len(alpha.encode(plane)) + 3 <= most * of_webp(plane)
+
+
+def test_large_planes_are_left_to_lzma(monkeypatch):
+    hard = list(planes())[2]
+    assert alpha.encode(hard)[0] >> 2 == 5
+    monkeypatch.setattr(alpha, "_SMALL_PIXELS", hard.size - 1)
+    coded = alpha.encode(hard)
+    assert coded[0] >> 2 < 5 and np.array_equal(alpha.decode(coded, *hard.shape), hard)
+
+
+def test_webp_is_not_asked_for_what_it_cannot_hold():
+    content = vp8l.encode(ellipse(20, 30))
+    for height, width in ((1, vp8l.MAX_SIDE + 1), (1 << 11, (1 << 11) + 1)):
+        with pytest.raises(ValueError, match="so large"):
+            vp8l.decode(content, height, width)
+    long = np.zeros([1, vp8l.MAX_SIDE + 1], np.uint8)
+    assert np.array_equal(alpha.decode(alpha.encode(long), *long.shape), long)
+    longest = np.tile(ellipse(1, 127), vp8l.MAX_SIDE // 127)
+    assert np.array_equal(vp8l.decode(vp8l.encode(longest), *longest.shape), longest)
+
+
+def test_a_pillow_without_webp_writes_lzma_and_says_what_it_cannot_read(monkeypatch):
+    hard = list(planes())[2]
+    coded = alpha.encode(hard)
+    monkeypatch.setattr(vp8l, "is_there", lambda: False)
+    assert alpha.encode(hard)[0] >> 2 < 5
+    with pytest.raises(errors.TfclicError, match="which this Pillow was built without"):
+        alpha.decode(coded, *hard.shape)
+
+
+def lzma(plane):
+    return bytes([4]) + alpha._coded(plane, 0, 1, 1)
 
 
 def forged():
-    coded = alpha.encode(ellipse(20, 30))
+    coded = lzma(ellipse(20, 30))
     yield coded[:-1]
     yield coded + b"\0"
     yield coded[:1]
     yield bytes([coded[0] | 32]) + coded[1:]
     yield bytes([5 << 2]) + coded[1:]
+    yield bytes([6 << 2]) + coded[1:]
     yield coded[:1] + bytes(40)
     yield coded[:1] + b"\xff" * 40
-    yield alpha.encode(ellipse(20, 31))
-    yield alpha.encode(ellipse(21, 30))
-    yield alpha.encode(ellipse(19, 30))
+    yield lzma(ellipse(20, 31))
+    yield lzma(ellipse(21, 30))
+    yield lzma(ellipse(19, 30))
+    coded = b"\x14" + vp8l.encode(ellipse(20, 30))
+    yield coded[:-9]
+    yield coded[:1]
+    yield coded[:1] + b"\xff" * 40
 
 
-@pytest.mark.parametrize("index", range(10))
+@pytest.mark.parametrize("index", range(14))
 def test_what_is_no_plane_of_this_size_is_refused(index):
     with pytest.raises(errors.FileFormatError, match="corrupted"):
         alpha.decode(list(forged())[index], 20, 30)

@@ -1,7 +1,9 @@
 """docs/format.md is enough to read a file: everything up to `read` is made from that text alone."""
 
 import collections
+import io
 import lzma
+import struct
 import zlib
 
 import pytest
@@ -38,7 +40,7 @@ def read(data):
     if is_foreign(data):
         raise Refused(1)
     if len(data) > 3 and data[3] & 15 > 4:
-        raise Refused(2)
+        raise Refused(5 if data[3] & 15 == 5 else 2)
     length = varint(data, 4)
     if len(data) < 17 or (length and length[0] > len(data)):
         raise Refused(3)
@@ -101,16 +103,14 @@ def read_parts(data):
 
 def alpha_of(content, height, width):
     """The rows, lists of values, of an alpha plane; or raises Refused."""
-    properties = {"lc": content[0] >> 2, "lp": 0, "pb": 0, "dict_size": 1 << 22}
-    if properties["lc"] > 4:
+    kind = content[0] >> 2
+    if kind > 5:
         raise Refused(4)
-    lzma1 = [{"id": lzma.FILTER_LZMA1, **properties}]
-    stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma1)
-    try:
-        coded = stream.decompress(content[1:])
-    except lzma.LZMAError:
-        raise Refused(4) from None
-    if len(coded) != height * width or not stream.eof or stream.unused_data:
+    if kind == 5:
+        coded = green_of(content[1:], height, width)
+    else:
+        coded = bytes_of(content[1:], kind)
+    if len(coded) != height * width:
         raise Refused(4)
     rows = []
     for start in range(0, height * width, width):
@@ -122,6 +122,34 @@ def alpha_of(content, height, width):
             row = [(a + b) % 256 for a, b in zip(row, rows[-1])]
         rows.append(row)
     return rows
+
+
+def bytes_of(stream, lc):
+    """What a raw stream of LZMA holds; or raises Refused."""
+    properties = {"lc": lc, "lp": 0, "pb": 0, "dict_size": 1 << 22}
+    lzma1 = [{"id": lzma.FILTER_LZMA1, **properties}]
+    reader = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma1)
+    try:
+        found = reader.decompress(stream)
+    except lzma.LZMAError:
+        raise Refused(4) from None
+    if not reader.eof or reader.unused_data:
+        raise Refused(4)
+    return found
+
+
+def green_of(bitstream, height, width):
+    """The greens of a lossless WebP bitstream; or raises Refused. Its reader is a library's."""
+    from PIL import Image
+
+    sides = struct.pack("<I", (width - 1) + ((height - 1) << 14))
+    chunk = b"\x2f" + sides + bitstream
+    chunk = b"VP8L" + struct.pack("<I", len(chunk)) + chunk + bytes(len(chunk) % 2)
+    file = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+    try:
+        return Image.open(io.BytesIO(file)).convert("RGB").getchannel("G").tobytes()
+    except (OSError, ValueError):
+        raise Refused(4) from None
 
 
 def meant(content):
@@ -565,13 +593,19 @@ def test_files_with_metadata(file):
 def test_alpha_planes(file, way):
     import numpy as np
 
-    from tfclic.format import alpha, picture
+    from tfclic import errors
+    from tfclic.format import alpha, picture, vp8l
 
     plane = np.add.outer(np.arange(20) * 3, np.arange(30) ** 2).astype(np.uint8)
     coded = bytes([way | 3 << 2]) + alpha._coded(plane, way, 3, 6)
-    for content in (alpha.encode(plane), coded):
+    webp = bytes([way | 5 << 2]) + vp8l.encode(alpha._differences(plane, way))
+    for content in (alpha.encode(plane), coded, webp):
         data = picture.pack(picture.Picture(file, alpha=content))
         assert alpha_of(read_parts(data)[2], 20, 30) == plane.tolist()
-    for damaged in (coded[:-1], coded + b"\0", coded[:1] + bytes(30), b"\x14" + coded[1:]):
+    damages = [coded[:-1], coded + b"\0", coded[:1] + bytes(30), b"\x14" + coded[1:]]
+    damages += [b"\x18" + coded[1:], webp[:-3], webp[:1]]
+    for damaged in damages:
         with pytest.raises(Refused):
             alpha_of(damaged, 20, 30)
+        with pytest.raises(errors.FileFormatError, match="corrupted"):
+            alpha.decode(damaged, 20, 30)

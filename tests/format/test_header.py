@@ -149,7 +149,7 @@ def test_changed_bytes_with_a_right_checksum_have_one_status_and_meaning(index):
             seen.add(status)
             if status == header.OK:
                 assert header.parse(data, checksum) == known
-    assert seen == {header.OK, header.NEWER_VERSION, header.CORRUPTED}
+    assert seen >= {header.OK, header.NEWER_VERSION, header.CORRUPTED}
 
 
 def test_truncated_files_have_one_status():

@@ -127,8 +127,8 @@ def test_metadata_beyond_the_limit_are_not_written():
         picture.pack(Picture(IMAGE, Metadata(exif=bytes(MOST + 1))))
 
 
-def test_readers_of_images_alone_say_that_it_is_newer():
+def test_readers_of_images_alone_say_who_reads_it():
     data = picture.pack(Picture(IMAGE, METADATA))
-    with pytest.raises(errors.FileFormatError, match="newer format"):
+    with pytest.raises(errors.FileFormatError, match="bin/serve and bin/decompress do"):
         header.parse(data)
     assert header.claimed_size(data) is None

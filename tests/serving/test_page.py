@@ -1,8 +1,12 @@
-"""The page to try it, in headless Chromium against the server and the toy model."""
+"""The page to try it, in headless Chromium against the server and the toy model.
+
+Without a Chromium they are skipped, unless TFCLIC_TEST_BROWSER is 'required'.
+"""
 
 import asyncio
 import base64
 import io
+import os
 import re
 import shutil
 import threading
@@ -17,6 +21,7 @@ pytest.importorskip("tensorflow_serving")
 from tfclic.serving import repository, server
 
 PAGE = server.PAGE.read_text()
+BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def test_nothing_comes_from_elsewhere():
@@ -46,17 +51,26 @@ def address(toy_model):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium, playwright's own or the system's."""
-    sync_api = pytest.importorskip("playwright.sync_api")
+    """Headless Chromium, the system's or playwright's own."""
+    try:
+        from playwright import sync_api
+    except ImportError:
+        lacking("There is no playwright.")
     with sync_api.sync_playwright() as playwright:
+        path = next(filter(None, map(shutil.which, BROWSERS)), None)
         try:
-            started = playwright.chromium.launch()
-        except sync_api.Error:
-            if not shutil.which("chromium"):
-                pytest.skip("There is no Chromium.")
-            started = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+            started = playwright.chromium.launch(executable_path=path)
+        except sync_api.Error as error:
+            lacking(f"There is no Chromium that starts: {error}")
         yield started
         started.close()
+
+
+def lacking(what):
+    """Skips a test, or fails it where there has to be a browser (`.ci/run`)."""
+    if os.environ.get("TFCLIC_TEST_BROWSER") == "required":
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 @pytest.fixture
@@ -200,11 +214,13 @@ def test_the_map_of_bits_has_a_legend(page, pixels):
     assert heat["height"] / view["height"] == pytest.approx(64 / 50, rel=0.01)
 
 
-def test_a_compressed_file_is_shown(page, pixels, toy_codec):
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_compressed_file_is_shown(page, make_pixels, toy_codec, channels):
+    pixels = make_pixels(50, 70, channels)
     drop(page, "photo.tfclic", toy_codec.compress(pixels))
     data, name = download(page)
     assert name == "photo.png"
-    assert np.array_equal(np.array(Image.open(io.BytesIO(data)))[..., :3], pixels)
+    assert np.array_equal(np.array(Image.open(io.BytesIO(data)))[..., :channels], pixels)
     assert not page.is_visible("#against") and not page.is_visible("#split")
     assert "70 x 50 pixels, by toy" in page.inner_text("#caption")
 

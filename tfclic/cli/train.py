@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
-from ml_collections import config_dict
-from ml_collections.config_flags import config_flags
 
 from tfclic import configuration, errors
 from tfclic.cli import common, train_portable
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from tfclic.models.base import ImageCodec
     from tfclic.training.loop import Run
     from tfclic.training.strategies import Replicas
@@ -153,7 +153,7 @@ def _positive(text: str) -> float:
 
 def train(
     name: str,
-    config: config_dict.ConfigDict,
+    config: ConfigDict,
     data: str,
     workdir: str | os.PathLike[str],
     strategy: str = "none",
@@ -183,7 +183,7 @@ def train(
         print(f"All {config.training.steps} steps are done{ready}.")
 
 
-def _precision(config: config_dict.ConfigDict, workdir: pathlib.Path, replicas: Replicas) -> str:
+def _precision(config: ConfigDict, workdir: pathlib.Path, replicas: Replicas) -> str:
     """The number format of a run, which the chief finds for all of its processes."""
     from tfclic.training import checkpoints, precision
 
@@ -197,7 +197,7 @@ def _precision(config: config_dict.ConfigDict, workdir: pathlib.Path, replicas: 
 
 def _prepare(
     name: str,
-    config: config_dict.ConfigDict,
+    config: ConfigDict,
     data: str,
     workdir: pathlib.Path,
     compute_dtype: str,
@@ -248,18 +248,19 @@ def _begin(
     return {"start": record}
 
 
-def _new_codec(config: config_dict.ConfigDict, compute_dtype: str) -> ImageCodec:
+def _new_codec(config: ConfigDict, compute_dtype: str) -> ImageCodec:
     import tensorflow as tf
+    from ml_collections import ConfigDict
 
     from tfclic import models
 
     tf.keras.utils.set_random_seed(config.training.seed)
-    model_config = config_dict.ConfigDict(config.model.to_dict())
+    model_config = ConfigDict(config.model.to_dict())
     model_config.compute_dtype = compute_dtype
     return models.build(model_config)
 
 
-def override(config: config_dict.ConfigDict, arguments: Sequence[str]) -> config_dict.ConfigDict:
+def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
     """Applies `--config.field=value` arguments to a configuration.
 
     Args:
@@ -272,6 +273,8 @@ def override(config: config_dict.ConfigDict, arguments: Sequence[str]) -> config
     Raises:
       errors.UsageError: an unknown argument or field, or a value that is not of the field's type.
     """
+    from ml_collections.config_flags import config_flags
+
     for argument in arguments:
         path = argument.lstrip("-").split("=")[0].split(".")
         if argument.startswith("-") and path[0] == "config" and not _has(config, path[1:]):
@@ -288,11 +291,13 @@ def override(config: config_dict.ConfigDict, arguments: Sequence[str]) -> config
 
 
 def _has(node: Any, path: Sequence[str]) -> bool:
+    from ml_collections import ConfigDict
+
     for key in path:
-        if not isinstance(node, config_dict.ConfigDict) or key not in node:
+        if not isinstance(node, ConfigDict) or key not in node:
             return False
         node = node[key]
-    return bool(path) and not isinstance(node, config_dict.ConfigDict)
+    return bool(path) and not isinstance(node, ConfigDict)
 
 
 def _run(args: argparse.Namespace) -> int:

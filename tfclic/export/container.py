@@ -20,6 +20,7 @@ from tfclic.format.header import (
     CORRUPTED,
     FINGERPRINT_BYTES,
     GRAYSCALE_FLAG,
+    HAS_MORE,
     LENGTH_BYTES,
     MAGIC,
     MAX_PAYLOAD_BYTES,
@@ -31,6 +32,7 @@ from tfclic.format.header import (
     NO_SIZE,
     NOT_TFCLIC,
     OF_INTERLEAVED,
+    OF_PICTURES,
     OK,
     ONE_TILE,
     OTHER_MODEL,
@@ -39,6 +41,7 @@ from tfclic.format.header import (
     SENTENCES,
     SHORTEST_FILE,
     START,
+    STATUSES,
     TILED,
     TRUNCATED,
     VARINT_BYTES,
@@ -234,7 +237,8 @@ def _status(
 ) -> tf.Tensor:
     status = tf.where(sound, OK, CORRUPTED)
     status = tf.where((actual < SHORTEST_FILE) | ends_early, TRUNCATED, status)
-    status = tf.where((version > VERSION) & (actual > len(MAGIC)), NEWER_VERSION, status)
+    above = tf.where(tf.equal(version, OF_PICTURES), HAS_MORE, NEWER_VERSION)
+    status = tf.where((version > VERSION) & (actual > len(MAGIC)), above, status)
     # The beginning of the magic alone is a truncated file, nothing at all is none.
     known = tf.minimum(actual, len(MAGIC))
     foreign = tf.not_equal(_slice(magic, 0, known), _slice(MAGIC, 0, known))
@@ -266,7 +270,7 @@ def check(header: Header, fingerprint: bytes | None = None, reads_range: bool = 
         if not (reads_range or header.interleaved):
             raise errors.ModelError(RANGE_CODED)
         return header
-    sentences = [SENTENCES.get(status, "") for status in range(CORRUPTED + 1)]
+    sentences = [SENTENCES.get(status, "") for status in STATUSES]
     checks = [
         tf.debugging.Assert(tf.equal(header.status, OK), [tf.gather(sentences, header.status)])
     ]

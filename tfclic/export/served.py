@@ -148,8 +148,7 @@ def _status(
     header: container.Header, fingerprint: bytes | None = None, reads_range: bool = True
 ) -> tf.Tensor:
     """What is wrong with a file; with `fingerprint`, for this model to decode."""
-    codes = range(container.CORRUPTED + 1)
-    sentences = [container.SENTENCES.get(code, GOOD) for code in codes]
+    sentences = [container.SENTENCES.get(code, GOOD) for code in container.STATUSES]
     status = tf.gather(sentences, header.status)
     if fingerprint is None:
         return status

@@ -1,14 +1,16 @@
-"""The alpha plane of an image, coded without loss: differences of neighbours, then LZMA.
+"""The alpha plane of an image, coded without loss: differences of neighbours, then LZMA or WebP.
 
 | bytes | what |
 |---|---|
 | 1 | bits 0-1: 0: values are coded; 1: their differences from the left; 2: from above; 3: both |
-| | bits 2-4: LZMA's number of literal context bits, lc, 0 to 4; bits 5-7: zero |
-| ... | H * W bytes, row by row, as a raw stream of LZMA (lp 0, pb 0) with an end mark |
+| | bits 2-4: LZMA's number of literal context bits, lc, 0 to 4; or 5: WebP; bits 5-7: zero |
+| ... | H * W bytes, row by row, as a raw stream of LZMA (lp 0, pb 0) with an end mark; or as a |
+| | lossless WebP bitstream without its first 5 bytes (`tfclic.format.vp8l`) |
 
 Differences are modulo 256; what lies outside of the image is zero. LZMA is in Python's standard
 library, reads in memory that its dictionary bounds, and is about as good as WebP's lossless mode on
-drawn planes (`benchmarks/alpha.py`); sums undo differences, which numpy does at once.
+drawn planes (`benchmarks/alpha.py`); sums undo differences, which numpy does at once. Small planes,
+where it is not always, are written as WebP where that is smaller.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfclic import errors
-from tfclic.format import hidden
+from tfclic.format import hidden, vp8l
 from tfclic.format.header import CORRUPTED, SENTENCES
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ _DICTIONARY_BYTES = 1 << 22
 _AT_ONCE = 1 << 22  # bytes, as far as rows allow
 _FAST, _SMALL = 1, 9 | 1 << 31  # presets; the latter is the library's PRESET_EXTREME
 _MOST_CONTEXT = 4  # bits
+_WEBP = 5  # in the place of these
+_SMALL_PIXELS = 1 << 18  # of a plane that WebP is tried for
+_FEW_BYTES = 1 << 15  # up to which it may take its time, which is less then
 _CONTEXTS = 1, 4  # that are tried: the former is better for few values, the latter for noise
 
 
@@ -52,7 +57,9 @@ def encode(plane: Plane) -> bytes:
     middle = plane[max(0, (height - rows) // 2) :][:rows]
     sizes = [len(_coded(middle, way, _CONTEXTS[0], _FAST)) for way in range(4)]
     way = int(np.argmin(sizes))
-    tries = (bytes([way | lc << 2]) + _coded(plane, way, lc, _SMALL) for lc in _CONTEXTS)
+    tries = [bytes([way | lc << 2]) + _coded(plane, way, lc, _SMALL) for lc in _CONTEXTS]
+    if plane.size <= _SMALL_PIXELS and vp8l.holds(height, width) and vp8l.is_there():
+        tries.append(_as_webp(plane))
     return min(tries, key=len)
 
 
@@ -110,26 +117,44 @@ def joined(pixels: np.ndarray, plane: Plane) -> np.ndarray:
 
 def _rows(content: bytes, height: int, width: int) -> Iterator[Plane]:
     """Yields the plane, uint8 [some rows, W] at a time."""
-    way, lc, coded = content[0] & 3, content[0] >> 2, content[1:]
-    if lc > _MOST_CONTEXT:
+    way, kind, coded = content[0] & 3, content[0] >> 2, content[1:]
+    if kind == _WEBP:
+        pieces = _of_webp(coded, height, width)
+    elif kind <= _MOST_CONTEXT:
+        pieces = _of_lzma(coded, kind, height, width)
+    else:
         raise _refusal()
-    reader = _lzma().LZMADecompressor(format=_lzma().FORMAT_RAW, filters=_filters(lc, _FAST))
-    at_once = max(1, _AT_ONCE // width)
     above = np.zeros(width, np.uint8)
-    for start in range(0, height, at_once):
-        count = min(at_once, height - start)
-        values = np.frombuffer(_read(reader, coded, count * width), np.uint8)
-        coded = b""
-        rows = values.reshape(count, width).copy()
+    for rows in pieces:
         if way & LEFT:
             np.add.accumulate(rows, 1, out=rows)
         if way & ABOVE:
             rows[0] += above
             np.add.accumulate(rows, 0, out=rows)
             above = rows[-1]
+        yield rows
+
+
+def _of_webp(coded: bytes, height: int, width: int) -> Iterator[Plane]:
+    if not vp8l.is_there():
+        sentence = "Its alpha is coded as WebP, which this Pillow was built without."
+        raise errors.TfclicError(sentence)
+    try:
+        yield vp8l.decode(coded, height, width)
+    except ValueError:
+        raise _refusal() from None
+
+
+def _of_lzma(coded: bytes, lc: int, height: int, width: int) -> Iterator[Plane]:
+    reader = _lzma().LZMADecompressor(format=_lzma().FORMAT_RAW, filters=_filters(lc, _FAST))
+    at_once = max(1, _AT_ONCE // width)
+    for start in range(0, height, at_once):
+        count = min(at_once, height - start)
+        values = np.frombuffer(_read(reader, coded, count * width), np.uint8)
+        coded = b""
         if start + count == height:
             _check_end(reader)
-        yield rows
+        yield values.reshape(count, width).copy()
 
 
 def _read(reader: lzma.LZMADecompressor, coded: bytes, count: int) -> bytes:
@@ -160,15 +185,27 @@ def _check_end(reader: lzma.LZMADecompressor) -> None:
 
 
 def _coded(plane: Plane, way: int, lc: int, preset: int) -> bytes:
+    values, library = _differences(plane, way).tobytes(), _lzma()
+    return library.compress(values, format=library.FORMAT_RAW, filters=_filters(lc, preset))
+
+
+def _as_webp(plane: Plane) -> bytes:
+    # it predicts by itself, and only ramps are smaller as differences
+    ways = {way: _differences(plane, way) for way in (0, LEFT)}
+    coded = {way: vp8l.encode(values) for way, values in ways.items()}
+    best = min(coded, key=lambda way: len(coded[way]))
+    if len(coded[best]) <= _FEW_BYTES:
+        coded[best] = vp8l.encode(ways[best], thorough=True)
+    return bytes([best | _WEBP << 2]) + coded[best]
+
+
+def _differences(plane: Plane, way: int) -> Plane:
     values = plane.copy()
     if way & LEFT:
         values[:, 1:] -= plane[:, :-1]
     if way & ABOVE:
         values[1:] -= values[:-1].copy()
-    library = _lzma()
-    return library.compress(
-        values.tobytes(), format=library.FORMAT_RAW, filters=_filters(lc, preset)
-    )
+    return values
 
 
 def _filters(lc: int, preset: int) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ ONE_TILE, TILED = 1, 2
 RANGE, INTERLEAVED = CODERS = "range", "interleaved"
 OF_INTERLEAVED = 2  # more than the version of the same file with the range coder
 VERSION = TILED + OF_INTERLEAVED
+OF_PICTURES = VERSION + 1  # which `tfclic.format.picture` takes apart
 VERSION_BITS = 15
 GRAYSCALE_FLAG = 1 << 4
 MAX_QUALITY_CODE = 65535
@@ -68,13 +69,17 @@ CHECKSUM_BYTES = 4
 START = len(MAGIC) + 1  # of the length
 SHORTEST_FILE = START + 1 + FINGERPRINT_BYTES + QUALITY_BYTES + 1 + 1 + CHECKSUM_BYTES
 
-OK, NOT_TFCLIC, NEWER_VERSION, TRUNCATED, CORRUPTED = range(5)
+OK, NOT_TFCLIC, NEWER_VERSION, TRUNCATED, CORRUPTED, HAS_MORE = STATUSES = range(6)
 
 SENTENCES = {
     NOT_TFCLIC: "It is not a tfclic file.",
     NEWER_VERSION: "It is of a newer format than this tfclic knows; update tfclic.",
     TRUNCATED: "It is truncated: its end is missing.",
     CORRUPTED: "It is corrupted: its content is not what was written.",
+    HAS_MORE: (
+        "It has alpha or metadata beside its image, which a model alone does not read; bin/serve "
+        "and bin/decompress do, the latter with any --server."
+    ),
 }
 # The hexadecimal fingerprint and a full stop follow.
 OTHER_MODEL = "It was made by another model, whose fingerprint is "
@@ -248,8 +253,9 @@ def _parse(data: bytes, checksum: Checksum | None) -> tuple[int, Header | None]:
     # The beginning of the magic alone is a truncated file, nothing at all is none.
     if not data or not MAGIC.startswith(data[: len(MAGIC)]):
         return NOT_TFCLIC, None
-    if len(data) > len(MAGIC) and data[len(MAGIC)] & VERSION_BITS > VERSION:
-        return NEWER_VERSION, None
+    version = data[len(MAGIC)] & VERSION_BITS if len(data) > len(MAGIC) else ONE_TILE
+    if version > VERSION:
+        return HAS_MORE if version == OF_PICTURES else NEWER_VERSION, None
     length, start = read_varint(data, START)
     if len(data) < SHORTEST_FILE or (length is not None and len(data) < length):
         return TRUNCATED, None

@@ -35,7 +35,7 @@ from tfclic.format.header import (
     VERSION_BITS,
 )
 
-VERSION = header.VERSION + 1
+VERSION = header.OF_PICTURES
 SHORTEST_FILE = START + 1 + CHECKSUM_BYTES
 IMAGE, ALPHA = 1, 2
 # Whoever does not know a kind from here on passes over it.

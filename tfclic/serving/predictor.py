@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from absl import logging
 
-from tfclic.serving import limits
+from tfclic.serving import limits, pictures
 from tfclic.serving.refusals import Refusal, StatusCode
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class Predictor:
 
             def work() -> Answer:
                 signature, inputs, wanted = parse(servable)
-                limits.check_pixels(inputs, self._max_pixels)
-                return write(servable, signature, servable.run(signature, inputs, wanted))
+                outputs = pictures.run(servable, signature, inputs, wanted, self._max_pixels)
+                return write(servable, signature, outputs)
 
             answer = await self._workers.run(
                 work, seconds, done=lambda: lease.__exit__(None, None, None)

@@ -35,6 +35,7 @@ class Servable:
       name: of the model.
       version: its number.
       signatures: dict of SignatureDef by name.
+      is_codec: bool, whether they are those of `tfclic.format.model`.
 
     Args:
       name, version: of the model.
@@ -47,6 +48,7 @@ class Servable:
     def __init__(self, name: str, version: int, path: pathlib.Path) -> None:
         self.name, self.version, self._path = name, version, path
         tags, self.signatures = _graph(path)
+        self.is_codec = model.COMPRESS.name in self.signatures
         try:
             self._session = sessions.Session(path, _functions(self.signatures), tags)
         except sessions.SessionError as error:

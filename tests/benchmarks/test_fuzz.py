@@ -1,0 +1,56 @@
+"""Forged files with alpha and metadata; a small part of the benchmark, with the toy model."""
+
+import collections
+import pathlib
+import random
+
+import numpy as np
+import pytest
+
+from tfclic import errors
+from tfclic.format import header, picture
+
+
+@pytest.fixture
+def forging(load_benchmark):
+    return load_benchmark("forging")
+
+
+@pytest.fixture
+def files(load_benchmark, forging, monkeypatch, toy_codec, make_pixels):
+    """Of an image as it is, and with each kind of alpha."""
+    monkeypatch.syspath_prepend(pathlib.Path(forging.__file__).parent)
+    fuzz, pixels = load_benchmark("fuzz"), make_pixels(30, 40)
+    made = list(fuzz.dressed([pixels], np.random.default_rng(0)))
+    assert len(made) == 3
+    return [
+        toy_codec.compress(pixels),
+        *(toy_codec.compress(each, metadata=kept) for each, kept in made),
+    ]
+
+
+def test_what_is_taken_off_can_be_put_around(forging, files):
+    assert [data[3] for data in files[1:]] == [picture.VERSION] * 3
+    for data in files[1:]:
+        parts = forging.take_off(data)
+        assert [kind for kind, _ in parts] == [1, 2, 129, 130, 131]
+        assert parts[0][1] == picture.parse(data).image
+        assert forging.put_around(parts) == data
+
+
+def test_forged_parts_are_refused_or_decoded(forging, files, toy_codec):
+    mutator, answers = forging.Mutator(files, random.Random(0)), collections.Counter()
+    for _ in range(300):
+        data, _ = mutator.next()
+        try:
+            pixels = toy_codec.decompress(data)
+            known = toy_codec.info(data)
+            assert pixels.shape[:2] == (known["height"], known["width"])
+            answers["decoded"] += 1
+        except errors.FileFormatError as error:
+            answers[str(error)] += 1
+        except errors.ModelError:
+            answers["another model"] += 1
+    for status in (header.NEWER_VERSION, header.TRUNCATED, header.CORRUPTED):
+        assert answers[header.SENTENCES[status]]
+    assert answers["decoded"] > 9
