@@ -16,7 +16,7 @@ pytest.importorskip("apache_beam")
 
 import tfclic
 from tfclic.cli import common, compress_corpus, corpora, decompress_corpus
-from tfclic.corpora import pipeline, work
+from tfclic.corpora import pipeline, records
 
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = "--direct_num_workers=1"
@@ -183,7 +183,7 @@ def start(photos, coded, *words):
 def test_two_processes_killed_and_restarted(tmp_path, toy_folder, toy_codec, make_pixels):
     photos, coded = tmp_path / "photos", tmp_path / "coded"
     photos.mkdir()
-    count = 6 * work.FLUSH_RECORDS
+    count = 6 * records.FLUSH_RECORDS
     for i in range(count):
         Image.fromarray(make_pixels(64, 64, seed=i % 5)).save(photos / f"{i:03d}.png")
     process = start(photos, coded)
@@ -197,7 +197,7 @@ def test_two_processes_killed_and_restarted(tmp_path, toy_folder, toy_codec, mak
     assert not (coded / "manifest.jsonl").exists()
     expected = {i: toy_codec.compress(make_pixels(64, 64, seed=i)) for i in range(5)}
     there = list(coded.glob("*.png.tfclic"))
-    assert work.FLUSH_RECORDS <= len(there) < count
+    assert records.FLUSH_RECORDS <= len(there) < count
     for path in there:
         assert path.read_bytes() == expected[int(path.name[:3]) % 5]
 
@@ -205,7 +205,7 @@ def test_two_processes_killed_and_restarted(tmp_path, toy_folder, toy_codec, mak
     output, complaints = process.communicate(timeout=120)
     assert process.returncode == 0, complaints
     made, kept = (int(output.split(f" {word}")[0].split()[-1]) for word in ("made", "kept"))
-    assert made + kept == count and kept >= work.FLUSH_RECORDS
+    assert made + kept == count and kept >= records.FLUSH_RECORDS
     for i in range(count):
         assert (coded / f"{i:03d}.png.tfclic").read_bytes() == expected[i % 5]
     names = [json.loads(line)["output"] for line in open(coded / "manifest.jsonl")]

@@ -14,7 +14,7 @@ pytest.importorskip("apache_beam")
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tfclic import errors
-from tfclic.corpora import coding, pipeline, work
+from tfclic.corpora import coding, pipeline, records
 from tfclic.corpora.job import Job
 
 
@@ -122,7 +122,7 @@ def test_what_is_in_journals_is_done(job):
     run(job)
     found = manifest(job)
     os.remove(job.manifest)
-    journal = work.Journal(job)
+    journal = records.Journal(job)
     journal.add(found["a.png"])
     journal.flush()
     totals = run(job)

@@ -68,6 +68,11 @@ class Job:
         return storage.join(self.state, "unfinished")
 
     @property
+    def totals(self) -> str:
+        """Path of the file that a pipeline's last step leaves its totals in."""
+        return storage.join(self.state, "totals.json")
+
+    @property
     def settings_path(self) -> str:
         """Path of the file that tells what the outputs in this folder were made from, and how."""
         return storage.join(self.state, "settings.json")
