@@ -77,6 +77,11 @@ class Job:
         """Path of the file that tells what the outputs in this folder were made from, and how."""
         return storage.join(self.state, "settings.json")
 
+    @property
+    def has_large_units(self) -> bool:
+        """Whether a unit may be of many images."""
+        return self.from_records or self.to_records
+
     def relative(self, path: str) -> str:
         """The part of an input's path that differs among inputs: what follows the fixed folders."""
         fixed = re.split(r"[*?\[]", self.pattern)[0]
