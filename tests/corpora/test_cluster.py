@@ -5,7 +5,7 @@ import io
 import json
 import os
 import pathlib
-import signal
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,7 +19,8 @@ pytest.importorskip("apache_beam")
 pytest.importorskip("distributed")
 
 from tfclic import errors
-from tfclic.corpora import attempts, cluster, coding, records
+from tfclic.cli import common, compress_corpus
+from tfclic.corpora import attempts, cluster, coding, records, storage
 from tfclic.corpora.job import Job
 from tfclic.corpora.ledger import Ledger, Unit
 from tfclic.corpora.work import Work
@@ -162,14 +163,14 @@ def feed(path, data):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
-def test_a_killed_worker_and_a_lost_scheduler(job, photos, processes, toy_codec):
+def test_a_killed_worker_and_a_lost_scheduler(job, photos, processes, toy_codec, capsys):
     first, _ = processes.worker(), processes.worker()
     pipe = photos / "sub" / "7.png"
     data = pipe.read_bytes()
     pipe.unlink()
     os.mkfifo(pipe)
 
-    # a worker that has units in hand is killed while the last image keeps the other, or itself, busy
+    # a worker that has units in hand is killed while the last image keeps one of them busy
     feeding = feed(pipe, data)
     thread, results, shown = begun(job, processes.address)
     next(feeding)
@@ -208,10 +209,212 @@ def test_a_killed_worker_and_a_lost_scheduler(job, photos, processes, toy_codec)
     pipe.unlink()
     pipe.write_bytes(data)
 
-    # the same job, on processes that the program itself starts
-    totals = run(other, None, shown)
-    assert totals["kept"] >= 1 and totals["made"] + totals["kept"] == 8
-    assert (totals["failed"], totals["bytes"]) == (1, sum(map(len, expected.values())))
+    # the same job, on a process that the program itself starts
+    words = [f"--input={job.pattern}", f"--output={other.output}", "--model=toy", "--quality=10"]
+    parser = compress_corpus.make_parser()
+    args, args.rest = parser.parse_args([*words, "--runner=dask", "--workers=1"]), []
+    assert common.guarded(compress_corpus.compress_corpus, args, "compress_corpus") == 3
+    told = capsys.readouterr()
+    made, kept = (int(told.out.split(f" {word}")[0].split()[-1]) for word in ("made", "kept"))
+    assert kept >= 1 and made + kept == 8 and " 1 failed, " in told.out
+    assert told.err.startswith("compress_corpus: The cluster's dashboard is at http://")
     assert manifest(other) == found
     assert sorted(os.listdir(other.state)) == ["settings.json", "unfinished"]
     assert os.listdir(other.unfinished) == []
+
+
+def test_records_there_and_back_and_who_is_refused(
+    job, photos, processes, tmp_path, toy_codec, compression
+):
+    worker = processes.worker()
+    sharded = dataclasses.replace(job, to_records=True, shards=2)
+    totals = run(sharded, processes.address)
+    assert (totals["made"], totals["failed"]) == (8, 1)
+    pattern = os.path.join(job.output, "*.tfrecord")
+    back = Job(coding.Decompression(), pattern, str(tmp_path / "back"), from_records=True)
+    shown = Shown()
+    assert run(back, processes.address, shown)["made"] == 8
+    assert (shown.expected, shown.made) == (None, 8)
+    by_key = {record["key"]: record for record in manifest(back).values()}
+    assert sorted(by_key) == [f"sub/{i}.png" for i in range(8)]
+    for key, record in by_key.items():
+        pixels = np.array(Image.open(photos / key))
+        made = np.array(Image.open(os.path.join(back.output, record["output"])))
+        assert np.array_equal(made, toy_codec.decompress(toy_codec.compress(pixels, 10)))
+
+    other = dataclasses.replace(compression, fingerprint="00000000")
+    output = str(tmp_path / "other")
+    with pytest.raises(errors.ModelError, match="has the fingerprint 00ff10ab where the work is"):
+        run(dataclasses.replace(job, coding=other, output=output), processes.address)
+
+    # a worker whose package differs
+    changed = tmp_path / "changed"
+    ignore = shutil.ignore_patterns("__pycache__", "training", "models", "layers", "entropy")
+    shutil.copytree(ROOT / "tfclic", changed / "tfclic", ignore=ignore)
+    with open(changed / "tfclic" / "corpora" / "work.py", "a") as file:
+        file.write("# changed\n")
+    worker.terminate()
+    worker.wait()
+    processes.worker(PYTHONPATH=str(changed))
+    expected = r"A worker has tfclic 0\.\S+ \(\w{8}\), and the program that gives it work 0\."
+    with pytest.raises(errors.UsageError, match=expected):
+        run(dataclasses.replace(job, output=output), processes.address, anew=True)
+    assert not os.path.exists(os.path.join(output, "manifest.jsonl"))
+
+
+class Future:
+    """What the engine needs of Dask's."""
+
+    def __init__(self, work):
+        try:
+            self.status, self._result = "finished", work()
+        except Exception as error:
+            self.status, self._error = "error", error
+
+    def result(self):
+        return self._result
+
+    def exception(self):
+        return self._error
+
+    def add_done_callback(self, function):
+        function(self)
+
+
+class Client:
+    """Does everything at once, with two threads to give; some images kill who tries them."""
+
+    status = "running"
+
+    def __init__(self, deadly=()):
+        self.deadly, self.batches = deadly, []
+
+    def nthreads(self):
+        return {"here": 2}
+
+    def submit(self, function, version, pickled, batch, pure):
+        self.batches.append([unit.name for unit in batch])
+
+        def work():
+            if any(path.endswith(self.deadly) for unit in batch for path in unit.sources):
+                raise cluster.KilledWorker("attempt", None, 3)
+            return function(version, pickled, batch)
+
+        return Future(work)
+
+
+def engine(job, ledger, client):
+    job.prepare(False)
+    ledger.fill()
+    cluster._Engine(job, ledger, client, Shown()).work()
+    return ledger.write_manifest()
+
+
+def test_an_image_that_kills_workers_is_a_failure_and_takes_no_other_along(job):
+    client = Client(deadly=("4.png",))
+    with Ledger(job) as ledger:
+        totals = engine(job, ledger, client)
+    assert (totals["made"], totals["failed"], totals["exit_status"]) == (7, 2, 3)
+    record = manifest(job)["sub/4.png"]
+    assert record["exit_status"] == 1 and "tried it were killed" in record["error"]
+    # the first pieces are small; those that follow are as large as they are fast
+    sizes = [len(batch) for batch in client.batches]
+    assert sizes[:4] == [1, 1, 1, 1] and max(sizes) > 1
+    assert client.batches.count(["sub/4.png.tfclic"]) == 1
+
+
+def test_what_is_known_is_looked_at_in_large_pieces(job):
+    with Ledger(job) as ledger:
+        engine(job, ledger, Client())
+    client = Client()
+    with Ledger(job) as ledger:
+        totals = engine(job, ledger, client)
+    assert (totals["made"], totals["kept"], totals["failed"]) == (0, 8, 1)
+    assert [len(batch) for batch in client.batches] == [1, 8]
+
+
+class Noise:
+    """A coding that takes its time and never makes the same."""
+
+    suffix, fatal = ".noise", ()
+
+    def __init__(self):
+        self.both, self.made = threading.Barrier(2), []
+
+    def output_name(self, name):
+        return name + self.suffix
+
+    def settings(self):
+        return {}
+
+    def __call__(self, data, name):
+        made = os.urandom(1 << 20)
+        self.made.append(made)
+        self.both.wait(LIMIT)
+        return made, {"width": 1, "height": 1, "bytes": len(made), "bpp": 0.0}
+
+
+@pytest.mark.parametrize("to_records", [False, True])
+def test_of_two_attempts_at_an_output_one_wins_and_is_whole(tmp_path, to_records):
+    (tmp_path / "photo").write_bytes(b"it")
+    noise = Noise()
+    job = Job(noise, f"{tmp_path}/ph*", str(tmp_path / "out"), to_records=to_records, shards=1)
+    job.prepare(False)
+    path = str(tmp_path / "photo")
+    unit = job.unit(path)
+
+    def attempt():
+        list(Work(job, records.NoJournal(job)).unit(unit, [path], []))
+
+    threads = [threading.Thread(target=attempt) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+    (output,) = (path for path in pathlib.Path(job.output).iterdir() if path.is_file())
+    found = output.read_bytes()
+    if to_records:
+        from tfclic.corpora import tfrecords
+
+        (record,) = tfrecords.read(str(output))
+        found, _ = tfrecords.image(record, job.feature)
+    assert len(noise.made) == 2 and found in noise.made
+    assert os.listdir(job.unfinished) == []
+
+
+def test_what_workers_cannot_understand_is_a_sentence():
+    error = cluster._sentence(ModuleNotFoundError("No module named 'tfclic'"))
+    assert str(error).startswith(f"A worker has another tfclic than {attempts.version()}, or none")
+    assert "ZeroDivisionError: made" in str(cluster._sentence(ZeroDivisionError("made")))
+    assert cluster._sentence(storage.StorageError("It is full.")).exit_status == 2
+
+
+def test_a_ledger_keeps_the_last_that_is_told_of_an_image(job, photos):
+    name = f"{photos}/sub/1.png"
+    made = {"input": name, "output": "o", "width": 1, "height": 1, "bytes": 7, "bpp": 56.0}
+    job.prepare(False)
+    os.makedirs(job.journals)
+    lines = [records.failure(name, "no"), made, records.failure(name, "no again")]
+    for i, record in enumerate(lines):
+        pathlib.Path(job.journals, str(i)).write_text(json.dumps(record) + "\n")
+    with Ledger(job) as ledger:
+        ledger.fill()
+        assert ledger.sources() == 9
+        units = {unit.name: unit for unit in ledger.units()}
+        assert units["sub/1.png.tfclic"] == Unit("sub/1.png.tfclic", [name], [made])
+        assert units["sub/2.png.tfclic"].known == []
+        ledger.add([(records.failure(name, "gone"), True)])
+        assert ledger.write_manifest()["failed"] == 1
+    assert list(manifest(job)) == ["sub/1.png"]  # of the others nothing was told
+
+
+def test_names_are_listed_one_by_one_as_they_are_together(photos):
+    (photos / "sub" / "deep").mkdir()
+    (photos / "sub" / "deep" / "x.png").touch()
+    os.symlink(photos / "sub", photos / "linked")
+    os.symlink(photos / "sub" / "1.png", photos / "linked.png")
+    os.symlink(photos / "nothing", photos / "broken.png")
+    os.rename(photos / "sub" / "2.png", os.fsencode(photos) + b"/sub/\xff.png")
+    for end in ("**", "*", "**.png", "*/[0-4].png", "sub/1.png", "none/*", "sub/*", "s?b/**"):
+        pattern = f"{photos}/{end}"
+        assert sorted(storage.listed(pattern)) == storage.match(pattern), end

@@ -156,14 +156,14 @@ def _on_dask(args: argparse.Namespace) -> tuple[int, Callable[[Job, str], Mappin
         from tfclic.corpora import cluster
     except ImportError as error:
         raise errors.UsageError("dask is not installed; install tfclic[corpus-dask].") from error
-    if args.rest:
-        raise errors.UsageError(f"This program does not know {' '.join(args.rest)}.")
     workers, cores = args.workers or "", _cores()
     is_number = workers.isdecimal() and int(workers) > 0
     if workers and not is_number and "://" not in workers:
         raise errors.UsageError(
             f"--workers has to be tcp://HOST:PORT, or a number of processes, not {workers}."
         )
+    if args.rest:
+        raise errors.UsageError(f"This program does not know {' '.join(args.rest)}.")
     processes = int(workers) if is_number else cores
     here = not workers or is_number
     where = cluster.Cluster(None if here else workers, processes)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # no larger, so that little is lost with a worker.
 BATCH_SECONDS, MOST_UNITS = 2.0, 256
 AHEAD = 2  # pieces that each thread of the workers has at hand
+CONNECT_SECONDS = 10  # until a scheduler answers
 PATIENCE_SECONDS = 60  # until the first worker comes
 _LOOK_SECONDS = 5  # between looks at how many workers there are
 _JOURNAL_RECORDS = 4096
@@ -108,7 +109,9 @@ def _client(cluster: Cluster, told: Callable[[str], object]) -> Iterator[distrib
                 )
             )  # fmt: skip
         try:
-            client = stack.enter_context(distributed.Client(where, set_as_default=False))
+            client = stack.enter_context(
+                distributed.Client(where, timeout=CONNECT_SECONDS, set_as_default=False)
+            )
         except (OSError, ValueError) as error:
             raise errors.UsageError(f"There is no scheduler at {where}.") from error
         told(f"The cluster's dashboard is at {client.dashboard_link}.")
