@@ -15,7 +15,7 @@ from tfclic import errors
 from tfclic.format import alpha, boxes, header, model, picture
 from tfclic.format.latents import MULTIPLE
 from tfclic.format.picture import NO_METADATA, Metadata, Picture
-from tfclic.runtime import catalog, statistics, targets, tiles
+from tfclic.runtime import catalog, checksums, statistics, targets, tiles
 from tfclic.runtime import session as sessions
 
 if TYPE_CHECKING:
@@ -395,6 +395,7 @@ def _start(found: Model, coder: str | None) -> sessions.Session:
         raise errors.ModelError(f"{sentence}: its card lists no functions.")
     try:
         if coder:
+            checksums.check(found.path, found.card)
             return sessions.Session(found.path, functions, tags)
         session = sessions.Session(found.path / model.REFINEMENT, functions)
         session.call(model.RESTORE, os.fsencode(found.path / model.VARIABLES))
