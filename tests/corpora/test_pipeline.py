@@ -220,6 +220,16 @@ def test_raw_records_and_a_damaged_file(tmp_path, photos, compression):
     assert run(job)["kept"] == 3
 
 
+def test_images_of_too_many_pixels_fail_and_can_be_allowed_later(job, compression, tmp_path):
+    small = dataclasses.replace(compression, max_pixels=20 * 30)
+    totals = run(dataclasses.replace(job, coding=small))
+    assert (totals["made"], totals["failed"]) == (1, 3)
+    assert "has more than 600 pixels" in manifest(job)["a.bmp"]["error"]
+    assert run(job)["made"] == 2
+    back = Job(coding.Decompression(600), f"{job.output}/**.tfclic", str(tmp_path / "back"))
+    assert (totals := run(back))["made"] == 1 and totals["exit_status"] == 4
+
+
 def test_a_name_that_is_not_unicode_is_worked_on(photos, job):
     try:
         os.rename(photos / "a.bmp", os.fsencode(photos) + b"/\xff.bmp")

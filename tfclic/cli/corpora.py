@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
         help="with --runner dask: its scheduler, such as tcp://HOST:8786, or how many processes to "
         "start here; default: one for each core",
     )  # fmt: skip
+    common.add_max_pixels(parser)
     parser.add_argument("--force", action="store_true", help="do again what is done")
 
 

@@ -42,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         "the tiles around them are decoded",
     )  # fmt: skip
     common.add_kept_arguments(parser)
+    common.add_max_pixels(parser)
     parser.add_argument("--force", action="store_true", help="replace existing files")
     remote.add_argument(parser)
     parser.add_argument(
@@ -83,7 +84,7 @@ def decompress(args: argparse.Namespace) -> int:
             outputs.check(target, args.files, args.force)
             started = time.perf_counter()
             with common.tiles_bar(source) as progress:
-                pixels = codec.decompress(data, args.region, progress)
+                pixels = codec.decompress(data, args.region, progress, args.max_pixels)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         outputs.write(target, encoded(pixels, data, source, target, args), args.force)
@@ -129,7 +130,7 @@ def decompress_at_server(args: argparse.Namespace) -> int:
         started = time.perf_counter()
         data = common.read_coded(source)
         try:
-            pixels = coder.decompress(data)
+            pixels = coder.decompress(data, args.max_pixels)
             outputs.check(target, args.files, args.force)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error

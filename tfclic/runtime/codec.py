@@ -193,7 +193,11 @@ class Codec:
         return encoder.file(quality)
 
     def decompress(
-        self, data: bytes, region: Region | None = None, progress: Progress | None = None
+        self,
+        data: bytes,
+        region: Region | None = None,
+        progress: Progress | None = None,
+        max_pixels: int | None = header.DEFAULT_MAX_PIXELS,
     ) -> Pixels:
         """Decompresses a file that this model made.
 
@@ -202,13 +206,15 @@ class Codec:
           region: (x, y, width, height) in pixels: what to decompress. Of a large image, only the
             tiles around it are decoded. None: all.
           progress: function of (steps done, steps in all), called now and then.
+          max_pixels: how many pixels may be asked for, which a file of a few bytes can say to have;
+            as many as Pillow takes. None: any number.
 
         Returns:
           uint8 array [H, W, 3], or [H, W] if the image is grayscale; [H, W, 4], or [H, W, 2], if
           some of it is transparent.
 
         Raises:
-          errors.FileFormatError: it is not a sound `.tfclic` file.
+          errors.FileFormatError: it is not a sound `.tfclic` file, or has too many pixels.
           errors.ModelError: another model made it.
           errors.UsageError: the region is not inside of the image.
         """
@@ -216,6 +222,8 @@ class Codec:
         found = self._own(image)
         if region is not None:
             _check_region(region, found["width"], found["height"])
+        width, height = region[2:] if region else (found["width"], found["height"])
+        _check_pixels(width, height, max_pixels)
         pixels = tiles.decode(self._refusing(errors.FileFormatError), image, region, progress)
         if plane:
             opacity = alpha.decode(plane, found["height"], found["width"], region)
@@ -456,6 +464,13 @@ def _check_region(region: Region, width: int, height: int) -> None:
     if not (inside and x + across <= width and y + down <= height):
         raise errors.UsageError(
             f"The region {x},{y},{across},{down} is not inside of the image, {width}x{height}."
+        )
+
+
+def _check_pixels(width: int, height: int, most: int | None) -> None:
+    if most is not None and width * height > most:
+        raise errors.FileFormatError(
+            f"It has {width}x{height} pixels, more than {most:,} in all; --max-pixels allows more."
         )
 
 
