@@ -1,11 +1,12 @@
 """What may stand in a SavedModel's graph, tried on graphs that are made, forged and damaged."""
 
+import json
 import pathlib
 import random
 
 import pytest
 
-from tfclic.format import graphs, operations
+from tfclic.format import graphs, model, operations
 
 SAVED_MODELS = pathlib.Path(__file__).parents[2] / "saved_models"
 
@@ -28,7 +29,7 @@ def refusal(proto, *asked):
     """What a graph is refused with; None if it is not."""
     data = proto if isinstance(proto, bytes) else proto.SerializeToString()
     try:
-        graphs.check(data, asked)
+        graphs.check(data, ["serve"], asked)
     except graphs.GraphError as error:
         return str(error)
     return None
@@ -55,8 +56,16 @@ def call(graph, function, name="call"):
 
 def test_shipped_graphs_are_for_running(whole):
     assert refusal(whole) is None
-    found = sorted(SAVED_MODELS.glob("**/saved_model.pb"))
-    assert found and all(refusal(path.read_bytes()) is None for path in found)
+    cards = sorted(SAVED_MODELS.glob("*/*/model_card.json"))
+    assert cards
+    for path in cards:
+        card = model.Card.of(json.loads(path.read_text()))
+        for coder in card.coders:
+            tags, functions = card.graph(coder)
+            asked = [each for one in functions.values() for each in one["outputs"].values()]
+            graphs.check((path.parent / model.GRAPH).read_bytes(), tags, asked)
+        if card.refinement:
+            graphs.check((path.parent / model.REFINEMENT / model.GRAPH).read_bytes())
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -93,6 +102,10 @@ def test_what_stores_variables_never_runs(proto):
     assert refusal(proto) is None
     # asked for by a card
     assert refusal(proto, store) == "writes files"
+    # by one of another graph, where something else has this name
+    graph.meta_info_def.tags[:] = ["serve", "other"]
+    assert refusal(proto, store) is None
+    graph.meta_info_def.tags[:] = ["serve"]
     # by a signature
     output = graph.signature_def["compress"].outputs["statuses"]
     before, output.name = output.name, store

@@ -32,7 +32,8 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # how fields are writte
 
 # Numbers of fields.
 _META_GRAPHS = 2  # SavedModel
-_GRAPH, _SAVER, _COLLECTIONS, _SIGNATURES = 2, 3, 4, 5  # MetaGraphDef
+_META_INFO, _GRAPH, _SAVER, _COLLECTIONS, _SIGNATURES = 1, 2, 3, 4, 5  # MetaGraphDef
+_TAGS = 4  # MetaInfoDef
 _NODES, _LIBRARY = 1, 2  # GraphDef
 _FUNCTIONS = 1  # FunctionDefLibrary
 _SIGNATURE, _BODY = 1, 3  # FunctionDef
@@ -62,20 +63,23 @@ class _Node:
     calls: list[bytes]
 
 
-def check(data: bytes, asked: Iterable[str] = ()) -> None:
-    """Checks the content of a SavedModel's `saved_model.pb`, of all its graphs.
+def check(data: bytes, tags: Iterable[str] = (), asked: Iterable[str] = ()) -> None:
+    """Checks the content of a SavedModel's `saved_model.pb`, all its graphs.
 
     Args:
       data: bytes.
-      asked: tensors ("operation:index") that will be asked for, beside those of its signatures.
+      tags: of the graph that will be loaded.
+      asked: tensors ("operation:index") that it will be asked for, beside those of its signatures.
 
     Raises:
       GraphError: it is not to be loaded.
     """
+    tags = list(tags)
     wanted = {_node_name(tensor.encode()) for tensor in asked}
     try:
         for span in _all(data, (0, len(data)), _META_GRAPHS):
-            _check(data, span, wanted)
+            is_loaded = _tags(data, span) == {tag.encode() for tag in tags}
+            _check(data, span, wanted if is_loaded else set())
     except IndexError:
         raise GraphError("is damaged") from None
 
@@ -98,6 +102,11 @@ def _check(data: bytes, span: Span, asked: set[bytes]) -> None:
             node.name == restore and placeholders.issuperset(node.inputs[:1])
         ):
             raise GraphError("reads files")
+
+
+def _tags(data: bytes, span: Span) -> set[bytes]:
+    found = (each for info in _all(data, span, _META_INFO) for each in _all(data, info, _TAGS))
+    return {data[start:end] for start, end in found}
 
 
 def _touching(data: bytes, functions: list[Span]) -> dict[bytes, set[bytes]]:

@@ -140,7 +140,7 @@ class Session:
         functions: Mapping[str, Signature],
         tags: Sequence[str] = model.TAGS,
     ) -> None:
-        _check(pathlib.Path(path), functions)
+        _check(pathlib.Path(path), functions, tags)
         self._c = _library()
         has_ops = has_compression()
         self._graph = self._c.TF_NewGraph()
@@ -226,14 +226,14 @@ class Session:
         return _checked(self._c, function, *arguments)
 
 
-def _check(path: pathlib.Path, functions: Mapping[str, Signature]) -> None:
+def _check(path: pathlib.Path, functions: Mapping[str, Signature], tags: Sequence[str]) -> None:
     """Sees to it that TensorFlow runs nothing but what a model needs."""
     asked = [tensor for function in functions.values() for tensor in function["outputs"].values()]
     try:
         for other in _OTHER_GRAPHS:
             if (path / other).exists():
                 raise graphs.GraphError(f"has another one beside it, {other}")
-        graphs.check((path / model.GRAPH).read_bytes(), asked)
+        graphs.check((path / model.GRAPH).read_bytes(), tags, asked)
     except OSError as error:
         raise SessionError(INVALID_ARGUMENT, f"{error.strerror}: {model.GRAPH}") from error
     except graphs.GraphError as error:
