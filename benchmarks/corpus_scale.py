@@ -106,6 +106,7 @@ def names(count):
             stages.end("keep a record of each")
             assert ledger.write_manifest()["made"] == count
             stages.end("write the manifest")
+            print(f"The ledger has {ledger.size() / count:.0f} bytes a name.", file=sys.stderr)
         with Ledger(job) as ledger:
             ledger.fill()
             assert sum(len(unit.known) for unit in ledger.units()) == count

@@ -79,6 +79,11 @@ class Ledger:
         self._base.close()
         self._folder.cleanup()
 
+    def size(self) -> int:
+        """How large it is, bytes."""
+        (pages,) = self._base.execute("PRAGMA page_count").fetchone()
+        return pages * self._base.execute("PRAGMA page_size").fetchone()[0]
+
     def fill(self) -> None:
         """Lists the inputs, and reads what earlier starts left; raises storage.StorageError."""
         unit = self._job.unit
