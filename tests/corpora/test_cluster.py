@@ -1,5 +1,6 @@
 """Corpora on clusters of Dask, whose scheduler and workers are processes of their own."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -18,15 +19,17 @@ from PIL import Image
 pytest.importorskip("apache_beam")
 pytest.importorskip("distributed")
 
+import distributed
+
 from tfclic import errors
 from tfclic.cli import common, compress_corpus
-from tfclic.corpora import attempts, cluster, coding, records, storage
+from tfclic.corpora import attempts, cluster, coding, ledger, records, storage
 from tfclic.corpora.job import Job
 from tfclic.corpora.ledger import Ledger, Unit
 from tfclic.corpora.work import Work
 
 ROOT = pathlib.Path(__file__).parents[2]
-LIMIT = 60  # seconds, of what takes a few
+LIMIT = 180  # seconds, of what takes a few
 
 
 class Shown:
@@ -162,20 +165,33 @@ def feed(path, data):
     yield
 
 
+def reader(workers, path):
+    """The process that has a file open, where the system tells; else any."""
+    for worker in workers:
+        folder = pathlib.Path("/proc", str(worker.pid), "fd")
+        with contextlib.suppress(OSError):
+            if any(os.readlink(each) == str(path) for each in folder.iterdir()):
+                return worker
+    return workers[0]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_killed_worker_and_a_lost_scheduler(job, photos, processes, toy_codec, capsys):
-    first, _ = processes.worker(), processes.worker()
+    workers = [processes.worker() for _ in range(2)]
+    with distributed.Client(processes.address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=LIMIT)
     pipe = photos / "sub" / "7.png"
     data = pipe.read_bytes()
     pipe.unlink()
     os.mkfifo(pipe)
 
-    # a worker that has units in hand is killed while the last image keeps one of them busy
+    # the worker that reads the last image is killed, and the other one does it
     feeding = feed(pipe, data)
     thread, results, shown = begun(job, processes.address)
     next(feeding)
-    first.kill()
-    first.wait()
+    killed = reader(workers, pipe)
+    killed.kill()
+    killed.wait()
     next(feeding)
     thread.join(LIMIT)
     assert results[0] == {**results[0], "made": 8, "kept": 0, "failed": 1, "exit_status": 3}
@@ -303,17 +319,17 @@ class Client:
         return Future(work)
 
 
-def engine(job, ledger, client):
+def engine(job, client):
     job.prepare(False)
-    ledger.fill()
-    cluster._Engine(job, ledger, client, Shown()).work()
-    return ledger.write_manifest()
+    with Ledger(job) as made:
+        made.fill()
+        cluster._Engine(job, made, client, Shown()).work()
+        return made.write_manifest()
 
 
 def test_an_image_that_kills_workers_is_a_failure_and_takes_no_other_along(job):
     client = Client(deadly=("4.png",))
-    with Ledger(job) as ledger:
-        totals = engine(job, ledger, client)
+    totals = engine(job, client)
     assert (totals["made"], totals["failed"], totals["exit_status"]) == (7, 2, 3)
     record = manifest(job)["sub/4.png"]
     assert record["exit_status"] == 1 and "tried it were killed" in record["error"]
@@ -324,11 +340,9 @@ def test_an_image_that_kills_workers_is_a_failure_and_takes_no_other_along(job):
 
 
 def test_what_is_known_is_looked_at_in_large_pieces(job):
-    with Ledger(job) as ledger:
-        engine(job, ledger, Client())
+    engine(job, Client())
     client = Client()
-    with Ledger(job) as ledger:
-        totals = engine(job, ledger, client)
+    totals = engine(job, client)
     assert (totals["made"], totals["kept"], totals["failed"]) == (0, 8, 1)
     assert [len(batch) for batch in client.batches] == [1, 8]
 
@@ -389,6 +403,20 @@ def test_what_workers_cannot_understand_is_a_sentence():
     assert cluster._sentence(storage.StorageError("It is full.")).exit_status == 2
 
 
+def test_a_full_disk_is_one_sentence(job, photos, monkeypatch):
+    @contextlib.contextmanager
+    def client(*_):
+        yield Client()
+
+    monkeypatch.setattr(cluster, "_client", client)
+    small = ledger._TABLES.replace("BEGIN;", "PRAGMA max_page_count = 8; BEGIN;")
+    monkeypatch.setattr(ledger, "_TABLES", small)
+    names = [f"{photos}/{i}.png" for i in range(5000)]
+    monkeypatch.setattr(ledger.storage, "listed", lambda _: names)
+    with pytest.raises(errors.UsageError, match="cannot hold what is done: .*full."):
+        run(job, None)
+
+
 def test_a_ledger_keeps_the_last_that_is_told_of_an_image(job, photos):
     name = f"{photos}/sub/1.png"
     made = {"input": name, "output": "o", "width": 1, "height": 1, "bytes": 7, "bpp": 56.0}
@@ -397,14 +425,14 @@ def test_a_ledger_keeps_the_last_that_is_told_of_an_image(job, photos):
     lines = [records.failure(name, "no"), made, records.failure(name, "no again")]
     for i, record in enumerate(lines):
         pathlib.Path(job.journals, str(i)).write_text(json.dumps(record) + "\n")
-    with Ledger(job) as ledger:
-        ledger.fill()
-        assert ledger.sources() == 9
-        units = {unit.name: unit for unit in ledger.units()}
+    with Ledger(job) as made_up:
+        made_up.fill()
+        assert made_up.sources() == 9
+        units = {unit.name: unit for unit in made_up.units()}
         assert units["sub/1.png.tfclic"] == Unit("sub/1.png.tfclic", [name], [made])
         assert units["sub/2.png.tfclic"].known == []
-        ledger.add([(records.failure(name, "gone"), True)])
-        assert ledger.write_manifest()["failed"] == 1
+        made_up.add([(records.failure(name, "gone"), True)])
+        assert made_up.write_manifest()["failed"] == 1
     assert list(manifest(job)) == ["sub/1.png"]  # of the others nothing was told
 
 

@@ -12,7 +12,10 @@ import contextlib
 import logging
 import pickle
 import queue
+import sqlite3
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -87,6 +90,9 @@ def run(
             return totals
     except storage.StorageError as error:
         raise errors.UsageError(str(error)) from error
+    except sqlite3.Error as error:
+        sentence = f"{tempfile.gettempdir()} cannot hold what is done: {error}."
+        raise errors.UsageError(sentence) from error
 
 
 def _quiet() -> None:
@@ -102,12 +108,13 @@ def _client(cluster: Cluster, told: Callable[[str], object]) -> Iterator[distrib
         where: Any = cluster.address
         if where is None:
             # Dask would let a worker that has much memory in use wait for ever.
-            where = stack.enter_context(
-                distributed.LocalCluster(
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # another port is as good
+                made = distributed.LocalCluster(
                     n_workers=cluster.processes, threads_per_worker=1, memory_limit=0,
                     silence_logs=logging.CRITICAL, preload=["tfclic.corpora.quiet"],
-                )
-            )  # fmt: skip
+                )  # fmt: skip
+            where = stack.enter_context(made)
         try:
             client = stack.enter_context(
                 distributed.Client(where, timeout=CONNECT_SECONDS, set_as_default=False)

@@ -37,7 +37,7 @@ BEGIN;
 _KNOWN, _KEPT, _MADE = range(3)  # states of records
 # An error gives way to what was made of the image, and what is known to what is told now.
 _ADD = """
-INSERT INTO records VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+INSERT INTO records VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path, number) DO UPDATE
 SET unit = excluded.unit, failed = excluded.failed, state = excluded.state, line = excluded.line
 WHERE excluded.state > 0 OR excluded.failed <= failed
 """
