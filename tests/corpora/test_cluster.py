@@ -319,11 +319,11 @@ class Client:
         return Future(work)
 
 
-def engine(job, client):
+def engine(job, client, told=None):
     job.prepare(False)
     with Ledger(job) as made:
         made.fill()
-        cluster._Engine(job, made, client, Shown()).work()
+        cluster._Engine(job, made, client, Shown(), told or print).work()
         return made.write_manifest()
 
 
@@ -345,6 +345,30 @@ def test_what_is_known_is_looked_at_in_large_pieces(job):
     totals = engine(job, client)
     assert (totals["made"], totals["kept"], totals["failed"]) == (0, 8, 1)
     assert [len(batch) for batch in client.batches] == [1, 8]
+
+
+def test_that_no_worker_is_left_is_told(job, monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE_SECONDS", 0)
+    waiting, sentences = [], []
+
+    class Deserted(Client):
+        def nthreads(self):
+            return {}
+
+        def submit(self, *arguments, **options):
+            future = super().submit(*arguments, **options)
+            if len(self.batches) == 1:  # it is done, but nobody knows of it
+                future.add_done_callback = lambda function: waiting.append((function, future))
+            return future
+
+    def told(sentence):
+        sentences.append(sentence)
+        function, future = waiting.pop()
+        function(future)
+
+    totals = engine(job, Deserted(), told)
+    assert sentences == ["No worker is left; others may come."]
+    assert (totals["made"], totals["failed"]) == (8, 1)
 
 
 class Noise:

@@ -13,7 +13,7 @@ import threading
 import time
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfclic import errors
@@ -145,7 +145,7 @@ def _engine(args: argparse.Namespace) -> tuple[int, Callable[[Job, str], Mapping
     options, threads = _beam_options(args)
 
     def work(job: Job, name: str) -> Mapping[str, int]:
-        with _watched(job):
+        with progress.watched(job):
             return _run(pipeline, job, options)
 
     return threads, work
@@ -259,46 +259,6 @@ def _from_worker(text: str) -> errors.TfclicError:
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return errors.TfclicError(f"The pipeline failed: {lines[-1]}")
-
-
-@contextlib.contextmanager
-def _watched(job: Job) -> Iterator[None]:
-    """Shows how many images are done, if stderr is a terminal, from the journals of the workers."""
-    from tfclic.corpora import storage
-
-    stop = threading.Event()
-    seen: set[str] = set()
-
-    def look(tell: Callable[[int], object]) -> None:
-        with contextlib.suppress(storage.StorageError):
-            for path in storage.listed(storage.join(job.journals, "*")):
-                if path not in seen:
-                    tell(storage.read(path).count(b"\n"))
-                    seen.add(path)
-
-    with progress.shown() as shown:
-        if shown.is_hidden:
-            yield
-            return
-        look(lambda count: shown.add(0, count))
-        with contextlib.suppress(storage.StorageError):
-            shown.add(
-                0, sum(1 for path in storage.listed(job.manifest) for _ in storage.lines(path))
-            )
-            images = None if job.from_records else sum(1 for _ in storage.listed(job.pattern))
-            shown.expect(images)
-
-        def watch() -> None:
-            while not stop.wait(2):
-                look(lambda count: shown.add(count, 0))
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
 
 
 def _summary(job: Job, totals: Mapping[str, int], seconds: float) -> str:

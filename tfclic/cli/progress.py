@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfclic.corpora.job import Job
 
 
 class Shown:
@@ -41,3 +45,41 @@ def shown() -> Iterator[Shown]:
     # without smoothing: how fast it has gone, from the first image on
     with tqdm(unit="image", leave=False, disable=None, smoothing=0) as bar:
         yield Shown(bar)
+
+
+@contextlib.contextmanager
+def watched(job: Job) -> Iterator[None]:
+    """Shows how many images are done, if stderr is a terminal, from the journals of the workers."""
+    from tfclic.corpora import storage
+
+    stop = threading.Event()
+    seen: set[str] = set()
+
+    def look(tell: Callable[[int], object]) -> None:
+        with contextlib.suppress(storage.StorageError):
+            for path in storage.listed(storage.join(job.journals, "*")):
+                if path not in seen:
+                    tell(storage.read(path).count(b"\n"))
+                    seen.add(path)
+
+    with shown() as bar:
+        if bar.is_hidden:
+            yield
+            return
+        look(lambda count: bar.add(0, count))
+        with contextlib.suppress(storage.StorageError):
+            bar.add(0, sum(1 for path in storage.listed(job.manifest) for _ in storage.lines(path)))
+            images = None if job.from_records else sum(1 for _ in storage.listed(job.pattern))
+            bar.expect(images)
+
+        def watch() -> None:
+            while not stop.wait(2):
+                look(lambda count: bar.add(count, 0))
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()

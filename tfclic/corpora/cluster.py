@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BATCH_SECONDS, MOST_UNITS = 2.0, 256
 AHEAD = 2  # pieces that each thread of the workers has at hand
 CONNECT_SECONDS = 10  # until a scheduler answers
-PATIENCE_SECONDS = 60  # until the first worker comes
+PATIENCE_SECONDS = 60  # until the first worker comes, and until it is said that none is left
 _LOOK_SECONDS = 5  # between looks at how many workers there are
 _JOURNAL_RECORDS = 4096
 
@@ -84,7 +84,7 @@ def run(
         with _client(cluster, told) as client, Ledger(job) as ledger:
             ledger.fill()
             progress.expect(None if job.from_records else ledger.sources())
-            _Engine(job, ledger, client, progress).work()
+            _Engine(job, ledger, client, progress, told).work()
             totals = ledger.write_manifest()
             storage.remove(job.journals)
             return totals
@@ -135,9 +135,15 @@ class _Engine:
     """Gives the units of a job to workers, and keeps what they tell."""
 
     def __init__(
-        self, job: Job, ledger: Ledger, client: distributed.Client, progress: Progress
+        self,
+        job: Job,
+        ledger: Ledger,
+        client: distributed.Client,
+        progress: Progress,
+        told: Callable[[str], object],
     ) -> None:
-        self._job, self._ledger, self._client, self._progress = job, ledger, client, progress
+        self._job, self._ledger, self._client = job, ledger, client
+        self._progress, self._told = progress, told
         self._pickled = pickle.dumps(job)
         self._journal = (records.NoJournal if job.has_large_units else records.Journal)(
             job, _JOURNAL_RECORDS
@@ -199,10 +205,17 @@ class _Engine:
         return batch
 
     def _next(self) -> distributed.Future:
+        """The next that is done, for which it waits."""
+        since = time.monotonic()
         while True:
             with contextlib.suppress(queue.Empty):
                 return self._done.get(timeout=1)
             self._check()
+            if time.monotonic() > since + PATIENCE_SECONDS:
+                since = time.monotonic()
+                with self._lost():
+                    if not self._client.nthreads():
+                        self._told("No worker is left; others may come.")
 
     def _check(self) -> None:
         if self._client.status != "running":
@@ -227,7 +240,9 @@ class _Engine:
             with self._lost():
                 seconds, found = future.result()
             if any(is_new for _, is_new in found):
-                self._size = max(1, min(MOST_UNITS, int(BATCH_SECONDS * len(batch) / seconds)))
+                self._size = max(
+                    1, min(MOST_UNITS, int(BATCH_SECONDS * len(batch) / max(seconds, 1e-6)))
+                )
             self._keep(found)
             return
         self._check()
