@@ -1,6 +1,11 @@
 """How many images a second `bin/compress_corpus` makes of what a plain loop in one process makes.
 
     python benchmarks/corpus.py FOLDER [--model NAME|PATH] [--images 40] [--rounds 3]
+        [--runner dask]
+
+With `--runner dask` the ways are those on a cluster of Dask that the program starts here, and
+`find | xargs -P` over `bin/compress`, eight images a process. A folder that has too few images is
+gone through again; 2,000 of them take an hour or so: `--runner dask --images 2000 --rounds 1`.
 
 Each way is a whole process (or two loops beside each other, which is all that two processes can
 give). Images per second are counted from when a quarter of the files is there until the last is;
@@ -10,8 +15,11 @@ threads may change the last bits of the transforms, and with them a file, but no
 """
 
 import argparse
+import hashlib
+import itertools
 import os
 import pathlib
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -37,9 +45,9 @@ for path in sorted(pathlib.Path(source).iterdir()):
 def chosen(folder, count):
     """The first `count` images of a folder by name, a list of paths."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
-    if len(paths) < count:
-        raise SystemExit(f"{folder} has {len(paths)} images, not {count}.")
-    return paths[:count]
+    if not paths:
+        raise SystemExit(f"{folder} has no images.")
+    return list(itertools.islice(itertools.cycle(paths), count))
 
 
 def deal(paths, folder, hands):
@@ -47,7 +55,7 @@ def deal(paths, folder, hands):
     made = [folder / str(hand) for hand in range(hands)]
     for i, path in enumerate(paths):
         made[i % hands].mkdir(parents=True, exist_ok=True)
-        os.symlink(path.resolve(), made[i % hands] / path.name)
+        os.symlink(path.resolve(), made[i % hands] / f"{i:06d}-{path.name}")
     return made
 
 
@@ -62,10 +70,31 @@ def loops(model, paths, folder, processes, threads):
 
 def corpus(model, paths, folder, processes, threads):
     """The command of the program."""
+    return [[*program(model, paths, folder, threads), f"--direct_num_workers={processes}"]]
+
+
+def dask(model, paths, folder, processes, threads):
+    """The command of the program on a cluster of Dask."""
+    cluster = ["--runner=dask", f"--workers={processes}"]
+    return [[*program(model, paths, folder, threads), *cluster]]
+
+
+def program(model, paths, folder, threads):
     (source,) = deal(paths, folder, 1)
     words = [f"--input={source}/*", f"--output={folder / 'coded'}", f"--model={model}"]
-    words += [f"--direct_num_workers={processes}"] + ([f"--threads={threads}"] if threads else [])
-    return [[sys.executable, "-m", "tfclic.cli.compress_corpus", *words]]
+    words += [f"--threads={threads}"] if threads else []
+    return [sys.executable, "-m", "tfclic.cli.compress_corpus", *words]
+
+
+def xargs(model, paths, folder, processes, threads):
+    """A command that gives images to processes of `bin/compress`."""
+    (source,) = deal(paths, folder, 1)
+    (folder / "coded").mkdir()
+    words = [sys.executable, "-m", "tfclic.cli.compress", "-o", folder / "coded", "--model", model]
+    compress = " ".join(shlex.quote(str(word)) for word in words)
+    find = f"find {shlex.quote(str(source))} -type l -print0 | sort -z"
+    given = f"env TF_NUM_INTRAOP_THREADS={threads}"
+    return [["sh", "-c", f"{find} | {given} xargs -0 -P {processes} -n 8 {compress}"]]
 
 
 WAYS = {
@@ -75,7 +104,17 @@ WAYS = {
     "corpus, 2 processes, 1 thread each": (corpus, 2, 1),
     "corpus, 2 processes, 2 threads each": (corpus, 2, 2),
     "corpus, 1 process, 2 threads": (corpus, 1, 2),
+    "find, xargs -P 2": (xargs, 2, 1),
+    "dask, 1 worker, 1 thread": (dask, 1, 1),
+    "dask, 1 worker, 2 threads": (dask, 1, 2),
+    "dask, 2 workers, 1 thread each": (dask, 2, 1),
 }
+OF_DASK = (
+    "loop, all cores",
+    "find, xargs -P 2",
+    "dask, 1 worker, 1 thread",
+    "dask, 2 workers, 1 thread each",
+)
 
 
 def timed(commands):
@@ -92,7 +131,7 @@ def timed(commands):
 
 
 def measure(way, model, paths, folder):
-    """Returns seconds in all, images per second, and the files that were made, by name."""
+    """Returns seconds in all, images per second, and digests of what was made, by name."""
     make, processes, threads = WAYS[way]
     shutil.rmtree(folder, ignore_errors=True)
     seconds = timed(make(model, paths, folder, processes, threads))
@@ -100,7 +139,9 @@ def measure(way, model, paths, folder):
     times = sorted(path.stat().st_mtime for path in made)
     first = len(times) // 4
     rate = (len(times) - first) / (times[-1] - times[first - 1])
-    return seconds, rate, {path.name: path.read_bytes() for path in made}
+    # some keep the extension of the image
+    digests = {path.name.split(".")[0]: hashlib.sha256(path.read_bytes()).digest() for path in made}
+    return seconds, rate, digests
 
 
 def report(measured, count):
@@ -126,10 +167,12 @@ def main():
     parser.add_argument("--model", default="gmm_attention_small")
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--way", action="append", choices=list(WAYS), help="default: all")
+    parser.add_argument("--runner", choices=("beam", "dask"), default="beam")
+    parser.add_argument("--way", action="append", choices=list(WAYS), help="default: the runner's")
     args = parser.parse_args()
     paths = chosen(args.folder, args.images)
-    ways = args.way or list(WAYS)
+    of_beam = [way for way, (make, *_) in WAYS.items() if make in (loops, corpus)]
+    ways = args.way or list(OF_DASK if args.runner == "dask" else of_beam)
     measured = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(args.rounds):

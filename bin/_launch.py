@@ -45,6 +45,7 @@ MARKS = {
     "eval": EVALUATION,
     "portable": ("jax",),
     "corpus": ("apache_beam",),
+    "corpus-dask": ("apache_beam", "bokeh", "distributed"),
     "serve": SERVING,
     "dev": (
         *EVALUATION,
@@ -52,6 +53,8 @@ MARKS = {
         "ml_collections",
         "jax",
         "apache_beam",
+        "bokeh",
+        "distributed",
         "pytest",
         "xdist",
         "playwright",
@@ -85,6 +88,8 @@ def launch(name):
     extra = EXTRAS[name]
     if not extra and any(word.split("=")[0] == "--server" for word in sys.argv[1:]):
         extra = EXTRAS["serve"]
+    if extra == "corpus" and asks_for_dask(sys.argv[1:]):
+        extra = "corpus-dask"
     if usable_here(extra):
         run(name, sys.argv[1:])
         sys.exit(0)
@@ -101,6 +106,12 @@ def launch(name):
     except KeyboardInterrupt:
         say("set-up was interrupted; the next start does it again.", name)
         sys.exit(130)
+
+
+def asks_for_dask(arguments):
+    """True if the arguments of a program say `--runner dask`."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    return any(pair == ("--runner", "dask") for pair in zip(words, words[1:]))
 
 
 def run(name, arguments):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tfclic import errors, images
+from tfclic.format import header
 
 WHITE = (255, 255, 255)
 ALPHA = images.Keeps(alpha=True)
@@ -261,11 +262,19 @@ def test_images_larger_than_pillow_likes_are_read(save, make_pixels, monkeypatch
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
-def test_images_larger_than_a_file_can_hold_are_refused(save, make_pixels, monkeypatch):
+@pytest.mark.parametrize("most", [1599, 1])
+def test_images_of_more_pixels_than_are_allowed_are_refused(save, make_pixels, most):
     path = save(Image.fromarray(make_pixels(40, 40)))
-    monkeypatch.setattr(images, "MAX_PIXELS", 1599)
-    with pytest.raises(errors.ImageError, match="exceeds limit"):
-        images.read(path)
+    sentence = f"photo.* has more than {most:,} pixels; --max-pixels allows more."
+    with pytest.raises(errors.ImageError, match=sentence.replace("photo", "")):
+        images.read(path, max_pixels=most)
+    with open(path, "rb") as file, pytest.raises(errors.ImageError, match="it has more than"):
+        images.decode(file.read(), "it", max_pixels=most)
+    assert images.read(path, max_pixels=1600).pixels.shape == (40, 40, 3)
+
+
+def test_as_many_pixels_are_allowed_as_by_pillow():
+    assert header.DEFAULT_MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("text, color", [("white", WHITE), ("#ff8800", (255, 136, 0))])

@@ -122,6 +122,20 @@ def launcher():
     return module
 
 
+@pytest.mark.parametrize(
+    "words, asks",
+    [
+        (["--runner", "dask"], True),
+        (["--input=in/*", "--runner=dask", "--workers", "2"], True),
+        (["--runner=FlinkRunner", "--output=dask"], False),
+        (["--output", "dask"], False),
+    ],
+)
+def test_who_asks_for_dask_gets_it(launcher, words, asks):
+    assert launcher.asks_for_dask(words) == asks
+    assert "corpus-dask" in launcher.MARKS
+
+
 def test_every_program_has_a_launcher_that_an_old_python_can_parse(launcher):
     assert sorted(launcher.EXTRAS) == NAMES
     for name in NAMES:

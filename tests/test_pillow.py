@@ -184,6 +184,18 @@ def test_truncated_and_damaged_files_say_why(saved, image):
         Image.open(io.BytesIO(b"TFC"))
 
 
+def test_pillow_judges_how_many_pixels_are_too_many(saved, image, monkeypatch):
+    data = saved(image).read()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(data))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
+    with pytest.warns(Image.DecompressionBombWarning):
+        opened = Image.open(io.BytesIO(data))
+    opened.load()
+    assert opened.size == (40, 30)
+
+
 def test_a_missing_model_is_told_when_pixels_are_asked_for(image, saved, monkeypatch):
     opened = Image.open(saved(image))
     monkeypatch.delenv("TFCLIC_MODELS")

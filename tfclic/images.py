@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageColor, ImageFile, ImageOps
 
 from tfclic import errors, metadata
 from tfclic.format import alpha
-from tfclic.format.header import MAX_PIXELS
+from tfclic.format.header import DEFAULT_MAX_PIXELS
 from tfclic.format.picture import NO_METADATA, Metadata
 
 Pixels = npt.NDArray[np.uint8]
@@ -87,7 +87,12 @@ def parse_color(text: str) -> Colour:
     return red, green, blue
 
 
-def read(path: Path, background: Colour | None = None, keeps: Keeps = NOTHING) -> Photo:
+def read(
+    path: Path,
+    background: Colour | None = None,
+    keeps: Keeps = NOTHING,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Photo:
     """Reads an image file.
 
     Args:
@@ -95,18 +100,23 @@ def read(path: Path, background: Colour | None = None, keeps: Keeps = NOTHING) -
       background: (red, green, blue), 0..255, on which a transparent image is put. None: refuse it,
         unless alpha is kept.
       keeps: `Keeps`.
+      max_pixels: of an image; one with more is refused before it is decoded.
 
     Returns:
       A `Photo`.
 
     Raises:
-      errors.ImageError: it cannot be read, or is of a kind that is not supported.
+      errors.ImageError: it cannot be read, is too large, or is of a kind that is not supported.
     """
-    return _read(path, path, background, keeps)
+    return _read(path, path, background, keeps, max_pixels)
 
 
 def decode(
-    data: bytes, name: str, background: Colour | None = None, keeps: Keeps = NOTHING
+    data: bytes,
+    name: str,
+    background: Colour | None = None,
+    keeps: Keeps = NOTHING,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Photo:
     """Reads an image file that is in memory.
 
@@ -115,6 +125,7 @@ def decode(
       name: str, what to call it in errors.
       background: as `read`.
       keeps: as `read`.
+      max_pixels: as `read`.
 
     Returns:
       A `Photo`.
@@ -122,18 +133,24 @@ def decode(
     Raises:
       errors.ImageError: as `read`.
     """
-    return _read(io.BytesIO(data), name, background, keeps)
+    return _read(io.BytesIO(data), name, background, keeps, max_pixels)
 
 
-def _read(file: Path | IO[bytes], name: Path, background: Colour | None, keeps: Keeps) -> Photo:
+def _read(
+    file: Path | IO[bytes], name: Path, background: Colour | None, keeps: Keeps, max_pixels: int
+) -> Photo:
     try:
         with warnings.catch_warnings():
             # Pillow's remarks on metadata, and on sizes that it reads all the same.
             warnings.simplefilter("ignore")
-            with _large_images_allowed(), Image.open(file) as image:
+            with _at_most(max_pixels), Image.open(file) as image:
                 return _convert(image, background, keeps)
     except errors.ImageError as error:
         raise errors.ImageError(f"{name} {error}") from error
+    except Image.DecompressionBombError as error:
+        raise errors.ImageError(
+            f"{name} has more than {max_pixels:,} pixels; --max-pixels allows more."
+        ) from error
     except MemoryError as error:
         raise errors.ImageError(f"{name} is too large for the memory of this machine.") from error
     except Image.UnidentifiedImageError as error:
@@ -146,10 +163,11 @@ def _read(file: Path | IO[bytes], name: Path, background: Colour | None, keeps: 
 
 
 @contextlib.contextmanager
-def _large_images_allowed() -> Iterator[None]:
-    """Makes Pillow open images as large as a file can hold; else it refuses 179 megapixels."""
+def _at_most(max_pixels: int) -> Iterator[None]:
+    """Makes Pillow open images of so many pixels, and no larger ones."""
     # it warns above this, and refuses twice as many
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
+    before, half = Image.MAX_IMAGE_PIXELS, max_pixels / 2
+    setattr(Image, "MAX_IMAGE_PIXELS", half)  # noqa: B010, for its type is that of whole numbers
     try:
         yield
     finally:

@@ -22,8 +22,9 @@ Arguments of `save`:
 | `icc_profile`, `exif`, `xmp` | bytes; `exif` may be an `Image.Exif`, `xmp` a str |
 
 All modes are saved: 1, L, LA and those of more bits as grayscale, with 8 bits; others as colour;
-with alpha if there is any. What is out of range raises ValueError; what cannot be read, also for
-want of its model, OSError.
+with alpha if there is any. Files of more than twice `Image.MAX_IMAGE_PIXELS` are refused when they
+are opened, as Pillow does with all formats. What is out of range raises ValueError; what cannot be
+read, also for want of its model, OSError.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def _quiet_tensorflow() -> None:
 
 def _decoded(data: bytes) -> np.ndarray:
     try:
-        return _library().codec_of(data).decompress(data)
+        # Pillow has judged the size when the file was opened, by Image.MAX_IMAGE_PIXELS
+        return _library().codec_of(data).decompress(data, max_pixels=None)
     except errors.TfclicError as error:
         raise OSError(str(error)) from error
 

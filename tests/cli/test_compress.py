@@ -148,6 +148,13 @@ def test_senseless_targets_are_usage_errors(run, photo, words):
     assert caught.value.code == 2
 
 
+def test_too_many_pixels_are_refused_unless_they_are_allowed(run, photo, capsys):
+    assert run(photo, "--max-pixels=1199") == 3
+    told = capsys.readouterr().err
+    assert told == f"compress: {photo} has more than 1,199 pixels; --max-pixels allows more.\n"
+    assert run(photo, "--max-pixels=1200") == 0
+
+
 def test_tiles_are_as_large_as_asked_for(run, photo, toy_codec, capsys):
     Image.fromarray(np.zeros([70, 130, 3], np.uint8)).save(photo)
     assert run(photo, "--tile=64") == 0

@@ -1,5 +1,6 @@
 """bin/compress_corpus and bin/decompress_corpus, over the toy model."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -15,8 +16,8 @@ from PIL import Image
 pytest.importorskip("apache_beam")
 
 import tfclic
-from tfclic.cli import common, compress_corpus, corpora, decompress_corpus
-from tfclic.corpora import pipeline, work
+from tfclic.cli import common, compress_corpus, corpora, decompress_corpus, progress
+from tfclic.corpora import pipeline, records
 
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = "--direct_num_workers=1"
@@ -81,6 +82,9 @@ def test_a_bad_image_is_told_in_the_manifest(photos, tmp_path, toy_folder, capsy
         (["--input=none/*"], 2, "No file matches none/*."),
         (["--qualty=3"], 2, "Neither this program nor Beam knows --qualty=3."),
         (["--tile=65"], 2, "multiple of 64"),
+        (["--workers=2"], 2, "--workers is for --runner dask."),
+        (["--runner=dask", "--workers=here"], 2, "has to be tcp://HOST:PORT, or a number of"),
+        (["--runner=dask"], 2, f"This program does not know {HERE}."),
         (["--background=bege"], 2, "is not an opaque colour"),
         (["--output=/dev/null/coded"], 2, "cannot be made: Not a directory."),
     ],
@@ -93,6 +97,60 @@ def test_what_cannot_be_done_is_one_sentence(
     told = capsys.readouterr()
     assert told.out == "" and told.err.count("\n") == 1 and sentence in told.err
     assert not (tmp_path / "coded").exists()
+
+
+def test_a_scheduler_that_does_not_answer_is_one_sentence(
+    photos, tmp_path, toy_folder, capsys, monkeypatch
+):
+    cluster = pytest.importorskip("tfclic.corpora.cluster")
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.1)
+    words = [f"--input={photos}/*", f"--output={tmp_path / 'coded'}", "--model=toy"]
+    assert run(compress_corpus, *words, "--runner=dask", "--workers=tcp://127.0.0.1:1") == 2
+    told = capsys.readouterr().err
+    assert told == "compress_corpus: There is no scheduler at tcp://127.0.0.1:1.\n"
+
+
+def test_a_bar_tells_how_fast_it_goes_and_what_is_left(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress.shown() as shown:
+        assert not shown.is_hidden
+        shown.expect(20)
+        shown.add(0, 10)
+        shown.add(5, 0)
+        bar = shown._bar
+        assert (bar.n, bar.total, bar.initial) == (15, 20, 10)
+        # the kept ones took no time: 5 in 2 seconds leave 2 seconds
+        bar.start_t = bar._time() - 2
+        assert "15/20 [00:02<00:02,  2.5" in str(bar).replace("2.50image/s", "2.5")
+
+
+def test_what_the_local_runner_has_done_is_told_from_its_records(
+    photos, tmp_path, toy_folder, monkeypatch
+):
+    coded = tmp_path / "coded"
+    words = [f"--input={photos}/*", f"--output={coded}", "--model=toy", HERE]
+    told = []
+
+    class Shown(progress.Shown):
+        is_hidden = False
+
+        def expect(self, images):
+            told.append(images)
+
+        def add(self, made, kept):
+            told.append((made, kept))
+
+    @contextlib.contextmanager
+    def shown():
+        yield Shown(None)
+
+    monkeypatch.setattr(progress, "shown", shown)
+    assert run(compress_corpus, *words) == 0
+    assert told[:2] == [(0, 0), 2]
+    (photos / "2.png").write_bytes((photos / "0.png").read_bytes())
+    told.clear()
+    assert run(compress_corpus, *words) == 0
+    assert told[:2] == [(0, 2), 3]
 
 
 def test_records_are_recognised_by_their_name():
@@ -183,7 +241,7 @@ def start(photos, coded, *words):
 def test_two_processes_killed_and_restarted(tmp_path, toy_folder, toy_codec, make_pixels):
     photos, coded = tmp_path / "photos", tmp_path / "coded"
     photos.mkdir()
-    count = 6 * work.FLUSH_RECORDS
+    count = 6 * records.FLUSH_RECORDS
     for i in range(count):
         Image.fromarray(make_pixels(64, 64, seed=i % 5)).save(photos / f"{i:03d}.png")
     process = start(photos, coded)
@@ -197,7 +255,7 @@ def test_two_processes_killed_and_restarted(tmp_path, toy_folder, toy_codec, mak
     assert not (coded / "manifest.jsonl").exists()
     expected = {i: toy_codec.compress(make_pixels(64, 64, seed=i)) for i in range(5)}
     there = list(coded.glob("*.png.tfclic"))
-    assert work.FLUSH_RECORDS <= len(there) < count
+    assert records.FLUSH_RECORDS <= len(there) < count
     for path in there:
         assert path.read_bytes() == expected[int(path.name[:3]) % 5]
 
@@ -205,7 +263,7 @@ def test_two_processes_killed_and_restarted(tmp_path, toy_folder, toy_codec, mak
     output, complaints = process.communicate(timeout=120)
     assert process.returncode == 0, complaints
     made, kept = (int(output.split(f" {word}")[0].split()[-1]) for word in ("made", "kept"))
-    assert made + kept == count and kept >= work.FLUSH_RECORDS
+    assert made + kept == count and kept >= records.FLUSH_RECORDS
     for i in range(count):
         assert (coded / f"{i:03d}.png.tfclic").read_bytes() == expected[i % 5]
     names = [json.loads(line)["output"] for line in open(coded / "manifest.jsonl")]

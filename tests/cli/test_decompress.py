@@ -131,6 +131,17 @@ def test_a_region_outside_of_the_image_is_refused(run, coded, capsys):
     assert not coded.with_suffix(".png").exists()
 
 
+def test_too_many_pixels_are_refused_unless_they_are_allowed(run, coded, capsys):
+    assert run(coded, "--max-pixels=1199") == 4
+    told = capsys.readouterr().err
+    assert f"{coded}: It has 40x30 pixels, more than 1,199 in all; --max-pixels" in told
+    assert not coded.with_suffix(".png").exists()
+    assert run(coded, "--max-pixels=1199", "--region=0,0,40,29") == 0
+    assert run(coded, "--max-pixels=0", "--force") == 0
+    with pytest.raises(SystemExit):
+        run(coded, "--max-pixels=-1")
+
+
 @pytest.mark.parametrize("words", ["1,2,3", "a,b,c,d", "-1,0,5,5", "1,2,3,4,5"])
 def test_a_region_has_four_numbers(run, coded, words):
     with pytest.raises(SystemExit) as caught:

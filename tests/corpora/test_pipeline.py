@@ -14,7 +14,7 @@ pytest.importorskip("apache_beam")
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tfclic import errors
-from tfclic.corpora import coding, pipeline, work
+from tfclic.corpora import coding, pipeline, records
 from tfclic.corpora.job import Job
 
 
@@ -122,7 +122,7 @@ def test_what_is_in_journals_is_done(job):
     run(job)
     found = manifest(job)
     os.remove(job.manifest)
-    journal = work.Journal(job)
+    journal = records.Journal(job)
     journal.add(found["a.png"])
     journal.flush()
     totals = run(job)
@@ -218,6 +218,16 @@ def test_raw_records_and_a_damaged_file(tmp_path, photos, compression):
     assert os.path.exists(os.path.join(output, "0.tfrecord", "00000002.tfclic"))
     assert "damaged after 2 records" in found["1.tfrecord"]["error"]
     assert run(job)["kept"] == 3
+
+
+def test_images_of_too_many_pixels_fail_and_can_be_allowed_later(job, compression, tmp_path):
+    small = dataclasses.replace(compression, max_pixels=20 * 30)
+    totals = run(dataclasses.replace(job, coding=small))
+    assert (totals["made"], totals["failed"]) == (1, 3)
+    assert "has more than 600 pixels" in manifest(job)["a.bmp"]["error"]
+    assert run(job)["made"] == 2
+    back = Job(coding.Decompression(600), f"{job.output}/**.tfclic", str(tmp_path / "back"))
+    assert (totals := run(back))["made"] == 1 and totals["exit_status"] == 4
 
 
 def test_a_name_that_is_not_unicode_is_worked_on(photos, job):

@@ -179,6 +179,21 @@ def test_a_region_decodes_the_tiles_around_it_alone(toy_codec, make_pixels):
         assert told == [(step, total) for step in range(1, total + 1)]
 
 
+def test_more_pixels_than_are_allowed_are_not_decoded(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(30, 40))
+    sentence = "It has 40x30 pixels, more than 1,199 in all; --max-pixels allows more."
+    told = []
+    with pytest.raises(errors.FileFormatError) as caught:
+        toy_codec.decompress(data, progress=lambda *steps: told.append(steps), max_pixels=1199)
+    assert str(caught.value) == sentence and told == []
+    assert toy_codec.decompress(data, max_pixels=1200).shape == (30, 40, 3)
+    assert toy_codec.decompress(data, max_pixels=None).shape == (30, 40, 3)
+    # of a larger image a part may be had
+    assert toy_codec.decompress(data, (0, 0, 20, 30), max_pixels=600).shape == (30, 20, 3)
+    with pytest.raises(errors.FileFormatError, match="20x30 pixels, more than 599"):
+        toy_codec.decompress(data, (0, 0, 20, 30), max_pixels=599)
+
+
 @pytest.mark.parametrize(
     "region", [(0, 0, 41, 30), (-1, 0, 5, 5), (0, 0, 0, 5), (40, 0, 1, 1), (0, 29, 1, 2)]
 )

@@ -94,7 +94,7 @@ def test_memory_is_given_back(loaded, path):
 
 
 def test_what_is_no_model_is_refused(tmp_path):
-    with pytest.raises(session.SessionError, match="Could not find SavedModel"):
+    with pytest.raises(session.SessionError, match="No such file or directory: saved_model.pb"):
         session.Session(tmp_path, {})
 
 

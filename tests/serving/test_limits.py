@@ -46,6 +46,48 @@ def test_a_full_queue_refuses_and_the_server_goes_on(serving, scaling_folder, as
         assert len(calls) == 3
 
 
+def test_only_so_many_begin_in_a_second():
+    now = [100.0]
+    rate = limits.Rate(4, lambda: now[0])
+    assert [rate.take() for _ in range(6)] == [True] * 4 + [False] * 2
+    now[0] += 0.5
+    assert [rate.take() for _ in range(3)] == [True, True, False]
+    now[0] += 3600  # what was not taken is not saved
+    assert [rate.take() for _ in range(5)] == [True] * 4 + [False]
+    slow = limits.Rate(0.1, lambda: now[0])
+    assert slow.take() and not slow.take()
+    now[0] += 10.1
+    assert slow.take()
+    assert all(limits.Rate(0, lambda: now[0]).take() for _ in range(1000))
+
+
+def test_requests_beyond_the_rate_are_refused(serving, scaling_folder, ask):
+    with serving(scaling_folder, rate=0.001) as started:
+        started.prediction.Predict(ask([1]))
+        with pytest.raises(grpc.RpcError) as caught:
+            started.prediction.Predict(ask([1]))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        told = "The server takes 0.001 requests a second; try again later."
+        assert caught.value.details() == told
+        assert pending(started) == 0
+
+
+def test_want_of_memory_is_a_refusal_and_the_server_goes_on(
+    serving, scaling_folder, ask, monkeypatch
+):
+    def hungry(*_):
+        raise MemoryError
+
+    with serving(scaling_folder) as started:
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, "check_pixels", hungry)
+            with pytest.raises(grpc.RpcError) as caught:
+                started.prediction.Predict(ask([1]))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert caught.value.details() == "The server has not enough memory for this request."
+        started.prediction.Predict(ask([1]))
+
+
 def test_work_whose_deadline_has_passed_is_not_begun(serving, scaling_folder, ask, slow):
     begun, go_on, calls = slow
     with serving(scaling_folder, concurrency=1) as started:

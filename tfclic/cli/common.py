@@ -17,6 +17,7 @@ from absl import app, flags, logging
 
 import tfclic
 from tfclic import errors
+from tfclic.format import header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,21 @@ def add_kept_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strip", action="store_true", help="leave out colour profile, Exif and XMP"
     )
+
+
+def add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    """Adds the most pixels of an image to an argparse parser."""
+    parser.add_argument(
+        "--max-pixels", metavar="N", type=_max_pixels, default=header.DEFAULT_MAX_PIXELS,
+        help="refuse larger images before they are decoded; 0: none; default: %(default)s, as "
+        "Pillow",
+    )  # fmt: skip
+
+
+def _max_pixels(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of pixels")
+    return int(text) or header.MAX_PIXELS
 
 
 def quality(text: str) -> float:

@@ -86,6 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="what writes: the range coder, for readers with TensorFlow Compression, or the "
         "interleaved one, for all; default: the former, where this machine and the model have it",
     )  # fmt: skip
+    common.add_max_pixels(parser)
     parser.add_argument("--force", action="store_true", help="replace existing files")
     remote.add_argument(parser)
     return parser
@@ -110,7 +111,7 @@ def compress(args: argparse.Namespace) -> int:
     def begin(pair: tuple[str, str]) -> tuple[images.Photo, float]:
         source, target = pair
         started = time.perf_counter()
-        photo = images.read(source, background, keeps_of(args))
+        photo = images.read(source, background, keeps_of(args), args.max_pixels)
         outputs.check(target, args.photos, args.force)
         return photo, time.perf_counter() - started
 
@@ -155,7 +156,7 @@ def compress_at_server(args: argparse.Namespace) -> int:
     def begin(pair: tuple[str, str]) -> tuple[images.Photo, bytes, float]:
         source, target = pair
         started = time.perf_counter()
-        photo = images.read(source, background, keeps_of(args))
+        photo = images.read(source, background, keeps_of(args), args.max_pixels)
         outputs.check(target, args.photos, args.force)
         try:
             data = coder.compress(photo.pixels, args.quality, photo.metadata)

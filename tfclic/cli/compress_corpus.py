@@ -51,6 +51,7 @@ def compress_corpus(args: argparse.Namespace) -> int:
         background=compress.background_of(args),
         psnr=args.psnr,
         strip=args.strip,
+        max_pixels=args.max_pixels,
     )
     return corpora.run("compress_corpus", compression, args)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import pathlib
@@ -12,11 +13,11 @@ import threading
 import time
 import types
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfclic import errors
-from tfclic.cli import common
+from tfclic.cli import common, progress
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -31,10 +32,12 @@ and below. Inputs and outputs may be on any storage that Beam reads (gs://, s3:/
 DIR/manifest.jsonl tells of each image its size, bytes, bits per pixel, or the error. The same
 command again does what is not done yet: what was interrupted, what is new, what failed.
 
-All other arguments go to Apache Beam: without any, the work is done here, by one process for each
-core (--direct_num_workers=N for others). --runner FlinkRunner, SparkRunner or DataflowRunner, with
-their own arguments, do it elsewhere.
+Without --runner, the work is done here, by one process for each core (--direct_num_workers=N for
+others). --runner dask does it on a cluster of Dask, whose scheduler is at --workers, or on one that
+it starts here, and tells where its dashboard is. All other arguments go to Apache Beam: --runner
+FlinkRunner, SparkRunner or DataflowRunner, with their own arguments, do it elsewhere.
 """
+DASK = ("dask", "daskrunner")  # Beam's own runner of that name has no totals
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -63,6 +66,15 @@ def add_arguments(parser: argparse.ArgumentParser, what: str) -> None:
         help="TensorFlow's threads in each process; default: the cores divided by the processes, "
         "or 1 on other machines",
     )  # fmt: skip
+    parser.add_argument(
+        "--runner", metavar="NAME", help="what does the work: dask, or one of Apache Beam's"
+    )
+    parser.add_argument(
+        "--workers", metavar="ADDRESS|N",
+        help="with --runner dask: its scheduler, such as tcp://HOST:8786, or how many processes to "
+        "start here; default: one for each core",
+    )  # fmt: skip
+    common.add_max_pixels(parser)
     parser.add_argument("--force", action="store_true", help="do again what is done")
 
 
@@ -87,11 +99,11 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     warnings.simplefilter("ignore", FutureWarning)
     try:
-        from tfclic.corpora import pipeline, storage
+        from tfclic.corpora import storage
         from tfclic.corpora.job import Job
     except ImportError as error:
         raise errors.UsageError("apache-beam is not installed; install tfclic[corpus].") from error
-    options, threads = _beam_options(args)
+    threads, work = _engine(args)
     job = Job(
         coding=coding,
         pattern=args.input,
@@ -109,18 +121,70 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
         raise errors.UsageError(str(error)) from error
     job.prepare(args.force)
     started = time.perf_counter()
-    with _progress(job):
-        totals = _run(pipeline, job, options)
+    totals = work(job, name)
     print(_summary(job, totals, time.perf_counter() - started))
     if totals["failed"]:
         common.complain(name, f"{totals['failed']:,} failed; {job.manifest} tells why.")
     return totals["exit_status"]
 
 
+def _engine(args: argparse.Namespace) -> tuple[int, Callable[[Job, str], Mapping[str, int]]]:
+    """What does the work: TensorFlow's threads in each process, and a function.
+
+    That takes a prepared `Job` and the program's name, and returns the totals.
+
+    Raises:
+      errors.UsageError: an argument is not known, or a package is missing.
+    """
+    if (args.runner or "").lower() in DASK:
+        return _on_dask(args)
+    if args.workers:
+        raise errors.UsageError("--workers is for --runner dask.")
+    from tfclic.corpora import pipeline
+
+    options, threads = _beam_options(args)
+
+    def work(job: Job, name: str) -> Mapping[str, int]:
+        with progress.watched(job):
+            return _run(pipeline, job, options)
+
+    return threads, work
+
+
+def _on_dask(args: argparse.Namespace) -> tuple[int, Callable[[Job, str], Mapping[str, int]]]:
+    """As `_engine`, on a cluster of Dask."""
+    try:
+        from tfclic.corpora import cluster
+    except ImportError as error:
+        raise errors.UsageError("dask is not installed; install tfclic[corpus-dask].") from error
+    workers, cores = args.workers or "", _cores()
+    is_number = workers.isdecimal() and int(workers) > 0
+    if workers and not is_number and "://" not in workers:
+        raise errors.UsageError(
+            f"--workers has to be tcp://HOST:PORT, or a number of processes, not {workers}."
+        )
+    if args.rest:
+        raise errors.UsageError(f"This program does not know {' '.join(args.rest)}.")
+    processes = int(workers) if is_number else cores
+    here = not workers or is_number
+    where = cluster.Cluster(None if here else workers, processes)
+
+    def work(job: Job, name: str) -> Mapping[str, int]:
+        with progress.shown() as shown:
+            return cluster.run(job, where, shown, functools.partial(common.complain, name))
+
+    return args.threads or (max(1, cores // processes) if here else 1), work
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
+
+
+def _cores() -> int:
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
 def _from_records(args: argparse.Namespace) -> bool:
@@ -139,15 +203,14 @@ def _beam_options(args: argparse.Namespace) -> tuple[PipelineOptions, int]:
 
     from tfclic.corpora import pipeline
 
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = _cores()
     local = [f"--direct_num_workers={cores}", "--direct_running_mode=multi_processing"]
-    options = pipeline_options.PipelineOptions([*local, *args.rest])
+    words = [f"--runner={args.runner}", *args.rest] if args.runner else args.rest
+    options = pipeline_options.PipelineOptions([*local, *words])
     runner = options.view_as(pipeline_options.StandardOptions).runner
     if runner not in pipeline.LOCAL_RUNNERS:
         # other runners have arguments that only they know
-        return pipeline_options.PipelineOptions(args.rest), args.threads or 1
+        return pipeline_options.PipelineOptions(words), args.threads or 1
     unknown = _unknown(pipeline_options.PipelineOptions, args.rest)
     if unknown:
         raise errors.UsageError(f"Neither this program nor Beam knows {' '.join(unknown)}.")
@@ -196,37 +259,6 @@ def _from_worker(text: str) -> errors.TfclicError:
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return errors.TfclicError(f"The pipeline failed: {lines[-1]}")
-
-
-@contextlib.contextmanager
-def _progress(job: Job) -> Iterator[None]:
-    """Shows how many images are done, if stderr is a terminal, from the journals of the workers."""
-    from tqdm import tqdm
-
-    from tfclic.corpora import storage
-
-    stop = threading.Event()
-    seen: set[str] = set()
-
-    def watch() -> None:
-        while not stop.wait(2):
-            with contextlib.suppress(storage.StorageError):
-                for path in storage.match(storage.join(job.journals, "*")):
-                    if path not in seen:
-                        bar.update(storage.read(path).count(b"\n"))
-                        seen.add(path)
-
-    with tqdm(unit="image", leave=False, disable=None) as bar:
-        if bar.disable:
-            yield
-            return
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
 
 
 def _summary(job: Job, totals: Mapping[str, int], seconds: float) -> str:

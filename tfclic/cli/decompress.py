@@ -55,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--partial", action="store_true", help="make the best of files whose end is missing"
     )
     common.add_kept_arguments(parser)
+    common.add_max_pixels(parser)
     parser.add_argument("--force", action="store_true", help="replace existing files")
     remote.add_argument(parser)
     parser.add_argument(
@@ -101,7 +102,9 @@ def decompress(args: argparse.Namespace) -> int:
             outputs.check(target, args.files, args.force)
             started = time.perf_counter()
             with common.tiles_bar(source) as progress:
-                pixels = codec.decompress(data, args.region, progress, args.slices)
+                pixels = codec.decompress(
+                    data, args.region, progress, args.max_pixels, slices=args.slices
+                )
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         decoded = time.perf_counter() - started
@@ -136,7 +139,7 @@ def of_beginning(
     codec = library.codec_of_beginning(data)
     outputs.check(target, args.files, args.force)
     with common.tiles_bar(source) as progress:
-        pixels, received = codec.decompress_beginning(data, progress)
+        pixels, received = codec.decompress_beginning(data, progress, args.max_pixels)
 
     def finish() -> str:
         outputs.write(target, images.encode(pixels, target), args.force)
@@ -184,7 +187,7 @@ def decompress_at_server(args: argparse.Namespace) -> int:
         started = time.perf_counter()
         data = common.read_coded(source)
         try:
-            pixels = coder.decompress(data)
+            pixels = coder.decompress(data, args.max_pixels)
             outputs.check(target, args.files, args.force)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error

@@ -27,7 +27,7 @@ def decompress_corpus(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     from tfclic.corpora import coding
 
-    return corpora.run("decompress_corpus", coding.Decompression(), args)
+    return corpora.run("decompress_corpus", coding.Decompression(args.max_pixels), args)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -67,11 +67,13 @@ class Coder:
         image = self._client.compress(model, images.encode(colours, "image.png"), quality)
         return picture.pack(picture.Picture(image, metadata, plane))
 
-    def decompress(self, data: bytes) -> npt.NDArray[np.uint8]:
+    def decompress(
+        self, data: bytes, max_pixels: int = header.DEFAULT_MAX_PIXELS
+    ) -> npt.NDArray[np.uint8]:
         """The image of a file, as `runtime.Codec.decompress`; raises as `client.Client`."""
         image, _, plane = picture.parse(data)
         png = self._client.decompress(self._model or _model_of(image), image)
-        pixels = images.decode(png, "The server's image").pixels
+        pixels = images.decode(png, "The server's image", max_pixels=max_pixels).pixels
         height, width = pixels.shape[:2]
         return alpha.joined(pixels, alpha.decode(plane, height, width)) if plane else pixels
 

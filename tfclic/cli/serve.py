@@ -57,6 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="requests that are worked on at once; default: the number of cores")  # fmt: skip
     add("--max_enqueued_requests", type=_at_least(0), default=128,
         help="requests that may wait for it; default: %(default)s")  # fmt: skip
+    add("--max_requests_per_second", type=_at_least(0, float), default=0.0,
+        help="of all clients together; 0: any number; default: %(default)s")  # fmt: skip
     add("--max_request_mebibytes", type=_at_least(1), default=64, help="default: %(default)s")
     add("--max_megapixels", type=_at_least(1), default=67,
         help="pixels of an image, in millions; default: %(default)s")  # fmt: skip
@@ -81,6 +83,7 @@ def serve(args: argparse.Namespace) -> int:
         poll_seconds=args.file_system_poll_wait_seconds,
         concurrency=args.concurrency,
         queue=args.max_enqueued_requests,
+        rate=args.max_requests_per_second,
         max_bytes=args.max_request_mebibytes << 20,
         max_pixels=args.max_megapixels * 1_000_000,
         drain_seconds=args.drain_seconds,

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 import tfclic
 from tfclic import errors, images, runtime
-from tfclic.format import alpha
+from tfclic.format import alpha, header
 from tfclic.runtime import catalog
 
 Result = TypeVar("Result")
@@ -91,6 +91,7 @@ class Compression:
       background: (red, green, blue), 0..255, for transparent images; None: alpha is kept.
       psnr: whether each file is decoded again to tell its PSNR.
       strip: whether metadata are left out.
+      max_pixels: of an image; larger ones are refused.
     """
 
     model: str
@@ -101,6 +102,7 @@ class Compression:
     background: tuple[int, int, int] | None = None
     psnr: bool = False
     strip: bool = False
+    max_pixels: int = header.DEFAULT_MAX_PIXELS
 
     suffix = ".tfclic"
     fatal = errors.ModelError
@@ -115,7 +117,7 @@ class Compression:
             **dataclasses.asdict(self),
             "background": self.background and list(self.background),
         }
-        del settings["model"]
+        del settings["model"], settings["max_pixels"]  # outputs are the same
         if self.effort == 0:
             del settings["effort"]  # as of outputs that were made before there were efforts
         if not settings.pop("strip"):
@@ -125,7 +127,7 @@ class Compression:
     def __call__(self, data: bytes, name: str) -> tuple[bytes, Facts]:
         """Returns `(output, facts)`; raises errors.TfclicError if the image is refused."""
         keeps = images.Keeps(metadata=not self.strip, alpha=True)
-        photo = images.decode(data, name, self.background, keeps)
+        photo = images.decode(data, name, self.background, keeps, self.max_pixels)
         codec = _once(_load, self.model, self.fingerprint)
         how: dict[str, Any] = {"effort": self.effort, "tile": self.tile}
         output = codec.compress(photo.pixels, self.quality, **how, metadata=photo.metadata)
@@ -138,7 +140,7 @@ class Compression:
             from tfclic.evaluation import metrics
 
             colours, plane = alpha.split(photo.pixels)  # what was coded, where it is hidden too
-            decoded = codec.decompress(output)
+            decoded = codec.decompress(output, max_pixels=None)
             psnr = metrics.psnr(colours, decoded[..., :-1] if plane else decoded)
             # JSON has no infinity
             facts["psnr"] = round(psnr, 4) if math.isfinite(psnr) else None
@@ -147,7 +149,13 @@ class Compression:
 
 @dataclasses.dataclass(frozen=True)
 class Decompression:
-    """`.tfclic` files, of any models that are found, to PNG files."""
+    """`.tfclic` files, of any models that are found, to PNG files.
+
+    Attributes:
+      max_pixels: of an image; larger ones are refused.
+    """
+
+    max_pixels: int = header.DEFAULT_MAX_PIXELS
 
     suffix = ".png"
     fatal = ()
@@ -165,7 +173,7 @@ class Decompression:
         """Returns `(output, facts)`; raises errors.TfclicError if the file is refused."""
         try:
             codec = _once(lambda: _library().codec_of(data))
-            pixels = codec.decompress(data)
+            pixels = codec.decompress(data, max_pixels=self.max_pixels)
         except errors.TfclicError as error:
             raise type(error)(f"{name}: {error}") from error
         height, width = pixels.shape[:2]

@@ -68,9 +68,19 @@ class Job:
         return storage.join(self.state, "unfinished")
 
     @property
+    def totals(self) -> str:
+        """Path of the file that a pipeline's last step leaves its totals in."""
+        return storage.join(self.state, "totals.json")
+
+    @property
     def settings_path(self) -> str:
         """Path of the file that tells what the outputs in this folder were made from, and how."""
         return storage.join(self.state, "settings.json")
+
+    @property
+    def has_large_units(self) -> bool:
+        """Whether a unit may be of many images."""
+        return self.from_records or self.to_records
 
     def relative(self, path: str) -> str:
         """The part of an input's path that differs among inputs: what follows the fixed folders."""

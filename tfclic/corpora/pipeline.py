@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
@@ -18,7 +18,8 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.transforms import environments
 from apache_beam.typehints.decorators import no_annotations
 
-from tfclic.corpora import storage, work
+from tfclic.corpora import coding, records, storage
+from tfclic.corpora.work import Work
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
 
 
-def run(job: Job, options: PipelineOptions) -> dict[str, int]:
+def run(job: Job, options: PipelineOptions) -> records.Totals:
     """Works through a corpus.
 
     Args:
@@ -45,7 +46,10 @@ def run(job: Job, options: PipelineOptions) -> dict[str, int]:
     _build(pipeline, job)
     result = pipeline.run()
     result.wait_until_finish()
-    return _totals(result.metrics().query())
+    # not from the runner's metrics, which not every runner has
+    totals = json.loads(storage.read(job.totals))
+    storage.remove(job.totals)
+    return totals
 
 
 def _build(pipeline: beam.Pipeline, job: Job) -> None:
@@ -62,16 +66,44 @@ def _build(pipeline: beam.Pipeline, job: Job) -> None:
         | "read records" >> beam.FlatMap(_read_records)
         | "units of records" >> beam.Map(_keyed_record, job)
     )
-    records = (
+    worked = (
         {"sources": sources, "known": known}
         | "what is known of each" >> beam.CoGroupByKey()
-        | "work" >> beam.ParDo(work.Work(job))
+        | "work" >> beam.ParDo(_Worker(job))
     )
     _ = (
         pipeline
         | "manifest" >> beam.Create([job])
-        | "write manifest" >> beam.Map(_write_manifest, beam.pvalue.AsIter(records))
+        | "write manifest" >> beam.Map(_write_manifest, beam.pvalue.AsIter(worked))
     )
+
+
+class _Worker(beam.DoFn):
+    """`Work` on units; yields the records of all images.
+
+    Its elements are (unit, {"sources": paths of inputs, "known": records of earlier starts}). All
+    of these and the results, `[record, whether it is new]`, are JSON: names of files need not be
+    Unicode, but what goes through a runner has to be.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def setup(self) -> None:
+        coding.set_up_tensorflow(self._job.threads)
+
+    def start_bundle(self) -> None:
+        self._journal = records.Journal(self._job)
+
+    def finish_bundle(self) -> None:
+        self._journal.flush()
+
+    # Beam would check and encode by them what goes through a runner.
+    @no_annotations
+    def process(self, element: tuple[str, Mapping[str, Sequence[str]]]) -> Iterator[str]:
+        unit = json.loads(element[0])
+        sources, known = (list(map(json.loads, element[1][key])) for key in ("sources", "known"))
+        yield from map(json.dumps, Work(self._job, self._journal).unit(unit, sources, known))
 
 
 @no_annotations
@@ -97,16 +129,14 @@ def _read_records(path: str) -> list[str]:
 
 @no_annotations
 def _write_manifest(job: Job, lines: Iterable[str]) -> None:
-    ordered = sorted(lines, key=lambda line: _order(json.loads(line)["input"]))
-    data = "".join(line + "\n" for line in ordered).encode()
+    worked = sorted(map(json.loads, lines), key=lambda pair: records.order(pair[0]["input"]))
+    totals = records.totals()
+    for record, is_new in worked:
+        records.count(totals, record, is_new)
+    storage.write(job.totals, json.dumps(totals).encode(), job.unfinished)
+    data = "".join(json.dumps(record) + "\n" for record, _ in worked).encode()
     storage.write(job.manifest, data, job.unfinished)
     storage.remove(job.journals)
-
-
-def _order(name: str) -> tuple[str, int]:
-    """Sorts by path, and by number within a TFRecord."""
-    path, _, index = name.rpartition("#")
-    return (path, int(index)) if path and index.isdecimal() else (name, -1)
 
 
 def _runner(options: PipelineOptions) -> fn_runner.FnApiRunner | None:
@@ -121,14 +151,3 @@ def _runner(options: PipelineOptions) -> fn_runner.FnApiRunner | None:
     direct.direct_running_mode = "in_memory"
     environment = environments.SubprocessSDKEnvironment.from_command_string(command)
     return fn_runner.FnApiRunner(default_environment=environment)
-
-
-def _totals(found: dict[str, Any]) -> dict[str, int]:
-    totals = dict.fromkeys(("made", "kept", "failed", "bytes", "pixels", "exit_status"), 0)
-    for counter in found["counters"]:
-        if counter.key.metric.namespace == work.NAMESPACE:
-            totals[counter.key.metric.name] = counter.result
-    for distribution in found["distributions"]:
-        if distribution.key.metric.namespace == work.NAMESPACE:
-            totals[distribution.key.metric.name] = max(distribution.result.max or 0, 0)
-    return totals

@@ -7,12 +7,15 @@ unfinished files and then renamed. What a killed process leaves lies in that fol
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.localfilesystem import LocalFileSystem
 
 join = FileSystems.join
 
@@ -43,6 +46,35 @@ def match(pattern: str) -> list[str]:
         return sorted(found.path for found in FileSystems.match([pattern])[0].metadata_list)
 
 
+def listed(pattern: str) -> Iterator[str]:
+    """Yields the paths of `match` one by one, in any order; raises StorageError.
+
+    In a file system names are not held in memory, however many they are.
+    """
+    fixed = re.split(r"[*?\[]", pattern)[0]
+    if fixed == pattern or not isinstance(FileSystems.get_filesystem(pattern), LocalFileSystem):
+        yield from match(pattern)
+        return
+    wanted = re.compile(LocalFileSystem.translate_pattern(pattern)).match
+    with _told(pattern, "listed"):
+        yield from filter(wanted, _files(os.path.dirname(fixed)))
+
+
+def _files(folder: str) -> Iterator[str]:
+    """Yields the paths of the files in a folder and below; links to folders are not followed."""
+    if not os.path.isdir(folder):
+        return
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        folders.append(entry.path)
+                elif not entry.is_symlink() or os.path.exists(entry.path):
+                    yield entry.path
+
+
 def matches(pattern: str) -> bool:
     """True if `pattern` matches any file; raises StorageError."""
     with _told(pattern, "listed"):
@@ -63,6 +95,14 @@ def read(path: str) -> bytes:
             return file.read()
 
 
+def lines(path: str) -> Iterator[str]:
+    """Yields the lines of a file, one by one, without their ends; raises StorageError."""
+    with _told(path, "read"):
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            for line in file:
+                yield line.decode().rstrip("\n")
+
+
 def write(path: str, data: bytes, unfinished: str) -> None:
     """Writes a file: all of it appears at once, or nothing does; one that exists is replaced.
 
@@ -74,10 +114,16 @@ def write(path: str, data: bytes, unfinished: str) -> None:
     Raises:
       StorageError: it cannot be written.
     """
+    write_parts(path, [data], unfinished)
+
+
+def write_parts(path: str, parts: Iterable[bytes], unfinished: str) -> None:
+    """As `write`, of content that comes in parts."""
     temporary = new_name(unfinished)
     with _told(path, "written"):
         with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            file.write(data)
+            for part in parts:
+                file.write(part)
     publish(temporary, path)
 
 

@@ -1,4 +1,4 @@
-"""The work on a corpus, unit by unit, as a Beam transform.
+"""The work on a corpus, unit by unit, whatever engine deals the units out.
 
 What is done is known from records, one for each image, which go into journals while the job runs
 and into the manifest in the end. An output whose record is lost is made again: it is the same.
@@ -6,89 +6,46 @@ and into the manifest in the end. An output whose record is lost is made again: 
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import apache_beam as beam
-from apache_beam.metrics import Metrics
-from apache_beam.typehints.decorators import no_annotations
+from collections.abc import Iterator, Mapping
 
 from tfclic import errors
-from tfclic.corpora import coding, storage
 from tfclic.corpora import job as jobs
-
-Record = dict[str, Any]
-
-NAMESPACE = "tfclic"
-FLUSH_RECORDS, FLUSH_SECONDS = 64, 10
+from tfclic.corpora import storage
+from tfclic.corpora.records import Journal, Record, failure
 
 
-class Journal:
-    """Keeps records of what is done, from which the job goes on after an interruption."""
+class Work:
+    """Makes the outputs of units that are not there yet.
 
-    def __init__(self, job: jobs.Job) -> None:
-        self._job, self._flushed = job, time.monotonic()
-        self._lines: list[str] = []
-
-    def add(self, record: Record) -> None:
-        """Adds a record (dict), which is on disk soon, not at once."""
-        self._lines.append(json.dumps(record))
-        late = time.monotonic() > self._flushed + FLUSH_SECONDS
-        if late or len(self._lines) >= FLUSH_RECORDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Puts all records on disk; raises storage.StorageError."""
-        self._flushed = time.monotonic()
-        if not self._lines:
-            return
-        data = "".join(line + "\n" for line in self._lines).encode()
-        path = storage.new_name(self._job.journals)
-        storage.write(path, data, self._job.unfinished)
-        self._lines = []
-
-
-class Work(beam.DoFn):
-    """Makes the outputs of units that are not there yet; yields the records of all images.
-
-    Its elements are (unit, {"sources": paths of inputs, "known": records of earlier starts}). All
-    of these and the records are JSON: names of files need not be Unicode, but what goes through a
-    runner has to be.
+    Args:
+      job: a `tfclic.corpora.job.Job`.
+      journal: a `records.Journal` of what is new.
     """
 
-    def __init__(self, job: jobs.Job) -> None:
-        """`job` is a `tfclic.corpora.job.Job`."""
-        self._job = job
-        self._counters = {
-            name: Metrics.counter(NAMESPACE, name)
-            for name in ("made", "kept", "failed", "bytes", "pixels")
-        }
-        self._statuses = Metrics.distribution(NAMESPACE, "exit_status")
+    def __init__(self, job: jobs.Job, journal: Journal) -> None:
+        self._job, self._journal = job, journal
 
-    def setup(self) -> None:
-        coding.set_up_tensorflow(self._job.threads)
+    def unit(
+        self, unit: str, sources: list[str], records: list[Record]
+    ) -> Iterator[tuple[Record, bool]]:
+        """Works on a unit.
 
-    def start_bundle(self) -> None:
-        self._journal = Journal(self._job)
+        Args:
+          unit: its name, `Job.unit` of its inputs.
+          sources: paths of the inputs.
+          records: of its inputs, from earlier starts.
 
-    def finish_bundle(self) -> None:
-        self._journal.flush()
+        Yields:
+          (record, whether it is new) of each image.
 
-    # Beam would check and encode by them what goes through a runner.
-    @no_annotations
-    def process(self, element: tuple[str, Mapping[str, Sequence[str]]]) -> Iterator[str]:
-        unit = json.loads(element[0])
-        sources, records = (list(map(json.loads, element[1][key])) for key in ("sources", "known"))
-        sources.sort()
+        Raises:
+          errors.TfclicError, storage.StorageError: something concerns all images.
+        """
         # of several, the last in the dict is one without an error
-        records.sort(key=lambda record: "error" not in record)
+        records = sorted(records, key=lambda record: "error" not in record)
         known = {record["input"]: record for record in records}
         work = self._into_records if self._job.to_records else self._into_files
-        for record, is_new in work(unit, sources, known):
-            self._count(record, is_new)
-            yield json.dumps(record)
+        yield from work(unit, sorted(sources), known)
 
     def _into_files(
         self, unit: str, sources: list[str], known: Mapping[str, Record]
@@ -96,7 +53,7 @@ class Work(beam.DoFn):
         """Yields (record, whether it is new) of each image, which becomes a file of its own."""
         if not self._job.from_records:
             for name in sources[1:]:
-                yield _failure(name, f"{name} and {sources[0]} would both become {unit}.", 2), True
+                yield failure(name, f"{name} and {sources[0]} would both become {unit}.", 2), True
             sources = sources[:1]
         for image in self._images(sources):
             if isinstance(image, dict):
@@ -151,7 +108,7 @@ class Work(beam.DoFn):
             try:
                 yield from jobs.images(self._job, path)
             except storage.StorageError as error:
-                yield _failure(path, error)
+                yield failure(path, error)
 
     def _attempt(self, image: jobs.Image, output: str) -> tuple[Record, bytes | None]:
         """Makes the output of one image: (record, bytes), or (record of its error, None)."""
@@ -161,24 +118,11 @@ class Work(beam.DoFn):
         except self._job.coding.fatal:
             raise
         except errors.TfclicError as error:
-            return _failure(image.name, error, error.exit_status), None
+            return failure(image.name, error, error.exit_status), None
         except storage.StorageError as error:
-            return _failure(image.name, error), None
+            return failure(image.name, error), None
         # Whatever else one image among millions brings about, it must not take the others along.
         except Exception as error:
-            return _failure(image.name, f"{type(error).__name__}: {error}", 1), None
+            return failure(image.name, f"{type(error).__name__}: {error}", 1), None
         named = {} if key is None else {"key": key}
         return {"input": image.name, **named, "output": output, **facts}, made
-
-    def _count(self, record: Record, is_new: bool) -> None:
-        if "error" in record:
-            self._counters["failed"].inc()
-            self._statuses.update(record["exit_status"])
-            return
-        self._counters["made" if is_new else "kept"].inc()
-        self._counters["bytes"].inc(record["bytes"])
-        self._counters["pixels"].inc(record["width"] * record["height"])
-
-
-def _failure(name: str, error: object, exit_status: int = errors.ImageError.exit_status) -> Record:
-    return {"input": name, "error": str(error), "exit_status": exit_status}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfclic import errors
 from tfclic.export import compact, exported, refining, warm_up
-from tfclic.format import header, model
+from tfclic.format import graphs, header, model
 from tfclic.format.model import GRAPH
+from tfclic.runtime import checksums
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
@@ -87,6 +90,10 @@ def _write(
     with unoptimized():
         tf.saved_model.save(module, str(path), signatures, options)
     slim(path)
+    try:
+        graphs.check((path / GRAPH).read_bytes())
+    except graphs.GraphError as error:
+        raise errors.ModelError(f"The model cannot be exported: its graph {error}.") from error
 
 
 def _add_stock(graph: exported.ExportedCodec, path: pathlib.Path) -> dict[str, model.Signature]:
@@ -164,7 +171,8 @@ def save(
       The path of the version's folder.
 
     Raises:
-      errors.ModelError: the model cannot be made exact.
+      errors.ModelError: the model cannot be made exact, or consists of what nobody would load
+        (`tfclic.format.graphs`).
     """
     stock = None
     with unoptimized():
@@ -205,6 +213,7 @@ def save(
         if warm_up.is_possible():
             # by the graph that a server takes
             warm_up.write(work, name, stock_signatures or signatures)
+        card = dataclasses.replace(card, checksums=checksums.of_files(work))
         (work / model.CARD).write_text(json.dumps(card.content(), indent=1) + "\n")
         work.chmod(0o755)
         os.replace(work, target)

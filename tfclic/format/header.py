@@ -58,6 +58,9 @@ GRAYSCALE_FLAG = 1 << 4
 MAX_QUALITY_CODE = 65535
 MAX_SIDE = (1 << 21) - 1
 MAX_PIXELS = 1 << 31
+# What readers take unless they are told otherwise: as much as Pillow does. A few bytes may say that
+# they are an image of any size.
+DEFAULT_MAX_PIXELS = 2 * 89_478_485
 MAX_PAYLOAD_BYTES = (1 << 31) - 1
 MOST_MISSING = 200  # times what there is of a file: its length is no more than a claim
 

@@ -380,6 +380,8 @@ class Card:
       stock: likewise, of the graph in TensorFlow's own operations, where `functions` are those of
         another; None: there is but one graph.
       refinement: likewise, of the graph in REFINEMENT; None: there is none.
+      checksums: dict from the paths of files, below the model's folder, to the SHA-256 of each, 64
+        hex digits; None: earlier exports have none.
       results: dict by the names of test sets, in the form of the published curves; None: nothing
         was measured.
     """
@@ -397,6 +399,7 @@ class Card:
     functions: dict[str, Signature] | None = None
     stock: dict[str, Signature] | None = None
     refinement: dict[str, Signature] | None = None
+    checksums: dict[str, str] | None = None
     results: dict[str, Any] | None = None
 
     @classmethod

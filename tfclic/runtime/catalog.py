@@ -59,7 +59,7 @@ def models() -> list[Model]:
     for folder in folders():
         for path in _version_folders(folder) or _named_version_folders(folder):
             try:
-                found.setdefault(path.resolve(), _read(path))
+                found.setdefault(path.resolve(), at(path))
             except errors.ModelError:
                 # One broken folder must not take the other models away; asking for it tells.
                 continue
@@ -82,7 +82,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Model:
     for candidate in [path] + [folder / path for folder in folders()]:
         versions = _version_folders(candidate)
         if versions:
-            return _read(versions[0])
+            return at(versions[0])
     if path.is_dir():
         raise errors.ModelError(f"{wanted} is not the folder of an exported model.")
     raise errors.ModelError(f"There is no model {wanted}: {_what_there_is(known)}")
@@ -146,8 +146,12 @@ def _named_version_folders(folder: pathlib.Path) -> list[pathlib.Path]:
     return [path for name in names for path in _version_folders(name)]
 
 
-def _read(path: pathlib.Path) -> Model:
-    """Reads the model card in `path`, a SavedModel's folder, and returns the `Model`."""
+def at(path: pathlib.Path) -> Model:
+    """Reads the model card in `path`, a SavedModel's folder, and returns the `Model`.
+
+    Raises:
+      errors.ModelError: it cannot be read.
+    """
     try:
         card = Card.of(_content(path))
     except OSError as error:

@@ -15,7 +15,7 @@ from tfclic import errors
 from tfclic.format import alpha, boxes, header, model, picture
 from tfclic.format.latents import MULTIPLE
 from tfclic.format.picture import NO_METADATA, Metadata, Picture
-from tfclic.runtime import catalog, statistics, targets, tiles
+from tfclic.runtime import catalog, checksums, statistics, targets, tiles
 from tfclic.runtime import session as sessions
 
 if TYPE_CHECKING:
@@ -223,6 +223,8 @@ class Codec:
         data: bytes,
         region: Region | None = None,
         progress: Progress | None = None,
+        max_pixels: int | None = header.DEFAULT_MAX_PIXELS,
+        *,
         slices: int | None = None,
     ) -> Pixels:
         """Decompresses a file that this model made.
@@ -232,6 +234,8 @@ class Codec:
           region: (x, y, width, height) in pixels: what to decompress. Of a large image, only the
             tiles around it are decoded. None: all.
           progress: function of (steps done, steps in all), called now and then.
+          max_pixels: how many pixels may be asked for, which a file of a few bytes can say to have;
+            as many as Pillow takes. None: any number.
           slices: int, how many slices of the latents are read; for the others the image has what is
             expected of them. None: all.
 
@@ -240,7 +244,7 @@ class Codec:
           some of it is transparent.
 
         Raises:
-          errors.FileFormatError: it is not a sound `.tfclic` file.
+          errors.FileFormatError: it is not a sound `.tfclic` file, or has too many pixels.
           errors.ModelError: another model made it; or it has no slices.
           errors.UsageError: the region is not inside of the image; or there are not so many slices.
         """
@@ -248,6 +252,8 @@ class Codec:
         found = self._own(image)
         if region is not None:
             _check_region(region, found["width"], found["height"])
+        width, height = region[2:] if region else (found["width"], found["height"])
+        _check_pixels(width, height, max_pixels)
         reading = None
         if slices is not None:
             self._check_slices(slices, found["coder"])
@@ -260,7 +266,10 @@ class Codec:
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
     def decompress_beginning(
-        self, data: bytes, progress: Progress | None = None
+        self,
+        data: bytes,
+        progress: Progress | None = None,
+        max_pixels: int | None = header.DEFAULT_MAX_PIXELS,
     ) -> tuple[Pixels, Received]:
         """The best image that the beginning of a file gives, without alpha.
 
@@ -268,7 +277,7 @@ class Codec:
 
         Args:
           data: bytes, the first of a `.tfclic` file with strings of the range coder.
-          progress: as for `decompress`.
+          progress, max_pixels: as for `decompress`.
 
         Returns:
           uint8 array, as `decompress`; and a `Received`.
@@ -283,6 +292,7 @@ class Codec:
                 f"{header.OTHER_MODEL}{claimed.fingerprint.hex()}; this is {self.model}."
             )
         self._check_slices(self.slices, claimed.coder)
+        _check_pixels(claimed.width, claimed.height, max_pixels)
         sizes = claimed.width, claimed.height, claimed.tile_width, claimed.tile_height
         how = np.float32(header.quality_of(claimed.quality)), np.bool_(claimed.grayscale)
         call = self._refusing(errors.FileFormatError)
@@ -484,6 +494,7 @@ def _start(found: Model, coder: str | None) -> sessions.Session:
         raise errors.ModelError(f"{sentence}: its card lists no functions.")
     try:
         if coder:
+            checksums.check(found.path, found.card)
             return sessions.Session(found.path, functions, tags)
         session = sessions.Session(found.path / model.REFINEMENT, functions)
         session.call(model.RESTORE, os.fsencode(found.path / model.VARIABLES))
@@ -544,6 +555,13 @@ def _check_region(region: Region, width: int, height: int) -> None:
     if not (inside and x + across <= width and y + down <= height):
         raise errors.UsageError(
             f"The region {x},{y},{across},{down} is not inside of the image, {width}x{height}."
+        )
+
+
+def _check_pixels(width: int, height: int, most: int | None) -> None:
+    if most is not None and width * height > most:
+        raise errors.FileFormatError(
+            f"It has {width}x{height} pixels, more than {most:,} in all; --max-pixels allows more."
         )
 
 

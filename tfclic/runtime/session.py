@@ -12,6 +12,7 @@ import ctypes
 import functools
 import importlib.util
 import os
+import pathlib
 import re
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfclic import errors
-from tfclic.format import model
+from tfclic.format import graphs, model
 
 if TYPE_CHECKING:
     from tfclic.format.model import Function, Given, Signature
@@ -43,6 +44,9 @@ _STRING_BYTES = 24  # sizeof(TF_TString)
 # A serialized ConfigProto that says graph_options.rewrite_options.disable_meta_optimizer: exported
 # graphs are small and run a few times only, and optimizing them takes longer than that.
 _CONFIG = b"R\x05R\x03\x98\x01\x01"
+
+# TensorFlow may take these in place of `model.GRAPH`.
+_OTHER_GRAPHS = ("saved_model.cpb", "saved_model.pbtxt")
 
 _REMARK = re.compile(rb"absl::InitializeLog|oneDNN custom operations are on")
 
@@ -126,7 +130,7 @@ class Session:
       tags: those of the graph.
 
     Raises:
-      SessionError: it cannot be loaded.
+      SessionError: it cannot be loaded, or its graph is not for running (`graphs.check`).
       errors.ModelError: TensorFlow, or TensorFlow Compression where it is needed, is not installed.
     """
 
@@ -136,6 +140,7 @@ class Session:
         functions: Mapping[str, Signature],
         tags: Sequence[str] = model.TAGS,
     ) -> None:
+        _check(pathlib.Path(path), functions, tags)
         self._c = _library()
         has_ops = has_compression()
         self._graph = self._c.TF_NewGraph()
@@ -219,6 +224,20 @@ class Session:
 
     def _checked(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return _checked(self._c, function, *arguments)
+
+
+def _check(path: pathlib.Path, functions: Mapping[str, Signature], tags: Sequence[str]) -> None:
+    """Sees to it that TensorFlow runs nothing but what a model needs."""
+    asked = [tensor for function in functions.values() for tensor in function["outputs"].values()]
+    try:
+        for other in _OTHER_GRAPHS:
+            if (path / other).exists():
+                raise graphs.GraphError(f"has another one beside it, {other}")
+        graphs.check((path / model.GRAPH).read_bytes(), tags, asked)
+    except OSError as error:
+        raise SessionError(INVALID_ARGUMENT, f"{error.strerror}: {model.GRAPH}") from error
+    except graphs.GraphError as error:
+        raise SessionError(INVALID_ARGUMENT, f"its graph {error}") from error
 
 
 def _checked(c: ctypes.CDLL, function: Callable[..., Any], *arguments: Any) -> Any:

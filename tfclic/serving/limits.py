@@ -1,4 +1,4 @@
-"""What protects the server: few requests at once, a bounded queue, images of bounded size."""
+"""What protects the server: few requests at once and in a second, a bounded queue, small images."""
 
 from __future__ import annotations
 
@@ -25,15 +25,47 @@ Result = TypeVar("Result")
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 
 
+class Rate:
+    """How much may begin in a second: as many as that at once, then one after the other.
+
+    Args:
+      most: in a second; 0: any number.
+      clock: function without arguments that returns seconds.
+    """
+
+    def __init__(self, most: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most, self._clock = most, clock
+        self._left, self._looked = self._full, clock()
+
+    @property
+    def _full(self) -> float:
+        # slower than one a second is not never
+        return max(1.0, self.most)
+
+    def take(self) -> bool:
+        """Whether one more may begin now; not for several threads at once."""
+        if not self.most:
+            return True
+        now = self._clock()
+        self._left = min(self._full, self._left + self.most * (now - self._looked))
+        self._looked = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class Workers:
     """Runs work in threads: at most `concurrency` at once, while at most `queue` more wait.
 
     Args:
       concurrency: pieces of work at once.
       queue: pieces that may wait beside them.
+      rate: pieces in a second; 0: any number.
     """
 
-    def __init__(self, concurrency: int, queue: int) -> None:
+    def __init__(self, concurrency: int, queue: int, rate: float = 0) -> None:
+        self._rate = Rate(rate)
         self._pool = concurrent.futures.ThreadPoolExecutor(concurrency, "predict")
         self._most, self._queue = concurrency + queue, queue
         self._pending, self._lock = 0, threading.Lock()
@@ -99,6 +131,9 @@ class Workers:
         if self._pending >= self._most:
             sentence = f"The server is busy and {self._queue} requests wait already"
             return Refusal(StatusCode.RESOURCE_EXHAUSTED, f"{sentence}; try again later.")
+        if not self._rate.take():
+            sentence = f"The server takes {self._rate.most:g} requests a second; try again later."
+            return Refusal(StatusCode.RESOURCE_EXHAUSTED, sentence)
         return None
 
 

@@ -83,6 +83,10 @@ class Predictor:
         except asyncio.CancelledError:
             self._metrics.refused(known, StatusCode.CANCELLED.name)
             raise
+        except MemoryError:
+            self._metrics.refused(known, StatusCode.RESOURCE_EXHAUSTED.name)
+            sentence = "The server has not enough memory for this request."
+            raise Refusal(StatusCode.RESOURCE_EXHAUSTED, sentence) from None
         except Exception:
             logging.exception("A request failed.")
             self._metrics.refused(known, StatusCode.INTERNAL.name)

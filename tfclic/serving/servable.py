@@ -12,6 +12,7 @@ from absl import logging
 
 from tfclic import errors
 from tfclic.format import model
+from tfclic.runtime import catalog, checksums
 from tfclic.runtime import session as sessions
 from tfclic.serving import protos, tensors
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
@@ -47,6 +48,8 @@ class Servable:
 
     def __init__(self, name: str, version: int, path: pathlib.Path) -> None:
         self.name, self.version, self._path = name, version, path
+        if (path / model.CARD).is_file():
+            checksums.check(path, catalog.at(path).card)
         tags, self.signatures = _graph(path)
         self.is_codec = model.COMPRESS.name in self.signatures
         try:

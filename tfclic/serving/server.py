@@ -38,6 +38,7 @@ class Options(NamedTuple):
       poll_seconds: as for `manager.Manager`.
       concurrency: requests that are worked on at once.
       queue: requests that may wait.
+      rate: requests that may begin in a second; 0: any number.
       max_bytes: of a request.
       max_pixels: of an image.
       drain_seconds: given to requests that have begun when the server ends.
@@ -50,6 +51,7 @@ class Options(NamedTuple):
     poll_seconds: float = 1.0
     concurrency: int = 2
     queue: int = 128
+    rate: float = 0.0
     max_bytes: int = 64 << 20
     max_pixels: int = 1 << 26
     drain_seconds: float = 30.0
@@ -70,7 +72,7 @@ class Server:
 
     def __init__(self, repository: Repository, options: Options) -> None:
         self._options = options
-        self._workers = limits.Workers(options.concurrency, options.queue)
+        self._workers = limits.Workers(options.concurrency, options.queue, options.rate)
         self._metrics = Metrics(self._workers.pending)
         self.manager = Manager(repository, options.poll_seconds, self._told, self._metrics)
         self._predictor = Predictor(self.manager, self._workers, self._metrics, options.max_pixels)
