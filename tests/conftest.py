@@ -138,6 +138,9 @@ def toy_signatures(identity):
         code, tiles = container.quality_code(quality), (tile_height, tile_width, lengths)
         return {"file": container.pack(identity, width, height, code, grayscale, payload, tiles)}
 
+    def plan(height, width, longest):
+        return tiling.plan(height, width, longest)
+
     functions = {
         model.ANALYSE: (analyse, {}),
         model.QUANTISE: (quantise, floats),
@@ -147,7 +150,7 @@ def toy_signatures(identity):
         model.READ: (read, {}),
         model.SYNTHESISE: (synthesise, coded),
         model.PACK: (pack, {}),
-        model.PLAN: (tiling.plan, {}),
+        model.PLAN: (plan, {}),
     }
     made = {
         each.name: exported.traced(*exported.specs(each, **of_codec))(function)
