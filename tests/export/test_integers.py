@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfclic import errors, models, runtime
 from tfclic.cli import common, export
+from tfclic.evaluation import inspection
 from tfclic.export import container, exported, integers, samples, saving, stored
 from tfclic.format import header, model
 from tfclic.runtime import catalog
@@ -115,6 +116,15 @@ def test_the_graph_alone_makes_the_same(exact, folder, files):
     loaded = tf.saved_model.load(str(folder / "exact" / "1"))
     for data in files[:2]:
         np.testing.assert_array_equal(loaded.decompress(data), exact.decompress(data))
+
+
+def test_inspection_tells(exact, files):
+    explanation = exact.statistics(files[0])
+    found = inspection.report(exact, files[0], explanation, explanation.parts)
+    digest = exact.model.card.pixels
+    assert f"pixels    made in integer, {digest}, the same on every machine" in (
+        inspection.lines(found)
+    )
 
 
 def test_gray_images_stay_gray(exact, make_pixels):
