@@ -355,8 +355,9 @@ class Sum(Value):
     def __init__(self, first: Value, second: Value) -> None:
         sizes = first.sizes + second.sizes
         stride, reach = first.stride, max(first.reach, second.reach)
-        name = f"{first.name}_and_{second.name.rpartition('_and_')[2]}"
-        super().__init__(first.constants, name, sizes, stride, reach)
+        # by what is new, not by what it is added to
+        named = second if isinstance(first, (Sum, Known)) else first
+        super().__init__(first.constants, f"{named.name}_sum", sizes, stride, reach)
         self._parts = first, second
 
     def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
