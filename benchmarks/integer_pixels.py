@@ -63,9 +63,13 @@ def seconds(codecs, pixels, quality, rounds):
         for name, codec in codecs.items():
             works = lambda: codec.decompress(data), lambda: codec.decode_latents(data)  # noqa: B023
             whole, latents = (timed(work) for work in works)
-            synthesis = tuple(a - b for a, b in zip(whole, latents))
-            least[name] = [min(a, b) for a, b in zip(least[name], (whole, synthesis))]
-    return least
+            least[name] = [
+                tuple(map(min, before, now)) for before, now in zip(least[name], (whole, latents))
+            ]
+    return {
+        name: (whole, tuple(a - b for a, b in zip(whole, latents)))
+        for name, (whole, latents) in least.items()
+    }
 
 
 def timed(work):

@@ -35,7 +35,8 @@ def test_the_report_adds_up(report, data, explanation):
     found = report(explanation.parts)
     assert found == json.loads(json.dumps(found))
     assert found["file"]["format_version"] == 2 and found["file"]["quality"] == pytest.approx(60)
-    assert found["model"] == {"name": "toy", "version": 1, "fingerprint": "00ff10ab"}
+    named = {"name": "toy", "version": 1, "fingerprint": "00ff10ab"}
+    assert found["model"] == {**named, "transforms": "float32", "pixels": None}
     header = found["parts"]["header"]
     assert header == 8 * (len(data) - sum(string["bytes"] for string in found["strings"]))
     for name, part in explanation.parts.items():

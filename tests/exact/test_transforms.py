@@ -24,12 +24,23 @@ MADE = {
     "block with a skip": lambda: layers.ResidualBlock(6),
     "up": lambda: layers.ResidualUp(CHANNELS),
     "attention": lambda: layers.Attention(CHANNELS),
+    "depthwise": lambda: tf.keras.layers.DepthwiseConv2D(3, padding="same"),
+    "norm": lambda: layers.ChannelNorm(),
+    "NAF": lambda: started(layers.NAFBlock(CHANNELS)),
 }
+
+
+def started(block):
+    """A NAF block that is not the identity, as which it begins."""
+    block.build(tf.TensorShape([None, *SIZE, CHANNELS]))
+    block.beta.assign([0.5, -0.3, 0.0, 1.0])
+    block.gamma.assign([0.4, 0.3, -0.2, 0.0])
+    return block
+
+
 WITHOUT = {
     "strided": lambda: tf.keras.layers.Conv2D(5, 3, 2, padding="same"),
     "swish": lambda: tf.keras.layers.Conv2D(5, 3, padding="same", activation="swish"),
-    "depthwise": lambda: tf.keras.layers.DepthwiseConv2D(3, padding="same"),
-    "NAF": lambda: layers.NAFBlock(CHANNELS),
     "GDN": lambda: layers.GDN(),
     "non-local": lambda: layers.NonLocal(CHANNELS),
 }

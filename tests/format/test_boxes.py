@@ -33,12 +33,14 @@ def test_spans_are_the_same_of_every_kind(length, tile):
     np.testing.assert_array_equal(np.array(graph(tf.constant(starts))), together)
 
 
+@pytest.mark.parametrize("reach", [None, 40, 116])
 @pytest.mark.parametrize("height, width", [(130, 300), (64, 65), (1, 1000)])
-def test_a_decoder_looks_around_a_tile_as_the_graph_does(height, width):
-    layout = tiling.layout(height, width, 64, 128)
+def test_a_decoder_looks_around_a_tile_as_the_graph_does(height, width, reach):
+    layout = tiling.layout(height, width, 64, 128, reach)
     whole = tiles.hull(layout.coded.numpy())
     for core, seen in zip(layout.core.numpy(), layout.seen.numpy()):
-        assert tiles._around(core, whole).tolist() == seen.tolist()
+        margin = boxes.MARGIN if reach is None else reach
+        assert tiles._around(core, whole, margin).tolist() == seen.tolist()
 
 
 @pytest.mark.parametrize("convert", [np.array, tf.constant])

@@ -50,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--transforms", choices=model.TRANSFORMS,
         help="what pixels are made in: integer, the same on every machine, or float32 (default: "
-        "integer where every layer has an exact form)",
+        "integer where every layer has an exact form; with --from what the export has)",
     )  # fmt: skip
     parser.add_argument(
         "--images", metavar="FOLDER",

@@ -124,6 +124,7 @@ def report(
         beside = {ALPHA: info["alpha_bytes"], METADATA: info["metadata_bytes"]}
         bits.update({name: 8 * size for name, size in beside.items() if size})
     model = {name: getattr(codec.model, name) for name in ("name", "version", "fingerprint")}
+    model["transforms"], model["pixels"] = codec.model.card.transforms, codec.model.card.pixels
     return {
         "file": {name: value for name, value in info.items() if name != "fingerprint"},
         "model": model,
@@ -132,6 +133,10 @@ def report(
         "slices": _slices(explanation) if parts else None,
         "estimated_bits": sum(bits.values()) if bits else None,
     }
+
+
+def _told(pixels: str | None) -> str:
+    return f", {pixels}, the same on every machine" if pixels else ""
 
 
 def _slices(explanation: statistics.Statistics) -> list[dict[str, float]]:
@@ -153,6 +158,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         ("format", f"version {file['format_version']}, strings of the {file['coder']} coder"),
         ("tiles", "1" if file["tiles"] == 1 else tile),
         ("model", f"{model['name']}/{model['version']}, fingerprint {model['fingerprint']}"),
+        ("pixels", f"made in {model['transforms']}{_told(model['pixels'])}"),
         ("file", f"{file['file_bytes']:,} bytes, {8 * file['file_bytes'] / pixels:.4f} bpp"),
     ]
     for name in (ALPHA, METADATA):

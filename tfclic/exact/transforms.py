@@ -36,6 +36,7 @@ WIDE = (1 << 15) - 1  # of what it takes as two bytes
 FINE = 1 << 12  # steps in the range of what is added, or multiplied
 LARGEST = 1 << 22  # of what is added
 FEW = 16  # columns of a kernel that are cheap to have twice
+AVERAGE = 8  # steps of an average in one of what it is of
 BIAS = 1 << 22  # the largest bias in units of sums
 ARGUMENTS, RESULTS = 1 << 6, 1 << 12  # of tables: steps of 1
 
@@ -48,12 +49,14 @@ class Linear(NamedTuple):
       bias: float64 `[M]`.
       slope: of the leaky ReLU; 1 for none.
       factor: of the depth-to-space that follows.
+      is_depthwise: whether each column sees one channel, its own; C is 1 then.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     slope: float = 1.0
     factor: int = 1
+    is_depthwise: bool = False
 
 
 @functools.singledispatch
@@ -66,17 +69,22 @@ def linear(layer: tf.keras.layers.Layer) -> Linear:
     raise ValueError(f"{type(layer).__name__} has no exact form")
 
 
+@linear.register(tf.keras.layers.DepthwiseConv2D)
 @linear.register(tf.keras.layers.Conv2D)
-def _(layer: tf.keras.layers.Conv2D) -> Linear:
-    if isinstance(layer, tf.keras.layers.DepthwiseConv2D):
-        raise ValueError(f"{type(layer).__name__} has no exact form")
+def _(layer: tf.keras.layers.Conv2D | tf.keras.layers.DepthwiseConv2D) -> Linear:
     strided = {*layer.strides, *layer.dilation_rate, layer.groups} != {1}
     if strided or (layer.padding != "same" and layer.kernel_size != (1, 1)):
         raise ValueError("a convolution with strides, dilation, groups or no padding")
-    kernel = np.asarray(layer.kernel, np.float64)
+    is_depthwise = isinstance(layer, tf.keras.layers.DepthwiseConv2D)
+    if is_depthwise and layer.depth_multiplier != 1:
+        raise ValueError("a depthwise convolution with several results for a channel")
+    weights = layer.depthwise_kernel if is_depthwise else layer.kernel
+    kernel = np.asarray(weights, np.float64)
+    kernel = kernel.transpose(0, 1, 3, 2) if is_depthwise else kernel
     bias = np.asarray(layer.bias, np.float64) if layer.use_bias else np.zeros(kernel.shape[-1])
-    linear_activation = layer.activation in (None, tf.keras.activations.linear)
-    return Linear(kernel, bias, 1.0 if linear_activation else _slope(layer.activation))
+    is_linear = layer.activation in (None, tf.keras.activations.linear)
+    slope = 1.0 if is_linear else _slope(layer.activation)
+    return Linear(kernel, bias, slope, is_depthwise=is_depthwise)
 
 
 @linear.register(layers.SubpixelConv2D)
@@ -316,6 +324,18 @@ class Sums(Value):
         super().__init__(constants, name, sizes, stride, reach)
         self._terms, self._bias, self._slope, self._factor = terms, bias, slope, factor
 
+    def scaled(self, weights: np.ndarray) -> Sums:
+        """Each channel times its weight."""
+        if self._slope != 1 or self._factor != 1:
+            raise ValueError("weights after an activation or depth-to-space")
+        terms = [term._replace(unit=term.unit * weights) for term in self._terms]
+        bias = None if self._bias is None else self._bias * weights
+        sizes = self.sizes * np.abs(weights)
+        sizes = np.maximum(sizes, max(1e-3 * sizes.max(), 1e-9))
+        name = f"{self.name}_scaled"
+        shape = bias, 1.0, 1, sizes, self.stride, self.reach
+        return Sums(self.constants, name, terms, *shape)
+
     def activated(self, slope: float, sizes: np.ndarray) -> Sums:
         """It with a leaky ReLU, of which it has none."""
         if self._slope != 1:
@@ -330,8 +350,9 @@ class Sums(Value):
             name = f"{self.name}_{number}_to_{purpose}"
             times = unit / columns
             part = tensor * self.constants(name, functools.partial(np.asarray, times))
-            parts.append(part if len(self._terms) == 1 else tf.round(part))
-            largest += most * float((unit / columns).max()) + 1
+            is_alone = len(self._terms) == 1 and self._bias is None
+            parts.append(part if is_alone else tf.round(part))
+            largest += most * float(np.abs(times).max()) + 1
         if self._bias is not None and self._bias.any():
             offset = np.round(self._bias / columns)
             parts.append(self.constants(f"{self.name}_bias_to_{purpose}", lambda: offset))
@@ -355,8 +376,9 @@ class Sum(Value):
     def __init__(self, first: Value, second: Value) -> None:
         sizes = first.sizes + second.sizes
         stride, reach = first.stride, max(first.reach, second.reach)
-        name = f"{first.name}_and_{second.name.rpartition('_and_')[2]}"
-        super().__init__(first.constants, name, sizes, stride, reach)
+        # by what is new, not by what it is added to
+        named = second if isinstance(first, (Sum, Known)) else first
+        super().__init__(first.constants, f"{named.name}_sum", sizes, stride, reach)
         self._parts = first, second
 
     def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
@@ -438,6 +460,8 @@ class Integers(layers.Floats):
         try:
             if isinstance(network, layers.GDN):
                 return self._normalised(network, value, name)
+            if isinstance(network, layers.ChannelNorm):
+                return self._standardised(network, value, name)
             layer = self.constants.once(f"{name}_linear", lambda: linear(network))
             return self._applied(layer, value, name)
         except ValueError as error:
@@ -487,6 +511,57 @@ class Integers(layers.Floats):
         name, stride = f"no_{value.name}", value.stride * factor
         return Known(self.constants, name, tensor, np.ones(channels), 1, stride)
 
+    def average(self, value: Value) -> Value:
+        given, name = value.fine(), f"{value.name}_average"
+        # exact, and a quotient that IEEE 754 defines
+        total = tf.reduce_sum(tf.cast(given.tensor, tf.float64), [1, 2], keepdims=True)
+        count = tf.cast(tf.reduce_prod(tf.shape(given.tensor)[1:3]), tf.float64)
+        found = tf.round(tf.cast(total / count, tf.float32) * AVERAGE)
+        grid = _clipped(found, given.steps / AVERAGE, np.inf, WIDE)
+        known = Known(self.constants, name, grid.tensor, grid.steps, WIDE, value.stride)
+        known.reach = np.inf
+        return known
+
+    def gated(self, value: Value) -> Value:
+        given = value.fine()
+        channels = len(given.steps) // 2
+        steps, sizes = (np.split(each, [channels]) for each in (given.steps, value.sizes))
+        first, second = tf.split(given.tensor, 2, -1)
+        term = Term(first * second, steps[0] * steps[1], given.limit**2)
+        # both are seldom at their largest
+        size = sizes[0] * sizes[1] / 16
+        shape = None, 1.0, 1, size, value.stride, value.reach
+        return Sums(self.constants, f"{value.name}_gated", [term], *shape)
+
+    def scaled(self, value: Value, weight: tf.Variable) -> Value:
+        if not isinstance(value, Sums):
+            raise ValueError(f"after {value.name}: weights of what is no layer's result")
+        name = f"{value.name}_weights"
+        weights = self.constants.once(name, lambda: np.asarray(weight, np.float64))
+        return value.scaled(weights)
+
+    def _standardised(self, layer: layers.ChannelNorm, value: Value, name: str) -> Sums:
+        """`ChannelNorm`, by exact sums over the channels, all of one step, and of their squares."""
+        channels = len(value.sizes)
+        limit = (1 << 21) // channels
+        step = float(value.sizes.max()) * 2 / limit
+        given = value.on(np.full(channels, step), limit, name).tensor
+        # differences from the mean, times the number of channels: within 2**22
+        centred = given * channels - tf.reduce_sum(given, -1, keepdims=True)
+        squares = tf.reduce_sum(tf.square(tf.cast(centred, tf.float64)), -1, keepdims=True)
+        least = max(round(layers.EPSILON * channels**3 / step**2), 1)
+        # operations that IEEE 754 defines, and integers before them
+        deviation = tf.sqrt((squares + tf.constant(least, tf.float64)) / channels)
+        tensor = centred * tf.cast(1 / deviation, tf.float32)
+
+        def weights() -> tuple[np.ndarray, np.ndarray]:
+            return np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
+
+        scale, offset = self.constants.once(f"{name}_weights", weights)
+        term = Term(tensor, scale, float(np.sqrt(channels)))
+        shape = offset, 1.0, 1, self._ranges[name].made, value.stride, value.reach
+        return Sums(self.constants, name, [term], *shape)
+
     def _product(
         self,
         name: str,
@@ -504,7 +579,8 @@ class Integers(layers.Floats):
     def _applied(self, layer: Linear, value: Value, name: str) -> Sums:
         given = self._ranges[name].given
         steps, operands = value.steps_for(given), value.operands(given, name)
-        in_halves = layer.kernel.shape[-1] <= FEW or layer.factor > 2
+        is_cheap = layer.kernel.shape[-1] <= FEW or layer.factor > 2
+        in_halves = is_cheap and not layer.is_depthwise
         terms = self._products(layer, steps, operands, name, in_halves)
         bias = layer.bias if len(terms) > 1 else None
         reach = value.reach + layer.kernel.shape[0] // 2 * value.stride
@@ -524,7 +600,8 @@ class Integers(layers.Floats):
         largest = OPERAND if len(operands) == 1 else BYTE // 2
 
         def make() -> Kernel:
-            return rounded(layer.kernel * steps[:, None], layer.bias, largest, in_halves)
+            folded = layer.kernel * (steps if layer.is_depthwise else steps[:, None])
+            return rounded(folded, layer.bias, largest, in_halves)
 
         kernel = self.constants.once(f"{name}_kernel", make)
         is_alone = len(operands) == len(kernel.parts) == 1
@@ -534,7 +611,7 @@ class Integers(layers.Floats):
         terms = []
         # all bytes meet the kernel at once, so that it is read once
         x = operands[0][0] if len(operands) == 1 else tf.concat([part for part, _ in operands], 0)
-        sums = _split(convolved(x, integers), len(operands), 0)
+        sums = _split(convolved(x, integers, layer.is_depthwise), len(operands), 0)
         for total, (_, times) in zip(sums, operands):
             for part, unit, limit in zip(
                 _split(total, len(kernel.parts), -1), kernel.units, kernel.limits
@@ -565,8 +642,11 @@ def _split(total: tf.Tensor, count: int, axis: int) -> list[tf.Tensor]:
     return [total] if count == 1 else tf.split(total, count, axis)
 
 
-def convolved(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def convolved(x: tf.Tensor, kernel: tf.Tensor, is_depthwise: bool = False) -> tf.Tensor:
     """Zero-padded convolution, as a product of matrices where the kernel sees one position."""
+    if is_depthwise:
+        kernel = tf.transpose(kernel, [0, 1, 3, 2])
+        return tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], "SAME")
     if kernel.shape[:2] != (1, 1):
         return tf.nn.conv2d(x, kernel, 1, "SAME")
     rows = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel[0, 0])

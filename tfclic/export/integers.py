@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from tfclic.entropy import compilation
 from tfclic.exact import gains, naming, ranges, transforms
 from tfclic.exact.ranges import Around
 from tfclic.export import container
@@ -72,7 +73,7 @@ class IntegerSynthesis(transforms.Constants):
         if not codec.scales_latents:
             raise ValueError("the synthesis takes other latents than those that are coded")
         self.ranges = {
-            f"{name}.{side}": tf.Variable(value, trainable=False, dtype=tf.float32)
+            f"{name}_{side}": tf.Variable(value, trainable=False, dtype=tf.float32)
             for name, around in seen.items()
             for side, value in around._asdict().items()
         }
@@ -95,7 +96,9 @@ class IntegerSynthesis(transforms.Constants):
         self, latents: tf.Tensor, hyper_latents: tf.Tensor, quality: tf.Tensor
     ) -> tf.Tensor:
         """As `pixels`, of a quality, float32, 0..100."""
-        return self.pixels(latents, hyper_latents, container.quality_code(quality))
+        # which XLA would fuse, and so not round where it should be
+        pixels = compilation.uncompiled(self.pixels)
+        return pixels(latents, hyper_latents, container.quality_code(quality))
 
     def pixels(self, latents: tf.Tensor, hyper_latents: tf.Tensor, code: tf.Tensor) -> tf.Tensor:
         """The image: float32 `[16 h, 16 w, 3]`, integers 0..255.
@@ -152,6 +155,6 @@ def ranges_of(values: Mapping[str, np.ndarray]) -> Ranges:
     """What `measured` had returned, of an `IntegerSynthesis`'s variables `ranges` by name."""
     found: dict[str, dict[str, Any]] = collections.defaultdict(dict)
     for path, value in values.items():
-        name, _, side = path.rpartition(".")
+        name, _, side = path.rpartition("_")
         found[name][side] = np.float64(value)
     return {name: Around(**sides) for name, sides in found.items()}

@@ -34,6 +34,7 @@ def of_folder(folder: str | os.PathLike[str]) -> list[np.ndarray]:
 
 
 def _middle(pixels: np.ndarray) -> np.ndarray:
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
     top, left = (max(0, (side - SIDE) // 2) for side in pixels.shape[:2])
     cut = pixels[top : top + SIDE, left : left + SIDE]
     return np.broadcast_to(cut, (*cut.shape[:2], 3))

@@ -177,10 +177,8 @@ def save(
     stock = None
     with unoptimized():
         if coder == model.BOTH:
-            coder, stock = (
-                header.RANGE,
-                exported.ExportedCodec(codec, header.INTERLEAVED, like, seen),
-            )
+            coder = header.RANGE
+            stock = exported.ExportedCodec(codec, header.INTERLEAVED, like, seen)
         graph = exported.ExportedCodec(codec, coder, like, seen)
         refinement = None
         if graph.coding.is_differentiable:

@@ -7,7 +7,7 @@ from tfclic.layers.composite import FLOATS, Composite, Floats, Operations, layer
 from tfclic.layers.gain import QualityGain
 from tfclic.layers.gdn import GDN
 from tfclic.layers.masked import MaskedConv2D, MaskedConv3D
-from tfclic.layers.nafblock import NAFBlock
+from tfclic.layers.nafblock import EPSILON, ChannelNorm, NAFBlock
 from tfclic.layers.neighbourhood import NeighbourhoodNetwork
 from tfclic.layers.noise import drawn_for_batch, uniform_noise
 from tfclic.layers.pointwise import PointwiseConv2D
@@ -17,11 +17,13 @@ from tfclic.layers.spectral import SpectralConv2D
 from tfclic.layers.subpixel import SubpixelConv2D
 
 __all__ = [
+    "EPSILON",
     "FLOATS",
     "GDN",
     "Attention",
     "BlockAnalysis",
     "BlockSynthesis",
+    "ChannelNorm",
     "Composite",
     "Floats",
     "LearnedCentres",

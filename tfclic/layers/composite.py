@@ -35,6 +35,12 @@ class Operations(Protocol):
 
     def silence(self, value: Value, factor: int, channels: int) -> Value: ...
 
+    def average(self, value: Value) -> Value: ...
+
+    def gated(self, value: Value) -> Value: ...
+
+    def scaled(self, value: Value, weight: tf.Variable) -> Value: ...
+
 
 class Floats:
     """What composites, and entropy models, do with values: here float tensors `[B, h, w, C]`.
@@ -93,6 +99,21 @@ class Floats:
     def silence(self, value: Value, factor: int, channels: int) -> Value:
         """Zeros `[B, h / factor, w / factor, channels]`, of a value `[B, h, w, C]`."""
         return tf.zeros_like(value[:, ::factor, ::factor, :1]) * tf.zeros([channels])
+
+    def average(self, value: Value) -> Value:
+        """The averages of all channels over the image, `[B, 1, 1, C]`."""
+        # float32: a sum over a whole image
+        average = tf.reduce_mean(tf.cast(value, tf.float32), [1, 2], keepdims=True)
+        return tf.cast(average, value.dtype)
+
+    def gated(self, value: Value) -> Value:
+        """The product of both halves of the channels: `[..., 2C] -> [..., C]`."""
+        first, second = tf.split(value, 2, -1)
+        return first * second
+
+    def scaled(self, value: Value, weight: tf.Variable) -> Value:
+        """Each channel times its weight, `[C]`."""
+        return value * tf.cast(weight, value.dtype)
 
 
 FLOATS = Floats()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from tfclic.layers.composite import FLOATS, Composite
 from tfclic.layers.pointwise import PointwiseConv2D
-from tfclic.layers.sequential import in_turn
 
 if TYPE_CHECKING:
+    from tfclic.layers.composite import Operations, Value
     from tfclic.layers.parts import Axes
 
 EPSILON = 1e-6
@@ -39,7 +40,7 @@ class ChannelNorm(tf.keras.layers.Layer):
         return tf.cast(y, x.dtype) * scale + offset
 
 
-class ChannelAttention(tf.keras.layers.Layer):
+class ChannelAttention(Composite):
     """Each channel, times a linear function of the averages of all channels over the image.
 
     `[B, H, W, C] -> [B, H, W, C]`
@@ -48,19 +49,16 @@ class ChannelAttention(tf.keras.layers.Layer):
     def build(self, input_shape: tf.TensorShape) -> None:
         self.project = PointwiseConv2D(input_shape[-1], dtype=self._dtype_policy)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        # float32: a sum over a whole image
-        average = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2], keepdims=True)
-        return x * self.project(tf.cast(average, x.dtype))
+    def compose(self, ops: Operations, x: Value) -> Value:
+        return ops.product(x, ops.run(self.project, ops.average(x)))
 
 
 def simple_gate(x: tf.Tensor) -> tf.Tensor:
     """The product of both halves of the channels: `[..., 2C] -> [..., C]`."""
-    first, second = tf.split(x, 2, -1)
-    return first * second
+    return FLOATS.gated(x)
 
 
-class NAFBlock(tf.keras.layers.Layer):
+class NAFBlock(Composite):
     """Normalisation, convolutions, gate and channel attention; then a gated pointwise network.
 
     Both parts are added to their inputs, times a factor for each channel, beta and gamma, that
@@ -103,7 +101,10 @@ class NAFBlock(tf.keras.layers.Layer):
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
         self.gamma = self.add_weight(name="gamma", shape=shape, initializer="zeros")
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        beta, gamma = (tf.cast(weight, x.dtype) for weight in (self.beta, self.gamma))
-        x += in_turn(self.mixing, x) * beta
-        return x + in_turn(self.pointwise, x) * gamma
+    def compose(self, ops: Operations, x: Value) -> Value:
+        for layers, weight in ((self.mixing, self.beta), (self.pointwise, self.gamma)):
+            y = x
+            for layer in layers:
+                y = ops.gated(y) if layer is simple_gate else ops.run(layer, y)
+            x = x + ops.scaled(y, weight)
+        return x
