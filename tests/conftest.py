@@ -26,7 +26,7 @@ def pytest_collection_finish():
     """Spares the collector what TensorFlow has made already, and most of its rounds."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.hookimpl(tryfirst=True)
