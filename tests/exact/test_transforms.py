@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import layers
-from tfclic.exact import gains, naming, ranges, transforms
+from tfclic.exact import gains, kernels, naming, ranges, transforms, values
 
 SIZE, CHANNELS = (6, 8), 4
 MADE = {
@@ -64,11 +64,11 @@ def in_integers(network, given, unit):
     names = naming.names(Codec(network))
     observed = ranges.Observed(names)
     want = observed.run(network, tf.constant(given * unit, tf.float32))
-    constants = transforms.Constants()
+    constants = values.Constants()
     ops = transforms.Integers(constants, observed.ranges(), names)
     limit = int(np.abs(given).max())
     steps = np.full(CHANNELS, unit)
-    known = transforms.Known(constants, "x", tf.constant(given, tf.float32), steps, limit, 16)
+    known = values.Known(constants, "x", tf.constant(given, tf.float32), steps, limit, 16)
     return want, ops.run(network, known)
 
 
@@ -96,7 +96,7 @@ def test_layers_without_an_exact_form_are_named(name):
 
 def test_every_layer_with_an_exact_form_is_here():
     made = {type(make()) for make in MADE.values()}
-    known = {kind for kind in transforms.linear.registry if kind is not object}
+    known = {kind for kind in kernels.linear.registry if kind is not object}
     assert known <= made
 
 
@@ -105,7 +105,7 @@ def test_every_layer_with_an_exact_form_is_here():
 def test_kernels_leave_no_sum_room_to_be_inexact(rows, in_halves):
     rng = np.random.default_rng(0)
     weights, bias = rng.normal(1, 0.3, (1, 1, rows, 3)), rng.normal(0, 1, 3)
-    kernel = transforms.rounded(weights, bias, 256, in_halves)
+    kernel = kernels.rounded(weights, bias, 256, in_halves)
     assert len(kernel.parts) == (2 if in_halves and rows == 40 else 1)
     for part, limit in zip(kernel.parts, kernel.limits):
         assert np.abs(part).max() <= 128
@@ -119,8 +119,8 @@ def test_sums_are_those_of_integers():
     given = integers(256)
     layer = tf.keras.layers.Conv2D(40, 3, padding="same")
     layer.build([None, *SIZE, CHANNELS])
-    described = transforms.linear(layer)
-    kernel = transforms.rounded(described.kernel, described.bias, 256, False)
+    described = kernels.linear(layer)
+    kernel = kernels.rounded(described.kernel, described.bias, 256, False)
     padded = np.pad(given, [(0, 0), (1, 1), (1, 1), (0, 0)])
     (part,) = kernel.parts
     taps = [(i, j) for i in range(3) for j in range(3)]
@@ -130,7 +130,7 @@ def test_sums_are_those_of_integers():
     for x in (tf.constant(given, tf.float32), tf.constant(given, tf.bfloat16)):
         # what hardware may shorten operands to
         shortened = tf.cast(x, tf.float32), tf.cast(tf.cast(part, tf.bfloat16), tf.float32)
-        np.testing.assert_array_equal(transforms.convolved(*shortened), want)
+        np.testing.assert_array_equal(kernels.convolved(*shortened), want)
 
 
 def test_reach_is_where_changes_end():

@@ -177,7 +177,7 @@ def test_systems_are_close_to_floats(name, tiny_system, make_pixels):
 def test_a_layer_without_an_exact_form_is_named(make_codec, make_pixels):
     codec = make_codec(attention="non_local")
     seen = integers.measured(codec, [make_pixels(64, 64)])
-    with pytest.raises(errors.InexactError, match="layer nonlinear_synthesis_4_mask_0: NonLocal"):
+    with pytest.raises(errors.InexactError, match="layer nonlinear_synthesis_5_mask_0: NonLocal"):
         exported.ExportedCodec(codec, header.INTERLEAVED, seen=seen)
 
 

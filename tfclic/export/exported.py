@@ -250,7 +250,7 @@ class ExportedCodec(stored.StoredCodec):
 
         @traced(*specs(model.PLAN))
         def plan(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor) -> Tensors:
-            return tiling.plan(height, width, longest, boxes.MARGIN if reach is None else reach)
+            return tiling.planned(height, width, longest, boxes.MARGIN if reach is None else reach)
 
         # it is most of what a start has to read, so there is one of it
         parse = traced(*specs(model.OPEN))(container.parse)

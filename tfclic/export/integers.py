@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import compilation
-from tfclic.exact import gains, naming, ranges, transforms
+from tfclic.exact import gains, naming, ranges, transforms, values
 from tfclic.exact.ranges import Around
 from tfclic.export import container
 from tfclic.format.header import MAX_QUALITY_CODE
@@ -56,7 +56,7 @@ def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
     return {**observed.ranges(), LATENTS: Around(largest, largest)}
 
 
-class IntegerSynthesis(transforms.Constants):
+class IntegerSynthesis(values.Constants):
     """What makes pixels of latents by `tfclic.exact.transforms`; its variables are all it needs.
 
     Args:
@@ -113,7 +113,7 @@ class IntegerSynthesis(transforms.Constants):
         image = codec.reconstruct(ops, given, self._sides(coding, hyper_latents))
         self.reach = image.reach
         steps = np.full(3, base.CENTRED_SCALE / 255 / GREY)
-        value = image.on(steps, transforms.LARGEST, transforms.PIXELS).tensor[0]
+        value = image.on(steps, values.LARGEST, values.PIXELS).tensor[0]
         # exact: an offset and a power of two
         return tf.clip_by_value(tf.round((value + 127.5 * GREY) * (1 / GREY)), 0.0, 255.0)
 
@@ -124,8 +124,8 @@ class IntegerSynthesis(transforms.Constants):
         latents: tf.Tensor,
         code: tf.Tensor,
         sizes: np.ndarray,
-    ) -> transforms.Known:
-        steps = sizes / transforms.WIDE
+    ) -> values.Known:
+        steps = sizes / values.WIDE
 
         def logarithms() -> np.ndarray:
             inverse = np.asarray(codec.gain.correction - codec.gain.log_gains(), np.float64)
@@ -133,28 +133,26 @@ class IntegerSynthesis(transforms.Constants):
 
         levels = self("gain_logarithms", logarithms)
         times = gains.interpolated(levels, code, MAX_QUALITY_CODE, self)
-        limit = transforms.WIDE
+        limit = values.WIDE
         scaled = tf.round(tf.cast(latents, tf.float32)[None] * times)
         scaled = tf.clip_by_value(scaled, -float(limit), float(limit))
-        return transforms.Known(self, LATENTS, scaled, steps, limit, STRIDE)
+        return values.Known(self, LATENTS, scaled, steps, limit, STRIDE)
 
-    def _sides(
-        self, coding: EntropyCoder, hyper_latents: tf.Tensor
-    ) -> Mapping[str, transforms.Known]:
+    def _sides(self, coding: EntropyCoder, hyper_latents: tf.Tensor) -> Mapping[str, values.Known]:
         found: Tensors = coding.split(tf.cast(hyper_latents, tf.float32))
         return {
-            name: transforms.Known(
-                self, name, array[None], np.ones(array.shape[-1]), transforms.OPERAND,
+            name: values.Known(
+                self, name, array[None], np.ones(array.shape[-1]), values.OPERAND,
                 STRIDE * coding.stride(name),
             )
             for name, array in found.items()
         }  # fmt: skip
 
 
-def ranges_of(values: Mapping[str, np.ndarray]) -> Ranges:
+def ranges_of(kept: Mapping[str, np.ndarray]) -> Ranges:
     """What `measured` had returned, of an `IntegerSynthesis`'s variables `ranges` by name."""
     found: dict[str, dict[str, Any]] = collections.defaultdict(dict)
-    for path, value in values.items():
+    for path, value in kept.items():
         name, _, side = path.rpartition("_")
         found[name][side] = np.float64(value)
     return {name: Around(**sides) for name, sides in found.items()}

@@ -40,19 +40,21 @@ def layout(
     )
 
 
-def plan(
-    height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor, reach: int = boxes.MARGIN
-) -> Tensors:
+def plan(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor) -> Tensors:
     """How an encoder cuts an image into tiles: their sides, and their boxes.
 
     Args:
       height, width: int32, pixels of the image.
       longest: int32, pixels, the longest side of a tile.
-      reach: pixels, how far the synthesis looks.
 
     Returns:
       The dict of a `model.Plan`.
     """
+    return planned(height, width, longest, boxes.MARGIN)
+
+
+def planned(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor, reach: int) -> Tensors:
+    """As `plan`, for a synthesis that looks `reach` pixels far."""
     sides = boxes.tile_side(height, longest), boxes.tile_side(width, longest)
     return model.Plan(*sides, *layout(height, width, *sides), tf.constant(reach))._asdict()
 
