@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -64,3 +65,12 @@ def largest(value: tf.Tensor) -> np.ndarray:
 def with_room(seen: np.ndarray) -> np.ndarray:
     """Ranges that what is like what was seen fits, and that are not zero."""
     return ROOM * np.maximum(seen, max(LEAST * seen.max(), 1e-6))
+
+
+def restored(kept: Mapping[str, np.ndarray]) -> Ranges:
+    """A dict of `Around` by name, of arrays by `NAME_given` and `NAME_made`."""
+    found: dict[str, dict[str, Any]] = collections.defaultdict(dict)
+    for path, value in kept.items():
+        name, _, side = path.rpartition("_")
+        found[name][side] = np.float64(value)
+    return {name: Around(**sides) for name, sides in found.items()}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -78,7 +77,7 @@ class IntegerSynthesis(values.Constants):
             for side, value in around._asdict().items()
         }
         # as they are kept
-        known = ranges_of({path: value.numpy() for path, value in self.ranges.items()})
+        known = ranges.restored({path: value.numpy() for path, value in self.ranges.items()})
         self._given = lambda: (codec, coding, known, naming.names(codec))
         self.reach = math.inf
         latents = tf.zeros([HYPER_STRIDE, HYPER_STRIDE, coding.channels], tf.int16)
@@ -147,12 +146,3 @@ class IntegerSynthesis(values.Constants):
             )
             for name, array in found.items()
         }  # fmt: skip
-
-
-def ranges_of(kept: Mapping[str, np.ndarray]) -> Ranges:
-    """What `measured` had returned, of an `IntegerSynthesis`'s variables `ranges` by name."""
-    found: dict[str, dict[str, Any]] = collections.defaultdict(dict)
-    for path, value in kept.items():
-        name, _, side = path.rpartition("_")
-        found[name][side] = np.float64(value)
-    return {name: Around(**sides) for name, sides in found.items()}

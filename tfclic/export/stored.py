@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import errors, models
+from tfclic.exact import ranges as exact_ranges
 from tfclic.exact.fixed_point import KERNEL_LIMIT as BYTE_LIMIT
-from tfclic.export import earlier, integers
+from tfclic.export import earlier
 
 if TYPE_CHECKING:
     from typing_extensions import TypeAlias
@@ -201,7 +202,7 @@ def ranges(model: Model) -> Ranges | None:
     found = [path for path in paths if path.startswith(RANGES) and path.endswith(SUFFIX)]
     if not found:
         return None
-    return integers.ranges_of(
+    return exact_ranges.restored(
         {path[len(RANGES) : -len(SUFFIX)]: reader.get_tensor(path) for path in found}
     )
 

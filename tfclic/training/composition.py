@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfclic.layers import Composite, Floats, layers_of
+from tfclic.layers import Composite, Floats, NAFBlock, layers_of
 
 if TYPE_CHECKING:
     from tfclic.models.base import ImageCodec
@@ -47,7 +47,7 @@ class Composition(Floats):
     def run(
         self, network: tf.Module, *values: Channels, hidden_bits: int | None = None
     ) -> Channels:
-        if isinstance(network, Composite):
+        if isinstance(network, Composite) and not isinstance(network, NAFBlock):
             return network.compose(self, *values)
         (value,) = values
         layers = layers_of(network)
