@@ -3,9 +3,10 @@
     python benchmarks/vectors.py            # decodes all of them, with the shipped models
     python benchmarks/vectors.py --write    # adds this machine's
 
-tests/vectors/ holds them, with the digests of their encoders' latents in vectors.json. Images are
-made here: a smooth one with some texture, as a whole, in tiles, and large. The table says for each
-machine and model how many files have the latents that their encoder had.
+tests/vectors/ holds them, with the digests of their encoders' latents in vectors.json, and of the
+pixels, where a model makes these in integers. Images are made here: a smooth one with some texture,
+as a whole, in tiles, and large. The table says for each machine and model how many files have the
+latents, and the pixels, that they had where they were encoded.
 
 Exit status: 0 if all do, 1 otherwise.
 """
@@ -49,7 +50,7 @@ def image(height, width):
 
 
 def digest(latents):
-    """Of int16 `[h, w, C]`."""
+    """Of int16 or uint8 `[h, w, C]`."""
     shaped = f"{latents.shape} ".encode() + latents.astype("<i2").tobytes()
     return hashlib.sha256(shaped).hexdigest()
 
@@ -99,23 +100,33 @@ def write(models, folder=FOLDER):
             file = f"{model.name}-{case}-{label}.tfclic"
             (folder / file).write_bytes(found["file"])
             entry = dict(name=model.name, fingerprint=model.fingerprint, machine=here, file=file)
-            kept.append({**entry, "latents": digest(found["latents"])})
+            entry["latents"] = digest(found["latents"])
+            if model.card.pixels:
+                entry["synthesis"] = model.card.pixels
+                entry["pixels"] = digest(codec.decompress(found["file"]))
+            kept.append(entry)
     for path in set(folder.glob("*.tfclic")) - {folder / entry["file"] for entry in kept}:
         path.unlink()
     (folder / LIST).write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def check(folder=FOLDER):
-    """Decodes everything: a list of pairs, the entry and whether it has its encoder's latents."""
+    """Decodes everything: a list of pairs, the entry and whether it is as where it was encoded.
+
+    That is said of latents, and of pixels where the model makes them in the same integers as then.
+    """
     library, found = runtime.Library(), []
     for entry in known(folder):
         data = (folder / entry["file"]).read_bytes()
         try:
-            latents = library.codec_of(data).decode_latents(data)
+            codec = library.codec_of(data)
+            agrees = digest(codec.decode_latents(data)) == entry["latents"]
+            if "pixels" in entry and codec.model.card.pixels == entry["synthesis"]:
+                agrees &= digest(codec.decompress(data)) == entry["pixels"]
         except errors.TfclicError as error:
             print(f"{entry['file']}: {error}", file=sys.stderr)
-            latents = None
-        found.append((entry, latents is not None and digest(latents) == entry["latents"]))
+            agrees = False
+        found.append((entry, agrees))
     return found
 
 
@@ -130,7 +141,7 @@ def main(argv=None):
     counts = collections.defaultdict(list)
     for entry, agrees in check():
         counts[entry["name"], entry["machine"]].append(agrees)
-    print(f"Here: {machine()}\n\n| model | encoded on | same latents here |\n|---|---|---|")
+    print(f"Here: {machine()}\n\n| model | encoded on | the same here |\n|---|---|---|")
     for (name, maker), agreeing in counts.items():
         print(f"| {name} | {maker} | {sum(agreeing)} of {len(agreeing)} |")
     return 0 if counts and all(map(all, counts.values())) else 1

@@ -27,11 +27,13 @@ def test_every_shipped_model_has_some(vectors, found):
 
 def test_other_latents_and_damaged_files_are_noticed(vectors, tmp_path):
     first, second, *_ = vectors.known()
-    for entry in (first, second):
+    with_pixels = next(entry for entry in vectors.known() if "pixels" in entry)
+    for entry in (first, second, with_pixels):
         shutil.copy(vectors.FOLDER / entry["file"], tmp_path)
     damaged = bytearray((tmp_path / second["file"]).read_bytes())
     damaged[60] ^= 1
     (tmp_path / second["file"]).write_bytes(damaged)
-    entries = [{**first, "latents": second["latents"]}, second, first]
+    others = {**with_pixels, "pixels": with_pixels["latents"]}
+    entries = [{**first, "latents": second["latents"]}, second, first, others, with_pixels]
     (tmp_path / vectors.LIST).write_text(json.dumps(entries))
-    assert [agrees for _, agrees in vectors.check(tmp_path)] == [False, False, True]
+    assert [agrees for _, agrees in vectors.check(tmp_path)] == [False, False, True, False, True]
