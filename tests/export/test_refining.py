@@ -86,8 +86,10 @@ def test_an_export_refines_as_its_codec_would_but_for_what_it_rounds(make, pixel
     exact = refining.refine(codec, pixels, latents, exported.snapped(quality), moments, steps)
     moved = np.abs(exact.latents - latents).max()
     assert moved > 0
-    # last bits of floats, which steps make larger
-    np.testing.assert_allclose(of_export["latents"], exact.latents, atol=5e-3 * moved)
+    difference = np.abs(of_export["latents"] - exact.latents)
+    assert np.quantile(difference, 0.99) <= 2e-3 * moved
+    # where annealing is undecided, steps make the last bits of floats larger
+    assert difference.max() <= 2e-2 * moved
 
 
 def test_steps_may_be_taken_in_parts(make, pixels):
