@@ -43,7 +43,7 @@ RUNGS = {
     "joint": ("joint", {"model.parameter_channels": (384, 384)}),
     "context_adaptive": (
         "context_adaptive",
-        {"model.context_channels": 192, "model.estimator_channels": (384, 384)},
+        {"model.context_channels": 192, "model.parameter_channels": (384, 384)},
     ),
     "conditional_probability": ("conditional_probability", {"model.residual_groups": 1}),
     "elic": ("elic_small", {}),

@@ -434,7 +434,7 @@ def make_parser():
         help="N of these (default: %(default)s)",
     )
     parser.add_argument(
-        "--qualities", type=lambda text: [common.quality(q) for q in text.split(",")],
+        "--qualities", type=common.qualities,
         metavar="Q,Q,...", default=QUALITIES, help="default: 0,20,50,80",
     )  # fmt: skip
     return parser

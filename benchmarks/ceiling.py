@@ -209,7 +209,7 @@ def make_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     add_arguments(parser)
     parser.add_argument(
-        "--qualities", type=lambda text: [common.quality(q) for q in text.split(",")],
+        "--qualities", type=common.qualities,
         metavar="Q,Q,...", help="default: 0,20,40,60,80,100, and 100 alone for one lambda",
     )  # fmt: skip
     parser.add_argument(

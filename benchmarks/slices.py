@@ -55,17 +55,13 @@ def table(codec, photos, qualities):
             yield f"{start} | {name} | {' | '.join(cells)} |"
 
 
-def _qualities(text):
-    return [common.quality(each) for each in text.split(",")]
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model")
     parser.add_argument("--images", required=True, type=pathlib.Path, metavar="FOLDER")
-    parser.add_argument("--qualities", type=_qualities, default=QUALITIES)
+    parser.add_argument("--qualities", type=common.qualities, default=QUALITIES)
     parser.add_argument("--first", type=int, metavar="N", help="only so many images")
     args = parser.parse_args()
     try:

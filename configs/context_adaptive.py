@@ -14,7 +14,7 @@ def get_config():
     _, config = configuration.load("mean_scale")
     config.model.name = "context_adaptive"
     config.model.context_channels = 384
-    config.model.estimator_channels = (640, 512)
+    config.model.parameter_channels = (640, 512)
     config.model.context_input = "noise"
     del config.model.hyper_prior_scale
     return config

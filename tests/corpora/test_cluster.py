@@ -132,16 +132,6 @@ def photos(tmp_path, make_pixels):
     return folder
 
 
-@pytest.fixture
-def compression(toy_folder):
-    return coding.Compression("toy", "00ff10ab", quality=10)
-
-
-@pytest.fixture
-def job(photos, tmp_path, compression):
-    return Job(compression, f"{photos}/**", str(tmp_path / "coded"))
-
-
 def feed(path, data):
     """Gives bytes to whoever reads a named pipe, once somebody does."""
 

@@ -42,16 +42,6 @@ def photos(tmp_path, make_pixels):
     return folder
 
 
-@pytest.fixture
-def compression(toy_folder):
-    return coding.Compression("toy", "00ff10ab", quality=10)
-
-
-@pytest.fixture
-def job(photos, tmp_path, compression):
-    return Job(compression, f"{photos}/**", str(tmp_path / "coded"))
-
-
 def test_each_image_becomes_what_compress_makes_of_it(job, photos, toy_codec):
     totals = run(job)
     assert (totals["made"], totals["kept"], totals["failed"]) == (3, 0, 1)

@@ -37,7 +37,6 @@ PARTS = {
 SMALL = dict(
     hyper_channels=4,
     parameter_channels=(10, 8),
-    estimator_channels=(10, 8),
     context_channels=8,
     probability_channels=(6,),
     residual_groups=1,

@@ -17,7 +17,7 @@ SMALL = {
     "hyperprior": {},
     "mean_scale": {},
     "joint": dict(parameter_channels=(10, 8)),
-    "context_adaptive": dict(context_channels=8, estimator_channels=(10, 8)),
+    "context_adaptive": dict(context_channels=8, parameter_channels=(10, 8)),
     "conditional_probability": dict(
         residual_groups=1, context_channels=5, probability_channels=(6, 5)
     ),
@@ -115,7 +115,7 @@ GROWN = {
     "joint": {**HYPER, "parameters": dict(parameter_channels=(12, 9))},
     "context_adaptive": {
         **HYPER,
-        "contexts": dict(context_channels=11, estimator_channels=(12, 9)),
+        "contexts": dict(context_channels=11, parameter_channels=(12, 9)),
     },
     "conditional_probability": {
         "levels": LARGER["levels"],

@@ -83,6 +83,21 @@ def quality(text: str) -> float:
     return value
 
 
+def qualities(text: str) -> list[float]:
+    """Returns the qualities (list of float) that `text` says, with commas; for argparse."""
+    values = [quality(word) for word in words(text)]
+    if not values:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of qualities: there are no numbers in it"
+        )
+    return values
+
+
+def words(text: str) -> list[str]:
+    """Returns what stands between the commas of `text`, a list of str."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def above_zero(text: str) -> float:
     """Returns the finite number above 0 (float) that `text` says; for argparse."""
     try:

@@ -57,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"others: {', '.join(codecs.PEERS)}, or all",
     )  # fmt: skip
     parser.add_argument(
-        "--curve", metavar="NAME|FILE,...", type=_words, default=[],
+        "--curve", metavar="NAME|FILE,...", type=common.words, default=[],
         help="published curves, or those of an earlier run, to show beside; all: those of Kodak",
     )  # fmt: skip
     parser.add_argument(
@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="what to compare with: a codec, a model or a curve; may be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--qualities", metavar="Q,Q,...", type=_qualities, default="0,20,40,60,80,100",
+        "--qualities", metavar="Q,Q,...", type=common.qualities, default="0,20,40,60,80,100",
         help="of models, 0..100 each; default: %(default)s",
     )  # fmt: skip
     parser.add_argument("--output", metavar="DIR", help="keep files, curves and a report there")
@@ -302,21 +302,10 @@ def _folder_name(folder: str) -> str:
     return os.path.basename(os.path.abspath(folder))
 
 
-def _qualities(text: str) -> list[float]:
-    values = [common.quality(word) for word in _words(text)]
-    if not values:
-        raise argparse.ArgumentTypeError("there are no numbers in it")
-    return values
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
 def _peers(text: str) -> list[str]:
     from tfclic.evaluation import codecs
 
-    words = _words(text)
+    words = common.words(text)
     unknown = [word for word in words if word not in (*codecs.PEERS, "all")]
     if unknown:
         known = ", ".join(codecs.PEERS)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
 from tfclic.entropy.channel_gaussian import ChannelGaussian
-from tfclic.layers import MaskedConv2D, Sequential, SubpixelConv2D
+from tfclic.layers import MaskedConv2D, SubpixelConv2D
 from tfclic.models.hyper import (
     HYPER_BITS,
     HyperCodec,
@@ -19,6 +17,7 @@ from tfclic.models.hyper import (
     hyper_synthesis,
     leaky_relu,
 )
+from tfclic.models.joint import ParameterNetwork
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -28,16 +27,6 @@ if TYPE_CHECKING:
 
 BIT_CONSUMING_SIZE = 5
 BIT_FREE_SIZE = 7  # of which a window of 4x4 is seen
-
-
-class DistributionEstimator(Sequential):
-    """Both contexts to means and logarithms of scales, f: `[..., 2 * channels] -> [..., 2M]`."""
-
-    def __init__(self, config: ConfigDict) -> None:
-        dense = tf.keras.layers.Dense
-        layers = [dense(width, activation=leaky_relu) for width in config.estimator_channels]
-        layers.append(dense(2 * config.latent_channels))
-        super().__init__(layers, name="estimator")
 
 
 class ContextAdaptive(HyperCodec):
@@ -56,7 +45,7 @@ class ContextAdaptive(HyperCodec):
         hyper_channels: channels of z; N in the paper.
         kernel_size: of the convolutions, 5.
         context_channels: of what is made of each context.
-        estimator_channels: of the hidden layers that join both.
+        parameter_channels: of the hidden layers that join both.
         block_transform: whether a linear 16x16 block transform runs beside the nonlinear path.
         synthesis_input, context_input: "noise" (paper) or "round": what the synthesis transform and
           the context see of the latents in training.
@@ -70,7 +59,7 @@ class ContextAdaptive(HyperCodec):
         self.hyper_synthesis = hyper_synthesis((n, n, m), "relu")
         self.bit_consuming = SubpixelConv2D(width, BIT_CONSUMING_SIZE, 1, activation=leaky_relu)
         self.bit_free = MaskedConv2D(width, BIT_FREE_SIZE, mask="window", name="bit_free")
-        self.estimator = DistributionEstimator(config)
+        self.estimator = ParameterNetwork(config)
 
     def entropy(self, code: Runner) -> Value:
         """Latents y under Gaussians that follow from z around, and from y before."""

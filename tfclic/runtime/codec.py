@@ -263,7 +263,7 @@ class Codec:
         if plane:
             opacity = alpha.decode(plane, found["height"], found["width"], region)
             return alpha.joined(pixels, opacity)
-        return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+        return _plain(pixels)
 
     def decompress_beginning(
         self,
@@ -287,10 +287,7 @@ class Codec:
           errors.ModelError: another model made it; or its latents have no slices.
         """
         claimed, received = header.beginning(picture.beginning(bytes(data)))
-        if claimed.fingerprint.hex() != self.model.fingerprint:
-            raise errors.ModelError(
-                f"{header.OTHER_MODEL}{claimed.fingerprint.hex()}; this is {self.model}."
-            )
+        self._check_fingerprint(claimed.fingerprint.hex())
         self._check_slices(self.slices, claimed.coder)
         _check_pixels(claimed.width, claimed.height, max_pixels)
         sizes = claimed.width, claimed.height, claimed.tile_width, claimed.tile_height
@@ -303,7 +300,7 @@ class Codec:
         sound = [reading.sound[tile] for tile in range(len(claimed.lengths))]
         share = received / max(len(claimed.payload), 1)
         result = Received(share, self.slices, min(sound), sum(n == self.slices for n in sound))
-        return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), result
+        return _plain(pixels), result
 
     @property
     def slices(self) -> int:
@@ -432,14 +429,17 @@ class Codec:
     def _own(self, data: bytes) -> dict[str, Any]:
         """`info` of an image's file; raises errors.ModelError if it is another model's."""
         found = self.info(data)
-        if found["fingerprint"] != self.model.fingerprint:
-            raise errors.ModelError(
-                f"The file was made by the model with fingerprint {found['fingerprint']}; this is "
-                f"{self.model} ({self.model.fingerprint})."
-            )
+        self._check_fingerprint(found["fingerprint"])
         if self.coder == header.INTERLEAVED != header.parse(data).coder:
             raise errors.ModelError(header.RANGE_CODED)
         return found
+
+    def _check_fingerprint(self, fingerprint: str) -> None:
+        if fingerprint != self.model.fingerprint:
+            raise errors.ModelError(
+                f"The file was made by the model with fingerprint {fingerprint}; this is "
+                f"{self.model} ({self.model.fingerprint})."
+            )
 
     def _refusing(self, refusal: type[errors.TfclicError]) -> Call:
         return functools.partial(self._call, refusal)
@@ -563,6 +563,11 @@ def _check_pixels(width: int, height: int, most: int | None) -> None:
         raise errors.FileFormatError(
             f"It has {width}x{height} pixels, more than {most:,} in all; --max-pixels allows more."
         )
+
+
+def _plain(pixels: Pixels) -> Pixels:
+    """Pixels [H, W, 3], or [H, W] of [H, W, 1]."""
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
 def _checked_quality(quality: float) -> float:

@@ -293,24 +293,20 @@ class Parts:
     def __call__(self, call: Call, data: bytes, opened: model.Opened, tile: int) -> model.Coded:
         """As `read_tile`; what nothing is known of is gray."""
         start, length = int(opened.starts[tile]), int(opened.lengths[tile])
-        wanted = self._wanted
+        there = length
         if self._received is not None:
-            there = self._received + int(opened.starts[0]) - start
-            if there < length:
-                # it tells how many are, and is read once more if they are fewer
-                length = max(there, 0)
-        string, sides = data[start : start + length], opened.coded[tile][2:]
-        found = call(model.READ_PARTS, string, *sides, np.int32(wanted))
-        if length < opened.lengths[tile] and found.sound < wanted:
-            wanted = max(int(found.sound), 0)
-            found = call(model.READ_PARTS, string, *sides, np.int32(wanted))
-        elif length == opened.lengths[tile]:
-            found = found._replace(sound=wanted)
-        self.sound[tile] = int(found.sound)
+            there = min(max(self._received + int(opened.starts[0]) - start, 0), length)
+        string, sides = data[start : start + there], opened.coded[tile][2:]
+        sound = self._wanted
+        found = call(model.READ_PARTS, string, *sides, np.int32(sound))
+        if there < length:
+            sound = int(found.sound)
+            if 0 <= sound < self._wanted:
+                # what was read of the others may be anything
+                found = call(model.READ_PARTS, string, *sides, np.int32(sound))
+        self.sound[tile] = sound
         coded = model.Coded(found.latents, found.hyper_latents)
-        if found.sound < 0:
-            coded = model.Coded(*map(np.zeros_like, coded))
-        return coded
+        return coded if sound >= 0 else model.Coded(*map(np.zeros_like, coded))
 
 
 def recode(
