@@ -65,10 +65,15 @@ def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT)
     from tfclic.format import model
 
     path = folder / name / str(version)
-    with saving.unoptimized():
-        signatures = toy_signatures(bytes.fromhex(fingerprint))
-    with saving.unoptimized():
-        tf.saved_model.save(tf.Module(), str(path), signatures)
+    # a test that runs functions eagerly may be the first to ask for it
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(False)
+    try:
+        with saving.unoptimized():
+            signatures = toy_signatures(bytes.fromhex(fingerprint))
+            tf.saved_model.save(tf.Module(), str(path), signatures)
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
     card = model.Card(
         name, version, fingerprint, training={"objective": "mse"}, functions=saving.functions(path)
     )
