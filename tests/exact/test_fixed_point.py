@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.lib.stride_tricks import sliding_window_view
 
 from tfclic.entropy import lowering
 from tfclic.exact import fixed_point
-from tfclic.layers import MaskedConv2D, SubpixelConv2D
+from tfclic.layers import SubpixelConv2D
 
 LIMIT = fixed_point.ACTIVATION_LIMIT
 
@@ -90,14 +91,20 @@ def test_a_layer_whose_bias_cannot_be_exact_is_named(value):
         fixed_point.FixedPointDense(np.ones([3, 1]), np.array([value]), name="biased")
 
 
-def test_neighbours_see_what_a_masked_convolution_sees():
-    layer = MaskedConv2D(3, 5)
-    x = tf.constant(np.random.default_rng(4).normal(0, 1, (1, 4, 6, 2)), tf.float32)
-    want = tf.reshape(layer(x), [24, 3])
-    indices = fixed_point.neighbour_indices(4, 6, layer.mask)
-    found = fixed_point.neighbours(tf.reshape(x, [24, 2]), indices)
-    taps = tf.reshape(layer.taps, [-1, 3])
-    np.testing.assert_allclose(found @ taps, want, atol=1e-5)
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("channels, results", [(2, 5), (5, 2), (3, 3), (1200, 2)])
+def test_convolutions_are_exact_sums_over_neighbours(size, channels, results):
+    generator = np.random.default_rng(4)
+    kernel = generator.choice([-127.0, 127.0], (size, size, channels, results))
+    x = generator.choice([-1, 1], (4, 6, channels)) * generator.integers(32000, 32768)
+    bits, limit = dict(input_bits=0, output_bits=-16), fixed_point.ACTIVATION_LIMIT
+    layer = fixed_point.FixedPointConv2D(kernel, np.zeros(results), **bits)
+    got = layer.convolve(tf.constant(x.reshape(24, -1), tf.float32), 4, 6)
+    margin = [[size // 2] * 2] * 2
+    windows = sliding_window_view(np.pad(x, [*margin, [0, 0]]), (size, size), (0, 1))
+    want = np.einsum("yxcij,ijcm->yxm", windows, kernel.astype(np.int64))
+    rounded = np.clip(np.floor(want / 2**16 + 0.5), -limit, limit)
+    np.testing.assert_array_equal(got, rounded.reshape(24, -1))
 
 
 @pytest.mark.parametrize("factor", [1, 2])

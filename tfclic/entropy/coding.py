@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 
-from tfclic.entropy import active, coders, compilation, interleaved, lowering
+from tfclic.entropy import active, coders, interleaved, lowering
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.program import DISTORTION_WEIGHT, LATENTS, Pieces, clipped, rdo_quantize
 from tfclic.entropy.streams import (
@@ -23,7 +23,7 @@ from tfclic.entropy.streams import (
     Independent,
     least_decision,
 )
-from tfclic.exact import fixed_point
+from tfclic.exact import compilation, fixed_point
 from tfclic.format import header
 from tfclic.format.header import NOT_OF_THIS_SIZE, TOO_SHORT
 

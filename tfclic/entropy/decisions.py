@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from tfclic.entropy import coders, compilation
+from tfclic.entropy import coders
 from tfclic.entropy import integer_mixture as im
+from tfclic.exact import compilation
 
 if TYPE_CHECKING:
     from tfclic.entropy.coders import Decider, State

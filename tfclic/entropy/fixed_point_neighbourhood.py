@@ -72,7 +72,11 @@ class FixedPointNeighbourhood(tf.Module):
         layer, margin = self.layers[0], neighbourhood.WINDOW // 2 + 1
         x = tf.pad(x, [[margin] * 2, [margin] * 2, [0, 0]])
         kernel = tf.reshape(tf.cast(layer.kernel, tf.float32), [3, 3, x.shape[2], -1])
-        products = tf.stack(fixed_point.to_bytes(x)) @ neighbourhood.taps_side_by_side(kernel)
+        taps, (high, low) = neighbourhood.taps_side_by_side(kernel), fixed_point.to_bytes(x)
+        # few channels have large values
+        large = fixed_point.in_use(high)
+        products = [tf.gather(high, large, axis=-1) @ tf.gather(taps, large), low @ taps]
+        products = tf.stack(products)
         # what is exact for all taps together is exact for some of them
         if len(layer.groups) > 1:
             products = tf.cast(products, tf.float64)

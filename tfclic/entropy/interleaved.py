@@ -32,8 +32,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfclic.entropy import byte_strings, coders, compilation
+from tfclic.entropy import byte_strings, coders
 from tfclic.entropy.coders import State
+from tfclic.exact import compilation
 
 WORD_BITS = 16
 SIZE_BITS = 3 * WORD_BITS

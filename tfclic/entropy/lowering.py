@@ -9,16 +9,15 @@ form of a layer is made by `lower`, which goes by the layer's type.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, TypeVar, Union
 
 import numpy as np
 import tensorflow as tf
 
 from tfclic import layers
-from tfclic.entropy import compilation
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
-from tfclic.exact import fixed_point, naming
+from tfclic.exact import compilation, fixed_point, naming
 
 if TYPE_CHECKING:
     from tensorflow.types.experimental import ConcreteFunction
@@ -103,8 +102,7 @@ def _(layer: layers.SubpixelConv2D, given: Form, wanted: Form, name: str) -> tf.
     grids = _grids(given, wanted, conv.activation, name)
     if conv.kernel_size == (1, 1) and layer.factor == 1:
         return Pointwise(fixed_point.FixedPointDense(conv.kernel, conv.bias, **grids))
-    dense = fixed_point.FixedPointDense(conv.kernel, conv.bias, **grids)
-    return Convolution(dense, conv.kernel_size[0], layer.factor)
+    return Convolution(fixed_point.FixedPointConv2D(conv.kernel, conv.bias, **grids), layer.factor)
 
 
 @lower.register(layers.NeighbourhoodNetwork)
@@ -156,13 +154,12 @@ class Convolution(tf.Module):
 
     is_local = False
 
-    def __init__(self, dense: fixed_point.FixedPointDense, size: int, factor: int) -> None:
+    def __init__(self, dense: fixed_point.FixedPointConv2D, factor: int) -> None:
         super().__init__(name=dense.name)
-        self.dense, self.size, self.factor = dense, size, factor
+        self.dense, self.factor = dense, factor
 
     def rows(self, source: Value) -> tf.Tensor:
-        indices = source.grid.neighbours(self.size)
-        rows = self.dense(fixed_point.neighbours(source.rows(), indices))
+        rows = self.dense.convolve(source.rows(), *source.grid.size)
         if self.factor == 1:
             return rows
         blocks = tf.reshape(rows, [1, *source.grid.size, rows.shape[1]])
@@ -248,19 +245,17 @@ class Grid:
 
     Args:
       height, width: int32.
-      tables: dict of what `neighbours` returns by size, as far as it is known.
-      finer: dict of finer grids by factor, likewise.
+      finer: dict of finer grids by factor, as far as they are known.
     """
 
     def __init__(
         self,
         height: tf.Tensor,
         width: tf.Tensor,
-        tables: Mapping[Any, tf.Tensor] | None = None,
         finer: dict[int, Grid] | None = None,
     ) -> None:
         self.size = height, width
-        self._known: dict[Hashable, Any] = dict(tables or {})
+        self._known: dict[Hashable, Any] = {}
         self._finer = finer or {}
 
     def once(self, key: Hashable, make: Callable[[tf.Tensor, tf.Tensor], Made]) -> Made:
@@ -268,13 +263,6 @@ class Grid:
         if key not in self._known:
             self._known[key] = make(*self.size)
         return self._known[key]
-
-    def neighbours(self, size: int) -> tf.Tensor:
-        """`fixed_point.neighbour_indices` of `size` rows and columns around every position."""
-        mask = np.ones([size, size], bool)
-        return self.once(
-            size, lambda height, width: fixed_point.neighbour_indices(height, width, mask)
-        )
 
     def finer(self, factor: int) -> Grid:
         """The grid with `factor` times as many rows and columns."""
@@ -516,10 +504,7 @@ class Network:
 
 
 class Traced(Value):
-    """All of a network's result, by the trace that its `Networks` keep.
-
-    What many networks need, which neighbours positions have, is handed to it.
-    """
+    """All of a network's result, by the trace that its `Networks` keep."""
 
     def __init__(self, networks: Networks, name: str, network: Network, result: Value) -> None:
         super().__init__(result.grid)
@@ -527,17 +512,14 @@ class Traced(Value):
         self.form = result.form
 
     def _computed(self) -> tf.Tensor:
-        inputs, sizes = self._network.inputs, sorted(self._networks.sizes)
-        grid = inputs[0].grid
+        inputs = self._network.inputs
 
         def function(height: tf.Tensor, width: tf.Tensor, *arrays: tf.Tensor) -> tf.Tensor:
-            tables, rows = arrays[: len(sizes)], arrays[len(sizes) :]
-            inner = Grid(height, width, dict(zip(sizes, tables)))
-            known = [Known(x, each.form, inner) for x, each in zip(rows, inputs)]
+            inner = Grid(height, width)
+            known = [Known(x, each.form, inner) for x, each in zip(arrays, inputs)]
             return self._network.of(known, self.form).rows()
 
-        tables = [grid.neighbours(size) for size in sizes]
-        arrays = [*grid.size, *tables, *(each.rows() for each in inputs)]
+        arrays = [*inputs[0].grid.size, *(each.rows() for each in inputs)]
         return self._networks.call_traced(self._name, function, arrays)
 
 
@@ -587,7 +569,6 @@ class Networks(tf.Module):
 
     Attributes:
       exact: dict of exact layers by name.
-      sizes: set of how many rows and columns its convolutions see, where these are several.
 
     Args:
       codec: the codec, a tf.Module, in which networks have their names.
@@ -596,7 +577,6 @@ class Networks(tf.Module):
     def __init__(self, codec: tf.Module, name: str = "networks") -> None:
         super().__init__(name=name)
         self.exact: dict[str, tf.Module] = {}
-        self.sizes: set[int] = set()
         # in functions, out of TensorFlow's sight: they are no part of this module
         names = naming.names(codec)
         traces: dict[str, ConcreteFunction] = {}
@@ -611,7 +591,6 @@ class Networks(tf.Module):
         name, value = self.name_of(layer), source.on()
         if name not in self.exact:
             self.exact[name] = lower(layer, value.form, form, name)
-            self.sizes |= {getattr(self.exact[name], "size", 1)} - {1}
         return Applied(self.exact[name], value, form)
 
     def call_traced(

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import coders, compilation, decisions, mixture
-from tfclic.exact import fixed_point
+from tfclic.entropy import coders, decisions, mixture
+from tfclic.exact import compilation, fixed_point
 
 if TYPE_CHECKING:
     from tfclic.entropy.coders import Coder, State

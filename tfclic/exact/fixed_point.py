@@ -10,16 +10,23 @@ everything involved is a short binary fraction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+import functools
+import itertools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
 
 import numpy as np
 import tensorflow as tf
+
+from tfclic.exact import compilation
+from tfclic.layers import neighbourhood
 
 if TYPE_CHECKING:
     from tfclic.layers.composite import Elementwise
 
 Array = TypeVar("Array", np.ndarray, tf.Tensor)
+# see `FixedPointDense._sums`
+Sums = Callable[[tf.Tensor, Optional[tf.Tensor]], tf.Tensor]
 
 EXACT_FLOAT32 = 1 << 24
 STEP_BITS = 8  # of what a kernel's integers count, times a power of two
@@ -132,10 +139,14 @@ class Prepared(NamedTuple):
     bias: tf.Tensor
     scale: tf.Tensor
 
-    def product(self, x: tf.Tensor) -> tf.Tensor:
-        """Exact sums of products with the kernel, float64 `[n, M]`, of operands within a byte."""
+    def products(self, x: tf.Tensor) -> list[tf.Tensor]:
+        """Exact sums of products with each of the kernels, float32, of operands within a byte."""
         groups = [x[:, first:end] if len(self.ranges) > 1 else x for first, end in self.ranges]
-        return exact_sum(tf.matmul(part, kernel) for part, kernel in zip(groups, self.kernels))
+        return [tf.matmul(part, kernel) for part, kernel in zip(groups, self.kernels)]
+
+    def product(self, x: tf.Tensor) -> tf.Tensor:
+        """Exact sums of products with all of them, float64 `[n, M]`."""
+        return exact_sum(self.products(x))
 
 
 class FixedPointDense(tf.Module):
@@ -197,10 +208,19 @@ class FixedPointDense(tf.Module):
             unit * 2.0**output_bits, trainable=False, dtype=tf.float64, name="scale"
         )
 
+    @property
+    def _matrix(self) -> tf.Tensor:
+        """By which inputs are multiplied, int8."""
+        return self.kernel
+
     def regroup(self) -> None:
         """Chooses groups of rows anew, for the kernel that it has now."""
-        limit = BYTE // 2 if self.split else self.input_limit
-        self.groups = row_groups(self.kernel.numpy(), limit)
+        self.groups = row_groups(self.kernel.numpy(), self._largest_operand)
+
+    @property
+    def _largest_operand(self) -> int:
+        """Of those that meet the kernel."""
+        return BYTE // 2 if self.split else self.input_limit
 
     def floats(self) -> list[tuple[tf.Variable, tf.Tensor]]:
         """What it was made of, kernel and bias, and what its own weights stand for of these.
@@ -243,7 +263,7 @@ class FixedPointDense(tf.Module):
         Returns:
           A `Prepared`.
         """
-        kernel, bias, scale = self.kernel, self.bias, self.scale
+        kernel, bias, scale = self._matrix, self.bias, self.scale
         if columns is not None:
             kernel = tf.gather(kernel, columns, axis=1)
             bias, scale = tf.gather(bias, columns), tf.gather(scale, columns)
@@ -269,11 +289,32 @@ class FixedPointDense(tf.Module):
         Returns:
           float32 `[n, M]`, integers within the output limit.
         """
-        prepared = self.prepare() if prepared is None else prepared
+        if prepared is None:
+            return self.rounded(self._totals(x, self._sums))
         if not self.split:
             return self.rounded(prepared.product(x), prepared)
         # both bytes meet the kernel at once, so that it is read once
         return self.rounded(of_bytes(prepared.product(tf.concat(to_bytes(x), 0))), prepared)
+
+    def _sums(self, x: tf.Tensor, channels: tf.Tensor | None = None) -> tf.Tensor:
+        """Exact sums of products with the kernel, float64 `[n, M]`, of operands within a byte.
+
+        Args:
+          x: float32 `[n, c]`.
+          channels: int32 `[c]`, which of the inputs these are; None: all.
+        """
+        return self.prepare(rows=channels).product(x)
+
+    def _totals(self, x: tf.Tensor, sums: Sums) -> tf.Tensor:
+        """The same of operands that may have two bytes, `[n, K]`, by `sums` of single ones.
+
+        Few channels have large values. Those whose high byte is zero everywhere take no time there.
+        """
+        if not self.split:
+            return sums(x, None)
+        high, low = to_bytes(x)
+        channels = in_use(high)
+        return BYTE * sums(tf.gather(high, channels, axis=1), channels) + sums(low, None)
 
     def rounded(self, total: tf.Tensor, prepared: Prepared | None = None) -> tf.Tensor:
         """The layer's results, float32 `[n, M]`, of all sums of products `[n, M]`."""
@@ -285,10 +326,132 @@ class FixedPointDense(tf.Module):
         return tf.cast(tf.maximum(tf.minimum(tf.floor(total + 0.5), limit), -limit), tf.float32)
 
 
+class FixedPointConv2D(FixedPointDense):
+    """The same layer of the neighbourhoods of all positions, zero outside of the array.
+
+    It consists of products of matrices, which no library replaces by transformed convolutions.
+    Neighbours are put together before the product, or, where that is less, what comes of each
+    after it.
+
+    Args:
+      kernel: float `[size, size, C, M]`, size being odd.
+      bias: float `[M]`.
+      grids: as for `FixedPointDense`.
+    """
+
+    def __init__(self, kernel: tf.Variable, bias: tf.Variable, **grids: Any) -> None:
+        self.size, _, self.channels, self.results = kernel.shape
+        super().__init__(kernel, bias, **grids)
+
+    @property
+    def _is_product_first(self) -> bool:
+        return 2 * self.results <= self.channels
+
+    @property
+    def _matrix(self) -> tf.Tensor:
+        if not self._is_product_first:
+            return self.kernel
+        shape = [self.size, self.size, self.channels, self.results]
+        return neighbourhood.taps_side_by_side(tf.reshape(self.kernel, shape))
+
+    def regroup(self) -> None:
+        if self._is_product_first:
+            columns = np.abs(self.kernel.numpy().astype(np.int64))
+            columns = columns.reshape(-1, self.channels, self.results).sum(0)
+            self.groups = row_groups(columns, self._largest_operand)
+        else:
+            super().regroup()
+
+    def convolve(self, x: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        """Applies the layer.
+
+        Args:
+          x: float32 `[height * width, C]`, positions in raster order, integers within the input
+            limit.
+          height, width: int32.
+
+        Returns:
+          float32 `[height * width, M]`, integers within the output limit.
+        """
+
+        def sums(x: tf.Tensor, channels: tf.Tensor | None) -> tf.Tensor:
+            if self._is_product_first:
+                return self._product_first(x, channels, (height, width))
+            return self._neighbours_first(x, channels, (height, width))
+
+        return self.rounded(self._totals(x, sums))
+
+    def _neighbours_first(
+        self, x: tf.Tensor, channels: tf.Tensor | None, size: tuple[tf.Tensor, tf.Tensor]
+    ) -> tf.Tensor:
+        rows = _side_by_side(self.size)(x, *size)
+        if channels is None:
+            return self._sums(tf.ensure_shape(rows, [None, self.kernel.shape[0]]))
+        taps = tf.range(0, self.kernel.shape[0], self.channels)
+        return self._sums(rows, tf.reshape(taps[:, None] + channels, [-1]))
+
+    def _product_first(
+        self, x: tf.Tensor, channels: tf.Tensor | None, size: tuple[tf.Tensor, tf.Tensor]
+    ) -> tf.Tensor:
+        products = self.prepare(rows=channels).products(x)
+        found = exact_sum(_summed(self.size)(product, *size) for product in products)
+        return tf.ensure_shape(found, [None, self.results])
+
+
+def _windows(x: tf.Tensor, size: int) -> list[tf.Tensor]:
+    """Arrays `[h, w, ...]` as seen by each of a kernel's positions, rows of them first."""
+    height, width = tf.unstack(tf.shape(x)[:2])
+    margin = [size // 2] * 2
+    padded = tf.pad(x, [margin, margin, *[[0, 0]] * (len(x.shape) - 2)])
+    places = itertools.product(range(size), repeat=2)
+    return [padded[top : top + height, left : left + width] for top, left in places]
+
+
+def _traced(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """One trace for all layers, of rows float32 `[h * w, C]`, height and width."""
+    scalar = tf.TensorSpec([], tf.int32)
+    given = [tf.TensorSpec([None, None]), scalar, scalar]
+    return tf.function(compilation.uncompiled(function), given, autograph=False)
+
+
+@functools.cache
+def _side_by_side(size: int) -> Callable[..., tf.Tensor]:
+    """What puts the neighbours of each position beside each other, `[h * w, size * size * C]`."""
+
+    def function(x: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        channels = tf.shape(x)[1]
+        beside = tf.concat(_windows(tf.reshape(x, [height, width, channels]), size), 2)
+        return tf.reshape(beside, [height * width, size**2 * channels])
+
+    return _traced(function)
+
+
+@functools.cache
+def _summed(size: int) -> Callable[..., tf.Tensor]:
+    """What sums, for each position, the products that its neighbours have for it.
+
+    Products are `[h * w, size * size * M]`, the sums `[h * w, M]`.
+    """
+
+    def function(products: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        results = tf.shape(products)[1] // size**2
+        windows = _windows(tf.reshape(products, [height, width, size**2, results]), size)
+        total = tf.add_n([window[:, :, tap] for tap, window in enumerate(windows)])
+        return tf.reshape(total, [height * width, results])
+
+    return _traced(function)
+
+
 def to_bytes(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Integers of 16 bits as two within +-128, a high byte and a low one: `256 * high + low`."""
     high = tf.floor((x + BYTE // 2) * (1.0 / BYTE))
     return high, x - BYTE * high
+
+
+def in_use(x: tf.Tensor) -> tf.Tensor:
+    """The channels of `[..., C]` that are not zero everywhere, int32 `[n]`, ascending."""
+    is_used = tf.reduce_any(tf.not_equal(x, 0), list(range(len(x.shape) - 1)))
+    return tf.cast(tf.where(is_used)[:, 0], tf.int32)
 
 
 def of_bytes(total: tf.Tensor) -> tf.Tensor:
@@ -306,35 +469,3 @@ def grid(height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Rows and columns of all positions in raster order, two int32 `[height * width]`."""
     rows = tf.repeat(tf.range(height), width)
     return rows, tf.tile(tf.range(width), [height])
-
-
-def neighbour_indices(height: tf.Tensor, width: tf.Tensor, mask: np.ndarray) -> tf.Tensor:
-    """Where the neighbourhoods of all positions are found, for many convolutions at once.
-
-    Args:
-      height, width: int32.
-      mask: bool `[size, size]`, which neighbours; the centre of the mask is the position itself.
-
-    Returns:
-      int32 `[height * width, visible]`, positions in raster order; height * width for those
-      outside.
-    """
-    down, right = (tf.constant(x - mask.shape[0] // 2, tf.int32) for x in np.nonzero(mask))
-    rows, columns = grid(height, width)
-    rows, columns = rows[:, None] + down, columns[:, None] + right
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    return tf.where(inside, rows * width + columns, height * width)
-
-
-def neighbours(rows: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    """The neighbourhoods of all positions, zero outside of the array.
-
-    Args:
-      rows: `[H * W, C]`.
-      indices: `neighbour_indices(H, W, mask)`.
-
-    Returns:
-      `[H * W, visible * C]`, positions and neighbours in raster order.
-    """
-    found = tf.gather(tf.pad(rows, [[0, 1], [0, 0]]), indices)
-    return tf.reshape(found, [-1, indices.shape[1] * rows.shape[1]])

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import compilation
-from tfclic.exact import gains, naming, ranges, transforms, values
+from tfclic.exact import compilation, gains, naming, ranges, transforms, values
 from tfclic.exact.ranges import Around
 from tfclic.export import container
 from tfclic.format.header import MAX_QUALITY_CODE

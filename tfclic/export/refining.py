@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import compilation, mixture, program
+from tfclic.entropy import mixture, program
+from tfclic.exact import compilation
 from tfclic.export import exported
 from tfclic.format import model
 from tfclic.layers.substitution import substituted

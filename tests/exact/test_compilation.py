@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from tfclic.entropy import compilation
+from tfclic.exact import compilation
 from tfclic.export import saving
 
 FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
