@@ -70,8 +70,15 @@ class Coder:
     def decompress(
         self, data: bytes, max_pixels: int = header.DEFAULT_MAX_PIXELS
     ) -> npt.NDArray[np.uint8]:
-        """The image of a file, as `runtime.Codec.decompress`; raises as `client.Client`."""
-        image, _, plane = picture.parse(data)
+        """The image of a file, as `runtime.Codec.decompress`; raises as `client.Client`.
+
+        Raises:
+          errors.FileFormatError: also if its quality differs from place to place.
+        """
+        whole = picture.parse(data)
+        image, plane = whole.image, whole.alpha
+        if whole.quality_map:
+            raise errors.FileFormatError(header.SENTENCES[header.HAS_MAP])
         png = self._client.decompress(self._model or _model_of(image), image)
         pixels = images.decode(png, "The server's image", max_pixels=max_pixels).pixels
         height, width = pixels.shape[:2]

@@ -1,8 +1,9 @@
 """Alpha and metadata, which models do not know: taken off before one runs, put back after it.
 
 Files of format version 5 (`tfclic.format.picture`) are decoded to the image with both, and of
-transparent PNG files such files are made, their colours in sRGB. All else goes to the model as it
-is, what is damaged included, of which it tells.
+transparent PNG files such files are made, their colours in sRGB. Files whose quality differs from
+place to place, of version 6, are not decoded: what servers call has one quality. All else goes to
+the model as it is, what is damaged included, of which it tells.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from tfclic import errors, images
-from tfclic.format import alpha, picture
+from tfclic.format import alpha, header, picture
 from tfclic.format.model import COMPRESS, DECOMPRESS, GOOD, SERVED
 from tfclic.format.picture import Picture
 from tfclic.serving import limits
@@ -47,7 +48,8 @@ def run(
     if not servable.is_codec or signature not in {function.name for function in SERVED}:
         limits.check_pixels(inputs, max_pixels)
         return servable.run(signature, inputs, wanted)
-    inputs, taken = _each(inputs, "files", _of_file)
+    take = _of_file_to_decode if signature == DECOMPRESS.name else _of_file
+    inputs, taken = _each(inputs, "files", take)
     limits.check_pixels(inputs, max_pixels)
     inputs, taken_off_images = _each(inputs, "images", _of_image)
     taken.update(taken_off_images)
@@ -80,6 +82,13 @@ def _of_file(data: bytes) -> tuple[bytes, Picture | str | None]:
     except errors.FileFormatError as error:
         return b"", str(error)
     return whole.image, whole if len(whole.image) < len(data) else None
+
+
+def _of_file_to_decode(data: bytes) -> tuple[bytes, Picture | str | None]:
+    image, found = _of_file(data)
+    if isinstance(found, Picture) and found.quality_map:
+        return b"", header.SENTENCES[header.HAS_MAP]
+    return image, found
 
 
 def _of_image(data: bytes) -> tuple[bytes, Picture | str | None]:
