@@ -93,6 +93,16 @@ def test_info_and_map_are_of_the_image(call, dressed):
         assert call(signature, files=[dressed]) == call(signature, files=[image])
 
 
+def test_files_whose_quality_differs_are_not_decoded(call, dressed, toy_codec, transparent):
+    with_map = toy_codec.compress(transparent, np.array([[20, 90]]))
+    found = call("decompress", files=[with_map, dressed])
+    assert found["statuses"] == [header.SENTENCES[header.HAS_MAP].encode(), b"OK"]
+    assert not found["images_bytes"][0] and found["images_bytes"][1]
+    image = picture.parse(with_map).image
+    for signature in ("info", "heat_map"):
+        assert call(signature, files=[with_map]) == call(signature, files=[image])
+
+
 def test_a_damaged_one_gets_its_sentence_and_no_other(call, dressed, toy_codec, transparent):
     whole = picture.parse(dressed)
     of_others = picture.pack(whole._replace(alpha=alpha.encode(transparent[:9, :, 0])))

@@ -315,6 +315,11 @@ class Codec:
         return _plain(pixels), result
 
     @property
+    def has_maps(self) -> bool:
+        """Whether qualities may differ from place to place; earlier exports know one for all."""
+        return model.SYNTHESISE_BY_MAP.name in self._session
+
+    @property
     def slices(self) -> int:
         """How many slices of the latents can be had one after the other, int; 1: none but all."""
         return self.model.card.slices if model.READ_PARTS.name in self._session else 1
@@ -479,7 +484,7 @@ class Codec:
         return qualities.of_file(whole.quality_map, quality, height, width)
 
     def _check_maps(self) -> None:
-        if model.SYNTHESISE_BY_MAP.name not in self._session:
+        if not self.has_maps:
             raise errors.ModelError(
                 f"The model {self.model} has one quality for a whole image; `bin/export "
                 f"--from={self.model.name} --name={self.model.name}` makes one that has maps."
