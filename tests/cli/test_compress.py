@@ -243,7 +243,8 @@ def test_areas_outside_of_an_image_are_refused(run, photo, capsys):
 
 
 @pytest.mark.parametrize(
-    "text", ["1,2,3", "1,2,3,x", "1,2,3,4:", "1,2,3,4:101", "1,2,3,4:+-3", "-1,2,3,4", "1,2,3,4:nan"]
+    "text",
+    ["1,2,3", "1,2,3,x", "1,2,3,4:", "1,2,3,4:101", "1,2,3,4:+-3", "-1,2,3,4", "1,2,3,4:nan"],
 )
 def test_areas_that_are_none_are_refused(text, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -90,7 +90,9 @@ def read_parts(data):
             raise Refused(4)
         before, position = kind, size[1] + size[0]
         found[kind] = body[size[1] : position]
-    if not found.get(1) or (found[1][:3] == b"TFC" and found[1][3:4] and found[1][3] & 15 in (5, 6)):
+    if not found.get(1) or (
+        found[1][:3] == b"TFC" and found[1][3:4] and found[1][3] & 15 in (5, 6)
+    ):
         raise Refused(4)
     if data[3] == 6 and not found.get(0):
         raise Refused(4)

@@ -157,7 +157,8 @@ def test_metadata_beyond_the_limit_are_not_written():
 
 
 @pytest.mark.parametrize(
-    "quality_map, who", [(b"", "bin/serve and bin/decompress do"), (b"a map", "bin/decompress does")]
+    "quality_map, who",
+    [(b"", "bin/serve and bin/decompress do"), (b"a map", "bin/decompress does")],
 )
 def test_readers_of_images_alone_say_who_reads_it(quality_map, who):
     data = picture.pack(Picture(IMAGE, METADATA, quality_map=quality_map))

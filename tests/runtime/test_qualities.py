@@ -113,7 +113,7 @@ def test_a_file_tells_the_qualities_that_were_asked_for(toy_codec, make_pixels):
     assert data[3] == 6 and info["metadata_bytes"] < 20
     found = toy_codec.qualities(data)
     assert found.shape == (7, 13)
-    assert found[5, 1] == pytest.approx(60, abs=0.01) and found[0, 12] == pytest.approx(20, abs=0.01)
+    assert [found[5, 1], found[0, 12]] == pytest.approx([60, 20], abs=0.01)
     even = toy_codec.compress(pixels, 20)
     assert toy_codec.info(even)["map_bytes"] == 0
     np.testing.assert_allclose(toy_codec.qualities(even), np.full((7, 13), 20), atol=1e-3)
