@@ -7,8 +7,8 @@ In the middle of each image an area of half its sides is coded RISE better than 
 whole is coded at each of the two qualities alone. The first table has what the area gains and the
 rest loses against these, in dB: the mean, and the worst image. The second one has the bytes, those
 of the map among them, and how far files are below the size that they are asked for, that of the
-whole at the quality between the two. A model that was exported before there were maps is exported anew, in a
-folder of its own, and has the same weights then.
+whole at the quality between the two. A model that was exported before there were maps is exported
+anew, in a folder of its own, and has the same weights then.
 
 Exit status: 0 if areas are within 0.1 dB, in the mean, of what the whole has at their quality.
 """

@@ -116,15 +116,19 @@ def test_a_model_that_is_not_there_is_told(run, photos, capsys):
     assert run(compress, "--model=toy/7", photos[1], "--force") == 5
 
 
-def test_a_file_with_a_map_is_not_for_servers(run, photos, capsys):
-    words = "--model=toy", photos[1], "--roi=0,0,9,9"
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_file_with_a_map_is_decoded_there(run, photos, number, tmp_path):
+    coded, there, here = (
+        photos[number].with_suffix(".tfclic"),
+        tmp_path / "a.png",
+        tmp_path / "b.png",
+    )
+    words = "--model=toy", photos[number], "--roi=0,0,9,9"
     assert run(compress, *words, server=False) == 0
-    coded = photos[1].with_suffix(".tfclic")
-    assert run(decompress, coded, "--force") == 4
-    told = capsys.readouterr().err
-    assert f"{coded}: Its quality differs from place to place" in told
-    assert "bin/decompress does, without --server." in told
-    assert run(decompress, coded, "--force", server=False) == 0
+    assert coded.read_bytes()[3] == 6
+    assert run(decompress, coded, "-o", there) == 0
+    assert run(decompress, coded, "-o", here, server=False) == 0
+    assert there.read_bytes() == here.read_bytes()
 
 
 def test_a_coder_without_a_model_asks_for_the_default_one(

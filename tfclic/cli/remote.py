@@ -70,16 +70,12 @@ class Coder:
     def decompress(
         self, data: bytes, max_pixels: int = header.DEFAULT_MAX_PIXELS
     ) -> npt.NDArray[np.uint8]:
-        """The image of a file, as `runtime.Codec.decompress`; raises as `client.Client`.
-
-        Raises:
-          errors.FileFormatError: also if its quality differs from place to place.
-        """
+        """The image of a file, as `runtime.Codec.decompress`; raises as `client.Client`."""
         whole = picture.parse(data)
         image, plane = whole.image, whole.alpha
-        if whole.quality_map:
-            raise errors.FileFormatError(header.SENTENCES[header.HAS_MAP])
-        png = self._client.decompress(self._model or _model_of(image), image)
+        # which stays where it is: a server decodes by it, or says that it cannot
+        file = picture.pack(picture.Picture(image, quality_map=whole.quality_map))
+        png = self._client.decompress(self._model or _model_of(image), file)
         pixels = images.decode(png, "The server's image", max_pixels=max_pixels).pixels
         height, width = pixels.shape[:2]
         return alpha.joined(pixels, alpha.decode(plane, height, width)) if plane else pixels

@@ -86,8 +86,8 @@ SENTENCES = {
         "and bin/decompress do, the latter with any --server."
     ),
     HAS_MAP: (
-        "Its quality differs from place to place, which a model alone does not read; "
-        "bin/decompress does, without --server."
+        "Its quality differs from place to place, which a model alone does not read; bin/serve and "
+        "bin/decompress do."
     ),
 }
 ABOVE = {OF_PICTURES: HAS_MORE, WITH_MAP: HAS_MAP}  # statuses of versions above those of images
