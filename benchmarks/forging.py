@@ -61,12 +61,13 @@ def take_off(data):
 
 def put_around(parts, lie=0):
     """The file of such parts, the length and the checksum right, the first length off by `lie`."""
+    version = 5 + any(kind == 0 for kind, _ in parts)
     rest = b""
     for kind, content in parts:
         rest += bytes([kind]) + varint(max(len(content) + lie, 0)) + content
         lie = 0
     length = next(n for n in range(len(rest) + 8, len(rest) + 16) if _fits(n, len(rest)))
-    body = b"TFC\x05" + varint(length) + rest
+    body = b"TFC" + bytes([version]) + varint(length) + rest
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
@@ -94,7 +95,7 @@ class Mutator:
         data = self.rng.choice(self.files)
         if self.rng.random() < 0.15:
             return self.scrambled(data), "bytes changed anywhere"
-        if data[:4] == b"TFC\x05":
+        if data[:4] in (b"TFC\x05", b"TFC\x06"):
             return self.dressed(data), "parts changed, checksum made right"
         try:
             parts = take_apart(data)

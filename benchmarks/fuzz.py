@@ -3,8 +3,8 @@
     python benchmarks/fuzz.py [--model NAME|PATH] [--coder NAME] [--minutes 10] [IMAGE ...]
 
 Files of made images (and of IMAGEs) are mutated, and most of them get the right length and checksum
-again, so that the parts behind these are reached; some of them have alpha and metadata beside the
-image, whose parts are mutated. A worker process decodes them. Each file has to
+again, so that the parts behind these are reached; some of them have alpha, metadata and a map of
+qualities beside the image, whose parts are mutated. A worker process decodes them. Each file has to
 be refused as damaged (exit status 4), or as another model's if its fingerprint was changed, or as
 another coder's, which the model has not, if its version was; or give an image of the size that its
 header says, which is allowed: with a right checksum it may be a valid file. A crash, a hang, more
@@ -60,7 +60,11 @@ def corpus(model, coder, paths, seed):
         for tile in TILES
         if tile > 64 or max(image.shape) > 64
     ]
-    return files + [codec.compress(each, metadata=kept) for each, kept in dressed(pixels, rng)]
+    files += [codec.compress(each, metadata=kept) for each, kept in dressed(pixels, rng)]
+    if codec.has_maps:
+        mask = rng.uniform(0, 100, [5, 7])
+        files += [codec.compress(each, mask, metadata=kept) for each, kept in dressed(pixels, rng)]
+    return files
 
 
 def dressed(pixels, rng):

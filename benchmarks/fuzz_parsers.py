@@ -1,4 +1,4 @@
-"""What reads headers, metadata and alpha planes, on mutations of made files; without any model.
+"""What reads headers, metadata, alpha and maps, on mutations of made files; without any model.
 
     python benchmarks/fuzz_parsers.py [--minutes 1] [--seed 0]
 
@@ -19,7 +19,7 @@ import zlib
 import numpy as np
 
 from tfclic import errors
-from tfclic.format import alpha, header, picture
+from tfclic.format import alpha, header, picture, quality_map
 
 FOLDER = os.path.dirname(header.__file__)
 MOST_DECODED = 1 << 20  # pixels of alpha planes
@@ -31,7 +31,7 @@ def checksum(body):
 
 
 def files():
-    """A file with one tile, one with several, and one with all that may be beside an image."""
+    """A file with one tile, one with several, and two with all that may be beside an image."""
     plane = (np.arange(300 * 200) % 251).astype(np.uint8).reshape(200, 300)
     images = []
     for tile, lengths in (((256, 320), (18,)), ((128, 192), (3, 4, 5, 6))):
@@ -39,7 +39,9 @@ def files():
         images.append(header.pack(fields, checksum))
     metadata = picture.Metadata(b"icc" * 50, b"II*\0" + b"e" * 60, b"<x>" * 40)
     whole = picture.Picture(images[-1], metadata, alpha.encode(plane))
-    return [*images, picture.pack(whole)]
+    nodes = (np.arange(70) % 5).astype(np.int8).reshape(7, 10)
+    coded = quality_map.encode(quality_map.QualityMap(9999, nodes))
+    return [*images, picture.pack(whole), picture.pack(whole._replace(quality_map=coded))]
 
 
 def mutated(data, chance):
@@ -83,6 +85,11 @@ def understood(data):
         if parts.alpha and fields.width * fields.height <= MOST_DECODED:
             plane = alpha.decode(parts.alpha, fields.height, fields.width)
             assert plane.shape == (fields.height, fields.width)
+        if parts.quality_map:
+            found = quality_map.decode(parts.quality_map, fields.height, fields.width)
+            assert found.nodes.shape == quality_map.sides(fields.height, fields.width)
+            codes = found.codes(fields.quality, (0, 0, 4, 4))
+            assert 0 <= codes.min() <= codes.max() <= header.MAX_QUALITY_CODE
         return True
     except errors.FileFormatError:
         return False

@@ -105,10 +105,13 @@ def toy_signatures(identity):
         pixels = base.pad_image(tf.broadcast_to(image, [shape[0], shape[1], 3])[None])
         return {"latents": tf.cast(tf.nn.space_to_depth(pixels, STRIDE)[0], tf.float32)}
 
+    def quantise_by_map(latents, codes, box):
+        step = tf.where(container.quality_of(codes) < 30, 32.0, 1.0)[..., None]
+        latents = boxes.crop(tf.floor(latents / step) * step, box)
+        return with_hyper(tf.cast(latents, tf.int16))
+
     def quantise(latents, quality, box):
-        step = tf.where(quality < 30, 32.0, 1.0)
-        latents = tf.cast(tf.floor(boxes.crop(latents, box) / step) * step, tf.int16)
-        return with_hyper(latents)
+        return quantise_by_map(latents, exported.everywhere(quality), box)
 
     def with_hyper(latents):
         return {"latents": latents, "hyper_latents": latents[::4, ::4, :0]}
@@ -135,7 +138,7 @@ def toy_signatures(identity):
         latents = tf.cast(tf.nn.space_to_depth(pixels, STRIDE)[0], tf.int16)
         return with_hyper(latents)
 
-    def synthesise(latents, hyper_latents, quality, grayscale, box):
+    def synthesise(latents, hyper_latents, quality_or_codes, grayscale, box):
         pixels = boxes.crop(pixels_of(latents), box)
         return {"image": tf.cond(grayscale, lambda: pixels[..., :1], lambda: pixels)}
 
@@ -149,11 +152,13 @@ def toy_signatures(identity):
     functions = {
         model.ANALYSE: (analyse, {}),
         model.QUANTISE: (quantise, floats),
+        model.QUANTISE_BY_MAP: (quantise_by_map, floats),
         model.WRITE: (write, coded),
         model.ESTIMATE: (estimate, coded),
         model.STATISTICS: (explain, coded),
         model.READ: (read, {}),
         model.SYNTHESISE: (synthesise, coded),
+        model.SYNTHESISE_BY_MAP: (synthesise, coded),
         model.PACK: (pack, {}),
         model.PLAN: (plan, {}),
     }

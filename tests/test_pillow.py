@@ -112,9 +112,21 @@ def test_quality_and_targets_are_arguments(saved, image, toy_codec):
     assert toy_codec.info(tiled)["tiles"] == 6
 
 
+def test_qualities_may_differ_from_place_to_place(saved, image, toy_codec):
+    pixels, mask = np.array(image), np.array([[10, 90]])
+    by_mask, by_area = saved(image, quality=mask), saved(image, quality=10, areas=[(0, 0, 9, 9)])
+    assert by_mask.getvalue() == toy_codec.compress(pixels, mask)
+    assert by_area.getvalue() == toy_codec.compress(pixels, 10, areas=[(0, 0, 9, 9)])
+    for data in (by_mask, by_area):
+        with Image.open(data) as opened:
+            assert opened.mode == "RGB" and opened.size == (40, 30)
+            assert np.array_equal(np.array(opened), toy_codec.decompress(data.getvalue()))
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"quality": 101}, {"quality": -1}, {"effort": 10}, {"tile": 63}, {"bpp": 1}, {"psnr": 0}],
+    [{"quality": 101}, {"quality": -1}, {"effort": 10}, {"tile": 63}, {"bpp": 1}, {"psnr": 0}]
+    + [{"quality": np.ones(3)}, {"areas": [(0, 0, 41, 1)]}],
 )
 def test_arguments_out_of_range_raise_value_errors(saved, image, options):
     with pytest.raises(ValueError):

@@ -14,7 +14,8 @@ Arguments of `save`:
 
 | | |
 |---|---|
-| `quality` | 0 (smallest) to 100 (best), 50 if nothing else is said |
+| `quality` | 0 (smallest) to 100 (best), 50 if nothing else is said; or an array of such numbers |
+| `areas` | parts with a quality of their own, a list of `runtime.Area` |
 | `file_bytes`, `bpp`, `psnr` | a target instead: bytes, bits per pixel or dB |
 | `effort` | 0 (fast) to 9 (smallest) |
 | `tile` | longest side of a tile, pixels |
@@ -44,7 +45,7 @@ from tfclic.format.picture import Metadata
 FORMAT = "TFCLIC"
 EXTENSION = ".tfclic"
 MIME_TYPE = "image/x-tfclic"
-_ARGUMENTS = ("quality", "file_bytes", "bpp", "psnr", "effort", "tile")
+_ARGUMENTS = ("quality", "areas", "file_bytes", "bpp", "psnr", "effort", "tile")
 
 
 class TfclicImageFile(ImageFile.ImageFile):

@@ -1,4 +1,4 @@
-"""Forged files with alpha and metadata; a small part of the benchmark, with the toy model."""
+"""Forged files with more than an image; a small part of the benchmark, with the toy model."""
 
 import collections
 import pathlib
@@ -18,7 +18,7 @@ def forging(load_benchmark):
 
 @pytest.fixture
 def files(load_benchmark, forging, monkeypatch, toy_codec, make_pixels):
-    """Of an image as it is, and with each kind of alpha."""
+    """Of an image as it is, with each kind of alpha, and with a map of qualities, too."""
     monkeypatch.syspath_prepend(pathlib.Path(forging.__file__).parent)
     fuzz, pixels = load_benchmark("fuzz"), make_pixels(30, 40)
     made = list(fuzz.dressed([pixels], np.random.default_rng(0)))
@@ -26,15 +26,17 @@ def files(load_benchmark, forging, monkeypatch, toy_codec, make_pixels):
     return [
         toy_codec.compress(pixels),
         *(toy_codec.compress(each, metadata=kept) for each, kept in made),
+        *(toy_codec.compress(each, np.eye(2) * 90, metadata=kept) for each, kept in made),
     ]
 
 
 def test_what_is_taken_off_can_be_put_around(forging, files):
-    assert [data[3] for data in files[1:]] == [picture.VERSION] * 3
+    assert [data[3] for data in files[1:]] == [picture.VERSION] * 3 + [picture.WITH_MAP] * 3
     for data in files[1:]:
         parts = forging.take_off(data)
-        assert [kind for kind, _ in parts] == [1, 2, 129, 130, 131]
-        assert parts[0][1] == picture.parse(data).image
+        *_, image = (content for kind, content in parts if kind <= 1)
+        assert [kind for kind, _ in parts if kind] == [1, 2, 129, 130, 131]
+        assert image == picture.parse(data).image
         assert forging.put_around(parts) == data
 
 

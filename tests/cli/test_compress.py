@@ -193,3 +193,61 @@ def test_metadata_are_left_out_if_one_says_so(run, dressed, toy_codec):
     data = dressed.with_suffix(".tfclic").read_bytes()
     assert tfclic.metadata_of(data) == tfclic.Metadata()
     assert data[3] == 1 and toy_codec.decompress(data).shape == (40, 30, 3)
+
+
+def test_an_area_gets_another_quality(run, photo, toy_codec):
+    assert run(photo, "-q20", "--roi", "8,9,4,5", "--roi=30,20,10,10:77", "--roi=0,0,2,2:-5") == 0
+    data = photo.with_suffix(".tfclic").read_bytes()
+    areas = [
+        runtime.Area(8, 9, 4, 5),
+        runtime.Area(30, 20, 10, 10, 77, False),
+        runtime.Area(0, 0, 2, 2, -5),
+    ]
+    pixels = np.array(Image.open(photo))
+    assert data == toy_codec.compress(pixels, 20, areas=areas) != toy_codec.compress(pixels, 20)
+
+
+def test_a_mask_says_the_quality_of_every_place(run, photo, toy_codec, tmp_path):
+    mask = np.zeros([3, 40], np.uint8)
+    mask[:, 32:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert run(photo, "--quality-map", tmp_path / "mask.png") == 0
+    data = photo.with_suffix(".tfclic").read_bytes()
+    assert data == toy_codec.compress(np.array(Image.open(photo)), mask / 2.55)
+    found = toy_codec.qualities(data)
+    # the last latent is nearer to the node before it than nodes are to each other
+    assert found[0, 0] == 0 and found[0, -1] == pytest.approx(75, abs=0.1)
+
+
+def test_a_mask_goes_with_a_target_but_not_with_a_quality(run, photo, toy_codec, tmp_path, capsys):
+    Image.fromarray(np.array([[0, 99]], np.uint8)).save(tmp_path / "mask.png")
+    words = photo, "--quality-map", tmp_path / "mask.png"
+    least, most = (len(toy_codec.compress(np.array(Image.open(photo)), q)) for q in (0, 100))
+    assert run(*words, f"--bytes={(least + most) // 2}") == 0
+    data = photo.with_suffix(".tfclic").read_bytes()
+    assert data[3] == 6 and len(data) <= (least + most) // 2
+    assert run(*words, "--quality=3", "--force") == 2
+    assert "--quality-map says every quality" in capsys.readouterr().err
+
+
+def test_masks_that_are_none_are_refused(run, photo, tmp_path, capsys):
+    assert run(photo, "--quality-map", photo) == 3
+    assert "has colours; a map of qualities is a gray image" in capsys.readouterr().err
+    assert run(photo, "--quality-map", tmp_path / "missing.png") == 3
+    assert not photo.with_suffix(".tfclic").exists()
+
+
+def test_areas_outside_of_an_image_are_refused(run, photo, capsys):
+    assert run(photo, "--roi", "30,0,11,5") == 2
+    told = capsys.readouterr().err
+    assert f"{photo}: The area 30,0,11,5 is not inside of the image, 40x30." in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1,2,3", "1,2,3,x", "1,2,3,4:", "1,2,3,4:101", "1,2,3,4:+-3", "-1,2,3,4", "1,2,3,4:nan"],
+)
+def test_areas_that_are_none_are_refused(text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        compress.make_parser().parse_intermixed_args(["photo.jpg", f"--roi={text}"])
+    assert caught.value.code == 2 and "--roi" in capsys.readouterr().err

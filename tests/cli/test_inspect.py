@@ -135,3 +135,23 @@ def test_wrong_numbers_exit_with_2(run, word):
     with pytest.raises(SystemExit) as caught:
         run("a.png", word)
     assert caught.value.code == 2
+
+
+def test_qualities_that_differ_are_told_and_drawn(run, coded, toy_codec, make_pixels, capsys):
+    data = toy_codec.compress(make_pixels(60, 90), 20, areas=[(0, 0, 20, 20)])
+    coded.write_bytes(data)
+    target = coded.with_name("drawn.pdf")
+    assert run(coded, "-o", target) == 0
+    told = capsys.readouterr().out
+    assert "quality   20, from place to place 20 to 60" in told and "version 1" in told
+    size = toy_codec.info(data)["map_bytes"]
+    assert f"map       {size} bytes of it" in told
+    pages = target.read_bytes().count(b"/Type /Page\n")
+    assert run(coded, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parts"]["map"] == 8 * size
+    assert found["file"]["qualities"] == pytest.approx([20, 60], abs=0.01)
+    coded.write_bytes(toy_codec.compress(make_pixels(60, 90), 20))
+    assert run(coded, "-o", target, "--force") == 0
+    assert target.read_bytes().count(b"/Type /Page\n") == pages - 1
+    assert "place to place" not in capsys.readouterr().out

@@ -72,3 +72,13 @@ def test_what_lies_beside_the_image_stays_there(run, coded, tmp_path):
     assert run(tmp_path / "a.tfclic", "--coder=interleaved") == 0
     found = picture.parse((tmp_path / "a.interleaved.tfclic").read_bytes())
     assert found.metadata == metadata and header.parse(found.image).interleaved
+
+
+def test_a_map_of_qualities_stays_and_means_the_same(run, both_coders, make_pixels, soft, tmp_path):
+    codec = runtime.load(both_coders / header.RANGE)
+    data = codec.compress(soft(make_pixels(64, 128)), np.array([[10, 90]]))
+    (tmp_path / "a.tfclic").write_bytes(data)
+    assert run(tmp_path / "a.tfclic", "--coder=interleaved") == 0
+    anew = (tmp_path / "a.interleaved.tfclic").read_bytes()
+    assert picture.parse(anew).quality_map == picture.parse(data).quality_map != b""
+    np.testing.assert_array_equal(codec.decompress(anew), codec.decompress(data))

@@ -98,6 +98,8 @@ def test_existing_files_are_replaced_by_force_only(run, photos, capsys):
         (compress, ["a.png", "--bytes=100"], "bytes"),
         (compress, ["a.png", "--tile=64"], "tile"),
         (compress, ["a.png", "--coder=range"], "coder"),
+        (compress, ["a.png", "--roi=0,0,1,1"], "roi"),
+        (compress, ["a.png", "--quality-map=b.png"], "quality-map"),
         (decompress, ["a.tfclic", "--region=0,0,1,1"], "region"),
     ],
 )
@@ -112,6 +114,21 @@ def test_a_model_that_is_not_there_is_told(run, photos, capsys):
     assert run(decompress, "--model=toy", "x.tfclic", server=False) == 2
     assert run(compress, "--model=toy/1", photos[1]) == 0
     assert run(compress, "--model=toy/7", photos[1], "--force") == 5
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_file_with_a_map_is_decoded_there(run, photos, number, tmp_path):
+    coded, there, here = (
+        photos[number].with_suffix(".tfclic"),
+        tmp_path / "a.png",
+        tmp_path / "b.png",
+    )
+    words = "--model=toy", photos[number], "--roi=0,0,9,9"
+    assert run(compress, *words, server=False) == 0
+    assert coded.read_bytes()[3] == 6
+    assert run(decompress, coded, "-o", there) == 0
+    assert run(decompress, coded, "-o", here, server=False) == 0
+    assert there.read_bytes() == here.read_bytes()
 
 
 def test_a_coder_without_a_model_asks_for_the_default_one(

@@ -18,7 +18,9 @@ from tfclic.evaluation import inspection, pictures  # noqa: E402
 @pytest.fixture
 def view(explanation, make_pixels):
     places = [(0, 0), (129, 89), (60, 40)]
-    return inspection.view("made, $5, 写真", make_pixels(90, 130), explanation, 200, None, places)
+    qualities = np.linspace(20, 60, 54, dtype=np.float32).reshape(6, 9)
+    image = "made, $5, 写真", make_pixels(90, 130)
+    return inspection.view(*image, explanation, 200, None, places, qualities)
 
 
 def pages(pdf):
@@ -27,7 +29,7 @@ def pages(pdf):
 
 def test_a_pdf_has_a_page_for_each_picture(view):
     pdf = pictures.encode(view, "x.PDF")
-    assert pdf.startswith(b"%PDF") and pages(pdf) == len(pictures.PICTURES) == 7
+    assert pdf.startswith(b"%PDF") and pages(pdf) == len(pictures.PICTURES) == 8
 
 
 def test_a_png_has_them_below_each_other(view):
@@ -42,7 +44,7 @@ def test_a_single_gaussian_is_drawn_too(view):
     single["weights"] = np.ones_like(single["weights"])
     figure = pictures.mixture_maps(view._replace(found={**view.found, **single}))
     assert len([axes for axes in figure.axes if axes.images]) == 2 + 4
-    assert pages(pictures.encode(view._replace(found={**view.found, **single}), "x.pdf")) == 7
+    assert pages(pictures.encode(view._replace(found={**view.found, **single}), "x.pdf")) == 8
 
 
 def test_what_takes_no_bits_is_drawn_without_complaint(view):
@@ -56,6 +58,7 @@ def test_a_model_without_mixtures_and_slices_has_the_other_pictures(view):
     found = {name: view.found[name] for name in ("latents", "latents_bits")}
     grayscale = view.pixels[..., 0]
     less = dict(found=found, pixels=grayscale, levels={}, correlations={}, slices=[6])
+    less["qualities"] = None
     assert pages(pictures.encode(view._replace(**less), "x.pdf")) == 2
 
 
@@ -140,3 +143,12 @@ def test_other_endings_are_refused():
     pictures.check_ending("a.PNG")
     with pytest.raises(errors.UsageError, match="x.svg: pictures are written to .pdf or .png"):
         pictures.check_ending("x.svg")
+
+
+def test_qualities_are_drawn_where_they_are(view):
+    figure = pictures.qualities_map(view)
+    assert "Qualities from 20 to 60" in figure.get_suptitle()
+    *_, shown = figure.axes[1].images
+    np.testing.assert_array_equal(shown.get_array(), view.qualities)
+    assert shown.get_extent() == [0, 144, 96, 0] and shown.get_clim() == (0, 100)
+    assert pictures.qualities_map(view._replace(qualities=None)) is None

@@ -162,6 +162,19 @@ def test_gains_are_those_of_the_layer(levels):
         np.testing.assert_allclose(found, want, rtol=1e-4)
 
 
+def test_gains_of_several_codes_are_those_of_each():
+    logarithms = tf.constant(np.arange(12.0).reshape(4, 3) * 50000 - 90000)
+    codes = tf.constant([[0, 1, 30000], [43690, 65534, 65535]])
+
+    def gains_of(code):
+        return gains.interpolated(logarithms, code, 65535, lambda name, make: tf.constant(make()))
+
+    found = gains_of(codes)
+    assert found.shape == (2, 3, 3)
+    for place in np.ndindex(2, 3):
+        np.testing.assert_array_equal(found[place], gains_of(codes[place]))
+
+
 def test_block_transforms_have_kernels_in_halves():
     want, value = in_integers(layers.BlockSynthesis(CHANNELS, 1.0), integers(30000), 1e-4)
     found = value.fine()

@@ -71,8 +71,8 @@ def pixels(make_pixels):
 
 @pytest.fixture(scope="module")
 def files(exact, pixels):
-    """Files of an image, whole and in tiles, at several qualities."""
-    made = [(0, 1024), (50, 64), (100, 1024)]
+    """Files of an image, whole and in tiles, at several qualities, and at all of them."""
+    made = [(0, 1024), (50, 64), (100, 1024), (np.array([[0, 30], [60, 100]]), 64)]
     return [exact.compress(pixels, quality, tile=tile) for quality, tile in made]
 
 
@@ -107,7 +107,7 @@ def test_encoders_know_the_pixels(exact, pixels, files):
     np.testing.assert_array_equal(exact.decompress(known["file"]), known["reconstruction"])
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_regions_are_crops(exact, files, number):
     whole = exact.decompress(files[number])
     for x, y, width, height in [(0, 0, 200, 150), (3, 70, 1, 1), (60, 60, 70, 80)]:
@@ -164,7 +164,7 @@ def test_systems_are_close_to_floats(name, tiny_system, make_pixels):
         latents = tf.cast(tf.round(coded.latents[0] / coding.latent_step), tf.int16)
         sides = {key: array[0] for key, array in coded.side_information.items()}
         hyper_latents = coding.join(sides) if coding.side_streams else tf.zeros([1, 2, 0])
-        found = made.at_quality(latents, tf.cast(hyper_latents, tf.int16), at[0])
+        found = made.at_codes(latents, tf.cast(hyper_latents, tf.int16), exported.everywhere(at[0]))
         np.testing.assert_array_equal(found, np.clip(np.round(found), 0, 255))
         want = 255 * codec.synthesise(coded.latents, coded.side_information, at)[0].numpy()
         # images of random weights go far beyond what can be seen

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfclic import models
 from tfclic.entropy import program
-from tfclic.export import exported, refining, stored
+from tfclic.export import container, exported, refining, stored
 from tfclic.training import building
 
 SYSTEMS = (
@@ -61,7 +61,7 @@ def test_latents_that_miss_come_back(make, name, pixels, monkeypatch):
     away = latents + tf.random.stateless_normal(tf.shape(latents), [1, 2], stddev=0.2)
     moments = tf.zeros([2, *latents.shape])
     # of any size, as exports have it
-    quality = tf.constant(80.0)
+    quality = tf.constant([[80.0]])
     sizes = [[None, None, latents.shape[2]], [2, None, None, latents.shape[2]]]
 
     @tf.function(input_signature=[tf.TensorSpec(shape) for shape in sizes])
@@ -83,7 +83,8 @@ def test_an_export_refines_as_its_codec_would_but_for_what_it_rounds(make, pixel
     image = tf.cast(tf.round(pixels * 255.0), tf.uint8)
     steps = [tf.constant(n) for n in (0, 6, 6)]
     of_export = function(latents, image, quality, moments, *steps)
-    exact = refining.refine(codec, pixels, latents, exported.snapped(quality), moments, steps)
+    snapped = container.quality_of(exported.everywhere(quality))
+    exact = refining.refine(codec, pixels, latents, snapped, moments, steps)
     moved = np.abs(exact.latents - latents).max()
     assert moved > 0
     difference = np.abs(of_export["latents"] - exact.latents)
@@ -102,13 +103,31 @@ def test_steps_may_be_taken_in_parts(make, pixels):
     moments = tf.zeros([2, *latents.shape])
 
     def run(latents, moments, first, last):
-        quality = tf.constant(80.0)
+        quality = tf.constant([[80.0]])
         return refining.refine(codec, pixels, latents, quality, moments, (first, last, 6))
 
     at_once = run(latents, moments, 0, 6)
     parts = run(*run(latents, moments, 0, 4), 4, 6)
     for one, other in zip(at_once, parts):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_lambdas_are_those_of_places(make, pixels, monkeypatch):
+    monkeypatch.setattr(refining, "LEARNING_RATE", 0.1)
+    codec = make("hyperprior")
+    latents = analysed(codec, pixels)
+    moments, steps = tf.zeros([2, *latents.shape]), (0, 8, 8)
+    shape = latents.shape[:2]
+
+    def refined(quality):
+        return refining.refine(codec, pixels, latents, quality, moments, steps)[0].numpy()
+
+    even = refined(tf.constant([[80.0]]))
+    np.testing.assert_array_equal(refined(tf.fill(shape, 80.0)), even)
+    # a position from which those far away have all else
+    other = refined(tf.concat([tf.fill([shape[0], 1], 0.0), tf.fill([shape[0], 7], 80.0)], 1))
+    moved, near = (np.abs(other - each).max((0, 2)) for each in (latents, even))
+    assert near[0] > 0.1 * moved.max() and near[-1] < 0.05 * near[0]
 
 
 def test_the_temperature_stays_and_then_falls():

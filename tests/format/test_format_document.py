@@ -40,7 +40,7 @@ def read(data):
     if is_foreign(data):
         raise Refused(1)
     if len(data) > 3 and data[3] & 15 > 4:
-        raise Refused(5 if data[3] & 15 == 5 else 2)
+        raise Refused({5: 5, 6: 6}.get(data[3] & 15, 2))
     length = varint(data, 4)
     if len(data) < 17 or (length and length[0] > len(data)):
         raise Refused(3)
@@ -75,30 +75,71 @@ def read(data):
 
 
 def read_parts(data):
-    """Reads a file of version 5: a dict from kinds to what they mean; or raises Refused."""
-    assert data[:3] == b"TFC" and data[3] & 15 == 5
+    """Reads a file of version 5 or 6: a dict from kinds to what they mean; or raises Refused."""
+    assert data[:3] == b"TFC" and data[3] & 15 in (5, 6)
     length = varint(data, 4)
     if len(data) < 9 or (length and length[0] > len(data)):
         raise Refused(3)
     body, checksum = data[:-4], zlib.crc32(data[:-4]).to_bytes(4, "little")
-    if data[3] != 5 or not length or length[0] != len(data) or data[-4:] != checksum:
+    if data[3] not in (5, 6) or not length or length[0] != len(data) or data[-4:] != checksum:
         raise Refused(4)
-    found, before, position = {}, 0, length[1]
+    found, before, position = {}, 0 if data[3] == 5 else -1, length[1]
     while position < len(body):
         kind, size = body[position], varint(body, position + 1)
         if kind <= before or not size or size[1] + size[0] > len(body):
             raise Refused(4)
         before, position = kind, size[1] + size[0]
         found[kind] = body[size[1] : position]
-    if not found.get(1) or (found[1][:3] == b"TFC" and found[1][3:4] and found[1][3] & 15 == 5):
+    if not found.get(1) or (
+        found[1][:3] == b"TFC" and found[1][3:4] and found[1][3] & 15 in (5, 6)
+    ):
+        raise Refused(4)
+    if data[3] == 6 and not found.get(0):
         raise Refused(4)
     if found.get(2) == b"":
         raise Refused(4)
     for kind in {129, 130, 131} & set(found):
         found[kind] = meant(found[kind])
-    if any(kind not in (1, 2, *range(128, 256)) for kind in found):
+    if any(kind not in (0, 1, 2, *range(128, 256)) for kind in found):
         raise Refused(2)
     return found
+
+
+def codes_of(content, q, height, width):
+    """Rows, lists, of the quality codes of all latents of a map; or raises Refused."""
+    rows, columns = -(-height // 32), -(-width // 32)
+    if len(content) < 4:
+        raise Refused(4)
+    peak, way = content[0] + 256 * content[1], content[2]
+    reader = zlib.decompressobj(-15)
+    try:
+        stream = reader.decompress(content[3:], rows * columns + 1)
+    except zlib.error:
+        raise Refused(4) from None
+    if len(stream) != rows * columns or not reader.eof or reader.unused_data:
+        raise Refused(4)
+    if peak == 0 or way > 3:
+        raise Refused(4)
+    d = {}
+    for r in range(rows):
+        for c in range(columns):
+            left = d.get((r, c - 1), 0) if way & 1 else 0
+            above = d.get((r - 1, c), 0) if way & 2 else 0
+            both = d.get((r - 1, c - 1), 0) if way == 3 else 0
+            d[r, c] = (stream[columns * r + c] + left + above - both) % 256
+    if 128 in d.values():
+        raise Refused(4)
+    d = {place: value - 256 * (value > 128) for place, value in d.items()}
+
+    def code(i, j):
+        a, b = min(i // 2, rows - 1), min(j // 2, columns - 1)
+        e = min(max(i // 2 + (1 if i % 2 else -1), 0), rows - 1)
+        f = min(max(j // 2 + (1 if j % 2 else -1), 0), columns - 1)
+        total = 9 * d[a, b] + 3 * d[a, f] + 3 * d[e, b] + d[e, f]
+        return min(max(q + ((peak * total) // 2032), 0), 65535)
+
+    h, w = 4 * -(-height // 64), 4 * -(-width // 64)
+    return [[code(i, j) for j in range(w)] for i in range(h)]
 
 
 def alpha_of(content, height, width):
@@ -587,6 +628,38 @@ def test_files_with_metadata(file):
         with pytest.raises(errors.FileFormatError) as told:
             picture.parse(each)
         assert str(told.value) == header.SENTENCES[refused.value.args[0]]
+
+
+@pytest.mark.parametrize("way", range(4))
+def test_maps_of_qualities(file, way):
+    import numpy as np
+
+    from tfclic import errors
+    from tfclic.format import picture, quality_map
+
+    nodes = np.random.default_rng(way).integers(-127, 128, (4, 7)).astype(np.int8)
+    known = quality_map.QualityMap(50000, nodes)
+    written = quality_map._deflated(quality_map._differences(nodes.astype(np.uint8), way))
+    for content in (quality_map.encode(known), b"\x50\xc3" + bytes([way]) + written):
+        data = picture.pack(picture.Picture(file, quality_map=content))
+        assert data[3] == 6 and read_parts(data) == {0: content, 1: file}
+        found = codes_of(content, 20000, 100, 201)
+        assert found == known.codes(20000, (0, 0, 8, 16)).tolist()
+    damages = [content[:size] for size in range(len(content))]
+    damages += [content + b"\0", b"\0\0" + content[2:], content[:2] + b"\4" + content[3:]]
+    damages.append(b"\1\0\0" + quality_map._deflated(np.full([4, 7], 128, np.uint8)))
+    for damaged in damages:
+        with pytest.raises(Refused):
+            codes_of(damaged, 20000, 100, 201)
+        with pytest.raises(errors.FileFormatError, match="corrupted"):
+            quality_map.decode(damaged, 100, 201)
+    forged = b"TFC\5" + data[4:-4]
+    forged += zlib.crc32(forged).to_bytes(4, "little")
+    with pytest.raises(Refused) as refused:
+        read_parts(forged)
+    assert refused.value.args == (4,)
+    with pytest.raises(errors.FileFormatError, match="corrupted"):
+        picture.parse(forged)
 
 
 @pytest.mark.parametrize("way", range(4))

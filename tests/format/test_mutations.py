@@ -12,7 +12,7 @@ def fuzzer(load_benchmark):
     return load_benchmark("fuzz_parsers")
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_whatever_a_file_says_is_understood_or_refused(fuzzer, number):
     chance, whole = random.Random(number), fuzzer.files()[number]
     found = [fuzzer.understood(fuzzer.sealed(fuzzer.mutated(whole, chance))) for _ in range(1500)]

@@ -46,9 +46,37 @@ def test_what_is_packed_is_parsed(image, metadata, alpha):
     assert picture.parse(picture.pack(Picture(image, alpha=b"a"))) == Picture(image, alpha=b"a")
 
 
+@pytest.mark.parametrize("metadata", [METADATA, Metadata()])
+@pytest.mark.parametrize("alpha", [b"", b"what only `alpha` can judge"])
+def test_a_map_comes_first(metadata, alpha):
+    whole = Picture(IMAGE, metadata, alpha, b"what only `quality_map` can judge")
+    data = picture.pack(whole)
+    assert data[:4] == b"TFC\6" and data.index(whole.quality_map) < data.index(IMAGE)
+    assert picture.parse(data) == whole
+    for size in range(len(data)):
+        if size >= data.index(IMAGE):
+            found = picture.beginning(data[:size])
+            assert IMAGE.startswith(found.image) and found.quality_map == whole.quality_map
+        elif size >= 4:
+            with pytest.raises(errors.FileFormatError, match="truncated"):
+                picture.beginning(data[:size])
+
+
+def test_maps_are_of_their_version_alone():
+    assert refusal(file_of(part(0, b"map"), part(1, IMAGE))) == CORRUPTED
+    for parts in ((part(1, IMAGE),), (part(0, b""), part(1, IMAGE)), (part(0, b"map"),)):
+        assert refusal(file_of(*parts, flags=picture.WITH_MAP)) == CORRUPTED
+    within = file_of(part(0, b"map"), part(1, IMAGE), flags=picture.WITH_MAP)
+    assert picture.parse(within) == Picture(IMAGE, quality_map=b"map")
+    for flags in (5, 6):
+        parts = (part(0, b"map"), part(1, within)) if flags == 6 else (part(1, within),)
+        assert refusal(file_of(*parts, flags=flags)) == CORRUPTED
+    assert refusal(within[:3] + bytes([within[3] | 16]) + within[4:]) == CORRUPTED
+
+
 def test_an_image_with_nothing_beside_it_is_its_own_file():
     assert picture.pack(Picture(IMAGE)) == IMAGE
-    for data in (IMAGE, b"", b"T", b"TFC", b"PNG\5", b"TFC\6..."):
+    for data in (IMAGE, b"", b"T", b"TFC", b"PNG\5", b"TFC\7..."):
         assert picture.parse(data) == Picture(data)
 
 
@@ -58,8 +86,9 @@ def test_metadata_take_little():
     assert len(picture.pack(Picture(IMAGE, Metadata(incompressible)))) == len(IMAGE) + 90 + 15
 
 
-def test_every_truncation_and_every_changed_byte_is_refused():
-    data = picture.pack(Picture(IMAGE, METADATA))
+@pytest.mark.parametrize("quality_map", [b"", b"a map"])
+def test_every_truncation_and_every_changed_byte_is_refused(quality_map):
+    data = picture.pack(Picture(IMAGE, METADATA, quality_map=quality_map))
     for size in range(5, len(data)):
         assert refusal(data[:size]) == TRUNCATED
     for place in range(4, len(data)):
@@ -127,8 +156,12 @@ def test_metadata_beyond_the_limit_are_not_written():
         picture.pack(Picture(IMAGE, Metadata(exif=bytes(MOST + 1))))
 
 
-def test_readers_of_images_alone_say_who_reads_it():
-    data = picture.pack(Picture(IMAGE, METADATA))
-    with pytest.raises(errors.FileFormatError, match="bin/serve and bin/decompress do"):
+@pytest.mark.parametrize(
+    "quality_map, who",
+    [(b"", "bin/decompress do, the latter"), (b"a map", r"bin/serve and bin/decompress do\.")],
+)
+def test_readers_of_images_alone_say_who_reads_it(quality_map, who):
+    data = picture.pack(Picture(IMAGE, METADATA, quality_map=quality_map))
+    with pytest.raises(errors.FileFormatError, match=who):
         header.parse(data)
     assert header.claimed_size(data) is None

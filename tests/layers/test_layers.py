@@ -114,6 +114,20 @@ def test_a_single_lambda_has_one_gain_for_every_quality():
     np.testing.assert_allclose(gains, 40.0 / step_size(0.01), rtol=1e-5)
 
 
+def test_gains_of_places_are_those_of_their_qualities():
+    gain = layers.QualityGain(5, LMBDAS, reference=40.0)
+    x = normal(1, 2, 3, 5)
+    quality = tf.constant([[[0.0, 20.0, 50.0], [70.0, 99.0, 100.0]]])
+    gain.build([])
+    gain.correction.assign(normal(*gain.correction.shape))
+    for function in (gain, gain.inverse):
+        found = function(x, quality).numpy()
+        for place in np.ndindex(1, 2, 3):
+            one = tf.reshape(x[place], [1, 1, 1, 5])
+            want = function(one, tf.constant([quality[place].numpy()]))
+            np.testing.assert_array_equal(found[place], want[0, 0, 0])
+
+
 def test_masked_convolution_over_channels_is_causal():
     layer, (row, column, channel) = layers.MaskedConv3D(2), (4, 5, 2)
     x = np.zeros([1, 8, 9, 5], np.float32)

@@ -56,6 +56,30 @@ def assert_files_agree():
 
 
 @pytest.fixture(scope="session")
+def assert_maps(make_pixels, soft):
+    """A function of an exported codec: files whose quality differs are what the encoder knows."""
+
+    def check(loaded):
+        pixels = soft(make_pixels(70, 130))
+        halves = np.array([[0.0, 100.0]])
+        for tile in (64, 1024):
+            known = loaded.evaluate(pixels, halves, tile=tile)
+            file = known["file"]
+            np.testing.assert_array_equal(loaded.decompress(file), known["reconstruction"])
+            np.testing.assert_array_equal(loaded.decode_latents(file), known["latents"])
+            assert loaded.info(file)["map_bytes"]
+        low, high = (loaded.evaluate(pixels, quality) for quality in (0, 100))
+        latents = known["latents"].astype(int)
+        # the ends are far from each other's qualities, as far as models look at few latents
+        assert np.abs(latents[:, 5:]).sum() > np.abs(low["latents"][:, 5:].astype(int)).sum()
+        assert np.abs(latents[:, :3]).sum() < np.abs(high["latents"][:, :3].astype(int)).sum()
+        assert len(low["file"]) < len(file) < len(high["file"]) + 40
+        assert loaded.compress(pixels, np.full((2, 2), 40.0)) == loaded.compress(pixels, 40)
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def assert_tiles_and_targets(make_pixels):
     """Checks a loaded codec's tiles, that quality orders its files, and a target."""
 

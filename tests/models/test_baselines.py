@@ -131,6 +131,10 @@ def test_tiles_and_targets(loaded, assert_tiles_and_targets):
     assert_tiles_and_targets(loaded)
 
 
+def test_qualities_may_differ_from_place_to_place(loaded, assert_maps):
+    assert_maps(loaded)
+
+
 def codec_sources(codec, height, width):
     """Silent ones, as a runner takes them."""
     found = codec.sources(tf.zeros([1, height, width, 6]))

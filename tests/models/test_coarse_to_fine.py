@@ -140,6 +140,10 @@ def test_files_decode_to_what_the_encoder_knows(loaded, make_pixels, soft, asser
     assert_files_agree(loaded, soft(make_pixels(70, 130)), (8, 12, 6))
 
 
+def test_qualities_may_differ_from_place_to_place(loaded, assert_maps):
+    assert_maps(loaded)
+
+
 def test_tiles_regions_and_targets(loaded, make_pixels):
     pixels = make_pixels(150, 130)
     known = loaded.evaluate(pixels, 60, tile=64)

@@ -309,6 +309,27 @@ def test_tiles_and_targets(loaded, assert_tiles_and_targets):
     assert_tiles_and_targets(loaded)
 
 
+def test_qualities_may_differ_from_place_to_place(loaded, assert_maps):
+    assert_maps(loaded)
+
+
+def test_slices_and_beginnings_know_the_qualities(codec, loaded, make_pixels, soft):
+    data = loaded.compress(soft(make_pixels(64, 128)), np.array([[20.0, 90.0]]))
+    count, whole = len(codec.sizes), loaded.decompress(data)
+    np.testing.assert_array_equal(loaded.decompress(data, slices=count), whole)
+    image, received = loaded.decompress_beginning(data)
+    np.testing.assert_array_equal(image, whole)
+    assert received.least == count
+    by_slices = [loaded.decompress(data, slices=n) for n in range(count + 1)]
+    image, received = loaded.decompress_beginning(data[: len(data) * 2 // 3])
+    assert received.least >= 0
+    np.testing.assert_array_equal(image, by_slices[received.least])
+    for length in range(4, 30, 5):
+        # the map is not there
+        with pytest.raises(errors.FileFormatError):
+            loaded.decompress_beginning(data[:length])
+
+
 def test_a_region_is_that_part_of_the_image(loaded, make_pixels, soft):
     data = loaded.compress(soft(make_pixels(64, 320)), 60)
     region = loaded.decompress(data, region=(10, 20, 30, 40))

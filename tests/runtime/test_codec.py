@@ -66,6 +66,7 @@ def test_info_tells_what_the_header_says(toy_codec, make_pixels):
         "coder": "range",
         "file_bytes": len(data),
         "alpha_bytes": 0,
+        "map_bytes": 0,
         "metadata_bytes": 0,
         "payload_bytes": len(data) - 18,
     }

@@ -93,6 +93,36 @@ def test_info_and_map_are_of_the_image(call, dressed):
         assert call(signature, files=[dressed]) == call(signature, files=[image])
 
 
+def test_files_whose_quality_differs_are_decoded(call, dressed, toy_codec, transparent):
+    with_map = toy_codec.compress(transparent, np.array([[20, 90]]), metadata=METADATA)
+    gray = toy_codec.compress(transparent[..., 0], np.array([[20, 90]]), tile=64)
+    whole = picture.parse(with_map)
+    foreign = bytearray(whole.image)
+    foreign[7] ^= 1
+    forged = whole._replace(quality_map=b"\1\0\0" + whole.quality_map[3:-1])
+    files = [with_map, dressed, picture.pack(whole._replace(image=bytes(foreign)))]
+    found = call("decompress", files=[*files, picture.pack(forged), gray])
+    corrupted = header.SENTENCES[header.CORRUPTED].encode()
+    assert found["statuses"] == [b"OK", b"OK", corrupted, corrupted, b"OK"]
+    pngs = found["images_bytes"]
+    assert pngs[1] and not pngs[2] and not pngs[3]
+    for number, data in ((0, with_map), (4, gray)):
+        pixels = np.array(Image.open(io.BytesIO(pngs[number])))
+        assert np.array_equal(pixels, toy_codec.decompress(data))
+    assert Image.open(io.BytesIO(pngs[0])).getexif()[0x010F] == "Maker"
+    for signature in ("info", "heat_map"):
+        assert call(signature, files=[with_map]) == call(signature, files=[whole.image])
+
+
+def test_many_pixels_with_a_map_are_refused(call, toy_codec):
+    whole = picture.parse(toy_codec.compress(np.zeros([64, 64, 3], np.uint8), np.array([[20, 90]])))
+    width, height = (header.varint(side) for side in (40_000, 40_000))
+    start = header.read_varint(whole.image, 4)[1]
+    body = whole.image[: start + 6] + width + height + whole.image[start + 8 :]
+    with pytest.raises(grpc.RpcError, match="more pixels"):
+        call("decompress", files=[picture.pack(whole._replace(image=body))])
+
+
 def test_a_damaged_one_gets_its_sentence_and_no_other(call, dressed, toy_codec, transparent):
     whole = picture.parse(dressed)
     of_others = picture.pack(whole._replace(alpha=alpha.encode(transparent[:9, :, 0])))

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 import time
+from typing import TYPE_CHECKING
 
 from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, pipelines, remote
 from tfclic.format import header
 from tfclic.runtime import catalog
+from tfclic.runtime.qualities import RISE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 DETAILS = """\
 examples:
@@ -19,9 +26,14 @@ examples:
   compress --bpp 0.5 photo.jpg          as good as half a bit per pixel allows
   compress --psnr 32 photo.jpg          as small as 32 dB allow
   compress --effort 9 photo.jpg         some per cent smaller, after minutes
+  compress --roi 200,80,160,200 photo.jpg
+                                        the face, of 160x200 pixels there, better than the rest
+  compress --bytes 30000 --quality-map mask.png photo.jpg
+                                        30,000 bytes, most of them where the mask is bright
 
 A target is met within 2 % below the size or 0.05 dB above the PSNR; the quality that does it is
-searched. Efforts above 0 move latents, step by step, to where bits and error together are least,
+searched. What --roi and --quality-map ask for goes up and down with it, but for a quality without
+a sign. Efforts above 0 move latents, step by step, to where bits and error together are least,
 before they are rounded; decoding takes no longer. Images above --tile pixels are coded in tiles, on
 all cores, in bounded memory.
 
@@ -80,6 +92,17 @@ def make_parser() -> argparse.ArgumentParser:
     goal.add_argument(
         "--psnr", metavar="X", type=common.above_zero, help="a PSNR of at least X dB, instead"
     )
+    parser.add_argument(
+        "--roi", metavar="X,Y,W,H[:QUALITY]", type=area, action="append", default=[],
+        help="W x H pixels, from column X and row Y on, counted from 0, have another quality, "
+        f"0..100, or one that is higher (+N) or lower (-N) than around them; default: +{RISE:g}; "
+        "may be repeated, and later ones cover earlier ones",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quality-map", metavar="MASK",
+        help="a gray image of any size, which is spread over the photo: black is quality 0, white "
+        "100; with a target it is moved up or down as a whole",
+    )  # fmt: skip
     add_model_arguments(parser)
     parser.add_argument(
         "--coder", choices=header.CODERS,
@@ -92,6 +115,33 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def area(text: str) -> runtime.Area:
+    """Returns the `runtime.Area` that `text` says; for argparse."""
+    number = r"(\d{1,9})"
+    found = re.fullmatch(rf"{number},{number},{number},{number}(?::([+-]?)(\d+\.?\d*))?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not X,Y,W,H or X,Y,W,H:QUALITY, with four whole numbers of pixels"
+        )
+    x, y, width, height = map(int, found.groups()[:4])
+    if found[6] is None:
+        return runtime.Area(x, y, width, height)
+    value, sign = common.quality(found[6]), found[5]
+    return runtime.Area(x, y, width, height, -value if sign == "-" else value, bool(sign))
+
+
+def map_of(path: str) -> npt.NDArray[np.float32]:
+    """The qualities, float32 [h, w], that a gray image has.
+
+    Raises:
+      errors.ImageError: it cannot be read, or is not gray.
+    """
+    pixels = images.read(path).pixels
+    if pixels.ndim == 3:
+        raise errors.ImageError(f"{path} has colours; a map of qualities is a gray image.")
+    return (pixels / 2.55).astype("float32").clip(0, 100)
+
+
 def compress(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     if args.server:
@@ -102,7 +152,11 @@ def compress(args: argparse.Namespace) -> int:
     pairs = outputs.plan(args.photos, args.output, ".tfclic")
 
     goal = {"quality": args.quality, "bpp": args.bpp, "file_bytes": args.bytes, "psnr": args.psnr}
-    how = {**goal, "effort": args.effort, "tile": args.tile}
+    if args.quality_map:
+        if args.quality is not None:
+            raise errors.UsageError("--quality-map says every quality: leave out --quality.")
+        goal["quality"] = map_of(args.quality_map)
+    how = {**goal, "areas": args.roi, "effort": args.effort, "tile": args.tile}
 
     @functools.lru_cache(maxsize=1)
     def codec() -> runtime.Codec:
@@ -148,6 +202,8 @@ def compress_at_server(args: argparse.Namespace) -> int:
         effort=args.effort != runtime.DEFAULT_EFFORT,
         tile=args.tile != runtime.DEFAULT_TILE,
         coder=args.coder is not None,
+        roi=bool(args.roi),
+        **{"quality-map": args.quality_map is not None},
     )
     background = background_of(args)
     pairs = outputs.plan(args.photos, args.output, ".tfclic")

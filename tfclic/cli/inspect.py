@@ -29,10 +29,10 @@ examples:
   inspect photo.jpg -q 80 --channel 3 --at 100,200 --at 400,20 -o photo.png
 
 Drawn are: one channel of the latents with means, scales and weights of its mixtures, normalised
-values and bits; bits per pixel over the image; bits by channel and by part; the distributions at
-some positions, beside single Gaussians; the levels of hyper latents; and how much neighbours have
-in common on each level, before and after what is expected is taken away. A PDF has a page for each,
-a PNG has them all.
+values and bits; the quality over the image, where it differs from place to place; bits per pixel
+over the image; bits by channel and by part; the distributions at some positions, beside single
+Gaussians; the levels of hyper latents; and how much neighbours have in common on each level, before
+and after what is expected is taken away. A PDF has a page for each, a PNG has them all.
 """
 _FOR_IMAGES = ("quality", "model", "background", "tile")
 
@@ -99,7 +99,8 @@ def inspect(args: argparse.Namespace) -> int:
             found = inspection.report(codec, data, explanation, parts)
             if target and parts:
                 pixels = codec.decompress(data) if pixels is None else pixels
-                found["drawn"] = _draw(args, target, pixels, explanation, found)
+                qualities = codec.qualities(data) if found["file"]["map_bytes"] else None
+                found["drawn"] = _draw(args, target, pixels, explanation, found, qualities)
     except errors.TfclicError as error:
         raise type(error)(f"{args.input}: {error}") from error
     _tell(found, args.json)
@@ -170,6 +171,7 @@ def _draw(
     pixels: npt.NDArray[np.uint8],
     explanation: Statistics,
     found: Mapping[str, Any],
+    qualities: npt.NDArray[np.float32] | None,
 ) -> dict[str, Any]:
     """Writes the pictures; returns what `report` is to say of them."""
     from tfclic.evaluation import inspection, pictures
@@ -180,7 +182,8 @@ def _draw(
         f"{file['quality']:.4g}, {file['file_bytes']:,} bytes"
     )
     header_bits = found["parts"][inspection.HEADER]
-    view = inspection.view(title, pixels, explanation, header_bits, args.channel, args.at)
+    shown = args.channel, args.at, qualities
+    view = inspection.view(title, pixels, explanation, header_bits, *shown)
     outputs.write(target, pictures.encode(view, target), args.force)
     positions = [position._asdict() for position in view.positions]
     return {"output": target, "channel": view.channel, "positions": positions}

@@ -71,8 +71,11 @@ class Coder:
         self, data: bytes, max_pixels: int = header.DEFAULT_MAX_PIXELS
     ) -> npt.NDArray[np.uint8]:
         """The image of a file, as `runtime.Codec.decompress`; raises as `client.Client`."""
-        image, _, plane = picture.parse(data)
-        png = self._client.decompress(self._model or _model_of(image), image)
+        whole = picture.parse(data)
+        image, plane = whole.image, whole.alpha
+        # which stays where it is: a server decodes by it, or says that it cannot
+        file = picture.pack(picture.Picture(image, quality_map=whole.quality_map))
+        png = self._client.decompress(self._model or _model_of(image), file)
         pixels = images.decode(png, "The server's image", max_pixels=max_pixels).pixels
         height, width = pixels.shape[:2]
         return alpha.joined(pixels, alpha.decode(plane, height, width)) if plane else pixels

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Values = Union[Sequence[float], np.ndarray]
 
 LEAST_PROBABILITY = FLOOR / 2**MASS_BITS  # that the exact coder gives to every latent
-ALPHA, METADATA = "alpha", "metadata"
+ALPHA, METADATA, MAP = "alpha", "metadata", "map"
 HEADER = "header"  # and the index of the tiles, and the checksum
 # Of all latents of a channel, those which take more bits than this share of the others.
 QUANTILES = (1.0, 0.99, 0.9, 0.5, 0.1)
@@ -57,6 +57,7 @@ class View(NamedTuple):
       levels: dict of `levels.Level`s, of hyper latents.
       correlations: as `levels.correlations` has them.
       slices: list of channels of each slice of the latents.
+      qualities: float32 `[h, w]`, that of each 16x16 pixels; None: it is the same everywhere.
     """
 
     title: str
@@ -69,6 +70,7 @@ class View(NamedTuple):
     levels: Mapping[str, Level]
     correlations: Mapping[str, Pair]
     slices: list[int]
+    qualities: npt.NDArray[np.float32] | None = None
 
     def bits_per_pixel(self) -> npt.NDArray[np.float64]:
         """Float64 `[h, w]`: what each block of 16x16 pixels takes, of all parts, per pixel.
@@ -107,6 +109,9 @@ def report(
     info = codec.info(data)
     image = picture.parse(data).image
     info["format_version"] = header.parse(image).version
+    if info[f"{MAP}_bytes"]:
+        found = codec.qualities(data)
+        info["qualities"] = [float(found.min()), float(found.max())]
     header_bits = 8 * (len(image) - info["payload_bytes"])
     strings = [
         {
@@ -121,7 +126,7 @@ def report(
     bits: dict[str, float] | None = None
     if parts:
         bits = {**{name: part.bits for name, part in parts.items()}, HEADER: header_bits}
-        beside = {ALPHA: info["alpha_bytes"], METADATA: info["metadata_bytes"]}
+        beside = {name: info[f"{name}_bytes"] for name in (MAP, ALPHA, METADATA)}
         bits.update({name: 8 * size for name, size in beside.items() if size})
     model = {name: getattr(codec.model, name) for name in ("name", "version", "fingerprint")}
     model["transforms"], model["pixels"] = codec.model.card.transforms, codec.model.card.pixels
@@ -139,6 +144,13 @@ def _told(pixels: str | None) -> str:
     return f", {pixels}, the same on every machine" if pixels else ""
 
 
+def _beside(file: Mapping[str, Any]) -> str:
+    if "qualities" not in file:
+        return ""
+    low, high = file["qualities"]
+    return f", from place to place {low:.4g} to {high:.4g}"
+
+
 def _slices(explanation: statistics.Statistics) -> list[dict[str, float]]:
     if len(explanation.slices) < 2:
         return []
@@ -154,14 +166,14 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     tile = f"{file['tiles']} of at most {file['tile_width']}x{file['tile_height']}"
     rows = [
         ("image", f"{file['width']}x{file['height']}, {kind}"),
-        ("quality", f"{file['quality']:.4g}"),
+        ("quality", f"{file['quality']:.4g}{_beside(file)}"),
         ("format", f"version {file['format_version']}, strings of the {file['coder']} coder"),
         ("tiles", "1" if file["tiles"] == 1 else tile),
         ("model", f"{model['name']}/{model['version']}, fingerprint {model['fingerprint']}"),
         ("pixels", f"made in {model['transforms']}{_told(model['pixels'])}"),
         ("file", f"{file['file_bytes']:,} bytes, {8 * file['file_bytes'] / pixels:.4f} bpp"),
     ]
-    for name in (ALPHA, METADATA):
+    for name in (MAP, ALPHA, METADATA):
         if file[f"{name}_bytes"]:
             rows.append((name, f"{file[f'{name}_bytes']:,} bytes of it"))
     told = [f"{name:<10}{value}" for name, value in rows] + ["", *_string_lines(found)]
@@ -227,11 +239,12 @@ def view(
     header_bits: int,
     channel: int | None = None,
     places: Iterable[tuple[int, int]] = (),
+    qualities: npt.NDArray[np.float32] | None = None,
 ) -> View:
     """Looks closer at one channel and at some positions.
 
     Args:
-      title, pixels, header_bits: as in `View`.
+      title, pixels, header_bits, qualities: as in `View`.
       explanation: `statistics.Statistics` of the file.
       channel: None: the one of highest entropy, that takes the most bits.
       places: list of (x, y) in pixels; none: a few of the channel's latents, chosen by their bits.
@@ -254,7 +267,7 @@ def view(
     found = explanation.channel(channel)
     chosen = positions or _chosen(found["latents_bits"], height, width)
     more = levels.of(explanation), levels.correlations(explanation), explanation.slices
-    return View(title, pixels, parts, header_bits, channel, found, chosen, *more)
+    return View(title, pixels, parts, header_bits, channel, found, chosen, *more, qualities)
 
 
 def _chosen(bits: np.ndarray, height: int, width: int) -> list[Position]:

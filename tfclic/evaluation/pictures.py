@@ -143,24 +143,41 @@ def bits_map(view: inspection.View) -> Figure:
     mean = rate.sum() * inspection.STRIDE**2 / (height * width)
     inside = rate[: -(-height // inspection.STRIDE), : -(-width // inspection.STRIDE)].sum()
     beyond = _percent(rate.sum() - inside, rate.sum())
-    panel = min((drawing.WIDTH - 1.5) / 2 * drawing.aspect(view), 9)
     title = f"Where the bits are: {mean:.4f} per pixel on average, without the header"
     if beyond >= 0.05:
         title += f"; {beyond:.1f} % beyond the edges"
+    return _over_image(view, rate, title, "bits per pixel", ", all parts", cmap="inferno")
+
+
+def qualities_map(view: inspection.View) -> Figure | None:
+    """The image, and over it the quality of each place of it; None where it is one for all."""
+    if view.qualities is None:
+        return None
+    low, high = view.qualities.min(), view.qualities.max()
+    title = f"Qualities from {low:.4g} to {high:.4g}"
+    return _over_image(view, view.qualities, title, "quality", vmax=100)
+
+
+def _over_image(
+    view: inspection.View, values: np.ndarray, title: str, name: str, of: str = "", **options: Any
+) -> Figure:
+    """The image, and beside it the image with values, `[h, w]`, of 16x16 pixels each."""
+    height, width = view.pixels.shape[:2]
+    panel = min((drawing.WIDTH - 1.5) / 2 * drawing.aspect(view), 9)
     figure = drawing.figure_of(view, panel + 1.4, title)
     left, right = figure.subplots(1, 2)
     _show_image(left, view)
     left.set_title("image")
     _show_image(right, view._replace(pixels=np.array(Image.fromarray(view.pixels).convert("L"))))
-    extent = (0, rate.shape[1] * inspection.STRIDE, rate.shape[0] * inspection.STRIDE, 0)
-    shown = right.imshow(
-        rate, extent=extent, cmap="inferno", vmin=0, alpha=0.75, interpolation="nearest"
-    )
-    right.set(title="bits per pixel, all parts, by blocks of 16x16 pixels", ylabel="")
+    rows, columns = (inspection.STRIDE * side for side in values.shape)
+    extent = (0, columns, rows, 0)
+    how = {"vmin": 0, "alpha": 0.75, "interpolation": "nearest", **options}
+    shown = right.imshow(values, extent=extent, **how)
+    right.set(title=f"{name}{of}, by blocks of 16x16 pixels", ylabel="")
     for axes in (left, right):
         axes.set(xlim=(0, width), ylim=(height, 0))
     # within the axes' own frame, so that it is as high as the image
-    figure.colorbar(shown, cax=right.inset_axes((1.02, 0, 0.03, 1)), label="bits per pixel")
+    figure.colorbar(shown, cax=right.inset_axes((1.02, 0, 0.03, 1)), label=name)
     return figure
 
 
@@ -295,6 +312,7 @@ def _distribution(
 
 PICTURES = (
     mixture_maps,
+    qualities_map,
     bits_map,
     channel_bits,
     slice_bits,

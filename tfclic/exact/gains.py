@@ -43,17 +43,17 @@ def interpolated(
 
     Args:
       logarithms: float `[L, C]`, from `fractions`.
-      code: int32 `[]`, 0..codes, of the quality: the first level to the last one.
+      code: int32, of any shape, 0..codes, of the quality: the first level to the last one.
       codes: the largest code.
       table: makes a constant of a name and what returns its content.
 
     Returns:
-      float32 `[C]`.
+      float32 `[..., C]`.
     """
     logarithms, levels = tf.cast(logarithms, tf.int64), logarithms.shape[0]
     position = tf.cast(code, tf.int64) * (levels - 1)
     lower = tf.minimum(position // codes, max(levels - 2, 0))
-    share = position - lower * codes
+    share = (position - lower * codes)[..., None]
     below = tf.gather(logarithms, lower)
     above = tf.gather(logarithms, tf.minimum(lower + 1, levels - 1))
     found = (below * (codes - share) + above * share) // codes

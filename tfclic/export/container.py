@@ -16,11 +16,11 @@ from tfclic.entropy import byte_strings
 from tfclic.format import boxes
 from tfclic.format import header as layout
 from tfclic.format.header import (
+    ABOVE,
     CHECKSUM_BYTES,
     CORRUPTED,
     FINGERPRINT_BYTES,
     GRAYSCALE_FLAG,
-    HAS_MORE,
     LENGTH_BYTES,
     MAGIC,
     MAX_PAYLOAD_BYTES,
@@ -32,7 +32,6 @@ from tfclic.format.header import (
     NO_SIZE,
     NOT_TFCLIC,
     OF_INTERLEAVED,
-    OF_PICTURES,
     OK,
     ONE_TILE,
     OTHER_MODEL,
@@ -237,7 +236,7 @@ def _status(
 ) -> tf.Tensor:
     status = tf.where(sound, OK, CORRUPTED)
     status = tf.where((actual < SHORTEST_FILE) | ends_early, TRUNCATED, status)
-    above = tf.where(tf.equal(version, OF_PICTURES), HAS_MORE, NEWER_VERSION)
+    above = tf.gather([ABOVE.get(each, NEWER_VERSION) for each in range(VERSION_BITS + 1)], version)
     status = tf.where((version > VERSION) & (actual > len(MAGIC)), above, status)
     # The beginning of the magic alone is a truncated file, nothing at all is none.
     known = tf.minimum(actual, len(MAGIC))

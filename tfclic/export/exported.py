@@ -34,6 +34,7 @@ _STRING = tf.TensorSpec([], tf.string)
 SPECS = {
     "image": tf.TensorSpec([None, None, None], tf.uint8),
     "quality": tf.TensorSpec([], tf.float32),
+    "codes": tf.TensorSpec([None, None], tf.int32),
     "grayscale": tf.TensorSpec([], tf.bool),
     "box": tf.TensorSpec([4], tf.int32),
     "lengths": tf.TensorSpec([None], tf.int32),
@@ -66,9 +67,9 @@ def _named(*names: str, **of_codec: tf.TensorSpec) -> list[tf.TensorSpec]:
     return [tf.TensorSpec.from_spec(known[name], name) for name in names]
 
 
-def snapped(quality: tf.Tensor) -> tf.Tensor:
-    """The nearest quality that a file can state, float32."""
-    return container.quality_of(container.quality_code(quality))
+def everywhere(quality: tf.Tensor) -> tf.Tensor:
+    """The code of a quality, float32, where codes of places are asked for: int32 `[1, 1]`."""
+    return container.quality_code(quality)[None, None]
 
 
 def as_colours(image: tf.Tensor) -> tf.Tensor:
@@ -150,26 +151,41 @@ class ExportedCodec(stored.StoredCodec):
 
         analysed = tf.TensorSpec([None, None, channels], tf.float32)
 
-        @traced(*specs(model.QUANTISE, latents=analysed))
-        def quantise(latents: tf.Tensor, quality: tf.Tensor, box: tf.Tensor) -> Tensors:
+        @traced(*specs(model.QUANTISE_BY_MAP, latents=analysed))
+        def quantise_by_map(latents: tf.Tensor, codes: tf.Tensor, box: tf.Tensor) -> Tensors:
             with weights():
-                gained = codec.gained(latents[None], snapped(quality)[None])
+                gained = codec.gained(latents[None], container.quality_of(codes)[None])
                 sources = codec.sources(gained)
             places = {name: coding.box(name, box) for name in sources}
             cropped = {name: boxes.crop(sources[name][0], each) for name, each in places.items()}
             return _as_coded(*coding.quantize(cropped))._asdict()
 
-        def in_floats(
-            latents: tf.Tensor, hyper_latents: tf.Tensor, quality: tf.Tensor
-        ) -> tf.Tensor:
+        @traced(*specs(model.QUANTISE, latents=analysed))
+        def quantise(latents: tf.Tensor, quality: tf.Tensor, box: tf.Tensor) -> Tensors:
+            return quantise_by_map(latents, everywhere(quality), box)
+
+        def in_floats(latents: tf.Tensor, hyper_latents: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
             latents = tf.cast(latents, tf.float32)[None] * coding.latent_step
             sides = coding.split(tf.cast(hyper_latents, tf.float32))
             sides = {name: array[None] for name, array in sides.items()}
             with weights():
-                pixels = codec.synthesise(latents, sides, snapped(quality)[None])[0]
+                pixels = codec.synthesise(latents, sides, container.quality_of(codes)[None])[0]
             return tf.round(tf.clip_by_value(pixels, 0.0, 1.0) * 255.0)
 
-        synthesis = self.integers.at_quality if self.integers else in_floats
+        synthesis = self.integers.at_codes if self.integers else in_floats
+
+        @traced(*specs(model.SYNTHESISE_BY_MAP, **self._coded()))
+        def synthesise_by_map(
+            latents: tf.Tensor,
+            hyper_latents: tf.Tensor,
+            codes: tf.Tensor,
+            grayscale: tf.Tensor,
+            box: tf.Tensor,
+        ) -> Tensors:
+            pixels = boxes.crop(synthesis(latents, hyper_latents, codes), box)
+            gray = tf.round(tf.reduce_mean(pixels, -1, keepdims=True))
+            pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
+            return model.Image(tf.cast(pixels, tf.uint8))._asdict()
 
         @traced(*specs(model.SYNTHESISE, **self._coded()))
         def synthesise(
@@ -179,15 +195,15 @@ class ExportedCodec(stored.StoredCodec):
             grayscale: tf.Tensor,
             box: tf.Tensor,
         ) -> Tensors:
-            pixels = boxes.crop(synthesis(latents, hyper_latents, quality), box)
-            gray = tf.round(tf.reduce_mean(pixels, -1, keepdims=True))
-            pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
-            return model.Image(tf.cast(pixels, tf.uint8))._asdict()
+            codes = everywhere(quality)
+            return synthesise_by_map(latents, hyper_latents, codes, grayscale, box)
 
         return {
             model.ANALYSE.name: analyse,
             model.QUANTISE.name: quantise,
+            model.QUANTISE_BY_MAP.name: quantise_by_map,
             model.SYNTHESISE.name: synthesise,
+            model.SYNTHESISE_BY_MAP.name: synthesise_by_map,
         }
 
     def _coded(self) -> dict[str, tf.TensorSpec]:

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tfclic.exact import compilation, gains, naming, ranges, transforms, values
 from tfclic.exact.ranges import Around
-from tfclic.export import container
 from tfclic.format.header import MAX_QUALITY_CODE
 from tfclic.format.latents import HYPER_STRIDE, STRIDE
 from tfclic.models import base
@@ -84,7 +83,7 @@ class IntegerSynthesis(values.Constants):
         self.reach = math.inf
         latents = tf.zeros([HYPER_STRIDE, HYPER_STRIDE, coding.channels], tf.int16)
         hyper_latents = tf.zeros([1, 1, coding.hyper_channels], tf.int16)
-        self.pixels(latents, hyper_latents, tf.constant(0))
+        self.pixels(latents, hyper_latents, tf.constant([[0]]))
 
     def digest(self) -> str:
         """By which its pixels are told from another's, 8 hex digits."""
@@ -93,24 +92,21 @@ class IntegerSynthesis(values.Constants):
             found.update(name.encode() + variable.numpy().tobytes())
         return found.hexdigest()[:8]
 
-    def at_quality(
-        self, latents: tf.Tensor, hyper_latents: tf.Tensor, quality: tf.Tensor
-    ) -> tf.Tensor:
-        """As `pixels`, of a quality, float32, 0..100."""
+    def at_codes(self, latents: tf.Tensor, hyper_latents: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        """As `pixels`, inside of whatever runs it."""
         # which XLA would fuse, and so not round where it should be
-        pixels = compilation.uncompiled(self.pixels)
-        return pixels(latents, hyper_latents, container.quality_code(quality))
+        return compilation.uncompiled(self.pixels)(latents, hyper_latents, codes)
 
-    def pixels(self, latents: tf.Tensor, hyper_latents: tf.Tensor, code: tf.Tensor) -> tf.Tensor:
+    def pixels(self, latents: tf.Tensor, hyper_latents: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
         """The image: float32 `[16 h, 16 w, 3]`, integers 0..255.
 
         Args:
           latents, hyper_latents: int16 `[h, w, C]` and `[h / 4, w / 4, Z]`, as coded.
-          code: int32, of the quality.
+          codes: int32 `[h, w]`, of qualities, or `[1, 1]`.
         """
         codec, coding, seen, names = self._given()
         ops = transforms.Integers(self, seen, names)
-        given = self._latents(codec, coding, latents, code, seen[LATENTS].given)
+        given = self._latents(codec, coding, latents, codes, seen[LATENTS].given)
         image = codec.reconstruct(ops, given, self._sides(coding, hyper_latents))
         self.reach = image.reach
         steps = np.full(3, base.CENTRED_SCALE / 255 / GREY)
@@ -123,7 +119,7 @@ class IntegerSynthesis(values.Constants):
         codec: ImageCodec,
         coding: EntropyCoder,
         latents: tf.Tensor,
-        code: tf.Tensor,
+        codes: tf.Tensor,
         sizes: np.ndarray,
     ) -> values.Known:
         steps = sizes / values.WIDE
@@ -133,7 +129,10 @@ class IntegerSynthesis(values.Constants):
             return gains.fractions(inverse / np.log(2) + np.log2(coding.latent_step / steps))
 
         levels = self("gain_logarithms", logarithms)
-        times = gains.interpolated(levels, code, MAX_QUALITY_CODE, self)
+        # there are few of them, and many positions
+        several, numbers = tf.unique(tf.reshape(codes, [-1]))
+        times = gains.interpolated(levels, several, MAX_QUALITY_CODE, self)
+        times = tf.gather(times, tf.reshape(numbers, tf.shape(codes)))
         limit = values.WIDE
         scaled = tf.round(tf.cast(latents, tf.float32)[None] * times)
         scaled = tf.clip_by_value(scaled, -float(limit), float(limit))

@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from tfclic.entropy import mixture, program
 from tfclic.exact import compilation
-from tfclic.export import exported
+from tfclic.export import container, exported
 from tfclic.format import model
+from tfclic.format.latents import STRIDE
 from tfclic.layers.substitution import substituted
 from tfclic.models import base
 
@@ -41,26 +42,35 @@ class Refinement(tf.Module):
         super().__init__(name="refinement")
         self.coding, self.weights = stored.coding, stored.weights
         channels = codec.config.latent_channels
-        given = exported.specs(
-            model.REFINE,
+        of_codec = dict(
             latents=tf.TensorSpec([None, None, channels], tf.float32),
             moments=tf.TensorSpec([2, None, None, channels], tf.float32),
         )
 
-        @exported.traced(*given)
-        def traced(
+        @exported.traced(*exported.specs(model.REFINE_BY_MAP, **of_codec))
+        def by_map(
+            latents: tf.Tensor,
+            image: tf.Tensor,
+            codes: tf.Tensor,
+            moments: tf.Tensor,
+            *steps: tf.Tensor,
+        ) -> dict[str, tf.Tensor]:
+            weights = {**self.coding.floats(), **stored.stand_ins(codec)}
+            with substituted([codec], weights):
+                pixels, quality = exported.as_colours(image), container.quality_of(codes)
+                return refine(codec, pixels, latents, quality, moments, steps)._asdict()
+
+        @exported.traced(*exported.specs(model.REFINE, **of_codec))
+        def plain(
             latents: tf.Tensor,
             image: tf.Tensor,
             quality: tf.Tensor,
             moments: tf.Tensor,
             *steps: tf.Tensor,
         ) -> dict[str, tf.Tensor]:
-            weights = {**self.coding.floats(), **stored.stand_ins(codec)}
-            with substituted([codec], weights):
-                pixels, snapped = exported.as_colours(image), exported.snapped(quality)
-                return refine(codec, pixels, latents, snapped, moments, steps)._asdict()
+            return by_map(latents, image, exported.everywhere(quality), moments, *steps)
 
-        self.functions = {model.REFINE.name: traced}
+        self.functions = {model.REFINE.name: plain, model.REFINE_BY_MAP.name: by_map}
 
 
 def refine(
@@ -75,13 +85,14 @@ def refine(
 
     Latents follow the gradient of bits + lambda * squared error through the entropy model and the
     synthesis transform while they are annealed (see `program.Annealed`), which decoders do not
-    notice. Side information is that of the latents at the first of these steps.
+    notice. Lambda is that of the quality of each place. Side information is that of the latents at
+    the first of these steps.
 
     Args:
       codec: the codec, with weights that it will have when it decodes.
       image: float32 `[H, W, 3]`, 0..1.
       latents: float32 `[h, w, C]`, of the image, before the gain.
-      quality: float32 `[]`.
+      quality: float32 `[h, w]`, or `[1, 1]`: the same everywhere.
       moments: float32 `[2, h, w, C]`, Adam's; zeros at first.
       steps: int32 `[]` each: the first one to take, the one to stop before, and all there are.
 
@@ -93,6 +104,9 @@ def refine(
     sources = codec.sources(codec.gained(latents[None], quality))
     weight = lambda_of(codec, quality) * 255.0**2 / 3
     target, size = image[None], tf.shape(image)
+    weight, shares = weight[0, 0, 0], weight[0] / weight[0, 0, 0]
+    # exactly 1 where all are the same
+    shares = _of_pixels(tf.broadcast_to(shares, tf.shape(latents)[:2]))[: size[0], : size[1], None]
 
     def cost(latents: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         code = program.Annealed(
@@ -103,7 +117,7 @@ def refine(
         )
         decoded = codec.entropy(code)
         pixels = codec.synthesise(decoded, code.y_hat, quality)[:, : size[0], : size[1]]
-        error = tf.reduce_sum(tf.math.squared_difference(pixels, target))
+        error = tf.reduce_sum(tf.math.squared_difference(pixels, target) * shares)
         return tf.reduce_sum(tf.add_n(list(code.bits.values()))) + weight * error
 
     def body(
@@ -137,7 +151,13 @@ def temperature(done: tf.Tensor) -> tf.Tensor:
 def lambda_of(codec: ImageCodec, quality: tf.Tensor) -> tf.Tensor:
     """What a mean squared error on the 0..255 scale is worth in bits per pixel at `quality`.
 
-    Between the levels of training it is interpolated as gains are. float32 `[B]`, as `quality`.
+    Between the levels of training it is interpolated as gains are. float32, of the shape of
+    `quality`, which is `[B]` or `[B, h, w]`.
     """
     logarithms = np.log(np.asarray(codec.lmbdas, np.float32))[:, None]
-    return codec.gain.between(logarithms, quality)[:, 0, 0, 0]
+    return tf.reshape(codec.gain.between(logarithms, quality), tf.shape(quality))
+
+
+def _of_pixels(places: tf.Tensor) -> tf.Tensor:
+    """What latents have, `[h, w]`, at each of their pixels."""
+    return tf.repeat(tf.repeat(places, STRIDE, 0), STRIDE, 1)

@@ -16,7 +16,7 @@
 
 Version 1 is for images that are one tile, version 2 for those that are several; strings are the
 range coder's. Versions 3 and 4 are the same with strings of the interleaved coder. Version 5 is one
-of these with metadata around it, `tfclic.format.picture`.
+of these with metadata around it, version 6 one with a map of qualities, `tfclic.format.picture`.
 
 A varint is LEB128: 7 bits per byte, the lowest first, the top bit set in all bytes but the last, no
 superfluous zero bytes. Files below 256 MiB spend at most 24 bytes on all but the payload.
@@ -52,7 +52,9 @@ ONE_TILE, TILED = 1, 2
 RANGE, INTERLEAVED = CODERS = "range", "interleaved"
 OF_INTERLEAVED = 2  # more than the version of the same file with the range coder
 VERSION = TILED + OF_INTERLEAVED
-OF_PICTURES = VERSION + 1  # which `tfclic.format.picture` takes apart
+# which `tfclic.format.picture` takes apart
+OF_PICTURES = VERSION + 1
+WITH_MAP = OF_PICTURES + 1
 VERSION_BITS = 15
 GRAYSCALE_FLAG = 1 << 4
 MAX_QUALITY_CODE = 65535
@@ -72,7 +74,7 @@ CHECKSUM_BYTES = 4
 START = len(MAGIC) + 1  # of the length
 SHORTEST_FILE = START + 1 + FINGERPRINT_BYTES + QUALITY_BYTES + 1 + 1 + CHECKSUM_BYTES
 
-OK, NOT_TFCLIC, NEWER_VERSION, TRUNCATED, CORRUPTED, HAS_MORE = STATUSES = range(6)
+OK, NOT_TFCLIC, NEWER_VERSION, TRUNCATED, CORRUPTED, HAS_MORE, HAS_MAP = STATUSES = range(7)
 
 SENTENCES = {
     NOT_TFCLIC: "It is not a tfclic file.",
@@ -83,7 +85,12 @@ SENTENCES = {
         "It has alpha or metadata beside its image, which a model alone does not read; bin/serve "
         "and bin/decompress do, the latter with any --server."
     ),
+    HAS_MAP: (
+        "Its quality differs from place to place, which a model alone does not read; bin/serve and "
+        "bin/decompress do."
+    ),
 }
+ABOVE = {OF_PICTURES: HAS_MORE, WITH_MAP: HAS_MAP}  # statuses of versions above those of images
 # The hexadecimal fingerprint and a full stop follow.
 OTHER_MODEL = "It was made by another model, whose fingerprint is "
 NO_SIZE = "The image is empty, or too large for a tfclic file."
@@ -137,6 +144,11 @@ class Header(NamedTuple):
 def quality_of(code: Number) -> Number:
     """The quality 0..100 that a code, a float, stands for."""
     return code * 100 / MAX_QUALITY_CODE
+
+
+def quality_code(quality: float) -> int:
+    """The code, an int, that stands for a quality, 0..100."""
+    return min(max(round(quality * MAX_QUALITY_CODE / 100), 0), MAX_QUALITY_CODE)
 
 
 def is_size(width: int, height: int) -> bool:
@@ -258,7 +270,7 @@ def _parse(data: bytes, checksum: Checksum | None) -> tuple[int, Header | None]:
         return NOT_TFCLIC, None
     version = data[len(MAGIC)] & VERSION_BITS if len(data) > len(MAGIC) else ONE_TILE
     if version > VERSION:
-        return HAS_MORE if version == OF_PICTURES else NEWER_VERSION, None
+        return ABOVE.get(version, NEWER_VERSION), None
     length, start = read_varint(data, START)
     if len(data) < SHORTEST_FILE or (length is not None and len(data) < length):
         return TRUNCATED, None

@@ -5,7 +5,8 @@ function takes and gives tensors by name; what it takes and what it gives is a N
 the names as fields. Images are uint8 `[H, W, 3]` or `[H, W, 1]`; latents `[h, w, C]` and hyper
 latents `[h / 4, w / 4, Z]` are int16 where they are as coded; boxes are those of
 `tfclic.format.boxes`; numbers of pixels, latents and bytes are int32; qualities are float32,
-0..100; files and strings are bytes.
+0..100; codes are those of qualities, 0..65535, int32 `[h, w]`, one for each position of the
+latents, or `[1, 1]` for all of them; files and strings are bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ OF_RANGE = (*TAGS, RANGE)
 FLOAT32, INTEGER = TRANSFORMS = "float32", "integer"
 BOTH = "both"  # what an export is called that has the two
 VARIABLES = "variables/variables"
-# A folder with a graph of its own, which has REFINE and, for VARIABLES, RESTORE.
+# A folder with a graph of its own, which has REFINE, REFINE_BY_MAP and, for VARIABLES, RESTORE.
 REFINEMENT = "refinement"
 
 # Of what `STATISTICS` gives: after the name of a part, what its elements cost
@@ -118,6 +119,18 @@ class ToRefine(NamedTuple):
     steps: Any
 
 
+class ToRefineByMap(NamedTuple):
+    """As `ToRefine`, with codes in the place of a quality."""
+
+    latents: Any
+    image: Any
+    codes: Any
+    moments: Any
+    first: Any
+    last: Any
+    steps: Any
+
+
 class Refined(NamedTuple):
     """Latents, in the place of those that were given, and moments for the steps that follow."""
 
@@ -142,6 +155,14 @@ class ToQuantise(NamedTuple):
 
     latents: Any
     quality: Any
+    box: Any
+
+
+class ToQuantiseByMap(NamedTuple):
+    """As `ToQuantise`, with codes in the place of a quality."""
+
+    latents: Any
+    codes: Any
     box: Any
 
 
@@ -273,6 +294,16 @@ class ToSynthesise(NamedTuple):
     box: Any
 
 
+class ToSynthesiseByMap(NamedTuple):
+    """As `ToSynthesise`, with codes in the place of a quality."""
+
+    latents: Any
+    hyper_latents: Any
+    codes: Any
+    grayscale: Any
+    box: Any
+
+
 REFINE = Function("refine", ToRefine, Refined)
 RESTORE = Function("restore", Variables, Restored)
 PLAN = Function("plan", ToPlan, Plan)
@@ -291,6 +322,10 @@ READ_INTERLEAVED = Function("read_interleaved", ToRead, Coded)
 # of models whose latents have several parts, and strings of the range coder
 READ_PARTS = Function("read_parts", ToReadParts, CodedParts)
 SYNTHESISE = Function("synthesise", ToSynthesise, Image)
+# with a quality for each position of the latents; earlier exports have none of these
+REFINE_BY_MAP = Function("refine_by_map", ToRefineByMap, Refined)
+QUANTISE_BY_MAP = Function("quantise_by_map", ToQuantiseByMap, Coded)
+SYNTHESISE_BY_MAP = Function("synthesise_by_map", ToSynthesiseByMap, Image)
 # of exports that have no functions for servers
 EARLIER_HEADER = dataclasses.replace(HEADER, name="info")
 

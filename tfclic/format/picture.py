@@ -3,14 +3,15 @@
 | bytes | what |
 |---|---|
 | 3 | `TFC` |
-| 1 | 5 |
+| 1 | 5; 6 with a map of qualities, which is the first part then |
 | 1-5 | length of the whole file, varint |
 | ... | parts: kind (1 byte), length of the content (varint), content; kinds rise |
 | 4 | checksum: CRC-32 of everything before, little-endian |
 
 An image that nothing belongs to is its own file, of the versions 1 to 4 that `tfclic.format.header`
-describes; only with more than that a file of version 5 is made around it. Models read and write
-versions 1 to 4. So whoever has a file calls `parse` first, and a model with `Picture.image`.
+describes; only with more than that a file of version 5 or 6 is made around it. Models read and
+write versions 1 to 4. So whoever has a file calls `parse` first, and a model with `Picture.image`.
+A map comes first, so that it is there for whoever makes the best of the beginning of a file.
 
 What is claimed is bounded: lengths by those of the file, metadata by MAX_METADATA_BYTES, however
 little they take while they are compressed.
@@ -35,9 +36,9 @@ from tfclic.format.header import (
     VERSION_BITS,
 )
 
-VERSION = header.OF_PICTURES
+VERSION, WITH_MAP = header.OF_PICTURES, header.WITH_MAP
 SHORTEST_FILE = START + 1 + CHECKSUM_BYTES
-IMAGE, ALPHA = 1, 2
+MAP, IMAGE, ALPHA = 0, 1, 2
 # Whoever does not know a kind from here on passes over it.
 DISPENSABLE = 128
 ICC_PROFILE, EXIF, XMP = 129, 130, 131
@@ -70,11 +71,14 @@ class Picture(NamedTuple):
       image: bytes, the file of the image alone.
       metadata: a `Metadata`.
       alpha: bytes, its alpha plane, as `tfclic.format.alpha` codes it; empty: it is opaque.
+      quality_map: bytes, where its quality is another one than the image's file says, as
+        `tfclic.format.quality_map` codes it; empty: nowhere.
     """
 
     image: bytes
     metadata: Metadata = NO_METADATA
     alpha: bytes = b""
+    quality_map: bytes = b""
 
 
 def pack(picture: Picture) -> bytes:
@@ -83,7 +87,8 @@ def pack(picture: Picture) -> bytes:
     Raises:
       errors.ImageError: its metadata are larger than a file can say.
     """
-    parts = [(IMAGE, picture.image)]
+    parts = [(MAP, picture.quality_map)] if picture.quality_map else []
+    parts.append((IMAGE, picture.image))
     if picture.alpha:
         parts.append((ALPHA, picture.alpha))
     for kind, content in zip(_KINDS, picture.metadata):
@@ -94,7 +99,7 @@ def pack(picture: Picture) -> bytes:
     if len(parts) == 1:
         return picture.image
     rest = b"".join(bytes([kind]) + header.varint(len(each)) + each for kind, each in parts)
-    start = MAGIC + bytes([VERSION])
+    start = MAGIC + bytes([WITH_MAP if picture.quality_map else VERSION])
     body = start + header.length_varint(START + len(rest) + CHECKSUM_BYTES) + rest
     return body + _checksum(body)
 
@@ -103,14 +108,14 @@ def parse(data: bytes) -> Picture:
     """Takes a file apart.
 
     Args:
-      data: bytes. What is not of version 5, sound or not, is taken for the file of an image.
+      data: bytes. What is not of version 5 or 6, sound or not, is taken for the file of an image.
 
     Returns:
-      A `Picture`. Its image is not looked at; that is for `header.parse`, and for the model. Nor is
-      its alpha.
+      A `Picture`. Its image is not looked at; that is for `header.parse`, and for the model. Nor
+      are its alpha and its map.
 
     Raises:
-      errors.FileFormatError: it is of version 5, but not a sound file.
+      errors.FileFormatError: it is of version 5 or 6, but not a sound file.
     """
     data = bytes(data)
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : START][:1] not in _FLAGS:
@@ -119,44 +124,54 @@ def parse(data: bytes) -> Picture:
     if len(data) < SHORTEST_FILE or (length is not None and len(data) < length):
         raise _refusal(TRUNCATED)
     body = data[:-CHECKSUM_BYTES]
-    if length != len(data) or data[len(MAGIC)] != VERSION or _checksum(body) != data[len(body) :]:
+    version, checksum = data[len(MAGIC)], data[len(body) :]
+    if length != len(data) or version not in _VERSIONS or _checksum(body) != checksum:
         raise _refusal(CORRUPTED)
-    parts = dict(_parts(body, start))
+    parts = dict(_parts(body, start, MAP if version == WITH_MAP else IMAGE))
     is_opaque = ALPHA not in parts
-    image, alpha = parts.pop(IMAGE, b""), parts.pop(ALPHA, b"")
+    image, alpha, quality_map = (parts.pop(kind, b"") for kind in (IMAGE, ALPHA, MAP))
     if not image or image[: len(MAGIC)] == MAGIC and image[len(MAGIC) : START] in _FLAGS:
         raise _refusal(CORRUPTED)
-    if not (alpha or is_opaque):
+    if not (alpha or is_opaque) or bool(quality_map) != (version == WITH_MAP):
         raise _refusal(CORRUPTED)
     metadata = Metadata(*(_inflated(parts.pop(kind, b"")) for kind in _KINDS))
     if any(kind < DISPENSABLE for kind in parts):
         raise _refusal(NEWER_VERSION)
-    return Picture(image, metadata, alpha)
+    return Picture(image, metadata, alpha, quality_map)
 
 
-def beginning(data: bytes) -> bytes:
-    """The file of the image, as far as it is there, in the beginning of a file.
+def beginning(data: bytes) -> Picture:
+    """What the beginning of a file has: the file of the image, as far as it is there, and a map.
 
     Raises:
-      errors.FileFormatError: it is not the beginning of a file of version 5 with an image.
+      errors.FileFormatError: it is not the beginning of a file of version 5 or 6 with an image.
     """
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : START] not in _FLAGS:
-        return data
+        return Picture(data)
     _, position = header.read_varint(data, START)
-    kind = data[position : position + 1]
-    length, position = header.read_varint(data, position + 1)
-    if kind != bytes([IMAGE]) or length is None:
-        raise _refusal(TRUNCATED)
-    return data[position : position + length]
+    has_map = data[len(MAGIC)] & VERSION_BITS == WITH_MAP
+    found = []
+    for expected in (MAP, IMAGE) if has_map else (IMAGE,):
+        kind = data[position : position + 1]
+        length, position = header.read_varint(data, position + 1)
+        if kind != bytes([expected]) or length is None:
+            raise _refusal(TRUNCATED)
+        found.append(data[position : position + length])
+        position += length
+    return Picture(found[-1], quality_map=found[0] if has_map else b"")
 
 
-# All fourth bytes of this version: other flags than none are refused, not passed on.
-_FLAGS = [bytes([flags]) for flags in range(256) if flags & VERSION_BITS == VERSION]
+_VERSIONS = VERSION, WITH_MAP
+# All fourth bytes of these versions: other flags than none are refused, not passed on.
+_FLAGS = [bytes([flags]) for flags in range(256) if flags & VERSION_BITS in _VERSIONS]
 
 
-def _parts(body: bytes, position: int) -> Iterator[tuple[int, bytes]]:
-    """Yields (kind, content) of each part, of which the first begins at `position`."""
-    before = 0
+def _parts(body: bytes, position: int, least: int) -> Iterator[tuple[int, bytes]]:
+    """Yields (kind, content) of each part, of which the first begins at `position`.
+
+    No kind is below `least`.
+    """
+    before = least - 1
     while position < len(body):
         kind = body[position]
         length, position = header.read_varint(body, position + 1)

@@ -92,17 +92,25 @@ class QualityGain(tf.keras.layers.Layer):
         return tf.cumsum(rises, 0)
 
     def between(self, logarithms: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
-        """What has `logarithms` `[L, n]` at the levels, for `quality` `[B]`: `[B, 1, 1, n]`."""
+        """What has `logarithms` `[L, n]` at the levels, for `quality` `[B]`: `[B, 1, 1, n]`.
+
+        For a map of qualities, `[B, h, w]`, it is `[B, h, w, n]`.
+        """
+        if len(quality.shape) == 1:
+            quality = quality[:, None, None]
         position = tf.clip_by_value(quality / 100.0, 0.0, 1.0) * (self.levels - 1)
         lower = tf.minimum(tf.cast(position, tf.int32), max(self.levels - 2, 0))
         upper = tf.minimum(lower + 1, self.levels - 1)
-        share = (position - tf.cast(lower, tf.float32))[:, None]
+        share = (position - tf.cast(lower, tf.float32))[..., None]
         below, above = tf.gather(logarithms, lower), tf.gather(logarithms, upper)
         values = below * (1 - share) + above * share
-        return tf.exp(values)[:, None, None, :]
+        return tf.exp(values)
 
     def call(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
-        """Scales `latents` `[B, h, w, C]` for `quality` `[B]` (0..100), before rounding."""
+        """Scales `latents` `[B, h, w, C]` for `quality` (0..100), before rounding.
+
+        `quality` is `[B]`, or `[B, h, w]` where it differs from place to place.
+        """
         return latents * self.between(self.log_gains(), quality)
 
     def inverse(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:

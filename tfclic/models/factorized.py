@@ -40,8 +40,8 @@ class Factorized(TransformCodec):
         self.prior = FactorizedPrior(config.latent_channels)
 
     def gains(self, quality: tf.Tensor) -> tf.Tensor:
-        """The gains of all channels, `[B, 1, 1, C]`, at `quality` `[B]`."""
-        return self.gain(tf.ones([tf.size(quality), 1, 1, self.config.latent_channels]), quality)
+        """The gains of all channels, `[B, 1, 1, C]` or `[B, h, w, C]`, at `quality`."""
+        return self.gain(tf.ones([1, 1, 1, self.config.latent_channels]), quality)
 
     def entropy(self, code: Runner) -> Value:
         """Each latent by the distribution of its channel, at the gain of the quality."""

@@ -11,8 +11,10 @@ from tfclic.runtime.codec import (
     check_tile,
     load,
 )
+from tfclic.runtime.qualities import Area
 
 __all__ = [
+    "Area",
     "DEFAULT_EFFORT",
     "DEFAULT_MODEL",
     "DEFAULT_QUALITY",

@@ -6,22 +6,25 @@ import functools
 import os
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tfclic import errors
 from tfclic.format import alpha, boxes, header, model, picture
-from tfclic.format.latents import MULTIPLE
-from tfclic.format.picture import NO_METADATA, Metadata, Picture
-from tfclic.runtime import catalog, checksums, statistics, targets, tiles
+from tfclic.format.latents import MULTIPLE, STRIDE
+from tfclic.format.picture import NO_METADATA, Metadata
+from tfclic.runtime import catalog, checksums, qualities, statistics, targets, tiles
 from tfclic.runtime import session as sessions
+from tfclic.runtime.qualities import Area, Qualities, Wanted
 
 if TYPE_CHECKING:
     from tfclic.format.model import Function, Given
+    from tfclic.format.picture import Picture
     from tfclic.images import Pixels
     from tfclic.runtime.catalog import Model
+    from tfclic.runtime.qualities import Quality
     from tfclic.runtime.tiles import Call, Progress, Region
 
 DEFAULT_MODEL = "gmm_attention_small"
@@ -93,7 +96,7 @@ class Library:
           errors.FileFormatError: it is not the beginning of a `.tfclic` file, or of too little.
           errors.ModelError: as `codec_of`.
         """
-        claimed, _ = header.beginning(picture.beginning(bytes(data)))
+        claimed, _ = header.beginning(picture.beginning(bytes(data)).image)
         return self._load(catalog.find_fingerprint(claimed.fingerprint.hex()))
 
     def recode(self, data: bytes, coder: str, progress: Progress | None = None) -> bytes:
@@ -161,8 +164,9 @@ class Codec:
     def compress(
         self,
         image: Pixels,
-        quality: float | None = None,
+        quality: Quality | None = None,
         *,
+        areas: Sequence[Area] = (),
         file_bytes: int | None = None,
         bpp: float | None = None,
         psnr: float | None = None,
@@ -174,14 +178,17 @@ class Codec:
         """Compresses an image.
 
         At most one of `quality`, `file_bytes`, `bpp` and `psnr` says how; the last three are
-        targets, for which the image is analysed once and the quality is searched.
+        targets, for which the image is analysed once and the quality is searched. A map of
+        qualities may go with a target, for which it is moved up or down as a whole.
 
         Args:
           image: uint8 array [H, W, 3] (sRGB, or as the metadata's profile says), or [H, W] or
             [H, W, 1] (grayscale), 0..255; or [H, W, 4] or [H, W, 2], the last channel being alpha,
             0 (clear) to 255 (opaque), not multiplied with the others. It is kept without loss;
             colours where it is 0 are not kept.
-          quality: number, 0 (smallest) to 100 (best); 50 if nothing else is said.
+          quality: number, 0 (smallest) to 100 (best); 50 if nothing else is said. Or a map: an
+            array [h, w] of such numbers, of any size, which is spread over the image.
+          areas: list of `tfclic.runtime.Area`s, parts of the image with qualities of their own.
           file_bytes: int, the size of the file, which it will not exceed, nor fall short of by more
             than 2 % (unless sizes jump, as with very small images).
           bpp: number, the same in bits per pixel.
@@ -201,22 +208,24 @@ class Codec:
           errors.ImageError: `image` is not such an array, or too large.
           errors.UsageError: an argument is not in its range; or a target is out of reach, with the
             nearest that can be had.
-          errors.ModelError: the model knows no effort.
+          errors.ModelError: the model knows no effort, or no qualities that differ from place to
+            place.
         """
         pixels, plane = alpha.split(_checked_image(image))
         given = {"file_bytes": file_bytes, "bpp": bpp, "psnr": psnr}
         target = {name: value for name, value in given.items() if value is not None}
-        if len(target) + (quality is not None) > 1:
+        if len(target) + (quality is not None and np.ndim(quality) == 0) > 1:
             raise errors.UsageError("Only one of quality, bytes, bpp and PSNR can be asked for.")
-        quality = _checked_quality(DEFAULT_QUALITY if quality is None else quality)
+        wanted = self._wanted(pixels, quality, areas)
 
-        def finish(image: bytes) -> bytes:
-            return picture.pack(Picture(image, metadata, plane))
+        def finish(image: Picture) -> bytes:
+            return picture.pack(image._replace(metadata=metadata, alpha=plane))
 
-        encoder = self._encoder(pixels, tile, bool(target), progress, effort, finish)
+        how = bool(target), progress, effort
+        encoder = self._encoder(pixels, tile, *how, wanted, finish)
         for name, value in target.items():
             return targets.compress(encoder, name, value, pixels.shape[0] * pixels.shape[1])
-        return encoder.file(quality)
+        return encoder.file(wanted.middle)
 
     def decompress(
         self,
@@ -248,8 +257,9 @@ class Codec:
           errors.ModelError: another model made it; or it has no slices.
           errors.UsageError: the region is not inside of the image; or there are not so many slices.
         """
-        image, _, plane = picture.parse(data)
-        found = self._own(image)
+        whole = picture.parse(data)
+        found = self._own(whole.image)
+        deviating = self._qualities(whole, found["quality"], found["height"], found["width"])
         if region is not None:
             _check_region(region, found["width"], found["height"])
         width, height = region[2:] if region else (found["width"], found["height"])
@@ -259,9 +269,9 @@ class Codec:
             self._check_slices(slices, found["coder"])
             reading = tiles.Parts(slices)
         call = self._refusing(errors.FileFormatError)
-        pixels = tiles.decode(call, image, region, progress, reading)
-        if plane:
-            opacity = alpha.decode(plane, found["height"], found["width"], region)
+        pixels = tiles.decode(call, whole.image, region, progress, reading, deviating)
+        if whole.alpha:
+            opacity = alpha.decode(whole.alpha, found["height"], found["width"], region)
             return alpha.joined(pixels, opacity)
         return _plain(pixels)
 
@@ -286,21 +296,28 @@ class Codec:
           errors.FileFormatError: it is not the beginning of one, or of too little.
           errors.ModelError: another model made it; or its latents have no slices.
         """
-        claimed, received = header.beginning(picture.beginning(bytes(data)))
+        there = picture.beginning(bytes(data))
+        claimed, received = header.beginning(there.image)
         self._check_fingerprint(claimed.fingerprint.hex())
         self._check_slices(self.slices, claimed.coder)
         _check_pixels(claimed.width, claimed.height, max_pixels)
         sizes = claimed.width, claimed.height, claimed.tile_width, claimed.tile_height
         how = np.float32(header.quality_of(claimed.quality)), np.bool_(claimed.grayscale)
+        deviating = self._qualities(there, float(how[0]), claimed.height, claimed.width)
         call = self._refusing(errors.FileFormatError)
         lengths = np.array(claimed.lengths, np.int32)
         whole = call(model.PACK, claimed.payload, lengths, *map(np.int32, sizes), *how).file
         reading = tiles.Parts(self.slices, received)
-        pixels = tiles.decode(call, whole, None, progress, reading)
+        pixels = tiles.decode(call, whole, None, progress, reading, deviating)
         sound = [reading.sound[tile] for tile in range(len(claimed.lengths))]
         share = received / max(len(claimed.payload), 1)
         result = Received(share, self.slices, min(sound), sum(n == self.slices for n in sound))
         return _plain(pixels), result
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether qualities may differ from place to place; earlier exports know one for all."""
+        return model.SYNTHESISE_BY_MAP.name in self._session
 
     @property
     def slices(self) -> int:
@@ -329,12 +346,13 @@ class Codec:
           (pixels), `grayscale` (bool), `quality` (float, 0..100), `tiles` (their number),
           `tile_width` and `tile_height` (pixels), `coder` (the name of that of its strings),
           `file_bytes`, `payload_bytes`, and what the file has beside the image, `alpha_bytes` (0:
-          it is opaque) and `metadata_bytes`.
+          it is opaque), `map_bytes` (0: the quality is the same everywhere) and `metadata_bytes`.
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
         """
-        image, _, plane = picture.parse(data)
+        whole = picture.parse(data)
+        image = whole.image
         try:
             has_header = model.HEADER.name in self._session
             function = model.HEADER if has_header else model.EARLIER_HEADER
@@ -343,24 +361,43 @@ class Codec:
             raise errors.FileFormatError(_cause(error)) from error
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
         found["fingerprint"] = found["fingerprint"].decode()
-        sizes = {"file_bytes": len(data), "alpha_bytes": len(plane)}
-        sizes["metadata_bytes"] = len(data) - len(image) - len(plane)
+        sizes = {"alpha_bytes": len(whole.alpha), "map_bytes": len(whole.quality_map)}
+        sizes["metadata_bytes"] = len(data) - len(image) - sum(sizes.values())
+        sizes["file_bytes"] = len(data)
         return {**found, "coder": header.parse(image).coder, **sizes}
+
+    def qualities(self, data: bytes) -> np.ndarray:
+        """The quality of each latent in a file, whichever model made it.
+
+        Args:
+          data: bytes of a `.tfclic` file.
+
+        Returns:
+          float32 array [h, w], 0..100, for 16x16 pixels each.
+
+        Raises:
+          errors.FileFormatError: it is not a sound `.tfclic` file.
+        """
+        whole, found = picture.parse(data), self.info(data)
+        sides = found["height"], found["width"]
+        said = qualities.of_file(whole.quality_map, found["quality"], *sides)
+        rows, columns = (-(-side // STRIDE) for side in sides)
+        codes = np.broadcast_to(said.codes((0, 0, rows, columns)), (rows, columns))
+        return header.quality_of(codes.astype(np.float32))
 
     def evaluate(
         self,
         image: Pixels,
-        quality: float = DEFAULT_QUALITY,
+        quality: Quality = DEFAULT_QUALITY,
         tile: int = DEFAULT_TILE,
         effort: int = DEFAULT_EFFORT,
+        areas: Sequence[Area] = (),
     ) -> dict[str, Any]:
         """Compresses a colour image and tells what the encoder knows, for evaluation.
 
         Args:
           image: uint8 array [H, W, 3], 0..255.
-          quality: number, 0..100.
-          tile: as `compress`.
-          effort: as `compress`.
+          quality, tile, effort, areas: as `compress`.
 
         Returns:
           A dict: `file` (bytes), `estimated_bits` (float, the model's own estimate of the file's
@@ -369,12 +406,13 @@ class Codec:
         Raises:
           errors.TfclicError: as `compress`.
         """
-        pixels, quality = _checked_image(image), _checked_quality(quality)
+        pixels = _checked_image(image)
         if pixels.shape[-1] in (2, 4):
             raise errors.ImageError("Only opaque images are evaluated.")
-        encoder = self._encoder(pixels, tile, True, None, effort)
+        wanted = self._wanted(pixels, quality, areas)
+        encoder = self._encoder(pixels, tile, True, None, effort, wanted)
         names = ("file", "estimated_bits", "reconstruction", "latents")
-        return {name: getattr(encoder, name)(quality) for name in names}
+        return {name: getattr(encoder, name)(wanted.middle) for name in names}
 
     def decode_latents(self, data: bytes) -> np.ndarray:
         """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
@@ -419,12 +457,38 @@ class Codec:
         keeps: bool,
         progress: Progress | None,
         effort: int,
-        finish: Callable[[bytes], bytes] = bytes,
+        wanted: Wanted,
+        finish: Callable[[Picture], bytes] = picture.pack,
     ) -> tiles.Encoder:
         check_tile(tile)
         check_effort(effort, self.model)
         call = self._refusing(errors.ImageError)
-        return tiles.Encoder(call, pixels, tile, keeps, progress, EFFORTS[effort], finish)
+        how = keeps, progress, EFFORTS[effort], wanted, finish
+        return tiles.Encoder(call, pixels, tile, *how)
+
+    def _wanted(self, pixels: Pixels, quality: Quality | None, areas: Sequence[Area]) -> Wanted:
+        """The qualities of an image, checked."""
+        quality = DEFAULT_QUALITY if quality is None else quality
+        height, width = pixels.shape[:2]
+        if areas or np.ndim(quality):
+            self._check_maps()
+        return Wanted(height, width, quality, areas)
+
+    def _qualities(
+        self, whole: Picture, quality: float, height: int, width: int
+    ) -> Qualities | None:
+        """What a file says of its qualities, beside that of its header; None: nothing."""
+        if not whole.quality_map:
+            return None
+        self._check_maps()
+        return qualities.of_file(whole.quality_map, quality, height, width)
+
+    def _check_maps(self) -> None:
+        if not self.has_maps:
+            raise errors.ModelError(
+                f"The model {self.model} has one quality for a whole image; `bin/export "
+                f"--from={self.model.name} --name={self.model.name}` makes one that has maps."
+            )
 
     def _own(self, data: bytes) -> dict[str, Any]:
         """`info` of an image's file; raises errors.ModelError if it is another model's."""
@@ -451,7 +515,8 @@ class Codec:
 
         Raises `refusal` where the model refuses its arguments.
         """
-        session = self._refining() if function is model.REFINE else self._session
+        refines = function in (model.REFINE, model.REFINE_BY_MAP)
+        session = self._refining() if refines else self._session
         if function.name not in session:
             sentence = f"The model {self.model} has no function {function.name}; export it again."
             raise errors.ModelError(sentence)
@@ -568,12 +633,6 @@ def _check_pixels(width: int, height: int, most: int | None) -> None:
 def _plain(pixels: Pixels) -> Pixels:
     """Pixels [H, W, 3], or [H, W] of [H, W, 1]."""
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-
-
-def _checked_quality(quality: float) -> float:
-    if not 0 <= quality <= 100:
-        raise errors.UsageError(f"The quality has to be a number from 0 to 100, not {quality}.")
-    return quality
 
 
 def _cause(error: Exception) -> str:

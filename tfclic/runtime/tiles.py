@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from tfclic.format import boxes, model
+from tfclic.format import boxes, model, picture
 from tfclic.format.latents import HYPER_STRIDE, STRIDE
+from tfclic.format.picture import Picture
+from tfclic.runtime.qualities import Qualities, Wanted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -59,7 +61,9 @@ class Encoder:
       progress: function of (steps done, steps in all), or None; a tile is a step, and so is each
         part of a refinement.
       refinement: int, the steps of `model.REFINE` that latents take before they are rounded.
-      finish: function of the file of the image, bytes, that makes it what `file` returns.
+      wanted: the image's `qualities.Wanted`, which qualities that are asked for move as a whole;
+        None: they are the same everywhere.
+      finish: function of a `Picture` of the image alone that makes it what `file` returns.
     """
 
     def __init__(
@@ -70,11 +74,14 @@ class Encoder:
         keeps: bool = False,
         progress: Progress | None = None,
         refinement: int = 0,
-        finish: Callable[[bytes], bytes] = bytes,
+        wanted: Wanted | None = None,
+        finish: Callable[[Picture], bytes] = picture.pack,
     ) -> None:
         self._call, self._pixels, self._keeps, self._progress = call, pixels, keeps, progress
         self.refinement, self._finish = refinement, finish
-        self._sides = np.array(pixels.shape[:2], np.int32)
+        height, width = pixels.shape[:2]
+        self._sides = np.array([height, width], np.int32)
+        self._wanted = wanted or Wanted(height, width, 0)
         self._plan = call(model.PLAN, *self._sides, np.int32(longest))
         self._grayscale = np.bool_(pixels.shape[2] == 1)
         self._analysed: dict[int, np.ndarray] = {}
@@ -89,7 +96,7 @@ class Encoder:
     def file(self, quality: float) -> bytes:
         """The file, bytes, at `quality` (0..100)."""
         strings = [each.payload for each in self._each(model.WRITE, quality)]
-        height, width = self._sides
+        qualities, (height, width) = self._wanted.at(quality), self._sides
         packed = model.ToPack(
             payload=b"".join(strings),
             lengths=np.array([len(string) for string in strings], np.int32),
@@ -97,10 +104,11 @@ class Encoder:
             height=height,
             tile_width=self._plan.tile_width,
             tile_height=self._plan.tile_height,
-            quality=np.float32(quality),
+            quality=qualities.quality,
             grayscale=self._grayscale,
         )
-        return self._finish(self._call(model.PACK, *packed).file)
+        image = self._call(model.PACK, *packed).file
+        return self._finish(Picture(image, quality_map=qualities.coded))
 
     def estimated_bits(self, quality: float) -> float:
         """What the strings should take by the model's own probabilities, float."""
@@ -126,7 +134,7 @@ class Encoder:
         return 10 * math.log10(255**2 * self._pixels.size / error) if error else math.inf
 
     def _synthesised(self, quality: float) -> Iterator[tuple[Pixels, np.ndarray]]:
-        settings = np.float32(quality), self._grayscale
+        settings = self._wanted.at(quality), self._grayscale
         coded = self._coded(quality)
         steps = Steps(len(self._plan.core), self._progress)
         for core in self._plan.core:
@@ -161,20 +169,32 @@ class Encoder:
                 latents = self._call(model.ANALYSE, window).latents
             if self._keeps:
                 self._analysed[tile] = latents
+        seen, qualities = self._plan.seen[tile], self._wanted.at(quality)
         if self.refinement:
-            latents = self._refined(latents, window, np.float32(quality), done)
-        box = boxes.relative(self._plan.coded[tile], self._plan.seen[tile])
-        return self._call(model.QUANTISE, latents, np.float32(quality), box)
+            latents = self._refined(latents, window, qualities, seen, done)
+        box = boxes.relative(self._plan.coded[tile], seen)
+        if qualities.deviations is None:
+            return self._call(model.QUANTISE, latents, qualities.quality, box)
+        return self._call(model.QUANTISE_BY_MAP, latents, qualities.codes(seen), box)
 
     def _refined(
-        self, latents: np.ndarray, window: Pixels, quality: np.float32, done: Callable[[], None]
+        self,
+        latents: np.ndarray,
+        window: Pixels,
+        qualities: Qualities,
+        seen: np.ndarray,
+        done: Callable[[], None],
     ) -> np.ndarray:
+        function: Function[model.Refined] = model.REFINE
+        how: Any = qualities.quality
+        if qualities.deviations is not None:
+            function, how = model.REFINE_BY_MAP, qualities.codes(seen)
         moments = np.zeros([2, *latents.shape], np.float32)
         with _REFINEMENT:
             for first in range(0, self.refinement, AT_ONCE):
                 last = min(first + AT_ONCE, self.refinement)
                 steps = (np.int32(each) for each in (first, last, self.refinement))
-                found = self._call(model.REFINE, latents, window, quality, moments, *steps)
+                found = self._call(function, latents, window, how, moments, *steps)
                 latents, moments = found.latents, found.moments
                 done()
         return latents
@@ -206,12 +226,13 @@ def decode(
     region: Region | None = None,
     progress: Progress | None = None,
     reading: Reading | None = None,
+    qualities: Qualities | None = None,
 ) -> Pixels:
     """Decodes a file.
 
     Args:
       call: as for `Encoder`.
-      data: bytes.
+      data: bytes, the file of an image alone.
       region: (x, y, width, height), pixels, inside of the image; None: the image. Only the tiles in
         which it and its margin lie are read. Its pixels are those of the image; some of them are
         rounded to the other side where the synthesis computes in floating point. Where a pixel
@@ -219,6 +240,7 @@ def decode(
       progress: function of (steps done, steps in all), or None; reading a tile and making its
         pixels are a step each.
       reading: what reads a tile; None: `read_tile`.
+      qualities: where they are others than the file says; None: nowhere.
 
     Returns:
       uint8 array [h, w, 1] or [h, w, 3].
@@ -234,7 +256,7 @@ def decode(
     needed = _touching(opened.coded, hull(seen))
     steps = Steps(len(shown) + len(needed), progress)
     coded = _read(call, data, opened, needed, steps, reading or read_tile)
-    settings = opened.quality, opened.grayscale
+    settings = qualities or Qualities(opened.quality), opened.grayscale
     for box, around in zip(shown, seen):
         canvas.paste(_synthesised(call, coded.cut(around), around, box, *settings), box)
         steps.add()
@@ -344,13 +366,17 @@ def _synthesised(
     coded: model.Coded,
     seen: np.ndarray,
     box: np.ndarray,
-    quality: np.float32,
+    qualities: Qualities,
     grayscale: np.bool_,
 ) -> Pixels:
     """The pixels of `box`, from what is coded, `Coded.cut`, of the box `seen`."""
     box = boxes.relative(box, STRIDE * seen)
+    function: Function[model.Image] = model.SYNTHESISE
+    how: Any = qualities.quality
+    if qualities.deviations is not None:
+        function, how = model.SYNTHESISE_BY_MAP, qualities.codes(seen)
     with _TRANSFORM:
-        return call(model.SYNTHESISE, *coded, quality, grayscale, box).image
+        return call(function, *coded, how, grayscale, box).image
 
 
 class Steps:

@@ -1,8 +1,9 @@
 """Alpha and metadata, which models do not know: taken off before one runs, put back after it.
 
 Files of format version 5 (`tfclic.format.picture`) are decoded to the image with both, and of
-transparent PNG files such files are made, their colours in sRGB. All else goes to the model as it
-is, what is damaged included, of which it tells.
+transparent PNG files such files are made, their colours in sRGB. Files whose quality differs from
+place to place, of version 6, are decoded by other functions than those that are served. All else
+goes to the model as it is, what is damaged included, of which it tells.
 """
 
 from __future__ import annotations
@@ -49,13 +50,17 @@ def run(
         return servable.run(signature, inputs, wanted)
     inputs, taken = _each(inputs, "files", _of_file)
     limits.check_pixels(inputs, max_pixels)
+    if signature == DECOMPRESS.name:
+        for index, found in taken.items():
+            if isinstance(found, Picture) and found.quality_map:
+                inputs["files"][index] = b""
     inputs, taken_off_images = _each(inputs, "images", _of_image)
     taken.update(taken_off_images)
     if not taken:
         return servable.run(signature, inputs, wanted)
     changed = {_STATUSES, _BYTES.get(signature, _STATUSES)}
     outputs = servable.run(signature, inputs, {*wanted, *changed} if wanted else ())
-    _put_back(signature, outputs, taken)
+    _put_back(servable, signature, outputs, taken)
     return {name: value for name, value in outputs.items() if not wanted or name in wanted}
 
 
@@ -105,16 +110,24 @@ def _may_be_transparent(data: bytes) -> bool:
         return False
 
 
-def _put_back(signature: str, outputs: dict[str, np.ndarray], taken: Taken) -> None:
+def _put_back(
+    servable: Servable, signature: str, outputs: dict[str, np.ndarray], taken: Taken
+) -> None:
     statuses = outputs[_STATUSES] = outputs[_STATUSES].astype(object)
     name = _BYTES.get(signature)
     results = outputs[name].astype(object) if name else None
     for index, found in taken.items():
         if isinstance(found, str):
             statuses[index] = found.encode()
-        elif results is not None and statuses[index] == GOOD.encode():
+            continue
+        has_map = signature == DECOMPRESS.name and bool(found.quality_map)
+        if results is not None and (has_map or statuses[index] == GOOD.encode()):
             try:
-                results[index] = _PUT_BACK[signature](results[index], found)
+                if has_map:
+                    results[index] = _by_map(servable, found)
+                else:
+                    results[index] = _PUT_BACK[signature](results[index], found)
+                statuses[index] = GOOD.encode()
             except errors.TfclicError as error:
                 results[index], statuses[index] = b"", str(error).encode()
     if name and results is not None:
@@ -125,8 +138,16 @@ def _around(image: bytes, beside: Picture) -> bytes:
     return picture.pack(beside._replace(image=image))
 
 
+def _by_map(servable: Servable, whole: Picture) -> bytes:
+    pixels = servable.decompress(whole.image, whole.quality_map)
+    return _dressed(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, whole)
+
+
 def _onto(png: bytes, beside: Picture) -> bytes:
-    pixels = images.decode(png, "The image").pixels
+    return _dressed(images.decode(png, "The image").pixels, beside)
+
+
+def _dressed(pixels: np.ndarray, beside: Picture) -> bytes:
     if beside.alpha:
         height, width = pixels.shape[:2]
         pixels = alpha.joined(pixels, alpha.decode(beside.alpha, height, width))

@@ -11,14 +11,17 @@ import numpy as np
 from absl import logging
 
 from tfclic import errors
-from tfclic.format import model
-from tfclic.runtime import catalog, checksums
+from tfclic.format import header, model
+from tfclic.runtime import catalog, checksums, qualities, tiles
 from tfclic.runtime import session as sessions
 from tfclic.serving import protos, tensors
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+    from tfclic.format.model import Function, Given
+    from tfclic.images import Pixels
 
 DEFAULT_SIGNATURE = "serving_default"
 # Of a codec, these alone are served: its other functions believe their arguments.
@@ -50,10 +53,12 @@ class Servable:
         self.name, self.version, self._path = name, version, path
         if (path / model.CARD).is_file():
             checksums.check(path, catalog.at(path).card)
-        tags, self.signatures = _graph(path)
-        self.is_codec = model.COMPRESS.name in self.signatures
+        tags, functions = _graph(path)
+        self.is_codec = model.COMPRESS.name in functions
+        served = CODEC_SIGNATURES if self.is_codec else functions
+        self.signatures = {name: each for name, each in functions.items() if name in served}
         try:
-            self._session = sessions.Session(path, _functions(self.signatures), tags)
+            self._session = sessions.Session(path, _functions(functions), tags)
         except sessions.SessionError as error:
             raise errors.ModelError(f"The model {path} cannot be loaded: {error}.") from error
 
@@ -95,6 +100,35 @@ class Servable:
             raise _refusal(error) from None
         return {key: value for key, value in outputs.items() if not wanted or key in wanted}
 
+    def decompress(self, image: bytes, quality_map: bytes) -> Pixels:
+        """Decodes a file whose quality differs from place to place, which no signature does.
+
+        Args:
+          image: the file of the image alone.
+          quality_map: the map, as a file has it.
+
+        Returns:
+          uint8 array [H, W, 3] or [H, W, 1].
+
+        Raises:
+          errors.FileFormatError: it is not sound, or another model's.
+          errors.ModelError: the model has no maps.
+        """
+        opened = self._call(model.OPEN, image)
+        sides = int(opened.height), int(opened.width)
+        said = qualities.of_file(quality_map, float(opened.quality), *sides)
+        return tiles.decode(self._call, image, qualities=said)
+
+    def _call(self, function: Function[Given], *arguments: object) -> Given:
+        if function.name not in self._session:
+            raise errors.ModelError("The model has one quality for a whole image.")
+        try:
+            return self._session.call(function, *arguments)
+        except sessions.SessionError as error:
+            logging.error("%s/%d %s: %s", self.name, self.version, function.name, error)
+            said = sessions.assertion(error) if function is model.OPEN else None
+            raise errors.FileFormatError(said or header.SENTENCES[header.CORRUPTED]) from None
+
     def warm_up(self) -> int:
         """Runs the requests that the model brings along.
 
@@ -121,7 +155,7 @@ class Servable:
 
 
 def _graph(path: pathlib.Path) -> tuple[tuple[str, ...], dict[str, SignatureDef]]:
-    """Tags and signatures of what is to be served of a SavedModel."""
+    """Tags and signatures of the graph that is to be served of a SavedModel."""
     try:
         proto = protos.saved_model_pb2.SavedModel.FromString((path / model.GRAPH).read_bytes())
         graphs = {frozenset(graph.meta_info_def.tags): graph for graph in proto.meta_graphs}
@@ -131,8 +165,6 @@ def _graph(path: pathlib.Path) -> tuple[tuple[str, ...], dict[str, SignatureDef]
     except Exception as error:
         raise errors.ModelError(f"The model {path} cannot be read: {error}.") from error
     found = {k: v for k, v in graph.signature_def.items() if not k.startswith("__")}
-    if model.COMPRESS.name in found:
-        found = {name: found[name] for name in CODEC_SIGNATURES if name in found}
     # copies, so that the graph itself is not kept
     found = {name: type(each).FromString(each.SerializeToString()) for name, each in found.items()}
     return tags, found
