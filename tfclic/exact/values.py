@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from tfclic.exact import fixed_point
+from tfclic.exact import fixed_point, octets
 from tfclic.exact.fixed_point import BYTE, EXACT_FLOAT32
+from tfclic.exact.octets import Form
 
 Made = TypeVar("Made")
 
@@ -25,10 +27,14 @@ class Constants(tf.Module):
     """What the exact form of a transform keeps: variables by name, made when first wanted.
 
     They are variables, for what is constant in a graph may be folded by whoever optimizes it.
+
+    Attributes:
+      in_bytes: whether integers of 8 bits are computed with as such, not as floats.
     """
 
     def __init__(self, name: str = "integers") -> None:
         super().__init__(name=name)
+        self.in_bytes = False
         self.variables_by_name: dict[str, tf.Variable] = {}
         known: dict[str, Any] = {}
         # in a function, out of TensorFlow's sight
@@ -43,18 +49,31 @@ class Constants(tf.Module):
 
     def __call__(self, name: str, make: Callable[[], Any], dtype: Any = tf.float32) -> tf.Tensor:
         """What `make` returned when it was first asked for, float32."""
+        return tf.cast(self.kept(name, make, dtype), tf.float32)
+
+    @contextlib.contextmanager
+    def computing_in_bytes(self) -> Iterator[None]:
+        """Makes what is traced here take products of bytes, where integers have 8 bits."""
+        self.in_bytes = True
+        try:
+            yield
+        finally:
+            self.in_bytes = False
+
+    def kept(self, name: str, make: Callable[[], Any], dtype: Any) -> tf.Variable:
+        """The variable of what `make` returned when it was first asked for."""
         if name not in self.variables_by_name:
             with tf.init_scope():
                 made = tf.Variable(tf.cast(make(), dtype), trainable=False, name=name)
             self.variables_by_name[name] = made
-        return tf.cast(self.variables_by_name[name], tf.float32)
+        return self.variables_by_name[name]
 
 
 class Grid(NamedTuple):
     """Integers on a grid.
 
     Attributes:
-      tensor: float32 `[B, h, w, C]`.
+      tensor: float32 `[B, h, w, C]`; of a `Form`, where one computes in bytes, uint8, offset.
       steps: float64 `[C]`, what 1 stands for.
       limit: float, their largest magnitude.
     """
@@ -81,9 +100,10 @@ class Value:
         self.constants, self.name, self.sizes = constants, name, sizes
         self.stride, self.reach = stride, reach
         self._fine: Grid | None = None
+        self._in_form: dict[tuple[Form, bytes], Grid] = {}
 
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
-        """It as multiples of steps `[C]`, clipped to a limit; `purpose` names the variables."""
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
+        """It as multiples of steps `[C]`, clipped to limits; `purpose` names the variables."""
         raise NotImplementedError
 
     def fine(self) -> Grid:
@@ -95,37 +115,67 @@ class Value:
     def _finely(self) -> Grid:
         return self.on(self.sizes / FINE, LARGEST, "fine")
 
-    def operands(self, sizes: np.ndarray, purpose: str) -> list[tuple[tf.Tensor, int]]:
-        """It as a layer takes it: integers within +-256, each with how often it counts.
+    def operands(
+        self, sizes: np.ndarray, purpose: str, form: Form | None = None
+    ) -> list[tuple[tf.Tensor, int]]:
+        """As a layer takes it: integers of a form, or within +-256, each with how often it counts.
 
-        Steps are `steps_for(sizes)`.
+        Steps are `steps_for(sizes, form)`.
         """
-        return [(self.on(self.steps_for(sizes), OPERAND, purpose).tensor, 1)]
+        steps = self.steps_for(sizes, form)
+        if form is None:
+            return [(self.on(steps, OPERAND, purpose).tensor, 1)]
+        key = form, steps.tobytes()
+        if key not in self._in_form:
+            self._in_form[key] = self.on(steps, form, purpose)
+        return [(self._in_form[key].tensor, 1)]
 
-    def steps_for(self, sizes: np.ndarray) -> np.ndarray:
+    def steps_for(self, sizes: np.ndarray, form: Form | None = None) -> np.ndarray:
         """The steps of its `operands`."""
-        return sizes / OPERAND
+        return sizes / (OPERAND if form is None else form.largest)
+
+    @property
+    def form(self) -> Form | None:
+        """Of its operands, where these have 8 bits; None: it comes in another one."""
+        return octets.SIGNED
+
+    def magnitudes(self, steps: np.ndarray, form: Form, purpose: str) -> Grid:
+        """Absolute values of what `fine` gives."""
+        fine = self.fine()
+        times = self.constants(f"{self.name}_fine_to_{purpose}", lambda: fine.steps / steps)
+        return self.rounded(tf.abs(fine.tensor) * times, steps, np.inf, form)
 
     def __add__(self, other: Value) -> Value:
         return Sum(self, other)
 
-    def _again(self, given: Grid, steps: np.ndarray, limit: int, purpose: str) -> Grid:
+    def _again(self, given: Grid, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         """Integers on another grid."""
         ratio = given.steps / steps
         tensor, largest = given.tensor, given.limit
         if not np.array_equal(ratio, np.ones_like(ratio)):
             times = self.constants(f"{self.name}_to_{purpose}", lambda: ratio)
-            tensor, largest = tf.round(tensor * times), given.limit * ratio.max() + 1
-        return clipped(tensor, steps, largest, limit)
+            tensor, largest = tensor * times, given.limit * ratio.max() + 1
+        return self.rounded(tensor, steps, largest, limit)
+
+    def rounded(
+        self, tensor: tf.Tensor, steps: np.ndarray, largest: float, limit: int | Form
+    ) -> Grid:
+        """Floats, up to `largest`, as integers within limits."""
+        if not isinstance(limit, Form):
+            return clipped(tf.round(tensor), steps, largest, limit)
+        if self.constants.in_bytes:
+            return Grid(octets.rounded(tensor, limit), steps, octets.RANGE)
+        return clipped(tf.round(tensor), steps, np.inf, limit)
 
 
-def clipped(tensor: tf.Tensor, steps: np.ndarray, largest: float, limit: int) -> Grid:
-    if largest > limit:
+def clipped(tensor: tf.Tensor, steps: np.ndarray, largest: float, limit: int | Form) -> Grid:
+    least, most = limit[:2] if isinstance(limit, Form) else (-limit, limit)
+    if largest > most:
         # tf.clip_by_value takes two passes
         tensor = tf.raw_ops.ClipByValue(
-            t=tensor, clip_value_min=-float(limit), clip_value_max=float(limit)
+            t=tensor, clip_value_min=float(least), clip_value_max=float(most)
         )
-    return Grid(tensor, steps, min(largest, limit))
+    return Grid(tensor, steps, min(largest, max(most, -least)))
 
 
 class Known(Value):
@@ -143,20 +193,26 @@ class Known(Value):
         super().__init__(constants, name, steps * limit, stride, 0)
         self._grid = Grid(tensor, steps, limit)
 
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         return self._again(self._grid, steps, limit, purpose)
 
     def _finely(self) -> Grid:
         return self._grid
 
-    def operands(self, sizes: np.ndarray, purpose: str) -> list[tuple[tf.Tensor, int]]:
+    def operands(
+        self, sizes: np.ndarray, purpose: str, form: Form | None = None
+    ) -> list[tuple[tf.Tensor, int]]:
         if self._grid.limit <= OPERAND:
             return [(self._grid.tensor, 1)]
         high, low = fixed_point.to_bytes(self._grid.tensor)
         return [(high, BYTE), (low, 1)]
 
-    def steps_for(self, sizes: np.ndarray) -> np.ndarray:
+    def steps_for(self, sizes: np.ndarray, form: Form | None = None) -> np.ndarray:
         return self._grid.steps
+
+    @property
+    def form(self) -> Form | None:
+        return None
 
 
 class Term(NamedTuple):
@@ -210,7 +266,11 @@ class Sums(Value):
         given = self.name, self._terms, self._bias, slope, self._factor
         return Sums(self.constants, *given, sizes, self.stride, self.reach)
 
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
+    @property
+    def form(self) -> Form | None:
+        return octets.UNSIGNED if self._slope == 0 else octets.SIGNED
+
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         columns = np.tile(steps, self._factor**2)
         largest, parts = 0.0, []
         for number, (tensor, unit, most) in enumerate(self._terms):
@@ -228,13 +288,13 @@ class Sums(Value):
             raise ValueError(f"layer {self.name}: sums up to {largest:.3g} are not exact")
         total = functools.reduce(tf.add, parts)
         if self._slope == 0:
-            total = tf.nn.relu(total)
+            # what becomes unsigned bytes is clipped then
+            is_clipped = self.constants.in_bytes and limit is octets.UNSIGNED
+            total = total if is_clipped else tf.nn.relu(total)
         elif self._slope != 1:
             total = tf.nn.leaky_relu(total, self._slope)
-        total = clipped(tf.round(total), steps, largest, limit)
-        if self._factor == 1:
-            return total
-        return total._replace(tensor=tf.nn.depth_to_space(total.tensor, self._factor))
+        total = self.rounded(total, steps, largest, limit)
+        return total._replace(tensor=depth_to_space(total.tensor, self._factor))
 
 
 class Sum(Value):
@@ -248,7 +308,7 @@ class Sum(Value):
         super().__init__(first.constants, f"{named.name}_sum", sizes, stride, reach)
         self._parts = first, second
 
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         if self._fine is not None or purpose != PIXELS:
             return self._again(self.fine(), steps, limit, purpose)
         return self._added([part.on(steps, LARGEST, purpose) for part in self._parts])
@@ -279,7 +339,7 @@ class Joined(Value):
         super().__init__(parts[0].constants, name, sizes, parts[0].stride, reach)
         self._parts = parts
 
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         each = np.split(steps, np.cumsum([len(part.sizes) for part in self._parts])[:-1])
         found = [part.on(own, limit, purpose) for part, own in zip(self._parts, each)]
         tensor = tf.concat([grid.tensor for grid in found], -1)
@@ -295,6 +355,13 @@ class Shuffled(Value):
         super().__init__(source.constants, f"{source.name}_shuffled", sizes, stride, source.reach)
         self._source, self._factor = source, factor
 
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         found = self._source.on(np.tile(steps, self._factor**2), limit, purpose)
-        return Grid(tf.nn.depth_to_space(found.tensor, self._factor), steps, found.limit)
+        return Grid(depth_to_space(found.tensor, self._factor), steps, found.limit)
+
+
+def depth_to_space(tensor: tf.Tensor, factor: int) -> tf.Tensor:
+    if factor == 1:
+        return tensor
+    is_of_bytes = tensor.dtype.size == 1
+    return (octets.depth_to_space if is_of_bytes else tf.nn.depth_to_space)(tensor, factor)

@@ -96,6 +96,7 @@ class ExportedCodec(stored.StoredCodec):
         one no operation is any but TensorFlow's own, and nothing else can be read.
       like: as for `stored.StoredCodec`.
       seen: what `integers.measured` returned, for a synthesis in integers; None: in float32.
+      transforms: in which, `model.INTEGER` or `model.INTEGER8`.
 
     Raises:
       errors.ModelError: an entropy network cannot be made exact; names the layer.
@@ -108,10 +109,12 @@ class ExportedCodec(stored.StoredCodec):
         coder: str = header.RANGE,
         like: stored.StoredCodec | None = None,
         seen: Ranges | None = None,
+        transforms: str = model.INTEGER,
     ) -> None:
         super().__init__(codec, like)
         self.coder = coder
         self.fingerprint = self.digest()
+        self.transforms = transforms if seen else model.FLOAT32
         self.integers = self._in_integers(codec, seen) if seen else None
         self._parts = self._transforms(codec, self.stand_ins(codec))
         self._parts.update(self._coding(codec.is_local, self.reach))
@@ -129,7 +132,8 @@ class ExportedCodec(stored.StoredCodec):
     def _in_integers(self, codec: ImageCodec, seen: Ranges) -> integers.IntegerSynthesis:
         try:
             with substituted(codec.transforms(), self.stand_ins(codec)):
-                return integers.IntegerSynthesis(codec, self.coding, seen)
+                eight_bits = self.transforms == model.INTEGER8
+                return integers.IntegerSynthesis(codec, self.coding, seen, eight_bits)
         except ValueError as error:
             raise errors.InexactError(f"The synthesis has no exact form: {error}.") from error
 
@@ -140,13 +144,6 @@ class ExportedCodec(stored.StoredCodec):
 
         def weights() -> contextlib.AbstractContextManager[None]:
             return substituted(codec.transforms(), stand_ins)
-
-        @traced(*specs(model.ANALYSE))
-        def analyse(image: tf.Tensor) -> Tensors:
-            pixels = as_colours(image)[None]
-            with weights():
-                latents = codec.analysis(base.centred(base.pad_image(pixels)))[0]
-            return model.Analysed(latents)._asdict()
 
         analysed = tf.TensorSpec([None, None, channels], tf.float32)
 
@@ -170,6 +167,26 @@ class ExportedCodec(stored.StoredCodec):
             return tf.round(tf.clip_by_value(pixels, 0.0, 1.0) * 255.0)
 
         synthesis = self.integers.at_quality if self.integers else in_floats
+        return {
+            model.ANALYSE.name: self.analysing(codec),
+            model.QUANTISE.name: quantise,
+            model.SYNTHESISE.name: self.synthesising(synthesis),
+        }
+
+    def analysing(self, codec: ImageCodec) -> ConcreteFunction:
+        """`model.ANALYSE` of the codec, with the weights that are stored of it."""
+
+        @traced(*specs(model.ANALYSE))
+        def analyse(image: tf.Tensor) -> Tensors:
+            pixels = as_colours(image)[None]
+            with substituted(codec.transforms(), self.stand_ins(codec)):
+                latents = codec.analysis(base.centred(base.pad_image(pixels)))[0]
+            return model.Analysed(latents)._asdict()
+
+        return analyse
+
+    def synthesising(self, synthesis: Callable[..., tf.Tensor]) -> ConcreteFunction:
+        """`model.SYNTHESISE` by what makes pixels, as `integers.IntegerSynthesis.at_quality`."""
 
         @traced(*specs(model.SYNTHESISE, **self._coded()))
         def synthesise(
@@ -184,11 +201,7 @@ class ExportedCodec(stored.StoredCodec):
             pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
             return model.Image(tf.cast(pixels, tf.uint8))._asdict()
 
-        return {
-            model.ANALYSE.name: analyse,
-            model.QUANTISE.name: quantise,
-            model.SYNTHESISE.name: synthesise,
-        }
+        return synthesise
 
     def _coded(self) -> dict[str, tf.TensorSpec]:
         """Specs of what a `model.Coded` has, by name."""

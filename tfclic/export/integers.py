@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfclic.entropy import compilation
 from tfclic.exact import gains, naming, ranges, transforms, values
 from tfclic.exact.ranges import Around
-from tfclic.export import container
+from tfclic.export import container, rough
 from tfclic.format.header import MAX_QUALITY_CODE
 from tfclic.format.latents import HYPER_STRIDE, STRIDE
 from tfclic.models import base
@@ -41,7 +41,7 @@ def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
     Returns:
       A dict of `ranges.Around` by the names of layers, and one of the latents.
     """
-    observed = ranges.Observed(naming.names(codec))
+    images, observed = list(images), ranges.Observed(naming.names(codec))
     inverse = tf.exp(codec.gain.correction - codec.gain.log_gains())
     largest = LATENT_STEPS * np.asarray(inverse, np.float64).max(0)
     for image in images:
@@ -52,7 +52,8 @@ def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
             latents = codec.gain.inverse(coded.latents, at)
             codec.reconstruct(observed, latents, coded.side_information)
             largest = np.maximum(largest, LATENT_ROOM * ranges.largest(latents))
-    return {**observed.ranges(), LATENTS: Around(largest, largest)}
+    of_analysis = rough.measured(codec, images)
+    return {**observed.ranges(), **of_analysis, LATENTS: Around(largest, largest)}
 
 
 class IntegerSynthesis(values.Constants):
@@ -62,13 +63,17 @@ class IntegerSynthesis(values.Constants):
       codec: the codec, with the weights that are stored of it.
       coding: its exact entropy model.
       seen: what `measured` returned, or `ranges_of` another one.
+      eight_bits: whether operands have 8 bits where most of the work is.
 
     Raises:
       ValueError: there is no exact form; says why, and names the layer.
     """
 
-    def __init__(self, codec: ImageCodec, coding: EntropyCoder, seen: Ranges) -> None:
+    def __init__(
+        self, codec: ImageCodec, coding: EntropyCoder, seen: Ranges, eight_bits: bool = False
+    ) -> None:
         super().__init__()
+        self._eight_bits = eight_bits
         if not codec.scales_latents:
             raise ValueError("the synthesis takes other latents than those that are coded")
         self.ranges = {
@@ -107,7 +112,7 @@ class IntegerSynthesis(values.Constants):
           code: int32, of the quality.
         """
         codec, coding, seen, names = self._given()
-        ops = transforms.Integers(self, seen, names)
+        ops = transforms.Integers(self, seen, names, self._eight_bits)
         given = self._latents(codec, coding, latents, code, seen[LATENTS].given)
         image = codec.reconstruct(ops, given, self._sides(coding, hyper_latents))
         self.reach = image.reach

@@ -1,0 +1,128 @@
+"""A model whose layers take 8 bits: by products of bytes where there are any, the same pixels."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfclic import runtime
+from tfclic.export import integers, rough, stored
+from tfclic.format import header, model
+from tfclic.runtime import codec as codecs
+from tfclic.runtime import session
+
+PROGRAM = """
+import hashlib, pathlib, sys
+from tfclic import runtime
+
+codec = runtime.load(sys.argv[1])
+pixels = [codec.decompress(pathlib.Path(path).read_bytes()) for path in sys.argv[2:]]
+print(codec._fast is None, *(hashlib.sha256(each.tobytes()).hexdigest() for each in pixels))
+"""
+LAST = {"analysis": -2, "synthesis": -1}  # the layer that makes latents, or pixels
+# where products of bytes do not exist, or saturate
+ELSEWHERE = [{"TF_ENABLE_ONEDNN_OPTS": "0"}, {"ONEDNN_MAX_CPU_ISA": "SSE41"}]
+
+
+@pytest.fixture(scope="module")
+def path(make_codec, make_pixels, export_for_reading, tmp_path_factory):
+    """The folder of a tiny codec's export, its analysis measured, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rough, "LEAST", 1)
+        patch.setattr(stored, "LARGE", 1)
+        codec = make_codec(widths=(16, 16, 16))
+        for name in ("analysis", "synthesis"):
+            # beside linear transforms these begin as nothing
+            last = getattr(codec, f"nonlinear_{name}").layers[LAST[name]]
+            kernel = (last if name == "analysis" else last.conv).kernel
+            kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2], stddev=0.02))
+        seen = integers.measured(codec, [make_pixels(64, 64)])
+        folder = tmp_path_factory.mktemp("fast")
+        how = {"seen": seen, "transforms": model.INTEGER8}
+        return export_for_reading(codec, folder, "tiny", {}, {}, header.INTERLEAVED, **how)
+
+
+@pytest.fixture(scope="module")
+def floats(path):
+    """The export without its faster graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codecs, "_faster", lambda _: None)
+        loaded = runtime.load(path)
+        loaded._session_of(model.SYNTHESISE)
+        return loaded
+
+
+@pytest.fixture(scope="module")
+def pixels(make_pixels, soft):
+    return soft(make_pixels(150, 200))
+
+
+@pytest.fixture(scope="module")
+def files(floats, pixels):
+    made = [(0, 1024), (50, 64), (100, 1024)]
+    return [floats.compress(pixels, quality, tile=tile) for quality, tile in made]
+
+
+def digest(pixels):
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def test_pixels_are_the_same_by_bytes(path, floats, files):
+    here = runtime.load(path)
+    assert here.model.card.transforms == model.INTEGER8
+    for data in files:
+        np.testing.assert_array_equal(here.decompress(data), floats.decompress(data))
+        for region in [(0, 0, 200, 150), (60, 60, 70, 80)]:
+            found, want = (codec.decompress(data, region) for codec in (here, floats))
+            np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("settings", ELSEWHERE, ids=["no oneDNN", "SSE4.1"])
+def test_machines_without_such_products_make_the_same_pixels(
+    path, floats, files, settings, tmp_path
+):
+    paths = [tmp_path / f"{number}.tfclic" for number in range(len(files))]
+    for file, data in zip(paths, files):
+        file.write_bytes(data)
+    command = [sys.executable, "-c", PROGRAM, path, *paths]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["True", *(digest(floats.decompress(data)) for data in files)]
+
+
+def test_bytes_are_taken_only_where_they_are_sound(path, files, floats, monkeypatch):
+    answers = iter([np.False_, session.SessionError(session.INVALID_ARGUMENT, "No OpKernel")])
+    call = session.Session.call
+
+    def answer(self, function, *arguments):
+        if function is not model.PROBE:
+            return call(self, function, *arguments)
+        found = next(answers)
+        if isinstance(found, Exception):
+            raise found
+        return model.Probed(found)
+
+    monkeypatch.setattr(session.Session, "call", answer)
+    for _ in range(2):
+        loaded = runtime.load(path)
+        assert loaded._session_of(model.SYNTHESISE) is loaded._session
+        np.testing.assert_array_equal(loaded.decompress(files[0]), floats.decompress(files[0]))
+    assert next(answers, None) is None
+
+
+def test_the_analysis_is_nearly_that_of_floats(path, floats, pixels):
+    here = runtime.load(path)
+    if here._session_of(model.ANALYSE) is here._session:
+        pytest.skip("This machine has no products of bytes.")
+    found, want = (
+        each._session_of(model.ANALYSE).call(model.ANALYSE, pixels) for each in (here, floats)
+    )
+    found, want = found.latents, want.latents
+    error = np.abs(found - want).max()
+    assert 0 < error < 0.02 * np.abs(want).max()
+    known = here.evaluate(pixels, 50)
+    np.testing.assert_array_equal(floats.decompress(known["file"]), known["reconstruction"])

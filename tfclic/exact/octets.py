@@ -1,0 +1,173 @@
+"""Integers of 8 bits, and products of them by an operation that many processors are fast at.
+
+The operation, `QuantizedConv2DPerChannel`, is one of stock TensorFlow's, and oneDNN's work. Its
+sums are exact on processors that add products of bytes in 32 bits, such as those with VNNI;
+elsewhere it saturates, or does not exist. `sound` tells. What it computes are the same integers
+that a convolution in float32 gives, as long as these are below 2^24. It takes unsigned bytes alone,
+so that integers have an offset here, and kernels have to be constants.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2, tensor_pb2, types_pb2
+
+KERNEL_LIMIT = 127
+RANGE = 255  # of a byte
+PACKED = 8  # bytes that are moved as one number
+
+
+class Form(NamedTuple):
+    """Which integers a layer takes.
+
+    Attributes:
+      least, largest: int, their limits.
+      offset: int, what is added to them to get bytes.
+    """
+
+    least: int
+    largest: int
+    offset: int
+
+
+SIGNED, UNSIGNED = Form(-127, 127, 128), Form(0, RANGE, 0)
+
+
+def rounded(tensor: tf.Tensor, form: Form, size: float | None = None) -> tf.Tensor:
+    """Floats `[..., C]`, rounded and clipped: uint8, plus the offset of the form.
+
+    Args:
+      tensor: float32.
+      form: `SIGNED` or `UNSIGNED`.
+      size: what the largest integer stands for; None: itself, and the result is exact.
+    """
+    is_signed, size = form is SIGNED, float(form.largest) if size is None else size
+    found = tf.raw_ops.QuantizeV2(
+        input=tensor,
+        min_range=-size if is_signed else 0.0,
+        max_range=size,
+        T=tf.qint8 if is_signed else tf.quint8,
+        mode="SCALED",
+        round_mode="HALF_TO_EVEN",
+        narrow_range=is_signed,  # without it oneDNN has another scale
+    )
+    values = tf.bitcast(found.output, tf.uint8)
+    if not is_signed:
+        return values
+    # the same as adding the offset, of so many bits
+    words = _words(values)
+    return _bytes(tf.bitwise.bitwise_xor(words, _repeated(form.offset, words.dtype)), values)
+
+
+def convolved(x: tf.Tensor, kernel: np.ndarray, form: Form, strides: int = 1) -> tf.Tensor:
+    """Convolution of bytes, beyond whose edges there are zeros.
+
+    Args:
+      x: uint8 `[B, h, w, C]`, as `rounded` gives it; h and w are multiples of the strides.
+      kernel: integers `[size, size, C, M]` within +-127.
+      form: of x.
+      strides: int.
+
+    Returns:
+      float32 `[B, h / strides, w / strides, M]`, exact sums, less those that `correction` gives.
+    """
+    ends = tf.fill([kernel.shape[-1]], float(KERNEL_LIMIT))
+    missing = max(kernel.shape[0] - strides, 0)
+    if form.offset and missing:
+        around = [missing // 2, missing - missing // 2]
+        words = _words(x)
+        fill = _repeated(form.offset, words.dtype)
+        x = _bytes(tf.pad(words, [[0, 0], around, around, [0, 0]], constant_values=fill), x)
+    found = tf.raw_ops.QuantizedConv2DPerChannel(
+        input=tf.bitcast(x, tf.quint8),
+        filter=_constant(kernel),
+        # of no consequence for the sums
+        min_input=0.0,
+        max_input=float(RANGE),
+        min_filter=-ends,
+        max_filter=ends,
+        strides=[1, strides, strides, 1],
+        padding="VALID" if form.offset else "SAME",
+        out_type=tf.qint32,
+    )
+    return tf.cast(tf.bitcast(found.output, tf.int32), tf.float32)
+
+
+def correction(kernel: np.ndarray, form: Form) -> np.ndarray:
+    """What is to be added to the sums of `convolved`, float64 `[M]`."""
+    return -form.offset * np.asarray(kernel, np.float64).sum((0, 1, 2))
+
+
+def depth_to_space(x: tf.Tensor, factor: int) -> tf.Tensor:
+    """`tf.nn.depth_to_space` of bytes, several of them at once where channels allow it."""
+    if x.shape[-1] // factor**2 % PACKED:
+        return tf.nn.depth_to_space(x, factor)
+    return _bytes(tf.nn.depth_to_space(_words(x), factor), x)
+
+
+def sound() -> tf.Tensor:
+    """Whether the operations above give what they have to, bool; an error if they do not exist."""
+    random = np.random.default_rng(0)
+    size, channels = 8, 32
+    checks = []
+    for form in (SIGNED, UNSIGNED):
+        for kernel_size in (1, 3):
+            for is_random in (True, False):
+                values = random.integers(form.least, form.largest + 1, [1, size, size, channels])
+                kernel = random.integers(-127, 128, [kernel_size, kernel_size, channels, channels])
+                if not is_random:
+                    # pairs of products that leave 16 bits, and the largest sums of all
+                    values = np.where(values > 0, form.largest, form.least)
+                    kernel[..., ::2], kernel[..., 1::2] = KERNEL_LIMIT, -KERNEL_LIMIT
+                floats = tf.constant(values, tf.float32), tf.constant(kernel, tf.float32)
+                sums = convolved(rounded(floats[0], form), kernel, form)
+                sums += tf.constant(correction(kernel, form), tf.float32)
+                want = tf.nn.conv2d(*floats, 1, "SAME")
+                checks.append(tf.reduce_all(tf.equal(sums, want)))
+        given = tf.constant(np.arange(-1200, 1200).reshape(1, 1, 1, -1) / 4, tf.float32)
+        want = tf.clip_by_value(tf.round(given), float(form.least), float(form.largest))
+        found = tf.cast(rounded(given, form), tf.float32) - form.offset
+        checks.append(tf.reduce_all(tf.equal(found, want)))
+    return tf.reduce_all(tf.stack(checks))
+
+
+def _words(x: tf.Tensor) -> tf.Tensor:
+    """Bytes `[..., C]` as int64 `[..., C / 8]`, if C is a multiple of 8."""
+    if x.shape[-1] % PACKED:
+        return x
+    shape = tf.concat([tf.shape(x)[:-1], [x.shape[-1] // PACKED, PACKED]], 0)
+    words = tf.bitcast(tf.reshape(x, shape), tf.int64)
+    return tf.ensure_shape(words, [*x.shape[:-1], x.shape[-1] // PACKED])
+
+
+def _bytes(words: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """The way back, of what had the channels of `like`, or a part of them."""
+    if words.dtype == like.dtype:
+        return words
+    found = tf.bitcast(words, tf.uint8)
+    channels = words.shape[-1] * PACKED
+    found = tf.reshape(found, tf.concat([tf.shape(found)[:-2], [channels]], 0))
+    return tf.ensure_shape(found, [*words.shape[:-1], channels])
+
+
+def _repeated(byte: int, dtype: tf.DType) -> tf.Tensor:
+    """The number that consists of that byte alone."""
+    return tf.constant(np.full(dtype.size, byte, np.uint8).view(dtype.as_numpy_dtype)[0])
+
+
+def _constant(kernel: np.ndarray) -> tf.Tensor:
+    """Integers within +-127 as qint8, which TensorFlow makes of no NumPy array."""
+    tensor = tensor_pb2.TensorProto(
+        dtype=types_pb2.DT_QINT8,
+        tensor_shape=tf.TensorShape(kernel.shape).as_proto(),
+        tensor_content=np.asarray(kernel, np.int8).tobytes(),
+    )
+    attributes = {
+        "value": attr_value_pb2.AttrValue(tensor=tensor),
+        "dtype": attr_value_pb2.AttrValue(type=types_pb2.DT_QINT8),
+    }
+    graph = tf.compat.v1.get_default_graph()
+    return graph.create_op("Const", [], [tf.qint8], attrs=attributes).outputs[0]
