@@ -192,9 +192,8 @@ class Integers(layers.Floats):
         stride: float,
         reach: float,
     ) -> Sums:
-        term = Term(
-            first.tensor * second.tensor, first.steps * second.steps, first.limit * second.limit
-        )
+        tensor = first.tensor * tf.cast(second.tensor, tf.float32)
+        term = Term(tensor, first.steps * second.steps, first.limit * second.limit)
         return Sums(self.constants, name, [term], None, 1.0, 1, sizes, stride, reach)
 
     def _applied(self, layer: kernels.Linear, value: Value, name: str) -> Sums:
@@ -235,24 +234,18 @@ class Integers(layers.Floats):
         # all bytes meet the kernel at once, so that it is read once
         x = operands[0][0] if len(operands) == 1 else tf.concat([part for part, _ in operands], 0)
         if form is not None and self.constants.in_bytes:
-            total = octets.convolved(x, joined, form)
-            bias = bias + octets.correction(joined, form)
+            total = octets.convolved(x, joined, bias, form)
         else:
             total = kernels.convolved(x, integers, layer.is_depthwise)
-        if bias.any():
-            total = tf.nn.bias_add(total, self._bias(name, bias))
+            if bias.any():
+                total = tf.nn.bias_add(total, self.constants(f"{name}_bias", lambda: bias))
         sums = _split(total, len(operands), 0)
         for total, (_, times) in zip(sums, operands):
             for part, unit, limit in zip(
                 _split(total, len(kernel.parts), -1), kernel.units, kernel.limits
             ):
-                terms.append(Term(part, unit * times, limit))
+                terms.append(Term(part, unit * times, limit, form is not None))
         return terms
-
-    def _bias(self, name: str, bias: np.ndarray) -> tf.Tensor:
-        if self.constants.in_bytes:
-            return tf.constant(bias, tf.float32)  # as are kernels there
-        return self.constants(f"{name}_bias", lambda: bias)
 
     def _normalised(self, layer: layers.GDN, value: Value, name: str) -> Sums:
         if not layer.inverse:
@@ -263,8 +256,8 @@ class Integers(layers.Floats):
             magnitude = tf.abs(value.on(steps, OPERAND, name).tensor)
         else:
             form = octets.UNSIGNED
-            steps = given / form.largest
-            magnitude = value.magnitudes(steps, form, name).tensor
+            steps = given / octets.SIGNED.largest
+            magnitude = value.magnitudes(steps, name)
 
         def make() -> kernels.Linear:
             gamma, beta = (np.asarray(each, np.float64) for each in (layer.gamma, layer.beta))
@@ -272,8 +265,9 @@ class Integers(layers.Floats):
 
         norm = self.constants.once(f"{name}_linear", make)
         (term,) = self._products(norm, steps, [(magnitude, 1)], name, False, form)
+        factor = Grid(term.tensor, term.unit, term.limit)
         sizes = self._ranges[name].made
-        return self._product(name, value.fine(), Grid(*term), sizes, value.stride, value.reach)
+        return self._product(name, value.fine(), factor, sizes, value.stride, value.reach)
 
     def _form(self, layer: kernels.Linear | None, value: Value) -> Form | None:
         """Of the operands of a layer, where they have 8 bits."""

@@ -139,11 +139,13 @@ class Value:
         """Of its operands, where these have 8 bits; None: it comes in another one."""
         return octets.SIGNED
 
-    def magnitudes(self, steps: np.ndarray, form: Form, purpose: str) -> Grid:
-        """Absolute values of what `fine` gives."""
-        fine = self.fine()
-        times = self.constants(f"{self.name}_fine_to_{purpose}", lambda: fine.steps / steps)
-        return self.rounded(tf.abs(fine.tensor) * times, steps, np.inf, form)
+    def magnitudes(self, steps: np.ndarray, purpose: str) -> tf.Tensor:
+        """Absolute values of what it is on a grid of `octets.SIGNED`."""
+        found = self.on(steps, octets.SIGNED, purpose).tensor
+        if not self.constants.in_bytes:
+            return tf.abs(found)
+        # the offset away, and as bytes what had a sign
+        return tf.bitcast(tf.abs(octets.without_offset(found)), tf.uint8)
 
     def __add__(self, other: Value) -> Value:
         return Sum(self, other)
@@ -171,11 +173,13 @@ class Value:
 def clipped(tensor: tf.Tensor, steps: np.ndarray, largest: float, limit: int | Form) -> Grid:
     least, most = limit[:2] if isinstance(limit, Form) else (-limit, limit)
     if largest > most:
-        # tf.clip_by_value takes two passes
-        tensor = tf.raw_ops.ClipByValue(
-            t=tensor, clip_value_min=float(least), clip_value_max=float(most)
-        )
+        tensor = clip(tensor, least, most)
     return Grid(tensor, steps, min(largest, max(most, -least)))
+
+
+def clip(tensor: tf.Tensor, least: int, most: int) -> tf.Tensor:
+    # tf.clip_by_value takes two passes
+    return tf.raw_ops.ClipByValue(t=tensor, clip_value_min=float(least), clip_value_max=float(most))
 
 
 class Known(Value):
@@ -216,11 +220,18 @@ class Known(Value):
 
 
 class Term(NamedTuple):
-    """Something to be summed: `tensor`, float32 `[B, h, w, M]`, times `unit`, float64 `[M]`."""
+    """Something to be summed: `tensor`, `[B, h, w, M]`, times `unit`, float64 `[M]`.
+
+    Attributes:
+      tensor: float32; int32 if it is of bytes, and these are computed with.
+      unit, limit: as told; the largest magnitude of the tensor.
+      is_of_bytes: whether it is the sum of products of operands of a `Form`.
+    """
 
     tensor: tf.Tensor
     unit: np.ndarray
     limit: float
+    is_of_bytes: bool = False
 
 
 class Sums(Value):
@@ -272,11 +283,15 @@ class Sums(Value):
 
     def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         columns = np.tile(steps, self._factor**2)
+        if isinstance(limit, Form) and self._is_scaled_at_once():
+            total = Grid(self._in_bytes(columns, limit, purpose), steps, octets.RANGE)
+            return total._replace(tensor=depth_to_space(total.tensor, self._factor))
         largest, parts = 0.0, []
-        for number, (tensor, unit, most) in enumerate(self._terms):
+        for number, (tensor, unit, most, _) in enumerate(self._terms):
             name = f"{self.name}_{number}_to_{purpose}"
             times = unit / columns
-            part = tensor * self.constants(name, functools.partial(np.asarray, times))
+            times_each = self.constants(name, functools.partial(np.asarray, times))
+            part = tf.cast(tensor, tf.float32) * times_each
             is_alone = len(self._terms) == 1 and self._bias is None
             parts.append(part if is_alone else tf.round(part))
             largest += most * float(np.abs(times).max()) + 1
@@ -288,13 +303,41 @@ class Sums(Value):
             raise ValueError(f"layer {self.name}: sums up to {largest:.3g} are not exact")
         total = functools.reduce(tf.add, parts)
         if self._slope == 0:
-            # what becomes unsigned bytes is clipped then
-            is_clipped = self.constants.in_bytes and limit is octets.UNSIGNED
-            total = total if is_clipped else tf.nn.relu(total)
+            total = tf.nn.relu(total)
         elif self._slope != 1:
             total = tf.nn.leaky_relu(total, self._slope)
         total = self.rounded(total, steps, largest, limit)
         return total._replace(tensor=depth_to_space(total.tensor, self._factor))
+
+    def _is_scaled_at_once(self) -> bool:
+        """Whether it is made of sums of products of bytes by `octets.scaled` alone."""
+        term, *others = self._terms
+        is_alone = not others and self._bias is None and self._slope >= 0
+        return is_alone and term.is_of_bytes and bool(np.all(term.unit > 0))
+
+    def _in_bytes(self, columns: np.ndarray, form: Form, purpose: str) -> tf.Tensor:
+        """The only term on a grid of 8 bits."""
+        ((tensor, unit, *_),) = self._terms
+        slopes = [1.0] if self._slope in (0, 1) else [1.0, self._slope]
+        each = [octets.snapped(unit * slope / columns, form) for slope in slopes]
+        names = [f"{self.name}_slope_{number}_to_{purpose}" for number in range(len(each))]
+        kept = [
+            self.constants(name, functools.partial(np.asarray, times))
+            for name, times in zip(names, each)
+        ]
+        if self.constants.in_bytes:
+            found = [octets.scaled(tensor, times, form) for times in each]
+        else:
+            found = [tf.round(tensor * times) for times in kept]
+        total = functools.reduce(tf.maximum, found)
+        if form is not octets.SIGNED:
+            total = total if self.constants.in_bytes else clip(total, form.least, form.largest)
+            return total
+        if self._slope == 0:
+            total = tf.maximum(total, tf.zeros([], total.dtype))
+        if self.constants.in_bytes:
+            return octets.with_offset(total)
+        return clip(total, octets.LEAST, form.largest)
 
 
 class Sum(Value):

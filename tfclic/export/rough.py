@@ -75,12 +75,11 @@ def in_bytes(codec: ImageCodec, seen: Ranges, stand_ins: Mapping[int, object]) -
         integers, steps = kernels[id(layer)]
         size = float(seen[names[id(layer)]].given[0])
         x = octets.rounded(x, octets.SIGNED, size)
-        found = octets.convolved(x, integers, octets.SIGNED, layer.strides[0])
-        units = steps * (size / octets.SIGNED.largest)
-        bias = octets.correction(integers, octets.SIGNED) * units
+        units, bias = steps * (size / octets.SIGNED.largest), np.zeros(integers.shape[-1])
+        found = octets.convolved(x, integers, bias, octets.SIGNED, layer.strides[0])
+        found = tf.cast(found, tf.float32) * units
         if layer.use_bias:
-            bias = bias + layer.bias
-        found = tf.nn.bias_add(found * units, tf.cast(bias, tf.float32))
+            found = tf.nn.bias_add(found, layer.bias)
         return found if layer.activation is None else layer.activation(found)
 
     with _convolving(codec, convolve):
