@@ -34,7 +34,7 @@ def convert(model, folder):
     of_graphs = (each.graph_def.library.function for each in proto.meta_graphs)
     functions = [function for each in of_graphs for function in each]
     card = folder / "model_card.json"
-    if card.exists() and json.loads(card.read_text()).get("transforms") == "integer":
+    if card.exists() and json.loads(card.read_text()).get("pixels"):
         functions = [each for each in functions if SYNTHESIS not in each.signature.name]
     count = sum(map(_convert_function, functions))
     path.write_bytes(proto.SerializeToString())

@@ -19,7 +19,7 @@ from tensorflow.core.framework import attr_value_pb2, tensor_pb2, types_pb2
 KERNEL_LIMIT = 127
 RANGE = 255  # of a byte
 LEAST = -128  # of a byte with a sign
-PACKED = 8  # bytes that are moved as one number
+WORD = 8  # bytes that are moved as one number
 
 
 class Form(NamedTuple):
@@ -109,7 +109,7 @@ def without_offset(values: tf.Tensor) -> tf.Tensor:
 def _moved(values: tf.Tensor) -> tf.Tensor:
     words = _words(values)
     # the same as adding the offset, of so many bits, or taking it away
-    return _bytes(tf.bitwise.bitwise_xor(words, _repeated(SIGNED.offset, words.dtype)), values)
+    return _unpacked(tf.bitwise.bitwise_xor(words, _repeated(SIGNED.offset, words.dtype)), values)
 
 
 def convolved(
@@ -133,7 +133,7 @@ def convolved(
         around = [missing // 2, missing - missing // 2]
         words = _words(x)
         fill = _repeated(form.offset, words.dtype)
-        x = _bytes(tf.pad(words, [[0, 0], around, around, [0, 0]], constant_values=fill), x)
+        x = _unpacked(tf.pad(words, [[0, 0], around, around, [0, 0]], constant_values=fill), x)
     found = tf.raw_ops.QuantizedConv2DWithBias(
         input=tf.bitcast(x, tf.quint8),
         filter=_constant(kernel),
@@ -151,10 +151,12 @@ def convolved(
 
 
 def depth_to_space(x: tf.Tensor, factor: int) -> tf.Tensor:
-    """`tf.nn.depth_to_space` of bytes, several of them at once where channels allow it."""
-    if x.shape[-1] // factor**2 % PACKED:
+    """`tf.nn.depth_to_space` of bytes or floats, several at once where channels allow it."""
+    if factor == 1:
+        return x
+    if x.shape[-1] // factor**2 * x.dtype.size % WORD:
         return tf.nn.depth_to_space(x, factor)
-    return _bytes(tf.nn.depth_to_space(_words(x), factor), x)
+    return _unpacked(tf.nn.depth_to_space(_words(x), factor), x)
 
 
 def sound() -> tf.Tensor:
@@ -192,20 +194,21 @@ def _same(found: tf.Tensor, want: tf.Tensor) -> tf.Tensor:
 
 
 def _words(x: tf.Tensor) -> tf.Tensor:
-    """Bytes `[..., C]` as int64 `[..., C / 8]`, if C is a multiple of 8."""
-    if x.shape[-1] % PACKED:
+    """What makes up `WORD` bytes each as int64 `[..., n]`, if channels `[..., C]` allow it."""
+    packed = WORD // x.dtype.size
+    if x.shape[-1] % packed:
         return x
-    shape = tf.concat([tf.shape(x)[:-1], [x.shape[-1] // PACKED, PACKED]], 0)
+    shape = tf.concat([tf.shape(x)[:-1], [x.shape[-1] // packed, packed]], 0)
     words = tf.bitcast(tf.reshape(x, shape), tf.int64)
-    return tf.ensure_shape(words, [*x.shape[:-1], x.shape[-1] // PACKED])
+    return tf.ensure_shape(words, [*x.shape[:-1], x.shape[-1] // packed])
 
 
-def _bytes(words: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """The way back, of what had the channels of `like`, or a part of them."""
+def _unpacked(words: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """The way back, to the type that a tensor has."""
     if words.dtype == like.dtype:
         return words
-    found = tf.bitcast(words, tf.uint8)
-    channels = words.shape[-1] * PACKED
+    found = tf.bitcast(words, like.dtype)
+    channels = words.shape[-1] * (WORD // like.dtype.size)
     found = tf.reshape(found, tf.concat([tf.shape(found)[:-2], [channels]], 0))
     return tf.ensure_shape(found, [*words.shape[:-1], channels])
 

@@ -267,7 +267,8 @@ class Integers(layers.Floats):
         (term,) = self._products(norm, steps, [(magnitude, 1)], name, False, form)
         factor = Grid(term.tensor, term.unit, term.limit)
         sizes = self._ranges[name].made
-        return self._product(name, value.fine(), factor, sizes, value.stride, value.reach)
+        first = value.fine() if form is None else value.multiplicand()
+        return self._product(name, first, factor, sizes, value.stride, value.reach)
 
     def _form(self, layer: kernels.Linear | None, value: Value) -> Form | None:
         """Of the operands of a layer, where they have 8 bits."""

@@ -139,6 +139,10 @@ class Value:
         """Of its operands, where these have 8 bits; None: it comes in another one."""
         return octets.SIGNED
 
+    def multiplicand(self) -> Grid:
+        """It on a grid as fine as there is, to be multiplied."""
+        return self.fine()
+
     def magnitudes(self, steps: np.ndarray, purpose: str) -> tf.Tensor:
         """Absolute values of what it is on a grid of `octets.SIGNED`."""
         found = self.on(steps, octets.SIGNED, purpose).tensor
@@ -281,11 +285,18 @@ class Sums(Value):
     def form(self) -> Form | None:
         return octets.UNSIGNED if self._slope == 0 else octets.SIGNED
 
+    def multiplicand(self) -> Grid:
+        if not (self._is_scaled_at_once() and self._slope == self._factor == 1):
+            return self.fine()
+        # the sums themselves
+        ((tensor, unit, limit, _),) = self._terms
+        return Grid(tf.cast(tensor, tf.float32), unit, limit)
+
     def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         columns = np.tile(steps, self._factor**2)
         if isinstance(limit, Form) and self._is_scaled_at_once():
             total = Grid(self._in_bytes(columns, limit, purpose), steps, octets.RANGE)
-            return total._replace(tensor=depth_to_space(total.tensor, self._factor))
+            return total._replace(tensor=octets.depth_to_space(total.tensor, self._factor))
         largest, parts = 0.0, []
         for number, (tensor, unit, most, _) in enumerate(self._terms):
             name = f"{self.name}_{number}_to_{purpose}"
@@ -307,7 +318,7 @@ class Sums(Value):
         elif self._slope != 1:
             total = tf.nn.leaky_relu(total, self._slope)
         total = self.rounded(total, steps, largest, limit)
-        return total._replace(tensor=depth_to_space(total.tensor, self._factor))
+        return total._replace(tensor=octets.depth_to_space(total.tensor, self._factor))
 
     def _is_scaled_at_once(self) -> bool:
         """Whether it is made of sums of products of bytes by `octets.scaled` alone."""
@@ -400,11 +411,4 @@ class Shuffled(Value):
 
     def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         found = self._source.on(np.tile(steps, self._factor**2), limit, purpose)
-        return Grid(depth_to_space(found.tensor, self._factor), steps, found.limit)
-
-
-def depth_to_space(tensor: tf.Tensor, factor: int) -> tf.Tensor:
-    if factor == 1:
-        return tensor
-    is_of_bytes = tensor.dtype.size == 1
-    return (octets.depth_to_space if is_of_bytes else tf.nn.depth_to_space)(tensor, factor)
+        return Grid(octets.depth_to_space(found.tensor, self._factor), steps, found.limit)

@@ -21,10 +21,12 @@ from tfclic.models import base
 
 if TYPE_CHECKING:
     from tfclic.exact.ranges import Ranges
+    from tfclic.export.stored import Weight
     from tfclic.models.base import ImageCodec
 
 Convolution = Callable[[tf.keras.layers.Conv2D, tf.Tensor], tf.Tensor]
 
+LARGEST_BIAS = 1 << 22  # in units of sums
 LEAST = 32  # channels that a convolution takes, for it to be worth it
 
 
@@ -52,7 +54,7 @@ def measured(codec: ImageCodec, images: list[np.ndarray]) -> dict[str, Around]:
 
 
 @contextlib.contextmanager
-def in_bytes(codec: ImageCodec, seen: Ranges, stand_ins: Mapping[int, object]) -> Iterator[None]:
+def in_bytes(codec: ImageCodec, seen: Ranges, stand_ins: Mapping[int, Weight]) -> Iterator[None]:
     """Makes the large convolutions of a codec's analysis ones of bytes.
 
     Args:
@@ -63,6 +65,12 @@ def in_bytes(codec: ImageCodec, seen: Ranges, stand_ins: Mapping[int, object]) -
     names = naming.names(codec)
     known = [layer for layer in _large(codec) if names[id(layer)] in seen]
     weights = {id(layer): stand_ins[id(layer.kernel)] for layer in known}
+    biases = {
+        id(layer): np.asarray(tf.cast(stand_ins[id(layer.bias)], tf.float32))
+        if layer.use_bias
+        else np.zeros(layer.filters)
+        for layer in known
+    }
     kernels = {
         key: (kernel.integers.numpy(), kernel.steps.numpy())
         for key, kernel in weights.items()
@@ -75,11 +83,11 @@ def in_bytes(codec: ImageCodec, seen: Ranges, stand_ins: Mapping[int, object]) -
         integers, steps = kernels[id(layer)]
         size = float(seen[names[id(layer)]].given[0])
         x = octets.rounded(x, octets.SIGNED, size)
-        units, bias = steps * (size / octets.SIGNED.largest), np.zeros(integers.shape[-1])
+        units = steps * (size / octets.SIGNED.largest)
+        # nearest integers, which is as fine as anyone can see
+        bias = np.clip(np.round(biases[id(layer)] / units), -LARGEST_BIAS, LARGEST_BIAS)
         found = octets.convolved(x, integers, bias, octets.SIGNED, layer.strides[0])
         found = tf.cast(found, tf.float32) * units
-        if layer.use_bias:
-            found = tf.nn.bias_add(found, layer.bias)
         return found if layer.activation is None else layer.activation(found)
 
     with _convolving(codec, convolve):
