@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic import runtime
+from tfclic import errors, runtime
 from tfclic.export import integers, rough, stored
 from tfclic.format import header, model
+from tfclic.runtime import catalog, session
 from tfclic.runtime import codec as codecs
-from tfclic.runtime import session
 
 PROGRAM = """
 import hashlib, pathlib, sys
@@ -28,22 +29,36 @@ LAST = {"analysis": -2, "synthesis": -1}  # the layer that makes latents, or pix
 ELSEWHERE = [{"TF_ENABLE_ONEDNN_OPTS": "0"}, {"ONEDNN_MAX_CPU_ISA": "SSE41"}]
 
 
-@pytest.fixture(scope="module")
-def path(make_codec, make_pixels, export_for_reading, tmp_path_factory):
-    """The folder of a tiny codec's export, its analysis measured, too."""
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Makes what is done to large kernels be done to those of a tiny codec."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rough, "LEAST", 1)
         patch.setattr(stored, "LARGE", 1)
-        codec = make_codec(widths=(16, 16, 16))
-        for name in ("analysis", "synthesis"):
-            # beside linear transforms these begin as nothing
-            last = getattr(codec, f"nonlinear_{name}").layers[LAST[name]]
-            kernel = (last if name == "analysis" else last.conv).kernel
-            kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2], stddev=0.02))
-        seen = integers.measured(codec, [make_pixels(64, 64)])
-        folder = tmp_path_factory.mktemp("fast")
-        how = {"seen": seen, "transforms": model.INTEGER8}
-        return export_for_reading(codec, folder, "tiny", {}, {}, header.INTERLEAVED, **how)
+        yield
+
+
+@pytest.fixture(scope="module")
+def codec(make_codec):
+    made = make_codec(widths=(16, 16, 16))
+    for name in ("analysis", "synthesis"):
+        # beside linear transforms these begin as nothing
+        last = getattr(made, f"nonlinear_{name}").layers[LAST[name]]
+        kernel = (last if name == "analysis" else last.conv).kernel
+        kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2], stddev=0.02))
+    return made
+
+
+@pytest.fixture(scope="module")
+def seen(codec, make_pixels):
+    return integers.measured(codec, [make_pixels(64, 64)])
+
+
+@pytest.fixture(scope="module")
+def path(codec, seen, export_for_reading, tmp_path_factory):
+    """The folder of a tiny codec's export."""
+    folder, how = tmp_path_factory.mktemp("fast"), {"seen": seen, "transforms": model.INTEGER8}
+    return export_for_reading(codec, folder, "tiny", {}, {}, header.INTERLEAVED, **how)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +107,22 @@ def test_machines_without_such_products_make_the_same_pixels(
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings})
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["True", *(digest(floats.decompress(data)) for data in files)]
+
+
+def test_what_was_measured_is_kept_for_another_export(path, seen):
+    kept = stored.ranges(catalog.find(str(path)))
+    assert kept.keys() == seen.keys()
+    for name, around in seen.items():
+        for found, want in zip(kept[name], around):
+            np.testing.assert_array_equal(found, np.float32(want))
+
+
+def test_a_damaged_graph_of_bytes_is_refused(path, tmp_path):
+    copy = shutil.copytree(path, tmp_path / "tiny")
+    graph = copy / model.FAST / model.GRAPH
+    graph.write_bytes(graph.read_bytes()[:-1] + b"x")
+    with pytest.raises(errors.ModelError, match="fast/saved_model.pb is not the file"):
+        runtime.load(copy)
 
 
 def test_bytes_are_taken_only_where_they_are_sound(path, files, floats, monkeypatch):
