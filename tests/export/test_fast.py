@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic import errors, runtime
-from tfclic.export import integers, rough, stored
+from tfclic import errors, models, runtime
+from tfclic.export import integers, rough, saving, stored
 from tfclic.format import header, model
 from tfclic.runtime import catalog, session
 from tfclic.runtime import codec as codecs
+from tfclic.training import building
 
 PROGRAM = """
 import hashlib, pathlib, sys
@@ -107,6 +108,29 @@ def test_machines_without_such_products_make_the_same_pixels(
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings})
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["True", *(digest(floats.decompress(data)) for data in files)]
+
+
+@pytest.mark.parametrize("name", ["coarse_to_fine_small", "cca_small", "elic_small", "hyperprior"])
+def test_other_systems_have_the_same_pixels_by_bytes(name, tiny_system, make_pixels, has_bytes):
+    if not has_bytes:
+        pytest.skip("This machine has no products of bytes.")
+    made = models.build(tiny_system(name).model)
+    building.build_variables(made)
+    coding = made.entropy_coder()
+    eight = integers.IntegerSynthesis(
+        made, coding, integers.measured(made, [make_pixels(64, 64)]), True
+    )
+    random = np.random.default_rng(0)
+    latents = tf.constant(random.integers(-9, 10, [4, 8, coding.channels]), tf.int16)
+    hyper_latents = tf.constant(random.integers(-9, 10, [1, 2, coding.hyper_channels]), tf.int16)
+
+    def pixels():
+        return eight.at_quality(latents, hyper_latents, tf.constant(50.0))
+
+    with saving.unoptimized(), eight.computing_in_bytes():
+        by_bytes = tf.function(pixels, autograph=False).get_concrete_function()
+    assert any(each.type == "QuantizedConv2DWithBias" for each in by_bytes.graph.get_operations())
+    np.testing.assert_array_equal(by_bytes(), pixels())
 
 
 def test_what_was_measured_is_kept_for_another_export(path, seen):

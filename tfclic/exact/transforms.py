@@ -229,13 +229,13 @@ class Integers(layers.Floats):
         kernel = self.constants.once(f"{name}_kernel", make)
         is_alone = len(operands) == len(kernel.parts) == 1
         joined = np.concatenate(kernel.parts, -1)
-        integers = self.constants(f"{name}_kernel", lambda: joined, tf.int8)
         terms, bias = [], kernel.bias if is_alone else np.zeros(joined.shape[-1])
         # all bytes meet the kernel at once, so that it is read once
         x = operands[0][0] if len(operands) == 1 else tf.concat([part for part, _ in operands], 0)
         if form is not None and self.constants.in_bytes:
             total = octets.convolved(x, joined, bias, form)
         else:
+            integers = self.constants(f"{name}_kernel", lambda: joined, tf.int8)
             total = kernels.convolved(x, integers, layer.is_depthwise)
             if bias.any():
                 total = tf.nn.bias_add(total, self.constants(f"{name}_bias", lambda: bias))

@@ -332,23 +332,18 @@ class Sums(Value):
         slopes = [1.0] if self._slope in (0, 1) else [1.0, self._slope]
         each = [octets.snapped(unit * slope / columns, form) for slope in slopes]
         names = [f"{self.name}_slope_{number}_to_{purpose}" for number in range(len(each))]
-        kept = [
-            self.constants(name, functools.partial(np.asarray, times))
-            for name, times in zip(names, each)
-        ]
+        is_signed = form is octets.SIGNED
         if self.constants.in_bytes:
             found = [octets.scaled(tensor, times, form) for times in each]
         else:
-            found = [tf.round(tensor * times) for times in kept]
+            makes = [functools.partial(np.asarray, times) for times in each]
+            found = [tf.round(tensor * self.constants(*pair)) for pair in zip(names, makes)]
         total = functools.reduce(tf.maximum, found)
-        if form is not octets.SIGNED:
-            total = total if self.constants.in_bytes else clip(total, form.least, form.largest)
-            return total
-        if self._slope == 0:
+        if is_signed and self._slope == 0:
             total = tf.maximum(total, tf.zeros([], total.dtype))
         if self.constants.in_bytes:
-            return octets.with_offset(total)
-        return clip(total, octets.LEAST, form.largest)
+            return octets.with_offset(total) if is_signed else total
+        return clip(total, octets.LEAST if is_signed else form.least, form.largest)
 
 
 class Sum(Value):
