@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfclic import layers
 from tfclic.exact import gains, kernels, naming, ranges, transforms, values
+from tfclic.exact.constants import Constants
 
 SIZE, CHANNELS = (6, 8), 4
 MADE = {
@@ -64,7 +65,7 @@ def observed(network, given, unit):
     names = naming.names(Codec(network))
     looking = ranges.Observed(names)
     want = looking.run(network, tf.constant(given * unit, tf.float32))
-    constants = values.Constants()
+    constants = Constants()
 
     def run(eight_bits, stride):
         ops = transforms.Integers(constants, looking.ranges(), names, eight_bits)

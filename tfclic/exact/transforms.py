@@ -23,12 +23,12 @@ import tensorflow as tf
 
 from tfclic import layers
 from tfclic.exact import kernels, octets
+from tfclic.exact.constants import Constants
 from tfclic.exact.fixed_point import BYTE
 from tfclic.exact.octets import Form
 from tfclic.exact.values import (
     OPERAND,
     WIDE,
-    Constants,
     Grid,
     Joined,
     Known,

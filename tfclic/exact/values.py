@@ -2,71 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfclic.exact import fixed_point, octets
+from tfclic.exact.constants import Constants
 from tfclic.exact.fixed_point import BYTE, EXACT_FLOAT32
 from tfclic.exact.octets import Form
-
-Made = TypeVar("Made")
 
 OPERAND = BYTE  # largest magnitude of what a layer takes
 WIDE = (1 << 15) - 1  # of what it takes as two bytes
 FINE = 1 << 12  # steps in the range of what is added, or multiplied
 LARGEST = 1 << 22  # of what is added
 PIXELS = "pixels"  # the purpose of a value that is an image
-
-
-class Constants(tf.Module):
-    """What the exact form of a transform keeps: variables by name, made when first wanted.
-
-    They are variables, for what is constant in a graph may be folded by whoever optimizes it.
-
-    Attributes:
-      in_bytes: whether integers of 8 bits are computed with as such, not as floats.
-    """
-
-    def __init__(self, name: str = "integers") -> None:
-        super().__init__(name=name)
-        self.in_bytes = False
-        self.variables_by_name: dict[str, tf.Variable] = {}
-        known: dict[str, Any] = {}
-        # in a function, out of TensorFlow's sight
-        self._known = lambda: known
-
-    def once(self, name: str, make: Callable[[], Made]) -> Made:
-        """What `make` returned when it was first asked for; what is no part of a graph."""
-        if name not in self._known():
-            with tf.init_scope():
-                self._known()[name] = make()
-        return self._known()[name]
-
-    def __call__(self, name: str, make: Callable[[], Any], dtype: Any = tf.float32) -> tf.Tensor:
-        """What `make` returned when it was first asked for, float32."""
-        return tf.cast(self.kept(name, make, dtype), tf.float32)
-
-    @contextlib.contextmanager
-    def computing_in_bytes(self) -> Iterator[None]:
-        """Makes what is traced here take products of bytes, where integers have 8 bits."""
-        self.in_bytes = True
-        try:
-            yield
-        finally:
-            self.in_bytes = False
-
-    def kept(self, name: str, make: Callable[[], Any], dtype: Any) -> tf.Variable:
-        """The variable of what `make` returned when it was first asked for."""
-        if name not in self.variables_by_name:
-            with tf.init_scope():
-                made = tf.Variable(tf.cast(make(), dtype), trainable=False, name=name)
-            self.variables_by_name[name] = made
-        return self.variables_by_name[name]
 
 
 class Grid(NamedTuple):
@@ -157,11 +109,13 @@ class Value:
     def _again(self, given: Grid, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         """Integers on another grid."""
         ratio = given.steps / steps
-        tensor, largest = given.tensor, given.limit
         if not np.array_equal(ratio, np.ones_like(ratio)):
             times = self.constants(f"{self.name}_to_{purpose}", lambda: ratio)
-            tensor, largest = tensor * times, given.limit * ratio.max() + 1
-        return self.rounded(tensor, steps, largest, limit)
+            largest = given.limit * ratio.max() + 1
+            return self.rounded(given.tensor * times, steps, largest, limit)
+        if isinstance(limit, Form):
+            return self.rounded(given.tensor, steps, given.limit, limit)
+        return clipped(given.tensor, steps, given.limit, limit)
 
     def rounded(
         self, tensor: tf.Tensor, steps: np.ndarray, largest: float, limit: int | Form

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfclic.entropy import compilation
 from tfclic.exact import gains, naming, ranges, transforms, values
+from tfclic.exact.constants import Constants
 from tfclic.exact.ranges import Around
 from tfclic.export import container, rough
 from tfclic.format.header import MAX_QUALITY_CODE
@@ -56,7 +57,7 @@ def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
     return {**observed.ranges(), **of_analysis, LATENTS: Around(largest, largest)}
 
 
-class IntegerSynthesis(values.Constants):
+class IntegerSynthesis(Constants):
     """What makes pixels of latents by `tfclic.exact.transforms`; its variables are all it needs.
 
     Args:
