@@ -26,18 +26,8 @@ from tfclic.exact import kernels, octets
 from tfclic.exact.constants import Constants
 from tfclic.exact.fixed_point import BYTE
 from tfclic.exact.octets import Form
-from tfclic.exact.values import (
-    OPERAND,
-    WIDE,
-    Grid,
-    Joined,
-    Known,
-    Shuffled,
-    Sums,
-    Term,
-    Value,
-    clipped,
-)
+from tfclic.exact.sums import Joined, Shuffled, Sums, Term
+from tfclic.exact.values import OPERAND, WIDE, Grid, Known, Value, clipped
 
 if TYPE_CHECKING:
     from tfclic.exact.ranges import Ranges
