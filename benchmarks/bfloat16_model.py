@@ -41,7 +41,7 @@ def convert(model, folder):
     functions = [function for each in of_graphs for function in each]
     card = folder / model_format.CARD
     about = json.loads(card.read_text()) if card.exists() else {}
-    if about.get("transforms") == model_format.INTEGER:
+    if about.get("pixels"):
         functions = [each for each in functions if SYNTHESIS not in each.signature.name]
     count = sum(map(_convert_function, functions))
     path.write_bytes(proto.SerializeToString())

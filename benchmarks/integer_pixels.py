@@ -2,15 +2,17 @@
 
     python benchmarks/integer_pixels.py MODEL ... --images FOLDER [--measure FOLDER]
 
-Each model, an export of either kind, is exported both ways, by the photographs in `--measure` or,
-as `bin/export` does without them, by made images. Files of the images are the same with both; the
-first table has what comes of decoding them: peak signal-to-noise ratios by quality, and how many dB
-the integers lose, in the mean and for the worst image. The second one has the Bjontegaard delta
-rate of all qualities, and the seconds of a file at quality 50, on the clock and the processor's,
-the least of some rounds that take turns: decoding all of it, and the synthesis alone.
+Each model, an export of any kind, is exported in all ways, by the photographs in `--measure` or, as
+`bin/export` does without them, by made images. Files of the images are those of floats; the first
+table has what comes of decoding them: peak signal-to-noise ratios by quality, and how many dB the
+integers lose, in the mean and for the worst image. The second one has the Bjontegaard delta rate of
+all qualities, also of the files that an export makes itself, where its analysis is another; and the
+seconds of a file at quality 50, on the clock and the processor's, the least of some rounds that
+take turns: encoding, decoding, and the synthesis alone.
 """
 
 import argparse
+import functools
 import pathlib
 import sys
 import tempfile
@@ -27,48 +29,59 @@ from tfclic.evaluation import metrics  # noqa: E402
 from tfclic.format import header, model  # noqa: E402
 
 QUALITIES = 0, 20, 40, 60, 80, 100
+OWN = "own files of integer8"
+PARTS = "encoding", "decoding", "synthesis"
 
 
 def exported(name, folder, measure):
-    """Both exports of a model, `runtime.Codec`s by their transforms."""
+    """All exports of a model, `runtime.Codec`s by their transforms."""
     found = {}
     for transforms in model.TRANSFORMS:
         words = [f"--from={name}", f"--name={transforms}", f"--folder={folder}"]
         words += [f"--transforms={transforms}", f"--coder={header.INTERLEAVED}"]
-        words += [f"--images={measure}"] if measure and transforms == model.INTEGER else []
+        words += [f"--images={measure}"] if measure and transforms != model.FLOAT32 else []
         export.export(export.make_parser().parse_args(words))
         found[transforms] = runtime.load(pathlib.Path(folder) / transforms)
     return found
 
 
 def prices(codecs, pictures, qualities):
-    """A dict by quality: bits per pixel, and PSNRs `[images]` by transforms."""
+    """A dict by quality: bits per pixel, and PSNRs `[images]` by transforms; and of `OWN` files."""
     found = {}
     for quality in qualities:
-        bits, known = [], {transforms: [] for transforms in codecs}
+        bits, known = {}, {}
+
+        def tell(name, data, codec, pixels, bits=bits, known=known):
+            bits.setdefault(name, []).append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
+            known.setdefault(name, []).append(metrics.psnr(pixels, codec.decompress(data)))
+
         for pixels in pictures:
             data = codecs[model.FLOAT32].compress(pixels, quality)
-            bits.append(8 * len(data) / (pixels.shape[0] * pixels.shape[1]))
             for transforms, codec in codecs.items():
-                known[transforms].append(metrics.psnr(pixels, codec.decompress(data)))
-        found[quality] = np.mean(bits), {name: np.array(each) for name, each in known.items()}
+                tell(transforms, data, codec, pixels)
+            codec = codecs[model.INTEGER8]
+            tell(OWN, codec.compress(pixels, quality), codec, pixels)
+        means = {name: np.mean(each) for name, each in bits.items()}
+        found[quality] = means, {name: np.array(each) for name, each in known.items()}
     return found
 
 
 def seconds(codecs, pixels, quality, rounds):
-    """By transforms: (clock, processor) of decoding, and of the synthesis, the least of rounds."""
+    """By transforms: (clock, processor) of each of `PARTS`, the least of rounds."""
     data = codecs[model.FLOAT32].compress(pixels, quality)
-    least = {name: [(np.inf, np.inf)] * 2 for name in codecs}
+    least = {name: [(np.inf, np.inf)] * 3 for name in codecs}
     for _ in range(1 + rounds):
         for name, codec in codecs.items():
-            works = lambda: codec.decompress(data), lambda: codec.decode_latents(data)  # noqa: B023
-            whole, latents = (timed(work) for work in works)
-            least[name] = [
-                tuple(map(min, before, now)) for before, now in zip(least[name], (whole, latents))
-            ]
+            works = (
+                functools.partial(codec.compress, pixels, quality),
+                functools.partial(codec.decompress, data),
+                functools.partial(codec.decode_latents, data),
+            )
+            spent = map(timed, works)
+            least[name] = [tuple(map(min, pair[0], pair[1])) for pair in zip(least[name], spent)]
     return {
-        name: (whole, tuple(a - b for a, b in zip(whole, latents)))
-        for name, (whole, latents) in least.items()
+        name: (encoding, whole, tuple(a - b for a, b in zip(whole, latents)))
+        for name, (encoding, whole, latents) in least.items()
     }
 
 
@@ -97,28 +110,36 @@ def main():
     pictures = [images.read(path).pixels[: args.longest, : args.longest] for path in paths]
     qualities = [float(each) for each in args.qualities.split(",")]
     rows = []
-    print("| model | quality | bpp | float32, dB | integers, dB | lost, dB | worst image |")
-    print("|---|---|---|---|---|---|---|")
+    kinds = model.INTEGER, model.INTEGER8
+    heads = [f"{kind}, dB | lost, dB | worst image" for kind in kinds]
+    print("| model | quality | bpp | float32, dB | " + " | ".join(heads) + f" | {OWN}: bpp | dB |")
+    print("|---" * (6 + 3 * len(kinds)) + "|")
     for name in args.models:
         with tempfile.TemporaryDirectory() as folder:
             codecs = exported(name, folder, args.measure)
-            curves = {transforms: [] for transforms in codecs}
+            curves = {kind: [] for kind in (*codecs, OWN)}
             for quality, (bits, known) in prices(codecs, pictures, qualities).items():
-                lost = known[model.FLOAT32] - known[model.INTEGER]
-                means = [each.mean() for each in known.values()]
-                cells = [f"{bits:.3f}", *(f"{mean:.3f}" for mean in means)]
-                cells += [f"{lost.mean():.3f}", f"{lost.max():.3f}"]
+                means = {kind: each.mean() for kind, each in known.items()}
+                cells = [f"{bits[model.FLOAT32]:.3f}", f"{means[model.FLOAT32]:.3f}"]
+                for kind in kinds:
+                    lost = known[model.FLOAT32] - known[kind]
+                    cells += [f"{means[kind]:.3f}", f"{lost.mean():.3f}", f"{lost.max():.3f}"]
+                cells += [f"{bits[OWN]:.3f}", f"{means[OWN]:.3f}"]
                 print(f"| {name} | {quality:g} | " + " | ".join(cells) + " |", flush=True)
-                for transforms, mean in zip(known, means):
-                    curves[transforms].append((bits, mean))
-            rate = bd_rate.difference(curves[model.FLOAT32], curves[model.INTEGER]).rate
-            rows.append((name, rate, seconds(codecs, pictures[0], 50, args.rounds)))
-    print("\n| model | BD-rate | part | float32, s | integers, s |\n|---|---|---|---|---|")
-    for name, rate, least in rows:
-        for number, part in enumerate(("decoding", "synthesis")):
+                for kind, mean in means.items():
+                    curves[kind].append((bits[kind], mean))
+            least = seconds(codecs, pictures[0], 50, args.rounds)
+            print()
+            for kind in (*kinds, OWN):
+                rate = bd_rate.difference(curves[model.FLOAT32], curves[kind]).rate
+                print(f"{name}, {kind}: BD-rate {'' if rate is None else f'{rate:+.2f} %'}")
+            rows.append((name, least))
+    print("\n| model | part | " + " | ".join(f"{kind}, s" for kind in model.TRANSFORMS) + " |")
+    print("|---" * (2 + len(model.TRANSFORMS)) + "|")
+    for name, least in rows:
+        for number, part in enumerate(PARTS):
             each = ["{:.2f}, {:.2f}".format(*least[kind][number]) for kind in model.TRANSFORMS]
-            told = "" if rate is None else f"{rate:+.2f} %"
-            print(f"| {name} | {told} | {part} | {each[0]} | {each[1]} |")
+            print(f"| {name} | {part} | " + " | ".join(each) + " |")
 
 
 if __name__ == "__main__":

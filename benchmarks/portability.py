@@ -183,7 +183,7 @@ def measure(
 
 def is_exact(model):
     """Whether the pixels of a `catalog.Model` are made in integers."""
-    return model.card.transforms == "integer"
+    return model.card.pixels is not None
 
 
 def in_bfloat16(model, folder):

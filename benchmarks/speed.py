@@ -87,8 +87,8 @@ def start(args, folder):
     def theirs(name, width):
         return Side(python, "speed_compressai.py", args.verbose, name=name, width=width)
 
-    def ours(name, width):
-        options = dict(name=name, width=width, folder=folder)
+    def ours(name, width, transforms):
+        options = dict(name=name, width=width, folder=folder, transforms=transforms)
         maker = Side(sys.executable, "speed_ours.py", args.verbose, **options)
         path = maker.answer()
         maker.close()
@@ -96,7 +96,9 @@ def start(args, folder):
 
     for family in args.families:
         for width in args.widths:
-            sides[family, width, OURS] = ours(CONFIGURATIONS[family], width)
+            for transforms in args.transforms:
+                program = OURS if len(args.transforms) == 1 else f"{OURS}, {transforms}"
+                sides[family, width, program] = ours(CONFIGURATIONS[family], width, transforms)
             for name in PEERS[family] if python else ():
                 sides[name, width, "CompressAI"] = theirs(name, width)
         for width in NARROW.get(family, ()) if python else ():
@@ -152,8 +154,9 @@ def show(found):
         ratio = "; ".join(ratios)
         bpp = results[0]["bpp"]
         print(f"| {model} | {width} | {program} | {bpp:.2f} | {figures} | {ratio} |")
-    ours = {key: results for key, results in found.items() if key[2] == OURS}
-    print("\n| part | " + " | ".join(f"{model} {width}" for model, width, _ in ours) + " |")
+    ours = {key: results for key, results in found.items() if key[2].startswith(OURS)}
+    titles = [" ".join(map(str, (*key[:2], key[2][len(OURS) + 2 :]))).strip() for key in ours]
+    print("\n| part | " + " | ".join(titles) + " |")
     print("|---" * (len(ours) + 1) + "|")
     for title, function in PARTS.items():
         cells = []
@@ -182,6 +185,12 @@ def make_parser():
         type=lambda text: list(filter(None, text.split(","))),
         default=["gmm_attention_small"],
         help="names or paths of trained small models, with commas",
+    )
+    parser.add_argument(
+        "--transforms",
+        type=lambda text: text.split(","),
+        default=["float32"],
+        help="of the made models, as for bin/export, with commas (default: float32)",
     )
     parser.add_argument("--no-peer", action="store_true", help="leave CompressAI out")
     parser.add_argument("--peer-env", metavar="DIR", help="where its environment is kept")

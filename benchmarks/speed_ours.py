@@ -8,18 +8,20 @@ import speed_statistics as made
 import turns
 
 from tfclic import runtime
+from tfclic.runtime import session as sessions
 
 # bits per pixel of the nearest integers; rounding by rate and distortion comes to about 0.5
 NEAREST_AIM = 0.6
 
 
-def make(name, width, folder):
+def make(name, width, folder, transforms):
     """Exports a model of that configuration and width with random weights; returns its path."""
     import tensorflow as tf
     from ml_collections import config_dict
 
     from tfclic import configuration, models
-    from tfclic.export import saving
+    from tfclic.export import integers, saving
+    from tfclic.format import model as form
     from tfclic.training import building
 
     tf.keras.utils.set_random_seed(0)
@@ -47,7 +49,9 @@ def make(name, width, folder):
         return float(tf.add_n(list(parts.values()))[0]) / made.HEIGHT / made.WIDTH
 
     made.fit(bpp_of, NEAREST_AIM)
-    return str(saving.save(codec, folder, f"random-{width}"))
+    seen = None if transforms == form.FLOAT32 else integers.measured(codec, [made.image()])
+    how = {"seen": seen, "transforms": transforms}
+    return str(saving.save(codec, folder, f"random-{width}", **how))
 
 
 def _mixtures(codec, width):
@@ -121,13 +125,13 @@ def _levels(codec, width):
 def code(name):
     """Codes the image once for each line of stdin; answers with JSON lines."""
     codec, image, spent = runtime.load(name), made.image(), {}
-    run = codec._session.run
+    run = sessions.Session.run
 
-    def timed(function, **arguments):
-        spent[function], result = turns.timed(lambda: run(function, **arguments))
+    def timed(self, function, **arguments):
+        spent[function], result = turns.timed(lambda: run(self, function, **arguments))
         return result
 
-    codec._session.run = timed
+    sessions.Session.run = timed  # of all graphs that a model has
     quality = 50
     if len(codec.model.card.config.get("model", {}).get("lmbdas", [])) > 1:
         # near the bits that the made models take
@@ -145,6 +149,6 @@ def code(name):
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
     if "folder" in options:
-        print(json.dumps(make(options["name"], options["width"], options["folder"])))
+        print(json.dumps(make(**options)))
     else:
         code(options["model"])

@@ -410,3 +410,18 @@ def tiny_system():
 def soft():
     """A function that takes contrast from pixels: no untrained codec expects large latents."""
     return lambda pixels: pixels // 4 + 96
+
+
+@pytest.fixture(scope="session")
+def has_bytes():
+    """Whether this machine has products of bytes that are exact."""
+    import tensorflow as tf
+
+    from tfclic.exact import octets
+    from tfclic.export import saving
+
+    with saving.unoptimized():
+        try:
+            return bool(tf.function(octets.sound, autograph=False)())
+        except tf.errors.OpError:
+            return False

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfclic import layers
 from tfclic.exact import gains, kernels, naming, ranges, transforms, values
+from tfclic.exact.constants import Constants
 
 SIZE, CHANNELS = (6, 8), 4
 MADE = {
@@ -58,18 +59,28 @@ def integers(limit, seed=0):
     return np.random.default_rng(seed).integers(-limit, limit + 1, [1, *SIZE, CHANNELS])
 
 
-def in_integers(network, given, unit):
-    """A network's values in floats, and in integers with their steps."""
+def observed(network, given, unit):
+    """A network's values in floats, and what makes the same in integers of 8 bits or more."""
     network(tf.constant(given, tf.float32))
     names = naming.names(Codec(network))
-    observed = ranges.Observed(names)
-    want = observed.run(network, tf.constant(given * unit, tf.float32))
-    constants = values.Constants()
-    ops = transforms.Integers(constants, observed.ranges(), names)
-    limit = int(np.abs(given).max())
-    steps = np.full(CHANNELS, unit)
-    known = values.Known(constants, "x", tf.constant(given, tf.float32), steps, limit, 16)
-    return want, ops.run(network, known)
+    looking = ranges.Observed(names)
+    want = looking.run(network, tf.constant(given * unit, tf.float32))
+    constants = Constants()
+
+    def run(eight_bits, stride):
+        ops = transforms.Integers(constants, looking.ranges(), names, eight_bits)
+        limit = int(np.abs(given).max())
+        steps = np.full(given.shape[-1], unit)
+        tensor = tf.constant(given, tf.float32)
+        return ops.run(network, values.Known(constants, "x", tensor, steps, limit, stride))
+
+    return want, run, constants
+
+
+def in_integers(network, given, unit):
+    """A network's values in floats, and in integers with their steps."""
+    want, run, _ = observed(network, given, unit)
+    return want, run(False, 16)
 
 
 @pytest.mark.parametrize("limit", [200, 30000])
@@ -85,6 +96,29 @@ def test_integers_are_close_to_floats(name, limit):
     peak = np.abs(want).max()
     assert peak > 0.1
     np.testing.assert_allclose(tensor * found.steps, want, atol=0.02 * peak)
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if name != "NAF"])
+def test_integers_of_bytes_are_close_to_floats_and_come_by_bytes_too(name, has_bytes):
+    # what comes of another layer; latents have more bits
+    first = layers.ResidualBlock(CHANNELS)
+    network = layers.Sequential([first, MADE[name]()])
+    want, run, constants = observed(network, integers(200), 0.02)
+    value = run(True, 8)
+    found = value.fine()
+    peak = np.abs(want).max()
+    np.testing.assert_allclose(found.tensor * found.steps, want, atol=0.03 * peak)
+    if not has_bytes:
+        return
+
+    def by_bytes():
+        with constants.computing_in_bytes():
+            return run(True, 8).fine().tensor
+
+    made = tf.function(by_bytes, autograph=False)
+    products = [each.type for each in made.get_concrete_function().graph.get_operations()]
+    assert "QuantizedConv2DWithBias" in products
+    np.testing.assert_array_equal(made(), found.tensor)
 
 
 @pytest.mark.parametrize("name", WITHOUT)

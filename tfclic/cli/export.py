@@ -26,8 +26,9 @@ them. With --from they are those of the export, to the bit: the fingerprint is t
 the two reads the other's files, if it has their coder.
 
 With --transforms=integer, the default where every layer of the synthesis can do it, a file has the
-same pixels on every machine. How fine the integers are is set by some images: --images, best
-photographs like those that the model was trained on.
+same pixels on every machine, and with integer8, too, which is faster on processors that multiply
+bytes. How fine the integers are is set by some images: --images, best photographs like those that
+the model was trained on.
 """
 
 
@@ -49,8 +50,9 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--transforms", choices=model.TRANSFORMS,
-        help="what pixels are made in: integer, the same on every machine, or float32 (default: "
-        "integer where every layer has an exact form; with --from what the export has)",
+        help="what pixels are made in: integer, the same on every machine, integer8, likewise, of "
+        "fewer bits, or float32 (default: integer where every layer has an exact form; with --from "
+        "what the export has)",
     )  # fmt: skip
     parser.add_argument(
         "--images", metavar="FOLDER",
@@ -71,12 +73,15 @@ def export(args: argparse.Namespace) -> int:
     seen = _seen(args, codec, about.pop("seen", None))
 
     def save(seen: Ranges | None) -> pathlib.Path:
-        return saving.save(codec, folder, args.name, coder=args.coder, seen=seen, **about)
+        kind = args.transforms or model.INTEGER
+        return saving.save(
+            codec, folder, args.name, coder=args.coder, seen=seen, transforms=kind, **about
+        )
 
     try:
         path = save(seen)
     except errors.InexactError as error:
-        if args.transforms == model.INTEGER:
+        if args.transforms:
             raise
         common.complain("export", f"{error} Its pixels are made in float32.")
         path = save(None)
@@ -133,7 +138,7 @@ def _of_export(args: argparse.Namespace) -> tuple[ImageCodec, dict[str, Any]]:
     from tfclic.training import building
 
     codec, like = stored.reread(found, building.build_variables)
-    if not args.transforms and not args.images:
+    if not args.transforms and (not args.images or found.card.transforms == model.INTEGER8):
         args.transforms = found.card.transforms
     print(f"Exporting {found} ({found.fingerprint}) anew ...", flush=True)
     card = found.card

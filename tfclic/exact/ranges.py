@@ -72,5 +72,5 @@ def restored(kept: Mapping[str, np.ndarray]) -> Ranges:
     found: dict[str, dict[str, Any]] = collections.defaultdict(dict)
     for path, value in kept.items():
         name, _, side = path.rpartition("_")
-        found[name][side] = np.float64(value)
+        found[name][side] = np.asarray(value, np.float64)
     return {name: Around(**sides) for name, sides in found.items()}

@@ -22,27 +22,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic import layers
-from tfclic.exact import kernels
+from tfclic.exact import kernels, octets
+from tfclic.exact.constants import Constants
 from tfclic.exact.fixed_point import BYTE
-from tfclic.exact.values import (
-    OPERAND,
-    WIDE,
-    Constants,
-    Grid,
-    Joined,
-    Known,
-    Shuffled,
-    Sums,
-    Term,
-    Value,
-    clipped,
-)
+from tfclic.exact.octets import Form
+from tfclic.exact.sums import Joined, Shuffled, Sums, Term
+from tfclic.exact.values import OPERAND, WIDE, Grid, Known, Value, clipped
 
 if TYPE_CHECKING:
     from tfclic.exact.ranges import Ranges
     from tfclic.layers.composite import Elementwise
 
 FEW = 16  # columns of a kernel that are cheap to have twice
+WIDEST = 8  # stride at which operands may have 8 bits; above it there is little work
 AVERAGE = 8  # steps of an average in one of what it is of
 ARGUMENTS, RESULTS = 1 << 6, 1 << 12  # of tables: steps of 1
 
@@ -54,10 +46,18 @@ class Integers(layers.Floats):
       constants: `Constants`.
       ranges: how large the values around each layer get.
       names: of layers, by their ids.
+      eight_bits: whether operands of layers have 8 bits where most of the work is.
     """
 
-    def __init__(self, constants: Constants, ranges: Ranges, names: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        constants: Constants,
+        ranges: Ranges,
+        names: Mapping[int, str],
+        eight_bits: bool = False,
+    ) -> None:
         self.constants, self._ranges, self._names = constants, ranges, names
+        self._eight_bits = eight_bits
 
     def run(self, network: tf.Module, *values: Value, hidden_bits: int | None = None) -> Value:
         if isinstance(network, layers.Composite):
@@ -182,17 +182,16 @@ class Integers(layers.Floats):
         stride: float,
         reach: float,
     ) -> Sums:
-        term = Term(
-            first.tensor * second.tensor, first.steps * second.steps, first.limit * second.limit
-        )
+        tensor = first.tensor * tf.cast(second.tensor, tf.float32)
+        term = Term(tensor, first.steps * second.steps, first.limit * second.limit)
         return Sums(self.constants, name, [term], None, 1.0, 1, sizes, stride, reach)
 
     def _applied(self, layer: kernels.Linear, value: Value, name: str) -> Sums:
-        given = self._ranges[name].given
-        steps, operands = value.steps_for(given), value.operands(given, name)
+        given, form = self._ranges[name].given, self._form(layer, value)
+        steps, operands = value.steps_for(given, form), value.operands(given, name, form)
         is_cheap = layer.kernel.shape[-1] <= FEW or layer.factor > 2
         in_halves = is_cheap and not layer.is_depthwise
-        terms = self._products(layer, steps, operands, name, in_halves)
+        terms = self._products(layer, steps, operands, name, in_halves, form)
         bias = layer.bias if len(terms) > 1 else None
         reach = value.reach + layer.kernel.shape[0] // 2 * value.stride
         sizes, stride = self._ranges[name].made, value.stride / layer.factor
@@ -206,9 +205,12 @@ class Integers(layers.Floats):
         operands: Sequence[tuple[tf.Tensor, int]],
         name: str,
         in_halves: bool,
+        form: Form | None = None,
     ) -> list[Term]:
         """All products of operands and parts of the kernel; a single one has the bias in it."""
         largest = OPERAND if len(operands) == 1 else BYTE // 2
+        if form is not None:
+            largest = octets.RANGE
 
         def make() -> kernels.Kernel:
             folded = layer.kernel * (steps if layer.is_depthwise else steps[:, None])
@@ -216,37 +218,54 @@ class Integers(layers.Floats):
 
         kernel = self.constants.once(f"{name}_kernel", make)
         is_alone = len(operands) == len(kernel.parts) == 1
-        integers = self.constants(
-            f"{name}_kernel", lambda: np.concatenate(kernel.parts, -1), tf.int8
-        )
-        terms = []
+        joined = np.concatenate(kernel.parts, -1)
+        terms, bias = [], kernel.bias if is_alone else np.zeros(joined.shape[-1])
         # all bytes meet the kernel at once, so that it is read once
         x = operands[0][0] if len(operands) == 1 else tf.concat([part for part, _ in operands], 0)
-        sums = _split(kernels.convolved(x, integers, layer.is_depthwise), len(operands), 0)
+        if form is not None and self.constants.in_bytes:
+            total = octets.convolved(x, joined, bias, form)
+        else:
+            integers = self.constants(f"{name}_kernel", lambda: joined, tf.int8)
+            total = kernels.convolved(x, integers, layer.is_depthwise)
+            if bias.any():
+                total = tf.nn.bias_add(total, self.constants(f"{name}_bias", lambda: bias))
+        sums = _split(total, len(operands), 0)
         for total, (_, times) in zip(sums, operands):
             for part, unit, limit in zip(
                 _split(total, len(kernel.parts), -1), kernel.units, kernel.limits
             ):
-                if is_alone and kernel.bias.any():
-                    bias = self.constants(f"{name}_bias", lambda: kernel.bias)
-                    part = tf.nn.bias_add(part, bias)
-                terms.append(Term(part, unit * times, limit))
+                terms.append(Term(part, unit * times, limit, form is not None))
         return terms
 
     def _normalised(self, layer: layers.GDN, value: Value, name: str) -> Sums:
         if not layer.inverse:
             raise ValueError("a GDN that divides has no exact form")
-        given = self._ranges[name].given
-        magnitude = tf.abs(value.on(given / OPERAND, OPERAND, name).tensor)
+        given, form = self._ranges[name].given, None
+        if self._form(None, value) is None:
+            steps = given / OPERAND
+            magnitude = tf.abs(value.on(steps, OPERAND, name).tensor)
+        else:
+            form = octets.UNSIGNED
+            steps = given / octets.SIGNED.largest
+            magnitude = value.magnitudes(steps, name)
 
         def make() -> kernels.Linear:
             gamma, beta = (np.asarray(each, np.float64) for each in (layer.gamma, layer.beta))
             return kernels.Linear(gamma[None, None], beta)
 
         norm = self.constants.once(f"{name}_linear", make)
-        (term,) = self._products(norm, given / OPERAND, [(magnitude, 1)], name, False)
+        (term,) = self._products(norm, steps, [(magnitude, 1)], name, False, form)
+        factor = Grid(term.tensor, term.unit, term.limit)
         sizes = self._ranges[name].made
-        return self._product(name, value.fine(), Grid(*term), sizes, value.stride, value.reach)
+        first = value.fine() if form is None else value.multiplicand()
+        return self._product(name, first, factor, sizes, value.stride, value.reach)
+
+    def _form(self, layer: kernels.Linear | None, value: Value) -> Form | None:
+        """Of the operands of a layer, where they have 8 bits."""
+        is_depthwise = layer is not None and layer.is_depthwise
+        if not self._eight_bits or is_depthwise or value.stride > WIDEST:
+            return None
+        return value.form
 
 
 def _split(total: tf.Tensor, count: int, axis: int) -> list[tf.Tensor]:

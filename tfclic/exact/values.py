@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfclic.exact import fixed_point
-from tfclic.exact.fixed_point import BYTE, EXACT_FLOAT32
-
-Made = TypeVar("Made")
+from tfclic.exact import fixed_point, octets
+from tfclic.exact.constants import Constants
+from tfclic.exact.fixed_point import BYTE
+from tfclic.exact.octets import Form
 
 OPERAND = BYTE  # largest magnitude of what a layer takes
 WIDE = (1 << 15) - 1  # of what it takes as two bytes
@@ -21,40 +20,11 @@ LARGEST = 1 << 22  # of what is added
 PIXELS = "pixels"  # the purpose of a value that is an image
 
 
-class Constants(tf.Module):
-    """What the exact form of a transform keeps: variables by name, made when first wanted.
-
-    They are variables, for what is constant in a graph may be folded by whoever optimizes it.
-    """
-
-    def __init__(self, name: str = "integers") -> None:
-        super().__init__(name=name)
-        self.variables_by_name: dict[str, tf.Variable] = {}
-        known: dict[str, Any] = {}
-        # in a function, out of TensorFlow's sight
-        self._known = lambda: known
-
-    def once(self, name: str, make: Callable[[], Made]) -> Made:
-        """What `make` returned when it was first asked for; what is no part of a graph."""
-        if name not in self._known():
-            with tf.init_scope():
-                self._known()[name] = make()
-        return self._known()[name]
-
-    def __call__(self, name: str, make: Callable[[], Any], dtype: Any = tf.float32) -> tf.Tensor:
-        """What `make` returned when it was first asked for, float32."""
-        if name not in self.variables_by_name:
-            with tf.init_scope():
-                made = tf.Variable(tf.cast(make(), dtype), trainable=False, name=name)
-            self.variables_by_name[name] = made
-        return tf.cast(self.variables_by_name[name], tf.float32)
-
-
 class Grid(NamedTuple):
     """Integers on a grid.
 
     Attributes:
-      tensor: float32 `[B, h, w, C]`.
+      tensor: float32 `[B, h, w, C]`; of a `Form`, where one computes in bytes, uint8, offset.
       steps: float64 `[C]`, what 1 stands for.
       limit: float, their largest magnitude.
     """
@@ -81,9 +51,10 @@ class Value:
         self.constants, self.name, self.sizes = constants, name, sizes
         self.stride, self.reach = stride, reach
         self._fine: Grid | None = None
+        self._in_form: dict[tuple[Form, bytes], Grid] = {}
 
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
-        """It as multiples of steps `[C]`, clipped to a limit; `purpose` names the variables."""
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
+        """It as multiples of steps `[C]`, clipped to limits; `purpose` names the variables."""
         raise NotImplementedError
 
     def fine(self) -> Grid:
@@ -95,37 +66,77 @@ class Value:
     def _finely(self) -> Grid:
         return self.on(self.sizes / FINE, LARGEST, "fine")
 
-    def operands(self, sizes: np.ndarray, purpose: str) -> list[tuple[tf.Tensor, int]]:
-        """It as a layer takes it: integers within +-256, each with how often it counts.
+    def operands(
+        self, sizes: np.ndarray, purpose: str, form: Form | None = None
+    ) -> list[tuple[tf.Tensor, int]]:
+        """As a layer takes it: integers of a form, or within +-256, each with how often it counts.
 
-        Steps are `steps_for(sizes)`.
+        Steps are `steps_for(sizes, form)`.
         """
-        return [(self.on(self.steps_for(sizes), OPERAND, purpose).tensor, 1)]
+        steps = self.steps_for(sizes, form)
+        if form is None:
+            return [(self.on(steps, OPERAND, purpose).tensor, 1)]
+        key = form, steps.tobytes()
+        if key not in self._in_form:
+            self._in_form[key] = self.on(steps, form, purpose)
+        return [(self._in_form[key].tensor, 1)]
 
-    def steps_for(self, sizes: np.ndarray) -> np.ndarray:
+    def steps_for(self, sizes: np.ndarray, form: Form | None = None) -> np.ndarray:
         """The steps of its `operands`."""
-        return sizes / OPERAND
+        return sizes / (OPERAND if form is None else form.largest)
+
+    @property
+    def form(self) -> Form | None:
+        """Of its operands, where these have 8 bits; None: it comes in another one."""
+        return octets.SIGNED
+
+    def multiplicand(self) -> Grid:
+        """It on a grid as fine as there is, to be multiplied."""
+        return self.fine()
+
+    def magnitudes(self, steps: np.ndarray, purpose: str) -> tf.Tensor:
+        """Absolute values of what it is on a grid of `octets.SIGNED`."""
+        found = self.on(steps, octets.SIGNED, purpose).tensor
+        if not self.constants.in_bytes:
+            return tf.abs(found)
+        # the offset away, and as bytes what had a sign
+        return tf.bitcast(tf.abs(octets.without_offset(found)), tf.uint8)
 
     def __add__(self, other: Value) -> Value:
         return Sum(self, other)
 
-    def _again(self, given: Grid, steps: np.ndarray, limit: int, purpose: str) -> Grid:
+    def _again(self, given: Grid, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         """Integers on another grid."""
         ratio = given.steps / steps
-        tensor, largest = given.tensor, given.limit
         if not np.array_equal(ratio, np.ones_like(ratio)):
             times = self.constants(f"{self.name}_to_{purpose}", lambda: ratio)
-            tensor, largest = tf.round(tensor * times), given.limit * ratio.max() + 1
-        return clipped(tensor, steps, largest, limit)
+            largest = given.limit * ratio.max() + 1
+            return self.rounded(given.tensor * times, steps, largest, limit)
+        if isinstance(limit, Form):
+            return self.rounded(given.tensor, steps, given.limit, limit)
+        return clipped(given.tensor, steps, given.limit, limit)
+
+    def rounded(
+        self, tensor: tf.Tensor, steps: np.ndarray, largest: float, limit: int | Form
+    ) -> Grid:
+        """Floats, up to `largest`, as integers within limits."""
+        if not isinstance(limit, Form):
+            return clipped(tf.round(tensor), steps, largest, limit)
+        if self.constants.in_bytes:
+            return Grid(octets.rounded(tensor, limit), steps, octets.RANGE)
+        return clipped(tf.round(tensor), steps, np.inf, limit)
 
 
-def clipped(tensor: tf.Tensor, steps: np.ndarray, largest: float, limit: int) -> Grid:
-    if largest > limit:
-        # tf.clip_by_value takes two passes
-        tensor = tf.raw_ops.ClipByValue(
-            t=tensor, clip_value_min=-float(limit), clip_value_max=float(limit)
-        )
-    return Grid(tensor, steps, min(largest, limit))
+def clipped(tensor: tf.Tensor, steps: np.ndarray, largest: float, limit: int | Form) -> Grid:
+    least, most = limit[:2] if isinstance(limit, Form) else (-limit, limit)
+    if largest > most:
+        tensor = clip(tensor, least, most)
+    return Grid(tensor, steps, min(largest, max(most, -least)))
+
+
+def clip(tensor: tf.Tensor, least: int, most: int) -> tf.Tensor:
+    # tf.clip_by_value takes two passes
+    return tf.raw_ops.ClipByValue(t=tensor, clip_value_min=float(least), clip_value_max=float(most))
 
 
 class Known(Value):
@@ -143,98 +154,26 @@ class Known(Value):
         super().__init__(constants, name, steps * limit, stride, 0)
         self._grid = Grid(tensor, steps, limit)
 
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         return self._again(self._grid, steps, limit, purpose)
 
     def _finely(self) -> Grid:
         return self._grid
 
-    def operands(self, sizes: np.ndarray, purpose: str) -> list[tuple[tf.Tensor, int]]:
+    def operands(
+        self, sizes: np.ndarray, purpose: str, form: Form | None = None
+    ) -> list[tuple[tf.Tensor, int]]:
         if self._grid.limit <= OPERAND:
             return [(self._grid.tensor, 1)]
         high, low = fixed_point.to_bytes(self._grid.tensor)
         return [(high, BYTE), (low, 1)]
 
-    def steps_for(self, sizes: np.ndarray) -> np.ndarray:
+    def steps_for(self, sizes: np.ndarray, form: Form | None = None) -> np.ndarray:
         return self._grid.steps
 
-
-class Term(NamedTuple):
-    """Something to be summed: `tensor`, float32 `[B, h, w, M]`, times `unit`, float64 `[M]`."""
-
-    tensor: tf.Tensor
-    unit: np.ndarray
-    limit: float
-
-
-class Sums(Value):
-    """Sums of products, not rounded yet, with a leaky ReLU and depth-to-space after them.
-
-    Args:
-      terms: list of `Term`.
-      bias: float64 `[M]`, added to what several terms make; None where it is in the only one.
-      slope, factor: as in `Linear`.
-    """
-
-    def __init__(
-        self,
-        constants: Constants,
-        name: str,
-        terms: Sequence[Term],
-        bias: np.ndarray | None,
-        slope: float,
-        factor: int,
-        sizes: np.ndarray,
-        stride: float,
-        reach: float,
-    ) -> None:
-        super().__init__(constants, name, sizes, stride, reach)
-        self._terms, self._bias, self._slope, self._factor = terms, bias, slope, factor
-
-    def scaled(self, weights: np.ndarray) -> Sums:
-        """Each channel times its weight."""
-        if self._slope != 1 or self._factor != 1:
-            raise ValueError("weights after an activation or depth-to-space")
-        terms = [term._replace(unit=term.unit * weights) for term in self._terms]
-        bias = None if self._bias is None else self._bias * weights
-        sizes = self.sizes * np.abs(weights)
-        sizes = np.maximum(sizes, max(1e-3 * sizes.max(), 1e-9))
-        name = f"{self.name}_scaled"
-        shape = bias, 1.0, 1, sizes, self.stride, self.reach
-        return Sums(self.constants, name, terms, *shape)
-
-    def activated(self, slope: float, sizes: np.ndarray) -> Sums:
-        """It with a leaky ReLU, of which it has none."""
-        if self._slope != 1:
-            raise ValueError("two activations in turn")
-        given = self.name, self._terms, self._bias, slope, self._factor
-        return Sums(self.constants, *given, sizes, self.stride, self.reach)
-
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
-        columns = np.tile(steps, self._factor**2)
-        largest, parts = 0.0, []
-        for number, (tensor, unit, most) in enumerate(self._terms):
-            name = f"{self.name}_{number}_to_{purpose}"
-            times = unit / columns
-            part = tensor * self.constants(name, functools.partial(np.asarray, times))
-            is_alone = len(self._terms) == 1 and self._bias is None
-            parts.append(part if is_alone else tf.round(part))
-            largest += most * float(np.abs(times).max()) + 1
-        if self._bias is not None and self._bias.any():
-            offset = np.round(self._bias / columns)
-            parts.append(self.constants(f"{self.name}_bias_to_{purpose}", lambda: offset))
-            largest += float(np.abs(offset).max())
-        if largest >= EXACT_FLOAT32 and len(parts) > 1:
-            raise ValueError(f"layer {self.name}: sums up to {largest:.3g} are not exact")
-        total = functools.reduce(tf.add, parts)
-        if self._slope == 0:
-            total = tf.nn.relu(total)
-        elif self._slope != 1:
-            total = tf.nn.leaky_relu(total, self._slope)
-        total = clipped(tf.round(total), steps, largest, limit)
-        if self._factor == 1:
-            return total
-        return total._replace(tensor=tf.nn.depth_to_space(total.tensor, self._factor))
+    @property
+    def form(self) -> Form | None:
+        return None
 
 
 class Sum(Value):
@@ -248,7 +187,7 @@ class Sum(Value):
         super().__init__(first.constants, f"{named.name}_sum", sizes, stride, reach)
         self._parts = first, second
 
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
         if self._fine is not None or purpose != PIXELS:
             return self._again(self.fine(), steps, limit, purpose)
         return self._added([part.on(steps, LARGEST, purpose) for part in self._parts])
@@ -267,34 +206,3 @@ class Sum(Value):
     def _added(self, parts: Sequence[Grid]) -> Grid:
         total = parts[0].tensor + parts[1].tensor
         return clipped(total, parts[0].steps, parts[0].limit + parts[1].limit, LARGEST)
-
-
-class Joined(Value):
-    """Values side by side."""
-
-    def __init__(self, *parts: Value) -> None:
-        sizes = np.concatenate([part.sizes for part in parts])
-        reach = max(part.reach for part in parts)
-        name = "_with_".join(part.name for part in parts)
-        super().__init__(parts[0].constants, name, sizes, parts[0].stride, reach)
-        self._parts = parts
-
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
-        each = np.split(steps, np.cumsum([len(part.sizes) for part in self._parts])[:-1])
-        found = [part.on(own, limit, purpose) for part, own in zip(self._parts, each)]
-        tensor = tf.concat([grid.tensor for grid in found], -1)
-        return Grid(tensor, steps, max(grid.limit for grid in found))
-
-
-class Shuffled(Value):
-    """Depth-to-space of a value."""
-
-    def __init__(self, source: Value, factor: int) -> None:
-        sizes = source.sizes.reshape(factor**2, -1).max(0)
-        stride = source.stride / factor
-        super().__init__(source.constants, f"{source.name}_shuffled", sizes, stride, source.reach)
-        self._source, self._factor = source, factor
-
-    def on(self, steps: np.ndarray, limit: int, purpose: str) -> Grid:
-        found = self._source.on(np.tile(steps, self._factor**2), limit, purpose)
-        return Grid(tf.nn.depth_to_space(found.tensor, self._factor), steps, found.limit)

@@ -97,6 +97,7 @@ class ExportedCodec(stored.StoredCodec):
         one no operation is any but TensorFlow's own, and nothing else can be read.
       like: as for `stored.StoredCodec`.
       seen: what `integers.measured` returned, for a synthesis in integers; None: in float32.
+      transforms: in which, `model.INTEGER` or `model.INTEGER8`.
 
     Raises:
       errors.ModelError: an entropy network cannot be made exact; names the layer.
@@ -109,10 +110,12 @@ class ExportedCodec(stored.StoredCodec):
         coder: str = header.RANGE,
         like: stored.StoredCodec | None = None,
         seen: Ranges | None = None,
+        transforms: str = model.INTEGER,
     ) -> None:
         super().__init__(codec, like)
         self.coder = coder
         self.fingerprint = self.digest()
+        self.transforms = model.FLOAT32 if seen is None else transforms
         self.integers = self._in_integers(codec, seen) if seen is not None else None
         self._parts = self._transforms(codec, self.stand_ins(codec))
         self._parts.update(self._coding(codec.is_local, self.reach))
@@ -130,7 +133,8 @@ class ExportedCodec(stored.StoredCodec):
     def _in_integers(self, codec: ImageCodec, seen: Ranges) -> integers.IntegerSynthesis:
         try:
             with substituted(codec.transforms(), self.stand_ins(codec)):
-                return integers.IntegerSynthesis(codec, self.coding, seen)
+                eight_bits = self.transforms == model.INTEGER8
+                return integers.IntegerSynthesis(codec, self.coding, seen, eight_bits)
         except ValueError as error:
             raise errors.InexactError(f"The synthesis has no exact form: {error}.") from error
 
@@ -141,13 +145,6 @@ class ExportedCodec(stored.StoredCodec):
 
         def weights() -> contextlib.AbstractContextManager[None]:
             return substituted(codec.transforms(), stand_ins)
-
-        @traced(*specs(model.ANALYSE))
-        def analyse(image: tf.Tensor) -> Tensors:
-            pixels = as_colours(image)[None]
-            with weights():
-                latents = codec.analysis(base.centred(base.pad_image(pixels)))[0]
-            return model.Analysed(latents)._asdict()
 
         analysed = tf.TensorSpec([None, None, channels], tf.float32)
 
@@ -173,6 +170,29 @@ class ExportedCodec(stored.StoredCodec):
             return tf.round(tf.clip_by_value(pixels, 0.0, 1.0) * 255.0)
 
         synthesis = self.integers.at_codes if self.integers else in_floats
+        synthesise_by_map = self.synthesising_by_map(synthesis)
+        return {
+            model.ANALYSE.name: self.analysing(codec),
+            model.QUANTISE.name: quantise,
+            model.QUANTISE_BY_MAP.name: quantise_by_map,
+            model.SYNTHESISE.name: self.synthesising(synthesise_by_map),
+            model.SYNTHESISE_BY_MAP.name: synthesise_by_map,
+        }
+
+    def analysing(self, codec: ImageCodec) -> ConcreteFunction:
+        """`model.ANALYSE` of the codec, with the weights that are stored of it."""
+
+        @traced(*specs(model.ANALYSE))
+        def analyse(image: tf.Tensor) -> Tensors:
+            pixels = as_colours(image)[None]
+            with substituted(codec.transforms(), self.stand_ins(codec)):
+                latents = codec.analysis(base.centred(base.pad_image(pixels)))[0]
+            return model.Analysed(latents)._asdict()
+
+        return analyse
+
+    def synthesising_by_map(self, synthesis: Callable[..., tf.Tensor]) -> ConcreteFunction:
+        """`model.SYNTHESISE_BY_MAP` by what makes pixels, as `IntegerSynthesis.at_codes`."""
 
         @traced(*specs(model.SYNTHESISE_BY_MAP, **self._coded()))
         def synthesise_by_map(
@@ -187,6 +207,11 @@ class ExportedCodec(stored.StoredCodec):
             pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
             return model.Image(tf.cast(pixels, tf.uint8))._asdict()
 
+        return synthesise_by_map
+
+    def synthesising(self, by_map: ConcreteFunction) -> ConcreteFunction:
+        """`model.SYNTHESISE` by a `model.SYNTHESISE_BY_MAP`."""
+
         @traced(*specs(model.SYNTHESISE, **self._coded()))
         def synthesise(
             latents: tf.Tensor,
@@ -196,15 +221,9 @@ class ExportedCodec(stored.StoredCodec):
             box: tf.Tensor,
         ) -> Tensors:
             codes = everywhere(quality)
-            return synthesise_by_map(latents, hyper_latents, codes, grayscale, box)
+            return by_map(latents, hyper_latents, codes, grayscale, box)
 
-        return {
-            model.ANALYSE.name: analyse,
-            model.QUANTISE.name: quantise,
-            model.QUANTISE_BY_MAP.name: quantise_by_map,
-            model.SYNTHESISE.name: synthesise,
-            model.SYNTHESISE_BY_MAP.name: synthesise_by_map,
-        }
+        return synthesise
 
     def _coded(self) -> dict[str, tf.TensorSpec]:
         """Specs of what a `model.Coded` has, by name."""

@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic.exact import compilation, gains, naming, ranges, transforms, values
+from tfclic.exact.constants import Constants
 from tfclic.exact.ranges import Around
+from tfclic.export import rough
 from tfclic.format.header import MAX_QUALITY_CODE
 from tfclic.format.latents import HYPER_STRIDE, STRIDE
 from tfclic.models import base
@@ -42,7 +44,7 @@ def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
     """
     if not codec.scales_latents:
         return {}
-    observed = ranges.Observed(naming.names(codec))
+    images, observed = list(images), ranges.Observed(naming.names(codec))
     inverse = tf.exp(codec.gain.correction - codec.gain.log_gains())
     largest = LATENT_STEPS * np.asarray(inverse, np.float64).max(0)
     for image in images:
@@ -53,23 +55,28 @@ def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
             latents = codec.gain.inverse(coded.latents, at)
             codec.reconstruct(observed, latents, coded.side_information)
             largest = np.maximum(largest, LATENT_ROOM * ranges.largest(latents))
-    return {**observed.ranges(), LATENTS: Around(largest, largest)}
+    of_analysis = rough.measured(codec, images)
+    return {**observed.ranges(), **of_analysis, LATENTS: Around(largest, largest)}
 
 
-class IntegerSynthesis(values.Constants):
+class IntegerSynthesis(Constants):
     """What makes pixels of latents by `tfclic.exact.transforms`; its variables are all it needs.
 
     Args:
       codec: the codec, with the weights that are stored of it.
       coding: its exact entropy model.
       seen: what `measured` returned, or `ranges_of` another one.
+      eight_bits: whether operands have 8 bits where most of the work is.
 
     Raises:
       ValueError: there is no exact form; says why, and names the layer.
     """
 
-    def __init__(self, codec: ImageCodec, coding: EntropyCoder, seen: Ranges) -> None:
+    def __init__(
+        self, codec: ImageCodec, coding: EntropyCoder, seen: Ranges, eight_bits: bool = False
+    ) -> None:
         super().__init__()
+        self._eight_bits = eight_bits
         if not codec.scales_latents:
             raise ValueError("the synthesis takes other latents than those that are coded")
         self.ranges = {
@@ -105,7 +112,7 @@ class IntegerSynthesis(values.Constants):
           codes: int32 `[h, w]`, of qualities, or `[1, 1]`.
         """
         codec, coding, seen, names = self._given()
-        ops = transforms.Integers(self, seen, names)
+        ops = transforms.Integers(self, seen, names, self._eight_bits)
         given = self._latents(codec, coding, latents, codes, seen[LATENTS].given)
         image = codec.reconstruct(ops, given, self._sides(coding, hyper_latents))
         self.reach = image.reach

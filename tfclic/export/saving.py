@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfclic import errors
-from tfclic.export import compact, exported, refining, warm_up
+from tfclic.export import compact, exported, fast, refining, warm_up
 from tfclic.format import graphs, header, model
 from tfclic.format.model import GRAPH
 from tfclic.runtime import checksums
@@ -115,16 +115,17 @@ def _add_stock(graph: exported.ExportedCodec, path: pathlib.Path) -> dict[str, m
     return _functions(stock)
 
 
-def _add_refinement(
-    refinement: refining.Refinement, path: pathlib.Path
-) -> dict[str, model.Signature]:
-    """Adds its graph to the SavedModel at `path`, whose variables it reads.
+def _add_beside(
+    module: refining.Refinement | fast.Fast | None, target: pathlib.Path
+) -> dict[str, model.Signature] | None:
+    """Writes the graph of a module to a folder in that of a SavedModel, whose variables it reads.
 
     Returns:
-      The functions that it has, JSON-compatible, `model.RESTORE` among them.
+      The functions that it has, JSON-compatible, `model.RESTORE` among them; None if there is none.
     """
-    target = path / model.REFINEMENT
-    _write(refinement, refinement.functions, target)
+    if module is None:
+        return None
+    _write(module, module.functions, target)
     for entry in target.iterdir():
         if entry.name != GRAPH:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -150,6 +151,7 @@ def save(
     results: dict[str, Any] | None = None,
     like: StoredCodec | None = None,
     seen: Ranges | None = None,
+    transforms: str = model.INTEGER,
 ) -> pathlib.Path:
     """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
 
@@ -166,6 +168,7 @@ def save(
       results: JSON-compatible results of measurements, for the card.
       like: as for `stored.StoredCodec`.
       seen: what `integers.measured` returned, for a synthesis in integers; None: in float32.
+      transforms: in which, `model.INTEGER` or `model.INTEGER8`.
 
     Returns:
       The path of the version's folder.
@@ -178,11 +181,14 @@ def save(
     with unoptimized():
         if coder == model.BOTH:
             coder = header.RANGE
-            stock = exported.ExportedCodec(codec, header.INTERLEAVED, like, seen)
-        graph = exported.ExportedCodec(codec, coder, like, seen)
+            stock = exported.ExportedCodec(codec, header.INTERLEAVED, like, seen, transforms)
+        graph = exported.ExportedCodec(codec, coder, like, seen, transforms)
         refinement = None
         if graph.coding.is_differentiable and codec.moves_latents:
             refinement = refining.Refinement(graph, codec)
+        faster = None
+        if seen and graph.transforms == model.INTEGER8:
+            faster = fast.Fast(graph, codec, seen)
     parent = pathlib.Path(folder) / name
     parent.mkdir(parents=True, exist_ok=True)
     version = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
@@ -199,14 +205,15 @@ def save(
             format_version=header.VERSION,
             coder=coder,
             slices=graph.coding.parts,
-            transforms=model.INTEGER if graph.integers else model.FLOAT32,
+            transforms=graph.transforms,
             pixels=graph.integers.digest() if graph.integers else None,
             config=config or {},
             training=training or {},
             functions=signatures,
             stock=stock_signatures,
             results=results,
-            refinement=_add_refinement(refinement, work) if refinement else None,
+            refinement=_add_beside(refinement, work / model.REFINEMENT),
+            fast=_add_beside(faster, work / model.FAST),
         )
         if warm_up.is_possible():
             # by the graph that a server takes

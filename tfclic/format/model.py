@@ -31,12 +31,15 @@ WARM_UP = "assets.extra/tf_serving_warmup_requests"
 # range coder, too.
 TAGS = ("serve",)
 OF_RANGE = (*TAGS, RANGE)
-# What the synthesis computes in: floats, or integers, which give the same pixels everywhere.
-FLOAT32, INTEGER = TRANSFORMS = "float32", "integer"
+# What the synthesis computes in: floats, or integers, which give the same pixels everywhere; of
+# INTEGER8 most have 8 bits, which many processors are faster with.
+FLOAT32, INTEGER, INTEGER8 = TRANSFORMS = "float32", "integer", "integer8"
 BOTH = "both"  # what an export is called that has the two
 VARIABLES = "variables/variables"
 # A folder with a graph of its own, which has REFINE, REFINE_BY_MAP and, for VARIABLES, RESTORE.
 REFINEMENT = "refinement"
+# Likewise, with some functions that do the same faster, where PROBE finds that they can.
+FAST = "fast"
 
 # Of what `STATISTICS` gives: after the name of a part, what its elements cost
 BITS = "_bits"
@@ -148,6 +151,16 @@ class Restored(NamedTuple):
     """What comes of reading them: nothing of interest."""
 
     done: Any
+
+
+class Nothing(NamedTuple):
+    """No arguments."""
+
+
+class Probed(NamedTuple):
+    """Whether this machine computes what it has to; `sound` is bool."""
+
+    sound: Any
 
 
 class ToQuantise(NamedTuple):
@@ -306,6 +319,7 @@ class ToSynthesiseByMap(NamedTuple):
 
 REFINE = Function("refine", ToRefine, Refined)
 RESTORE = Function("restore", Variables, Restored)
+PROBE = Function("probe", Nothing, Probed)
 PLAN = Function("plan", ToPlan, Plan)
 ANALYSE = Function("analyse", Image, Analysed)
 QUANTISE = Function("quantise", ToQuantise, Coded)
@@ -415,6 +429,7 @@ class Card:
       stock: likewise, of the graph in TensorFlow's own operations, where `functions` are those of
         another; None: there is but one graph.
       refinement: likewise, of the graph in REFINEMENT; None: there is none.
+      fast: likewise, of the graph in FAST; None: there is none.
       checksums: dict from the paths of files, below the model's folder, to the SHA-256 of each, 64
         hex digits; None: earlier exports have none.
       results: dict by the names of test sets, in the form of the published curves; None: nothing
@@ -434,6 +449,7 @@ class Card:
     functions: dict[str, Signature] | None = None
     stock: dict[str, Signature] | None = None
     refinement: dict[str, Signature] | None = None
+    fast: dict[str, Signature] | None = None
     checksums: dict[str, str] | None = None
     results: dict[str, Any] | None = None
 

@@ -39,9 +39,9 @@ AvgPool AvgPoolGrad BiasAdd BiasAddGrad BiasAddV1 Conv2D Conv2DBackpropFilter Co
 DepthToSpace DepthwiseConv2dNative DepthwiseConv2dNativeBackpropFilter
 DepthwiseConv2dNativeBackpropInput Dequantize Elu EluGrad FakeQuantWithMinMaxVars FusedBatchNormV3
 LeakyRelu LeakyReluGrad LogSoftmax MaxPool MaxPoolGrad MaxPoolV2 QuantizeAndDequantizeV4
-QuantizeV2 QuantizedConv2DPerChannel Relu Relu6 Relu6Grad ReluGrad Requantize Selu SeluGrad
-Softmax SoftmaxCrossEntropyWithLogits Softplus SoftplusGrad Softsign SoftsignGrad SpaceToDepth
-SparseSoftmaxCrossEntropyWithLogits
+QuantizeV2 QuantizedConv2DPerChannel QuantizedConv2DWithBias Relu Relu6 Relu6Grad ReluGrad
+Requantize RequantizePerChannel Selu SeluGrad Softmax SoftmaxCrossEntropyWithLogits Softplus
+SoftplusGrad Softsign SoftsignGrad SpaceToDepth SparseSoftmaxCrossEntropyWithLogits
 """
 _RANDOM = """
 StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg

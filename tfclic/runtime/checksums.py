@@ -22,7 +22,8 @@ def of_files(path: pathlib.Path) -> dict[str, str]:
     Returns:
       A dict from the paths of files, below the folder, to 64 hex digits.
     """
-    files = [path / model.GRAPH, *path.glob("variables/*"), path / model.REFINEMENT / model.GRAPH]
+    beside = [path / folder / model.GRAPH for folder in (model.REFINEMENT, model.FAST)]
+    files = [path / model.GRAPH, *path.glob("variables/*"), *beside]
     return {
         file.relative_to(path).as_posix(): _digest(file) for file in sorted(files) if file.is_file()
     }
@@ -37,8 +38,9 @@ def check(path: pathlib.Path, card: model.Card) -> None:
     if card.checksums is None:
         return
     needed = {model.GRAPH, f"{model.VARIABLES}.index"}
-    if card.refinement is not None:
-        needed.add(f"{model.REFINEMENT}/{model.GRAPH}")
+    for folder, functions in ((model.REFINEMENT, card.refinement), (model.FAST, card.fast)):
+        if functions is not None:
+            needed.add(f"{folder}/{model.GRAPH}")
     for name in sorted(needed | set(card.checksums)):
         try:
             is_same = _digest(path / name) == card.checksums.get(name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pathlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -156,6 +157,8 @@ class Codec:
         self.coder = _chosen_coder(model, coder)
         self._session = _start(model, self.coder)
         self._refinement: sessions.Session | None = None
+        self._fast: sessions.Session | None = None
+        self._is_fast: bool | None = None if model.card.fast else False  # None: nobody knows yet
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -515,8 +518,7 @@ class Codec:
 
         Raises `refusal` where the model refuses its arguments.
         """
-        refines = function in (model.REFINE, model.REFINE_BY_MAP)
-        session = self._refining() if refines else self._session
+        session = self._session_of(function)
         if function.name not in session:
             sentence = f"The model {self.model} has no function {function.name}; export it again."
             raise errors.ModelError(sentence)
@@ -532,12 +534,20 @@ class Codec:
                 raise refusal(sentence) from error
             raise
 
-    def _refining(self) -> sessions.Session:
-        """The session that has `model.REFINE`, loaded when it is first wanted."""
+    def _session_of(self, function: Function[Any]) -> sessions.Session:
+        """The session that runs a function, loaded when it is first wanted."""
+        if function in (model.REFINE, model.REFINE_BY_MAP):
+            with self._lock:
+                if self._refinement is None:
+                    self._refinement = _beside(self.model, model.REFINEMENT)
+            return self._refinement
+        if function.name not in (self.model.card.fast or {}):
+            return self._session
         with self._lock:
-            if self._refinement is None:
-                self._refinement = _start(self.model, None)
-        return self._refinement
+            if self._is_fast is None:
+                self._fast = _faster(self.model)
+                self._is_fast = self._fast is not None
+        return self._fast or self._session
 
 
 def _chosen_coder(found: Model, coder: str | None) -> str:
@@ -551,21 +561,42 @@ def _chosen_coder(found: Model, coder: str | None) -> str:
     return coder
 
 
-def _start(found: Model, coder: str | None) -> sessions.Session:
-    """The `session.Session` of a `catalog.Model` and a coder; None: that of its refinement."""
-    sentence = f"The model {found.path} cannot be loaded"
-    tags, functions = found.card.graph(coder) if coder else (model.TAGS, found.card.refinement)
-    if functions is None:
-        raise errors.ModelError(f"{sentence}: its card lists no functions.")
-    try:
-        if coder:
-            checksums.check(found.path, found.card)
-            return sessions.Session(found.path, functions, tags)
-        session = sessions.Session(found.path / model.REFINEMENT, functions)
+def _start(found: Model, coder: str) -> sessions.Session:
+    """The `session.Session` of a `catalog.Model` and a coder."""
+    tags, functions = found.card.graph(coder)
+    with _loading(found):
+        if functions is None:
+            raise ValueError("its card lists no functions")
+        checksums.check(found.path, found.card)
+        return sessions.Session(found.path, functions, tags)
+
+
+def _beside(found: Model, folder: str) -> sessions.Session:
+    """That of another graph of it, `model.REFINEMENT` or `model.FAST`."""
+    functions = found.card.refinement if folder == model.REFINEMENT else found.card.fast
+    with _loading(found):
+        session = sessions.Session(found.path / folder, functions or {})
         session.call(model.RESTORE, os.fsencode(found.path / model.VARIABLES))
         return session
+
+
+def _faster(found: Model) -> sessions.Session | None:
+    """That of `model.FAST`, if this machine computes what it has to."""
+    try:
+        session = _beside(found, model.FAST)
+        return session if bool(session.call(model.PROBE).sound) else None
+    except (errors.ModelError, sessions.SessionError):
+        return None  # its operations do not exist here
+
+
+@contextlib.contextmanager
+def _loading(found: Model) -> Iterator[None]:
+    """Turns what goes wrong into an errors.ModelError."""
+    try:
+        yield
     except (sessions.SessionError, KeyError, ValueError) as error:
-        raise errors.ModelError(f"{sentence}: {_cause(error)}.") from error
+        sentence = f"The model {found.path} cannot be loaded: {_cause(error)}."
+        raise errors.ModelError(sentence) from error
 
 
 def check_tile(tile: int) -> None:
