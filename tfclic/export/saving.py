@@ -150,6 +150,7 @@ def save(
     results: dict[str, Any] | None = None,
     like: StoredCodec | None = None,
     seen: Ranges | None = None,
+    thumbnails: bytes | None = None,
 ) -> pathlib.Path:
     """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
 
@@ -166,6 +167,7 @@ def save(
       results: JSON-compatible results of measurements, for the card.
       like: as for `stored.StoredCodec`.
       seen: what `integers.measured` returned, for a synthesis in integers; None: in float32.
+      thumbnails: the content of another export's file of them; None: there are none.
 
     Returns:
       The path of the version's folder.
@@ -211,6 +213,8 @@ def save(
         if warm_up.is_possible():
             # by the graph that a server takes
             warm_up.write(work, name, stock_signatures or signatures)
+        if thumbnails is not None:
+            (work / model.THUMBNAILS).write_bytes(thumbnails)
         card = dataclasses.replace(card, checksums=checksums.of_files(work))
         (work / model.CARD).write_text(json.dumps(card.content(), indent=1) + "\n")
         work.chmod(0o755)

@@ -36,6 +36,8 @@ BOTH = "both"  # what an export is called that has the two
 VARIABLES = "variables/variables"
 # A folder with a graph of its own, which has REFINE and, for VARIABLES, RESTORE.
 REFINEMENT = "refinement"
+# Arrays that make thumbnails of latents, where there are any.
+THUMBNAILS = "thumbnails.npz"
 
 # Of what `STATISTICS` gives: after the name of a part, what its elements cost
 BITS = "_bits"
