@@ -126,7 +126,10 @@ def _learn_thumbnails(found: Model, codec: ImageCodec, folder: str) -> None:
     from tfclic.export import samples, thumbnails
 
     print(f"Learning thumbnails of {folder} ...", flush=True)
-    thumbnails.add(found, codec, samples.of_folder(folder, thumbnails.IMAGES))
+    learned = thumbnails.add(found, codec, samples.of_folder(folder, thumbnails.IMAGES))
+    for by, (mapped, near) in learned.items():
+        slices = f", of {int(mapped.slices)} of {found.card.slices} slices" if mapped.slices else ""
+        print(f"1/{by}: {near:.1f} dB from whole decoding{slices}")
     file = found.path / model.THUMBNAILS
     print(f"{file}: {file.stat().st_size / 1e3:.0f} kB", flush=True)
 

@@ -31,8 +31,8 @@ QUALITIES = 0.0, 25.0, 50.0, 75.0, 100.0  # at which images are coded
 CHANNELS: Mapping[int, int] = {4: 128, 8: 64, 16: 32}
 SIZE = 3  # of the kernel
 RIDGE = 1e-4  # of the variance of what is seen, which keeps what is hardly seen small
-# Latents that have slices are read as far as the last slice without which this much is lost.
-WORTH = 0.25  # dB
+# Of latents that have slices no more are read than it takes to be as near as this to the means.
+NEAR = 42.0  # dB
 _LEAST_ERROR = 1e-3  # of a mean square, where means of decibels are taken
 
 
@@ -50,7 +50,7 @@ class Seen(NamedTuple):
     quality: float
 
 
-def add(model: Model, codec: ImageCodec, images: Iterable[Pixels]) -> dict[int, Map]:
+def add(model: Model, codec: ImageCodec, images: Iterable[Pixels]) -> dict[int, tuple[Map, float]]:
     """Fits the maps of an exported model, and puts them into its folder and its card.
 
     Args:
@@ -60,7 +60,8 @@ def add(model: Model, codec: ImageCodec, images: Iterable[Pixels]) -> dict[int, 
         pixels is cut off.
 
     Returns:
-      The maps, by what they divide sides by.
+      The maps by what they divide sides by, and how near they come to the means of what was seen,
+      the mean PSNR, dB.
 
     Raises:
       errors.ModelError: the synthesis does not take latents times gains; or the folder cannot be
@@ -76,7 +77,7 @@ def add(model: Model, codec: ImageCodec, images: Iterable[Pixels]) -> dict[int, 
         raise errors.UsageError("Thumbnails are learned of images with 64 pixels each way or more.")
     maps = {by: fitted(seen, by, logarithms, count) for by, count in CHANNELS.items()}
     write(model, thumbnails.packed(maps))
-    return maps
+    return {by: (found, decibels(seen, by, found)) for by, found in maps.items()}
 
 
 def write(model: Model, content: bytes) -> None:
@@ -123,15 +124,13 @@ def fitted(seen: Sequence[Seen], by: int, logarithms: np.ndarray, count: int) ->
       count: how many channels it takes at most.
 
     Returns:
-      A `Map`, of no more slices than are worth it.
+      A `Map`, of the fewest slices with which it comes near enough; if it never does, of all.
     """
-    whole = _fitted(seen, by, logarithms, count, 0)
-    best = _decibels(seen, by, whole)
     for slices in sorted(seen[0].latents)[1:]:
         some = _fitted(seen, by, logarithms, count, slices)
-        if _decibels(seen, by, some) > best - WORTH:
+        if decibels(seen, by, some) >= NEAR:
             return some
-    return whole
+    return _fitted(seen, by, logarithms, count, 0)
 
 
 def _fitted(seen: Sequence[Seen], by: int, logarithms: np.ndarray, count: int, slices: int) -> Map:
@@ -188,8 +187,8 @@ def _solved(
     return empty._replace(kernel=solution[:-1].reshape(kernel.shape), bias=solution[-1])
 
 
-def _decibels(seen: Sequence[Seen], by: int, found: Map) -> float:
-    """The mean PSNR of thumbnails, dB."""
+def decibels(seen: Sequence[Seen], by: int, found: Map) -> float:
+    """The mean PSNR of thumbnails against means of what was decoded, dB."""
     errors_ = [
         np.square(
             found.image(each.latents[int(found.slices)][..., found.channels], each.quality)
