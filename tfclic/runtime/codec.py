@@ -262,7 +262,7 @@ class Codec:
             _check_region(region, found["width"], found["height"])
         width, height = region[2:] if region else (found["width"], found["height"])
         _check_pixels(width, height, max_pixels)
-        reading = None
+        reading: tiles.Reading | None = None
         if slices is not None:
             self._check_slices(slices, found["coder"])
             reading = tiles.Parts(slices)
