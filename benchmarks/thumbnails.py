@@ -62,7 +62,7 @@ def row(name, quality, scale, found):
     whole, small = (np.sum([each[n] for each in found], 0) for n in (1, 2))
     seconds = (f"{clock:.2f} ({processor:.2f})" for clock, processor in (whole, small))
     cells = [f"{statistics.fmean(known):.2f}", f"{min(known):.2f}", *seconds]
-    cells.append(f"{100 * small[0] / whole[0]:.0f}")
+    cells.append("{:.0f} ({:.0f})".format(*(100 * small / whole)))
     return f"| {name} | {quality:g} | 1/{1 / scale:g} | {' | '.join(cells)} |"
 
 

@@ -19,7 +19,7 @@ def program(load_benchmark, monkeypatch):
 def test_a_row_has_means_the_worst_and_sums(program):
     found = [program.Found(40, (0.5, 1.0), (0.1, 0.2)), program.Found(30, (1.5, 2.0), (0.3, 0.2))]
     row = program.row("toy", 50, 1 / 8, found)
-    assert row == "| toy | 50 | 1/8 | 35.00 | 30.00 | 2.00 (3.00) | 0.40 (0.40) | 20 |"
+    assert row == "| toy | 50 | 1/8 | 35.00 | 30.00 | 2.00 (3.00) | 0.40 (0.40) | 20 (13) |"
 
 
 def test_both_are_measured(program, toy_codec, make_pixels):
