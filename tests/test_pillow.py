@@ -238,6 +238,48 @@ def test_images_are_pickled_and_thumbnails_made(image, saved):
     assert opened.size == (10, 8)
 
 
+@pytest.mark.parametrize(
+    "size, by", [((160, 120), 1), ((80, 60), 1), ((41, 30), 1), ((40, 30), 4), ((20, 1), 8)]
+)
+def test_a_draft_is_not_smaller_than_asked_for(saved, make_pixels, size, by):
+    image = Image.fromarray(make_pixels(121, 163))
+    opened = Image.open(saved(image))
+    assert opened.draft("L", size) == ("RGB", (0, 0, 163 / by, 121 / by))
+    assert opened.size == (-(-163 // by), -(-121 // by))
+    assert np.array_equal(np.array(opened), np.array(image.reduce(by)))
+    # as with other formats, it is too late now
+    assert opened.draft(None, (1, 1)) is None
+
+
+def test_a_draft_is_made_once(saved, make_pixels):
+    opened = Image.open(saved(Image.fromarray(make_pixels(64, 64))))
+    assert opened.draft(None, None) is None and opened.size == (64, 64)
+    assert opened.draft(None, (4, 4))[1] == (0, 0, 4, 4)
+    assert opened.draft(None, (4, 4)) is None
+    assert np.array(opened).shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_thumbnails_are_made_of_drafts(saved, make_pixels, monkeypatch, channels):
+    pixels = make_pixels(170, 200, channels)
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    asked = []
+    original = tfclic.pillow._decoded
+    monkeypatch.setattr(
+        tfclic.pillow, "_decoded", lambda *given: asked.append(given[1]) or original(*given)
+    )
+    opened = Image.open(saved(image))
+    opened.thumbnail((20, 20))
+    assert asked == [1 / 4]
+    image.thumbnail((20, 20))
+    assert (opened.size, opened.mode) == (image.size, image.mode) == ((20, 17), image.mode)
+    # of what is hardly opaque colours are rounded most
+    found, wanted = (
+        each.convert("RGBa" if channels == 4 else each.mode) for each in (opened, image)
+    )
+    assert np.abs(np.array(found).astype(int) - np.array(wanted)).max() <= 4
+
+
 def test_what_the_programs_write_is_what_pillow_reads(image, saved, toy_codec):
     exif = metadata.without_start(Image.Exif().tobytes())
     pixels = np.dstack([np.array(image), np.full([30, 40], 77, np.uint8)])

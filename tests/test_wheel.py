@@ -151,8 +151,8 @@ WITHOUT_EXTRAS = """
 import sys
 
 for name in ("aiohttp", "apache_beam", "bjontegaard", "flip_evaluator", "grpc", "grpc_health",
-             "imagecodecs", "jax", "matplotlib", "ml_collections", "pillow_heif", "plotly",
-             "tensorflow_datasets", "tensorflow_serving"):
+             "imagecodecs", "imageio_ffmpeg", "jax", "matplotlib", "ml_collections", "pillow_heif",
+             "piq", "plotly", "psnr_hvsm", "sewar", "tensorflow_datasets", "tensorflow_serving"):
     sys.modules[name] = None  # as if it were not installed
 from tfclic.cli import programs
 

@@ -22,6 +22,9 @@ Arguments of `save`:
 | `model` | name or path of the model that writes |
 | `icc_profile`, `exif`, `xmp` | bytes; `exif` may be an `Image.Exif`, `xmp` a str |
 
+`thumbnail` and `draft` decode as little as a thumbnail needs, as they do with JPEG: a quarter, an
+eighth or a sixteenth of each side.
+
 All modes are saved: 1, L, LA and those of more bits as grayscale, with 8 bits; others as colour;
 with alpha if there is any. Files of more than twice `Image.MAX_IMAGE_PIXELS` are refused when they
 are opened, as Pillow does with all formats. What is out of range raises ValueError; what cannot be
@@ -45,6 +48,7 @@ from tfclic.format.picture import Metadata
 FORMAT = "TFCLIC"
 EXTENSION = ".tfclic"
 MIME_TYPE = "image/x-tfclic"
+_DRAFTS = 4, 8, 16  # 1/2 takes as long as all
 _ARGUMENTS = ("quality", "areas", "file_bytes", "bpp", "psnr", "effort", "tile")
 
 
@@ -69,11 +73,28 @@ class TfclicImageFile(ImageFile.ImageFile):
         found = whole.metadata._replace(exif=exif)._asdict()
         self.info.update({name: content for name, content in found.items() if content})
         self.tile = [self._whole_tile()]
+        self._reduction = 1
+
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Has a smaller image decoded, not below a size, where that is faster: 1/4, 1/8 or 1/16.
+
+        See `Image.draft`; the mode stays.
+        """
+        if not (self.tile and size) or self._reduction > 1:
+            return None
+        width, height = self._size
+        most = min(width // max(size[0], 1), height // max(size[1], 1))
+        self._reduction = max(by for by in (1, *_DRAFTS) if by <= max(most, 1))
+        self._size = -(-width // self._reduction), -(-height // self._reduction)
+        self.tile = [self._whole_tile()]
+        return self.mode, (0, 0, width / self._reduction, height / self._reduction)
 
     def load(self) -> Any:
         """Decodes the file, if that was not done before."""
         if self.tile:
-            pixels = _decoded(self._data)
+            pixels = _decoded(self._data, 1 / self._reduction)
             if self.fp and self._exclusive_fp:
                 self.fp.close()
             self.fp, self._data = io.BytesIO(pixels.tobytes()), b""
@@ -104,10 +125,10 @@ def _quiet_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def _decoded(data: bytes) -> np.ndarray:
+def _decoded(data: bytes, scale: float) -> np.ndarray:
     try:
         # Pillow has judged the size when the file was opened, by Image.MAX_IMAGE_PIXELS
-        return _library().codec_of(data).decompress(data, max_pixels=None)
+        return _library().codec_of(data).decompress(data, max_pixels=None, scale=scale)
     except errors.TfclicError as error:
         raise OSError(str(error)) from error
 

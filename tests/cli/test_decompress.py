@@ -149,6 +149,39 @@ def test_a_region_has_four_numbers(run, coded, words):
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize("by, size", [(2, (20, 15)), (4, (10, 8)), (8, (5, 4)), (16, (3, 2))])
+def test_a_scale_reduces_the_image(run, coded, pixels, capsys, by, size):
+    assert run(coded, f"--scale=1/{by}") == 0
+    decoded = Image.open(coded.with_suffix(".png"))
+    assert decoded.size == size
+    assert np.array_equal(np.array(decoded), np.array(Image.fromarray(pixels).reduce(by)))
+    # bits are those of pixels that are coded
+    rate = 8 * coded.stat().st_size / pixels[..., 0].size
+    told = capsys.readouterr().out
+    assert f"{size[0]}x{size[1]}, " in told and f"{rate:.3f} bpp" in told
+
+
+def test_a_region_is_reduced_alone(run, coded, pixels):
+    assert run(coded, "--scale=1/8", "--region=8,16,20,14") == 0
+    decoded = np.array(Image.open(coded.with_suffix(".png")))
+    wanted = Image.fromarray(pixels[16:30, 8:28]).reduce(8)
+    assert np.array_equal(decoded, np.array(wanted))
+
+
+def test_the_beginning_of_a_file_is_not_reduced(run, coded, capsys):
+    coded.write_bytes(coded.read_bytes()[:-9])
+    assert run(coded, "--partial", "--scale=1/8") == 2
+    assert "--scale works without --partial only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["1/3", "1/32", "2/1", "1:8", "0.125", "8", ""])
+def test_other_scales_are_refused(run, coded, text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(coded, f"--scale={text}")
+    assert caught.value.code == 2
+    assert "is not 1/2, 1/4, 1/8 or 1/16" in capsys.readouterr().err
+
+
 @pytest.fixture
 def dressed(tmp_path, toy_codec, pixels):
     """Path of a `.tfclic` file with metadata, whose image is still to be turned."""

@@ -148,7 +148,31 @@ def test_the_curve_is_compared_with_an_anchor(run, tmp_path, capsys):
     assert "is not a rate-distortion curve" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--codec=gif"], ["--jobs=0"], ["--gallery=-1"]])
+def test_other_metrics_are_measured_and_compared(run, tmp_path, capsys):
+    words = "--qualities=0,20,25", "--codec=jpeg", "--anchor=jpeg"
+    assert run(*words, "--metrics=psnr-hvs-m,flip,vif", "--output", tmp_path / "out") == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].split()[-2:] == ["VIF", "PSNR-HVS-M"]
+    # these images are too small for VIF
+    assert told[1].split()[-2] == "-" and float(told[1].split()[-1]) > 10
+    heading = next(line for line in told if "against JPEG" in line)
+    assert heading.startswith(
+        "BD-rate and BD-PSNR-HVS-M against JPEG, BD-rate and BD-FLIP, BD-rate"
+    )
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<th>PSNR-HVS-M</th><th>FLIP</th><th>VIF</th></tr>" in page
+
+
+def test_a_metric_whose_package_is_missing_is_refused(run, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    assert run("--metrics=vmaf") == 2
+    assert "VMAF needs the package imageio_ffmpeg; pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--codec=gif"], ["--jobs=0"], ["--gallery=-1"], ["--metrics=lpips"], ["--metrics="]],
+)
 def test_wrong_words_exit_with_2(run, words):
     with pytest.raises(SystemExit) as caught:
         run(*words)

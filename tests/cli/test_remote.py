@@ -101,6 +101,7 @@ def test_existing_files_are_replaced_by_force_only(run, photos, capsys):
         (compress, ["a.png", "--roi=0,0,1,1"], "roi"),
         (compress, ["a.png", "--quality-map=b.png"], "quality-map"),
         (decompress, ["a.tfclic", "--region=0,0,1,1"], "region"),
+        (decompress, ["a.tfclic", "--scale=1/8"], "scale"),
     ],
 )
 def test_what_a_server_cannot_do_is_refused(run, program, words, name, capsys):

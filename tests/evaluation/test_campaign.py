@@ -64,6 +64,18 @@ def test_what_cannot_be_verified_is_not_done_again_for_that(works, codec, tmp_pa
         assert store.find(codec, works[0]) is None
 
 
+def test_a_measure_that_is_missing_is_measured(works, codec, tmp_path):
+    run(works, codec, tmp_path / "out")
+    more = [work._replace(more=("psnr-hvs-m",)) for work in works]
+    found = run(more, codec, tmp_path / "out")
+    assert codec.encoded == 4
+    assert all(campaign.measurement(found[work]).more["psnr-hvs-m"] > 0 for work in more)
+    # with more than is asked for it is done
+    run(works, codec, tmp_path / "out")
+    run(more, codec, tmp_path / "out")
+    assert codec.encoded == 4
+
+
 def test_half_a_line_is_what_was_not_done(works, codec, tmp_path):
     run(works, codec, tmp_path / "out")
     path = tmp_path / "out" / "measurements.jsonl"

@@ -86,7 +86,7 @@ def test_what_is_no_curve_is_told(tmp_path):
 def test_a_measured_curve_has_averages_and_images_and_no_infinity(toy_model, tmp_path):
     codec = codecs.Model(toy_model, [0, 100])
     levels = [evaluate.Measurement(1.0, 30.0, 0.99, 0.1, 0.1, 0.2)]
-    levels.append(levels[0]._replace(psnr=math.inf, ms_ssim=None))
+    levels.append(levels[0]._replace(psnr=math.inf, ms_ssim=None, more={"vif": 0.9}))
     made = curves.from_measurements(codec, "made", {"a": levels, "b": levels}, threads=1)
     path = tmp_path / "toy.json"
     curves.write(made, path)
@@ -97,3 +97,25 @@ def test_a_measured_curve_has_averages_and_images_and_no_infinity(toy_model, tmp
     assert found["results"]["ms-ssim-db"] == [pytest.approx(20), None]
     assert found["results"]["quality"] == [0, 100]
     assert found["images"]["b"]["bpp"] == [1.0, 1.0]
+    assert found["results"]["vif"] == found["images"]["a"]["vif"] == [None, 0.9]
+    assert "vmaf" not in found["results"]
+
+
+@pytest.mark.parametrize(
+    "metric, values, ends",
+    [
+        ("flip", [0.1, 0.05, 0.01], (10, 20)),
+        ("fsim", [0.9, 0.95, 0.99], (10, 20)),
+        ("vif", [0.4, 0.6, 0.8], (0.4, 0.8)),
+        ("vmaf", [60, 80, 90], (60, 90)),
+        ("psnr-hvs-m", [30, 35, 40], (30, 40)),
+    ],
+)
+def test_half_the_bits_are_minus_50_percent_by_every_metric(metric, values, ends):
+    one, half = (
+        {"results": {"bpp": [rate * 0.2, rate * 0.4, rate * 0.8], metric: values}}
+        for rate in (1, 0.5)
+    )
+    found = curves.difference(one, half, metric)
+    assert found.rate == pytest.approx(-50)
+    assert (found.lowest, found.highest) == pytest.approx(ends)

@@ -54,8 +54,17 @@ def test_disagreement_is_found(toy_codec, make_pixels):
 def test_averages_leave_out_what_is_missing():
     one = evaluate.Measurement(1.0, 30.0, None, 0.0, 0.1, 0.2)
     two = evaluate.Measurement(2.0, 34.0, 0.9, 0.1, 0.3, 0.4)
-    assert evaluate.average([one, two]) == pytest.approx((1.5, 32.0, 0.9, 0.05, 0.2, 0.3))
+    assert evaluate.average([one, two])[:-1] == pytest.approx((1.5, 32.0, 0.9, 0.05, 0.2, 0.3))
     assert evaluate.average([one]).ms_ssim is None
+    assert evaluate.average([one, two]).more == {}
+    more = one._replace(more={"vif": 0.5, "vmaf": None}), two._replace(more={"vif": 0.7})
+    assert evaluate.average(more).more == {"vif": pytest.approx(0.6), "vmaf": None}
+
+
+def test_others_are_measured_where_they_are_asked_for(toy_model, make_pixels):
+    pixels, codec = make_pixels(30, 40), codecs.Model(toy_model, [0, 100])
+    found = {s: evaluate.measure(codec, pixels, s, ["psnr-hvs-m"])[0].more for s in (0, 100)}
+    assert 0 < found[0]["psnr-hvs-m"] < 60 and found[100] == {"psnr-hvs-m": 100}
 
 
 def test_a_model_is_named_with_its_effort(tiny_model):

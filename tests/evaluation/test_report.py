@@ -24,6 +24,18 @@ def test_rows_are_sorted_and_leave_out_the_anchor():
     assert table["rows"][2]["metrics"] == {"psnr": None, "ms-ssim": None}
 
 
+def test_tables_are_by_what_is_asked_for():
+    anchor, best, good = (curve(name, [0.2, 0.4, 0.8]) for name in ("anchor", "best", "good"))
+    for each, values in ((anchor, [50, 70, 90]), (best, [70, 90, 95]), (good, [55, 75, 92])):
+        each["results"]["vmaf"] = values
+    (table,) = report.differences([anchor], [anchor, good, best], ["vmaf", "psnr"])
+    assert table["metrics"] == ["vmaf", "psnr"]
+    assert [row["title"] for row in table["rows"]] == ["BEST", "GOOD"]
+    vmaf, psnr = report.in_order(table["rows"][0])
+    assert vmaf.startswith("-") and vmaf.endswith(" % (70.0 to 90.0)")
+    assert psnr == "+0.0 %, +0.00 dB (26.0 to 32.0 dB)" or psnr.startswith("-0.0 %")
+
+
 @pytest.mark.parametrize(
     "difference, text",
     [
@@ -39,6 +51,11 @@ def test_a_difference_in_words(difference, text):
     assert report.in_words(difference) == text
 
 
+def test_what_is_not_in_decibels_has_no_decibels():
+    assert report.in_words(bd_rate.Difference(-9, 3, 60, 95), "") == "-9.0 % (60.0 to 95.0)"
+    assert report.in_words(bd_rate.Difference(5, 0.1, 0.4, 0.9), "") == "+5.0 % (0.400 to 0.900)"
+
+
 def test_a_page_without_images_has_the_tables(tmp_path):
     anchor, other = curve("<b>", [0.2, 0.4, 0.8]), curve("other", [0.1, 0.2, 0.4])
     for each in (anchor, other):
@@ -49,4 +66,5 @@ def test_a_page_without_images_has_the_tables(tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "-50.0 %, +3.00 dB (26.0 to 32.0 dB)" in page
     assert "against &lt;B&gt;" in page
+    assert "<th>PSNR</th><th>MS-SSIM</th></tr>" in page
     assert 'id="view"' not in page

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import errors, models, runtime
-from tfclic.export import integers, rough, saving, stored
+from tfclic.export import exported, integers, rough, saving, stored
 from tfclic.format import header, model
 from tfclic.runtime import catalog, session
 from tfclic.runtime import codec as codecs

@@ -22,11 +22,16 @@ examples:
   decompress photo.tfclic -o photo.jpg  in the format of the extension
   decompress *.tfclic -o images/        PNG files, in the folder images
   decompress --region 5000,2000,800,600 huge.tfclic -o part.png
+  decompress --scale 1/8 *.tfclic -o thumbnails/
   decompress --partial half.tfclic      the best image of what is there of a file
 
 Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
 Colour profile, Exif and XMP go into the image as far as its format holds them; --strip leaves them
 out, turns the image as they say, and converts its colours to sRGB.
+With --scale the pixels are means of those of the whole image. Models that have learned to make
+thumbnails (export --thumbnails) make 1/4, 1/8 and 1/16 of the latents, nearly the same ones in less
+time; --scale 1/2, other models, and regions that start between squares of so many pixels take whole
+decoding.
 Models that code latents in slices (cca, elic) read some of them (--slices), the most telling first,
 or as many as there are of a truncated file (--partial: the image is written, a sentence says how
 much there was, and the exit status is 4). Nothing vouches for what is left of a file.
@@ -45,6 +50,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--region", metavar="X,Y,W,H", type=region,
         help="only W x H pixels, from column X and row Y on, counted from 0; of a large image only "
         "the tiles around them are decoded",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scale", metavar="1/N", type=scale, default=1.0,
+        help="an image of 1/2, 1/4, 1/8 or 1/16 of the size, rounded up",
     )  # fmt: skip
     some = parser.add_mutually_exclusive_group()
     some.add_argument(
@@ -75,6 +84,14 @@ def region(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
+def scale(text: str) -> float:
+    """Returns the scale, at most 1, that `text` says; for argparse."""
+    found = re.fullmatch(r"1/(1|2|4|8|16)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text} is not 1/2, 1/4, 1/8 or 1/16")
+    return 1 / int(found.group(1))
+
+
 def decompress(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     if args.server:
@@ -102,9 +119,8 @@ def decompress(args: argparse.Namespace) -> int:
             outputs.check(target, args.files, args.force)
             started = time.perf_counter()
             with common.tiles_bar(source) as progress:
-                pixels = codec.decompress(
-                    data, args.region, progress, args.max_pixels, slices=args.slices
-                )
+                how = args.region, progress, args.max_pixels
+                pixels = codec.decompress(data, *how, slices=args.slices, scale=args.scale)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         decoded = time.perf_counter() - started
@@ -134,8 +150,10 @@ def of_beginning(
       target: path of the image.
       args: what is asked for.
     """
-    if args.region:
-        raise errors.UsageError("--region works without --partial only, where the end is missing.")
+    for name, is_given in (("region", args.region), ("scale", args.scale < 1)):
+        if is_given:
+            sentence = f"--{name} works without --partial only, where the end is missing."
+            raise errors.UsageError(sentence)
     codec = library.codec_of_beginning(data)
     outputs.check(target, args.files, args.force)
     with common.tiles_bar(source) as progress:
@@ -176,7 +194,8 @@ def encoded(
 
 def decompress_at_server(args: argparse.Namespace) -> int:
     """As `decompress`, but that a server does the work."""
-    remote.refuse(region=args.region, slices=args.slices is not None, partial=args.partial)
+    some = {"slices": args.slices is not None, "partial": args.partial}
+    remote.refuse(region=args.region, scale=args.scale < 1, **some)
     pairs = outputs.plan(args.files, args.output, ".png")
     for _, target in pairs:
         images.output_format(target)

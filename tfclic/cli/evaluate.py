@@ -28,6 +28,7 @@ examples:
   evaluate --images kodak --codec jpeg,webp,jxl --anchor vtm --output measured
   evaluate --images kodak --model small --model large/3 --codec all --curve all --output measured
   evaluate --images kodak --qualities 0,25,50,75,100 --verify
+  evaluate --images kodak --codec jpeg,webp --anchor jpeg --metrics psnr,vif,psnr-hvs-m,vmaf
 
 Compresses every image with every codec at several settings, and prints bits per pixel, PSNR (dB),
 MS-SSIM, FLIP and seconds, averaged over the images, and the difference to each --anchor. With
@@ -43,7 +44,7 @@ size is within 1 % + 24 bytes of the model's own estimate, and that the decoded 
 
 
 def make_parser() -> argparse.ArgumentParser:
-    from tfclic.evaluation import codecs
+    from tfclic.evaluation import codecs, curves
 
     parser = common.parser("evaluate", "Measures codecs on a folder of images.", DETAILS)
     parser.add_argument("--images", metavar="FOLDER", required=True, help="folder of image files")
@@ -63,6 +64,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--anchor", metavar="NAME|FILE", action="append", default=[],
         help="what to compare with: a codec, a model or a curve; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metrics", metavar="NAME,...", type=_metrics, default=",".join(curves.USUAL),
+        help=f"what curves are compared by, of {', '.join(curves.METRICS)}, or all; those beyond "
+        "PSNR, MS-SSIM and FLIP are measured as well (extras metrics, metrics-torch); default: "
+        "%(default)s",
     )  # fmt: skip
     parser.add_argument(
         "--qualities", metavar="Q,Q,...", type=common.qualities, default="0,20,40,60,80,100",
@@ -85,8 +92,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
-    from tfclic.evaluation import campaign, codecs, report
+    from tfclic.evaluation import campaign, codecs, perceptual, report
 
+    more = tuple(name for name in args.metrics if name in perceptual.KNOWN)
+    perceptual.check(more)
     paths = image_paths(args.images)
     peers = list(codecs.PEERS) if "all" in args.codec else args.codec
     models = args.model or ([] if peers else [runtime.DEFAULT_MODEL])
@@ -101,7 +110,7 @@ def evaluate(args: argparse.Namespace) -> int:
         except OSError as error:
             raise errors.UsageError(f"{folder} cannot be used: {error.strerror}.") from error
         machine = _machine(args.jobs)
-        records, status = _measure(loaded, paths, store, args.verify, machine)
+        records, status = _measure(loaded, paths, store, args.verify, more, machine)
         measured = [
             campaign.curve(codec, dataset, records[codec.name], machine.threads)
             for codec in loaded
@@ -111,7 +120,7 @@ def evaluate(args: argparse.Namespace) -> int:
             return status
         evaluate_tables.print_curves(measured)
         compared = [_measured_or(anchor, measured) for anchor in anchors]
-        tables = report.differences(compared, [*measured, *others])
+        tables = report.differences(compared, [*measured, *others], args.metrics)
         evaluate_tables.print_differences(tables)
         if args.output:
             shown = [*others, *(a for a in compared if a not in [*measured, *others])]
@@ -146,6 +155,7 @@ def _measure(
     paths: Sequence[str],
     store: Store,
     is_verifying: bool,
+    more: tuple[str, ...],
     machine: _Machine,
 ) -> tuple[dict[str, ByImage], int]:
     """Returns (codec name -> image name -> records by rising setting, exit status)."""
@@ -162,7 +172,7 @@ def _measure(
         for codec in loaded:
             options = codec.source, codec.options, path, digest
             works += [
-                campaign.Work(*options, setting, is_verifying=is_verifying)
+                campaign.Work(*options, setting, is_verifying=is_verifying, more=more)
                 for setting in codec.settings
             ]
     records, failed = _work(works, loaded, store, machine, "measuring")
@@ -310,6 +320,18 @@ def _peers(text: str) -> list[str]:
     if unknown:
         known = ", ".join(codecs.PEERS)
         raise argparse.ArgumentTypeError(f"there is no codec {unknown[0]}; there are {known}")
+    return words
+
+
+def _metrics(text: str) -> list[str]:
+    from tfclic.evaluation import curves
+
+    words = list(curves.METRICS) if text == "all" else common.words(text)
+    unknown = [word for word in words if word not in curves.METRICS]
+    if unknown or not words:
+        known = ", ".join(curves.METRICS)
+        told = f"there is no metric {unknown[0]}" if unknown else "no metric is named"
+        raise argparse.ArgumentTypeError(f"{told}; there are {known}")
     return words
 
 

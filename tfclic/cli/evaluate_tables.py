@@ -5,38 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tfclic.evaluation import report
+from tfclic.evaluation import curves, perceptual, report
 
 if TYPE_CHECKING:
     from tfclic.evaluation.curves import Curve
     from tfclic.evaluation.evaluate import Verification
 
+# behind the point, where it is not 3
+_DIGITS = {name: 4 for name in ("bpp", "ms-ssim-rgb", "flip", "vif", "fsim", "iw-ssim")}
 _ROW = "{:<24} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9}"
 
 
 def print_curves(measured: Iterable[Curve]) -> None:
     """Prints the averages of measured curves, a line per setting."""
+    measured = list(measured)
+    more = [name for name in perceptual.KNOWN if any(name in c["results"] for c in measured)]
+    row = _ROW + " {:>10}" * len(more)
     header = "codec", "setting", "bpp", "PSNR", "MS-SSIM", "FLIP", "encode s", "decode s"
-    print(_ROW.format(*header))
+    print(row.format(*header, *(perceptual.KNOWN[name].title for name in more)))
+    names = ["bpp", "psnr-rgb", "ms-ssim-rgb", "flip", "encoding_time", "decoding_time", *more]
     for curve in measured:
         results = curve["results"]
-        columns = [results[name] for name in ("bpp", "psnr-rgb", "ms-ssim-rgb", "flip")]
-        columns += [results[name] for name in ("encoding_time", "decoding_time")]
+        missing = [None] * len(results["quality"])
+        columns = [results.get(name, missing) for name in names]
         for setting, *values in zip(results["quality"], *columns):
             cells = [
-                "-" if value is None else f"{value:.{digits}f}"
-                for value, digits in zip(values, (4, 3, 4, 4, 3, 3))
+                "-" if value is None else f"{value:.{_DIGITS.get(name, 3)}f}"
+                for name, value in zip(names, values)
             ]
-            print(_ROW.format(curve["title"], f"{setting:g}", *cells))
+            print(row.format(curve["title"], f"{setting:g}", *cells))
 
 
 def print_differences(tables: Iterable[report.Table]) -> None:
     """Prints what `report.differences` makes."""
     for table in tables:
-        print(f"\nBD-rate and BD-PSNR against {table['anchor']}, BD-rate and BD-MS-SSIM:")
+        deltas = [_deltas(curves.METRICS[name]) for name in table["metrics"]]
+        print(f"\n{deltas[0]} against {', '.join([table['anchor'], *deltas[1:]])}:")
         for row in table["rows"]:
-            words = (report.in_words(found) for found in row["metrics"].values())
-            print("{:<32} {:<42} {}".format(row["title"], *words).rstrip())
+            cells = "".join(f" {words:<42}" for words in report.in_order(row))
+            print(f"{row['title']:<32}{cells}".rstrip())
+
+
+def _deltas(axis: curves.Axis) -> str:
+    return f"BD-rate and BD-{axis.title}" if axis.unit == "dB" else f"BD-rate by {axis.title}"
 
 
 def verdict(checks: Sequence[Verification]) -> list[str]:

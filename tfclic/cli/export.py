@@ -14,12 +14,15 @@ from tfclic.format import header, model
 if TYPE_CHECKING:
     from tfclic.exact.ranges import Ranges
     from tfclic.models.base import ImageCodec
+    from tfclic.runtime.catalog import Model
 
 DETAILS = """\
 examples:
   export --workdir=run --name=mine           a run, finished or interrupted
   export --from=mine --name=mine_stock --coder=interleaved
                                              the same model with the interleaved coder alone
+  export --thumbnails=mine --images=photographs
+                                             teaches an exported model to make thumbnails
 
 The version is the next free number. The weights are the moving averages of the run, where it kept
 them. With --from they are those of the export, to the bit: the fingerprint is the same, and each of
@@ -28,7 +31,9 @@ the two reads the other's files, if it has their coder.
 With --transforms=integer, the default where every layer of the synthesis can do it, a file has the
 same pixels on every machine, and with integer8, too, which is faster on processors that multiply
 bytes. How fine the integers are is set by some images: --images, best photographs like those that
-the model was trained on.
+the model was trained on. Of them the model also learns to make thumbnails of latents (decompress
+--scale), which otherwise take whole decoding; --thumbnails has a model that is there learn it,
+whose fingerprint stays. With --from they are taken over.
 """
 
 
@@ -40,7 +45,11 @@ def make_parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--from", dest="model", metavar="NAME|PATH", help="an exported model, to export it anew"
     )
-    parser.add_argument("--name", required=True, help="name of the exported model")
+    source.add_argument(
+        "--thumbnails", metavar="NAME|PATH",
+        help="an exported model, to be given thumbnails learned of --images, and nothing else",
+    )  # fmt: skip
+    parser.add_argument("--name", help="name of the exported model; not with --thumbnails")
     parser.add_argument("--folder", help="where to put it (default: saved_models/)")
     parser.add_argument(
         "--coder", choices=(*header.CODERS, model.BOTH), default=model.BOTH,
@@ -56,18 +65,23 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--images", metavar="FOLDER",
-        help="photographs by which the steps of integers are set (default: made images)",
+        help="photographs by which the steps of integers are set (default: made images), and of "
+        "which thumbnails are learned (default: none)",
     )  # fmt: skip
     return parser
 
 
 def export(args: argparse.Namespace) -> int:
     """Exports what `args` name; returns the exit status."""
-    if args.name in ("", ".", "..") or "/" in args.name:
-        raise errors.UsageError(f"{args.name!r} cannot be the name of a model.")
+    if args.thumbnails:
+        return add_thumbnails(args)
+    name = args.name or ""
+    if name in ("", ".", "..") or "/" in name:
+        raise errors.UsageError(f"{name!r} cannot be the name of a model; --name gives it.")
     codec, about = _of_export(args) if args.model else _of_run(pathlib.Path(args.workdir))
 
     from tfclic.export import saving, warm_up
+    from tfclic.runtime import catalog
 
     folder = args.folder or places.EXPORTS
     seen = _seen(args, codec, about.pop("seen", None))
@@ -75,7 +89,7 @@ def export(args: argparse.Namespace) -> int:
     def save(seen: Ranges | None) -> pathlib.Path:
         kind = args.transforms or model.INTEGER
         return saving.save(
-            codec, folder, args.name, coder=args.coder, seen=seen, transforms=kind, **about
+            codec, folder, name, coder=args.coder, seen=seen, transforms=kind, **about
         )
 
     try:
@@ -85,11 +99,44 @@ def export(args: argparse.Namespace) -> int:
             raise
         common.complain("export", f"{error} Its pixels are made in float32.")
         path = save(None)
+    if args.images and codec.scales_latents:
+        try:
+            _learn_thumbnails(catalog.at(path), codec, args.images)
+        except errors.UsageError as error:
+            common.complain("export", error)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     print(f"{path}: {size / 1e6:.1f} MB")
     if not warm_up.is_possible():
         common.complain("export", "It has no warm-up requests; tensorflow-serving-api makes them.")
     return 0
+
+
+def add_thumbnails(args: argparse.Namespace) -> int:
+    """Gives thumbnails to the exported model that `args` name; returns the exit status."""
+    if args.name or not args.images:
+        raise errors.UsageError("--thumbnails goes with --images, of a model that has its name.")
+    from tfclic.runtime import catalog
+
+    found = catalog.find(args.thumbnails)
+
+    from tfclic.export import stored
+    from tfclic.training import building
+
+    codec, _ = stored.read(found, building.build_variables)
+    _learn_thumbnails(found, codec, args.images)
+    return 0
+
+
+def _learn_thumbnails(found: Model, codec: ImageCodec, folder: str) -> None:
+    from tfclic.export import samples, thumbnails
+
+    print(f"Learning thumbnails of {folder} ...", flush=True)
+    learned = thumbnails.add(found, codec, samples.of_folder(folder, thumbnails.IMAGES))
+    for by, (mapped, near) in learned.items():
+        slices = f", of {int(mapped.slices)} of {found.card.slices} slices" if mapped.slices else ""
+        print(f"1/{by}: {near:.1f} dB from whole decoding{slices}")
+    file = found.path / model.THUMBNAILS
+    print(f"{file}: {file.stat().st_size / 1e3:.0f} kB", flush=True)
 
 
 def _seen(args: argparse.Namespace, codec: ImageCodec, known: Ranges | None) -> Ranges | None:
@@ -146,7 +193,9 @@ def _of_export(args: argparse.Namespace) -> tuple[ImageCodec, dict[str, Any]]:
     writes = header.RANGE if args.coder == model.BOTH else args.coder
     results = card.results if writes == card.coder else None
     about = {"config": card.config, "training": card.training, "results": results}
-    return codec, {**about, "like": like, "seen": stored.ranges(found)}
+    known = found.path / model.THUMBNAILS
+    kept = known.read_bytes() if known.exists() and not args.images else None
+    return codec, {**about, "like": like, "seen": stored.ranges(found), "thumbnails": kept}
 
 
 def main(argv: list[str] | None = None) -> None:

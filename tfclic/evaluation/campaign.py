@@ -45,6 +45,7 @@ class Work(NamedTuple):
       target: bytes.
       known: tuple of (setting, bytes) that have been measured, for the search.
       is_verifying: whether a model's file is compared with what the encoder knew.
+      more: names of `perceptual.KNOWN` that are measured as well.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Work(NamedTuple):
     target: int | None = None
     known: tuple[tuple[float, int], ...] = ()
     is_verifying: bool = False
+    more: tuple[str, ...] = ()
 
 
 class _Done(NamedTuple):
@@ -97,7 +99,7 @@ class Store:
         verifies = work.is_verifying and codec.is_verifiable
         if verifies and not record.get("verification"):
             return None
-        return record
+        return record if set(work.more) <= set(measurement(record).more) else None
 
     def add(self, codec: codecs.Codec, work: Work, record: Record, data: bytes) -> Record:
         """Keeps what was measured and the file (bytes)."""
@@ -286,7 +288,7 @@ def _do(work: Work, codec: codecs.Codec) -> _Done | errors.TfclicError:
     try:
         pixels = _pixels(work.path)
         setting = _setting_for(codec, pixels, work) if work.setting is None else work.setting
-        measured, data = evaluate.measure(codec, pixels, setting)
+        measured, data = evaluate.measure(codec, pixels, setting, work.more)
         record: Record = {"measured": list(measured), "used": setting, "bytes": len(data)}
         if work.is_verifying and codec.is_verifiable:
             record["verification"] = list(

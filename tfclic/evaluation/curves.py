@@ -6,11 +6,11 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from tfclic import bd_rate, errors
-from tfclic.evaluation import evaluate, metrics
+from tfclic.evaluation import evaluate, metrics, perceptual
 
 if TYPE_CHECKING:
     import os
@@ -21,7 +21,36 @@ if TYPE_CHECKING:
 STORED = pathlib.Path(__file__).with_name("curves")
 # Names of the fields of a `Measurement` in JSON files, which are those of published curves.
 JSON_NAMES = ("bpp", "psnr-rgb", "ms-ssim-rgb", "flip", "encoding_time", "decoding_time")
-METRICS = {"psnr": "psnr-rgb", "ms-ssim": "ms-ssim-db"}
+
+
+class Axis(NamedTuple):
+    """What curves are compared by.
+
+    Attributes:
+      title: of a column.
+      field: the list in `results` that has it.
+      quality: function of a value there to one that rises with quality.
+      unit: of that.
+    """
+
+    title: str
+    field: str
+    quality: Callable[[float], float] = float
+    unit: str = "dB"
+
+
+def _axis(name: str, metric: perceptual.Metric) -> Axis:
+    quality = metrics.decibels if metric.is_similarity else float
+    return Axis(metric.title, name, quality, metric.unit)
+
+
+METRICS: dict[str, Axis] = {
+    "psnr": Axis("PSNR", "psnr-rgb"),
+    "ms-ssim": Axis("MS-SSIM", "ms-ssim-db"),
+    "flip": Axis("FLIP", "flip", lambda error: metrics.decibels(1 - error)),
+    **{name: _axis(name, metric) for name, metric in perceptual.KNOWN.items()},
+}
+USUAL = "psnr", "ms-ssim"  # what they are compared by if nothing else is said
 
 
 class _Known(TypedDict):
@@ -145,8 +174,10 @@ def has(curve: Curve, metric: str) -> bool:
 
 
 def _points(curve: Curve, metric: str) -> list[bd_rate.Point]:
-    results = curve["results"]
-    return list(zip(results["bpp"], results.get(METRICS[metric]) or []))
+    results, axis = curve["results"], METRICS[metric]
+    found = results.get(axis.field) or []
+    values = (None if value is None else axis.quality(value) for value in found)
+    return list(zip(results["bpp"], values))
 
 
 def write(curve: Curve, path: str | os.PathLike[str]) -> None:
@@ -157,7 +188,10 @@ def write(curve: Curve, path: str | os.PathLike[str]) -> None:
 
 
 def _columns(measurements: Iterable[evaluate.Measurement]) -> dict[str, list[float | None]]:
-    columns = dict(zip(JSON_NAMES, map(list, zip(*measurements))))
+    known = list(measurements)
+    columns = dict(zip(JSON_NAMES, map(list, zip(*known))))
+    for name in dict.fromkeys(name for each in known for name in each.more):
+        columns[name] = [each.more.get(name) for each in known]
     # JSON has no infinity, the PSNR of equal images.
     return {name: [_finite(value) for value in values] for name, values in columns.items()}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tfclic.evaluation import metrics
+from tfclic.evaluation import metrics, perceptual
 
 if TYPE_CHECKING:
     from tfclic import runtime
@@ -32,6 +32,7 @@ class Measurement(NamedTuple):
       flip: mean FLIP error, 0 (equal) to 1.
       encoding_time: seconds.
       decoding_time: seconds.
+      more: what others of `perceptual.KNOWN` say, by name; None where they are not defined.
     """
 
     bpp: float
@@ -40,6 +41,7 @@ class Measurement(NamedTuple):
     flip: float
     encoding_time: float
     decoding_time: float
+    more: Mapping[str, float | None] = {}
 
 
 class Verification(NamedTuple):
@@ -79,13 +81,16 @@ class Verification(NamedTuple):
         return not self.latents_differ and self.size_agrees and self.psnr_agrees
 
 
-def measure(codec: Codec, pixels: Pixels, setting: float) -> tuple[Measurement, bytes]:
+def measure(
+    codec: Codec, pixels: Pixels, setting: float, more: Iterable[str] = ()
+) -> tuple[Measurement, bytes]:
     """Compresses and decompresses an image.
 
     Args:
       codec: a `tfclic.evaluation.codecs.Codec`.
       pixels: uint8 array [H, W, 3] or [H, W], 0..255.
       setting: one of the codec's.
+      more: names of `perceptual.KNOWN`, to be measured as well.
 
     Returns:
       (`Measurement`, the file as bytes).
@@ -103,6 +108,7 @@ def measure(codec: Codec, pixels: Pixels, setting: float) -> tuple[Measurement, 
         flip=metrics.flip(*pair),
         encoding_time=encoded - started,
         decoding_time=ended - encoded,
+        more=perceptual.measured(more, *pair),
     )
     return measured, data
 
@@ -148,4 +154,7 @@ def average(measurements: Iterable[Measurement]) -> Measurement:
         known = [value for value in values if value is not None]
         return math.fsum(known) / len(known) if known else None
 
-    return Measurement._make(mean(values) for values in zip(*measurements))
+    *columns, more = zip(*measurements)
+    names = dict.fromkeys(name for each in more for name in each)
+    others = {name: mean(each.get(name) for each in more) for name in names}
+    return Measurement._make([*map(mean, columns), others])

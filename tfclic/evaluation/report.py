@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tfclic import images
-from tfclic.evaluation import curves, evaluate
+from tfclic.evaluation import curves, evaluate, perceptual
 
 if TYPE_CHECKING:
     from tfclic.bd_rate import Difference
@@ -23,6 +23,7 @@ _AXES = {
     "psnr-rgb": "PSNR (dB)",
     "ms-ssim-db": "MS-SSIM (dB: -10 log10(1 - MS-SSIM))",
     "flip": "FLIP (lower is better)",
+    **{name: metric.axis for name, metric in perceptual.KNOWN.items()},
 }
 
 
@@ -32,7 +33,7 @@ class Row(TypedDict):
     Attributes:
       title: the curve's.
       optimized: what its codec was trained for; empty if that is not known.
-      metrics: for each of `curves.METRICS` the difference; None if it is not known of both.
+      metrics: for some of `curves.METRICS` the difference; None if it is not known of both.
     """
 
     title: str
@@ -41,9 +42,10 @@ class Row(TypedDict):
 
 
 class Table(TypedDict):
-    """All curves against one anchor, whose title is in `anchor`."""
+    """All curves against one anchor, whose title is in `anchor`; `metrics` by what, names."""
 
     anchor: str
+    metrics: list[str]
     rows: list[Row]
 
 
@@ -79,10 +81,8 @@ def write(
         tables=[
             {
                 "anchor": table["anchor"],
-                "rows": [
-                    {**row, "metrics": {m: in_words(d) for m, d in row["metrics"].items()}}
-                    for row in table["rows"]
-                ],
+                "metrics": [curves.METRICS[name].title for name in table["metrics"]],
+                "rows": [{**row, "metrics": in_order(row)} for row in table["rows"]],
             }
             for table in tables
         ],
@@ -210,15 +210,18 @@ def _speed(curve: Curve) -> dict[str, Any]:
     }
 
 
-def differences(anchors: Iterable[Curve], judged: Iterable[Curve]) -> list[Table]:
+def differences(
+    anchors: Iterable[Curve], judged: Iterable[Curve], by: Sequence[str] = curves.USUAL
+) -> list[Table]:
     """The tables of differences: one per anchor.
 
     Args:
       anchors: list of curves.
       judged: list of curves.
+      by: names of `curves.METRICS`.
 
     Returns:
-      A list of `Table`s, the rows of each ordered by the difference in rate at equal PSNR.
+      A list of `Table`s, the rows of each ordered by the difference in rate by the first metric.
     """
     tables: list[Table] = []
     for anchor in anchors:
@@ -230,29 +233,37 @@ def differences(anchors: Iterable[Curve], judged: Iterable[Curve]) -> list[Table
                 metric: curves.difference(anchor, curve, metric)
                 if curves.has(anchor, metric) and curves.has(curve, metric)
                 else None
-                for metric in curves.METRICS
+                for metric in by
             }
             goal = curve["meta"].get("opt_metric") or ""
             rows.append({"title": curve["title"], "optimized": goal, "metrics": found})
 
         def order(row: Row) -> tuple[bool, float]:
-            psnr = row["metrics"]["psnr"]
-            return (psnr is None or psnr.rate is None, psnr.rate if psnr and psnr.rate else 0)
+            found = row["metrics"][by[0]]
+            return (found is None or found.rate is None, found.rate if found and found.rate else 0)
 
-        tables.append({"anchor": anchor["title"], "rows": sorted(rows, key=order)})
+        rows.sort(key=order)
+        tables.append({"anchor": anchor["title"], "metrics": [*by], "rows": rows})
     return tables
 
 
-def in_words(difference: Difference | None) -> str:
-    """A `bd_rate.Difference` as text; None as a dash."""
+def in_order(row: Row) -> list[str]:
+    """The differences of a row as text."""
+    return [in_words(found, curves.METRICS[name].unit) for name, found in row["metrics"].items()]
+
+
+def in_words(difference: Difference | None, unit: str = "dB") -> str:
+    """A `bd_rate.Difference` by values of a unit as text; None as a dash."""
     if difference is None:
         return "-"
     if difference.lowest is None or difference.highest is None:
         return "no two points"
     if difference.highest <= difference.lowest:
         return "no overlap"
-    reach = f"{difference.lowest:.1f} to {difference.highest:.1f} dB"
+    digits = 1 if difference.highest > 2 else 3
+    reach = f"{difference.lowest:.{digits}f} to {difference.highest:.{digits}f} {unit}".rstrip()
     if difference.rate is None:
         return f"too little overlap ({reach})"
-    decibels = "" if difference.decibels is None else f", {difference.decibels:+.2f} dB"
+    has_none = difference.decibels is None or unit != "dB"
+    decibels = "" if has_none else f", {difference.decibels:+.2f} dB"
     return f"{difference.rate:+.1f} %{decibels} ({reach})"

@@ -15,8 +15,8 @@ SIDE, COUNT = 256, 8
 FALL, COLOURFUL = 1.2, 0.35
 
 
-def of_folder(folder: str | os.PathLike[str]) -> list[np.ndarray]:
-    """The middles of some images of a folder, evenly chosen by name: uint8 `[H, W, 3]`.
+def of_folder(folder: str | os.PathLike[str], count: int = COUNT) -> list[np.ndarray]:
+    """The middles of `count` images of a folder, evenly chosen by name: uint8 `[H, W, 3]`.
 
     Raises:
       errors.UsageError: no such folder, or it has no images.
@@ -29,7 +29,7 @@ def of_folder(folder: str | os.PathLike[str]) -> list[np.ndarray]:
     found = [path for path in paths if path.suffix.lower() in known]
     if not found:
         raise errors.UsageError(f"{folder} has no images.")
-    chosen = [found[i * len(found) // COUNT] for i in range(min(COUNT, len(found)))]
+    chosen = [found[i * len(found) // count] for i in range(min(count, len(found)))]
     return [_middle(images.read(path, (255, 255, 255)).pixels) for path in chosen]
 
 

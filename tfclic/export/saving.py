@@ -152,6 +152,7 @@ def save(
     like: StoredCodec | None = None,
     seen: Ranges | None = None,
     transforms: str = model.INTEGER,
+    thumbnails: bytes | None = None,
 ) -> pathlib.Path:
     """Writes `folder/name/VERSION/`, a SavedModel with its card; the version is the next free one.
 
@@ -169,6 +170,7 @@ def save(
       like: as for `stored.StoredCodec`.
       seen: what `integers.measured` returned, for a synthesis in integers; None: in float32.
       transforms: in which, `model.INTEGER` or `model.INTEGER8`.
+      thumbnails: the content of another export's file of them; None: there are none.
 
     Returns:
       The path of the version's folder.
@@ -218,6 +220,8 @@ def save(
         if warm_up.is_possible():
             # by the graph that a server takes
             warm_up.write(work, name, stock_signatures or signatures)
+        if thumbnails is not None:
+            (work / model.THUMBNAILS).write_bytes(thumbnails)
         card = dataclasses.replace(card, checksums=checksums.of_files(work))
         (work / model.CARD).write_text(json.dumps(card.content(), indent=1) + "\n")
         work.chmod(0o755)

@@ -40,6 +40,8 @@ VARIABLES = "variables/variables"
 REFINEMENT = "refinement"
 # Likewise, with some functions that do the same faster, where PROBE finds that they can.
 FAST = "fast"
+# Arrays that make thumbnails of latents, where there are any.
+THUMBNAILS = "thumbnails.npz"
 
 # Of what `STATISTICS` gives: after the name of a part, what its elements cost
 BITS = "_bits"

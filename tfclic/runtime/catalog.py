@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfclic import errors
@@ -183,11 +183,22 @@ def write_results(model: Model, dataset: str, results: Mapping[str, Any]) -> Non
     Raises:
       errors.ModelError: the card cannot be written.
     """
+    update(
+        model,
+        lambda card: {**card, "results": {**(card.get("results") or {}), dataset: results}},
+    )
+
+
+def update(model: Model, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Changes the card of a `Model`, what JSON has of it.
+
+    Raises:
+      errors.ModelError: the card cannot be written.
+    """
     target = model.path / CARD
     temporary = target.with_suffix(".tmp")
     try:
-        content = _content(model.path)
-        content["results"] = {**(content.get("results") or {}), dataset: results}
+        content = change(_content(model.path))
         temporary.write_text(json.dumps(content, indent=1) + "\n")
         os.replace(temporary, target)
     except OSError as error:

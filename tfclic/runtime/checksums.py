@@ -23,7 +23,7 @@ def of_files(path: pathlib.Path) -> dict[str, str]:
       A dict from the paths of files, below the folder, to 64 hex digits.
     """
     beside = [path / folder / model.GRAPH for folder in (model.REFINEMENT, model.FAST)]
-    files = [path / model.GRAPH, *path.glob("variables/*"), *beside]
+    files = [path / model.GRAPH, *path.glob("variables/*"), *beside, path / model.THUMBNAILS]
     return {
         file.relative_to(path).as_posix(): _digest(file) for file in sorted(files) if file.is_file()
     }

@@ -16,7 +16,7 @@ from tfclic import errors
 from tfclic.format import alpha, boxes, header, model, picture
 from tfclic.format.latents import MULTIPLE, STRIDE
 from tfclic.format.picture import NO_METADATA, Metadata
-from tfclic.runtime import catalog, checksums, qualities, statistics, targets, tiles
+from tfclic.runtime import catalog, checksums, qualities, statistics, targets, thumbnails, tiles
 from tfclic.runtime import session as sessions
 from tfclic.runtime.qualities import Area, Qualities, Wanted
 
@@ -159,6 +159,7 @@ class Codec:
         self._refinement: sessions.Session | None = None
         self._fast: sessions.Session | None = None
         self._is_fast: bool | None = None if model.card.fast else False  # None: nobody knows yet
+        self._thumbnails: dict[int, thumbnails.Map] | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -238,6 +239,7 @@ class Codec:
         max_pixels: int | None = header.DEFAULT_MAX_PIXELS,
         *,
         slices: int | None = None,
+        scale: float = 1,
     ) -> Pixels:
         """Decompresses a file that this model made.
 
@@ -250,16 +252,22 @@ class Codec:
             as many as Pillow takes. None: any number.
           slices: int, how many slices of the latents are read; for the others the image has what is
             expected of them. None: all.
+          scale: 1/2, 1/4, 1/8 or 1/16, for an image of this size, whose pixels are means of those
+            that `region` has, or the image. Where the model has a map of its latents to such an
+            image, and the region starts on its grid, it is made by that, which is much faster, and
+            nearly the same. 1: all pixels.
 
         Returns:
           uint8 array [H, W, 3], or [H, W] if the image is grayscale; [H, W, 4], or [H, W, 2], if
-          some of it is transparent.
+          some of it is transparent. With a scale, H and W are rounded up.
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file, or has too many pixels.
           errors.ModelError: another model made it; or it has no slices.
-          errors.UsageError: the region is not inside of the image; or there are not so many slices.
+          errors.UsageError: the region is not inside of the image; or there are not so many slices;
+            or there is no such scale.
         """
+        by = thumbnails.reduction(scale)
         whole = picture.parse(data)
         found = self._own(whole.image)
         deviating = self._qualities(whole, found["quality"], found["height"], found["width"])
@@ -267,16 +275,40 @@ class Codec:
             _check_region(region, found["width"], found["height"])
         width, height = region[2:] if region else (found["width"], found["height"])
         _check_pixels(width, height, max_pixels)
-        reading = None
+        reading: tiles.Reading | None = None
         if slices is not None:
             self._check_slices(slices, found["coder"])
             reading = tiles.Parts(slices)
         call = self._refusing(errors.FileFormatError)
-        pixels = tiles.decode(call, whole.image, region, progress, reading, deviating)
+        opacity = None
         if whole.alpha:
             opacity = alpha.decode(whole.alpha, found["height"], found["width"], region)
-            return alpha.joined(pixels, opacity)
-        return _plain(pixels)
+        mapped = self._thumbnail_map(by) if by > 1 and reading is None else None
+        if mapped is not None and not any(side % by for side in (region or ())[:2]):
+            reading = self._reading_for(mapped, found["coder"])
+            pixels = tiles.decode_reduced(
+                call, whole.image, mapped, region, progress, reading, deviating
+            )
+            opacity = opacity if opacity is None else thumbnails.reduced(opacity, by)
+            by = 1
+        else:
+            pixels = tiles.decode(call, whole.image, region, progress, reading, deviating)
+        pixels = _plain(pixels) if opacity is None else alpha.joined(pixels, opacity)
+        return thumbnails.reduced(pixels, by) if by > 1 else pixels
+
+    def _thumbnail_map(self, by: int) -> thumbnails.Map | None:
+        """The map of latents to thumbnails that divides sides by `by`; None: there is none."""
+        with self._lock:
+            if self._thumbnails is None:
+                has_any = thumbnails.has_any(self.model.path, self.model.card.checksums)
+                self._thumbnails = thumbnails.read(self.model.path) if has_any else {}
+            return self._thumbnails.get(by)
+
+    def _reading_for(self, mapped: thumbnails.Map, coder: str) -> tiles.Reading | None:
+        """What reads as much of a tile as a map needs; None: all."""
+        wanted = int(mapped.slices)
+        is_less = 0 < wanted < self.slices and coder == header.RANGE
+        return tiles.Parts(wanted) if is_less else None
 
     def decompress_beginning(
         self,
@@ -417,11 +449,18 @@ class Codec:
         names = ("file", "estimated_bits", "reconstruction", "latents")
         return {name: getattr(encoder, name)(wanted.middle) for name in names}
 
-    def decode_latents(self, data: bytes) -> np.ndarray:
-        """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
+    def decode_latents(self, data: bytes, slices: int | None = None) -> np.ndarray:
+        """Decodes only the latents of a file: int16 array [h, w, N].
+
+        `slices` is as for `decompress`, and so is what is raised.
+        """
         image = picture.parse(data).image
-        self._own(image)
-        return tiles.decode_latents(self._refusing(errors.FileFormatError), image)
+        found = self._own(image)
+        reading = None
+        if slices is not None:
+            self._check_slices(slices, found["coder"])
+            reading = tiles.Parts(slices)
+        return tiles.decode_latents(self._refusing(errors.FileFormatError), image, reading)
 
     def _recode(self, data: bytes, reader: Codec, progress: Progress | None) -> bytes:
         """What `reader` reads in a file, as a file of this model's coder."""

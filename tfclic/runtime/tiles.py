@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from tfclic.format import boxes, model, picture
+from tfclic.format import boxes, header, model, picture
 from tfclic.format.latents import HYPER_STRIDE, STRIDE
 from tfclic.format.picture import Picture
 from tfclic.runtime.qualities import Qualities, Wanted
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tfclic.format.model import Function, Given
     from tfclic.images import Pixels
+    from tfclic.runtime import thumbnails
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -213,11 +214,11 @@ class Encoder:
         return list(in_parallel(work, tiles, steps))
 
 
-def decode_latents(call: Call, data: bytes) -> np.ndarray:
-    """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
+def decode_latents(call: Call, data: bytes, reading: Reading | None = None) -> np.ndarray:
+    """Decodes the latents of a file (bytes): int16 [h, w, C]; `call`, `reading` as for `decode`."""
     opened = call(model.OPEN, data)
     tiles = range(len(opened.coded))
-    return _read(call, data, opened, tiles, Steps(len(tiles), None), read_tile).latents
+    return _read(call, data, opened, tiles, Steps(len(tiles), None), reading or read_tile).latents
 
 
 def decode(
@@ -261,6 +262,49 @@ def decode(
         canvas.paste(_synthesised(call, coded.cut(around), around, box, *settings), box)
         steps.add()
     return canvas.array
+
+
+def decode_reduced(
+    call: Call,
+    data: bytes,
+    mapped: thumbnails.Map,
+    region: Region | None = None,
+    progress: Progress | None = None,
+    reading: Reading | None = None,
+    qualities: Qualities | None = None,
+) -> Pixels:
+    """Makes a thumbnail of a file's latents.
+
+    Args:
+      call, data, progress, reading, qualities: as for `decode`.
+      mapped: what makes it.
+      region: as for `decode`; x and y are multiples of what sides are divided by.
+
+    Returns:
+      uint8 array [h, w, 1] or [h, w, 3].
+    """
+    opened = call(model.OPEN, data)
+    x, y, width, height = region or (0, 0, opened.width, opened.height)
+    box = np.array([y, x, height, width], np.int32)
+    seen = _around(box, hull(opened.coded), STRIDE)
+    needed = _touching(opened.coded, seen)
+
+    def work(tile: int) -> np.ndarray:
+        return mapped.taken((reading or read_tile)(call, data, opened, tile).latents)
+
+    canvas = Canvas(seen)
+    steps = Steps(len(needed), progress)
+    for tile, latents in zip(needed, in_parallel(work, needed, steps)):
+        canvas.paste(latents, opened.coded[tile])
+    codes = (qualities or Qualities(opened.quality)).codes(seen)
+    image = mapped.image(canvas.array, header.quality_of(codes))
+    by = STRIDE // mapped.side
+    ends = -(-(box[:2] + box[2:]) // by)
+    top, left = box[:2] // by - mapped.side * seen[:2]
+    height, width = ends - box[:2] // by
+    pixels = np.round(image[top : top + height, left : left + width])
+    gray = np.round(pixels.mean(-1, keepdims=True))
+    return (gray if opened.grayscale else pixels).astype(np.uint8)
 
 
 def _read(
