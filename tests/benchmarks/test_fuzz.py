@@ -26,7 +26,7 @@ def files(load_benchmark, forging, monkeypatch, toy_codec, make_pixels):
     return [
         toy_codec.compress(pixels),
         *(toy_codec.compress(each, metadata=kept) for each, kept in made),
-        *(toy_codec.compress(each, np.eye(2) * 90, metadata=kept) for each, kept in made),
+        *(toy_codec.compress(each, np.array([[10, 90]]), metadata=kept) for each, kept in made),
     ]
 
 

@@ -117,15 +117,12 @@ def test_a_model_that_is_not_there_is_told(run, photos, capsys):
     assert run(compress, "--model=toy/7", photos[1], "--force") == 5
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_file_with_a_map_is_decoded_there(run, photos, number, tmp_path):
-    coded, there, here = (
-        photos[number].with_suffix(".tfclic"),
-        tmp_path / "a.png",
-        tmp_path / "b.png",
-    )
-    words = "--model=toy", photos[number], "--roi=0,0,9,9"
-    assert run(compress, *words, server=False) == 0
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_file_with_a_map_is_decoded_there(run, make_pixels, channels, tmp_path):
+    photo, there, here = (tmp_path / name for name in ("photo.png", "there.png", "here.png"))
+    Image.fromarray(make_pixels(30, 70, channels).squeeze()).save(photo)
+    assert run(compress, "--model=toy", photo, "--roi=0,0,9,9", server=False) == 0
+    coded = photo.with_suffix(".tfclic")
     assert coded.read_bytes()[3] == 6
     assert run(decompress, coded, "-o", there) == 0
     assert run(decompress, coded, "-o", here, server=False) == 0
