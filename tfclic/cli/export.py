@@ -132,9 +132,8 @@ def _learn_thumbnails(found: Model, codec: ImageCodec, folder: str) -> None:
 
     print(f"Learning thumbnails of {folder} ...", flush=True)
     learned = thumbnails.add(found, codec, samples.of_folder(folder, thumbnails.IMAGES))
-    for by, (mapped, near) in learned.items():
-        slices = f", of {int(mapped.slices)} of {found.card.slices} slices" if mapped.slices else ""
-        print(f"1/{by}: {near:.1f} dB from whole decoding{slices}")
+    for by, near in learned.items():
+        print(f"1/{by}: {near:.1f} dB from whole decoding")
     file = found.path / model.THUMBNAILS
     print(f"{file}: {file.stat().st_size / 1e3:.0f} kB", flush=True)
 

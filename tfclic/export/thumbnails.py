@@ -31,8 +31,6 @@ QUALITIES = 0.0, 25.0, 50.0, 75.0, 100.0  # at which images are coded
 CHANNELS: Mapping[int, int] = {4: 128, 8: 64, 16: 32}
 SIZE = 3  # of the kernel
 RIDGE = 1e-4  # of the variance of what is seen, which keeps what is hardly seen small
-# Of latents that have slices no more are read than it takes to be as near as this to the means.
-NEAR = 42.0  # dB
 _LEAST_ERROR = 1e-3  # of a mean square, where means of decibels are taken
 
 
@@ -40,17 +38,17 @@ class Seen(NamedTuple):
     """An image as it was coded.
 
     Attributes:
-      latents: int16 [h, w, N], by how many slices of them were read; by 0 all.
+      latents: int16 [h, w, N], as coded.
       pixels: uint8 [16 h, 16 w, 3], as decoded.
       quality: 0..100.
     """
 
-    latents: dict[int, np.ndarray]
+    latents: np.ndarray
     pixels: Pixels
     quality: float
 
 
-def add(model: Model, codec: ImageCodec, images: Iterable[Pixels]) -> dict[int, tuple[Map, float]]:
+def add(model: Model, codec: ImageCodec, images: Iterable[Pixels]) -> dict[int, float]:
     """Fits the maps of an exported model, and puts them into its folder and its card.
 
     Args:
@@ -60,8 +58,8 @@ def add(model: Model, codec: ImageCodec, images: Iterable[Pixels]) -> dict[int, 
         pixels is cut off.
 
     Returns:
-      The maps by what they divide sides by, and how near they come to the means of what was seen,
-      the mean PSNR, dB.
+      How near they come to the means of what was seen, the mean PSNR, dB, by what they divide sides
+      by.
 
     Raises:
       errors.ModelError: the synthesis does not take latents times gains; or the folder cannot be
@@ -77,7 +75,7 @@ def add(model: Model, codec: ImageCodec, images: Iterable[Pixels]) -> dict[int, 
         raise errors.UsageError("Thumbnails are learned of images with 64 pixels each way or more.")
     maps = {by: fitted(seen, by, logarithms, count) for by, count in CHANNELS.items()}
     write(model, thumbnails.packed(maps))
-    return {by: (found, decibels(seen, by, found)) for by, found in maps.items()}
+    return {by: decibels(seen, by, found) for by, found in maps.items()}
 
 
 def write(model: Model, content: bytes) -> None:
@@ -107,10 +105,8 @@ def coded(codec: runtime.Codec, pixels: Pixels) -> list[Seen]:
     found = []
     for quality in QUALITIES:
         data = codec.compress(pixels[:height, :width], quality)
-        latents = {0: codec.decode_latents(data)}
-        for count in range(1, codec.slices):
-            latents[count] = codec.decode_latents(data, count)
-        found.append(Seen(latents, codec.decompress(data), codec.info(data)["quality"]))
+        latents, decoded = codec.decode_latents(data), codec.decompress(data)
+        found.append(Seen(latents, decoded, codec.info(data)["quality"]))
     return found
 
 
@@ -124,34 +120,17 @@ def fitted(seen: Sequence[Seen], by: int, logarithms: np.ndarray, count: int) ->
       count: how many channels it takes at most.
 
     Returns:
-      A `Map`, of the fewest slices with which it comes near enough; if it never does, of all.
+      A `Map`.
     """
-    for slices in sorted(seen[0].latents)[1:]:
-        some = _fitted(seen, by, logarithms, count, slices)
-        if decibels(seen, by, some) >= NEAR:
-            return some
-    return _fitted(seen, by, logarithms, count, 0)
+    everything = np.arange(logarithms.shape[1], dtype=np.int32)
+    pointwise = _solved(seen, by, everything, logarithms, 1)
+    kept = np.sort(np.argsort(-_weights(seen, pointwise), kind="stable")[:count])
+    return _solved(seen, by, kept.astype(np.int32), logarithms, SIZE)
 
 
-def _fitted(seen: Sequence[Seen], by: int, logarithms: np.ndarray, count: int, slices: int) -> Map:
-    known = _known(seen, slices)
-    pointwise = _solved(seen, by, known, logarithms, 1, slices)
-    kept = np.sort(known[np.argsort(-_weights(seen, pointwise, slices), kind="stable")[:count]])
-    return _solved(seen, by, kept, logarithms, SIZE, slices)
-
-
-def _known(seen: Sequence[Seen], slices: int) -> np.ndarray:
-    """The channels that the first slices have, int32 [n]: those that are the same with all."""
-    same = [(each.latents[slices] == each.latents[0]).all((0, 1)) for each in seen]
-    return np.flatnonzero(np.all(same, 0)).astype(np.int32)
-
-
-def _weights(seen: Sequence[Seen], pointwise: Map, slices: int) -> np.ndarray:
-    """How much each channel of a map moves pixels, float [K]."""
-    values = [
-        (each.latents[slices][..., pointwise.channels] * pointwise.gains(each.quality)).var((0, 1))
-        for each in seen
-    ]
+def _weights(seen: Sequence[Seen], pointwise: Map) -> np.ndarray:
+    """How much each channel of a map of all moves pixels, float [N]."""
+    values = [(each.latents * pointwise.gains(each.quality)).var((0, 1)) for each in seen]
     return np.mean(values, 0) * np.square(pointwise.kernel[0, 0]).sum(-1)
 
 
@@ -161,17 +140,16 @@ def _solved(
     channels: np.ndarray,
     logarithms: np.ndarray,
     size: int,
-    slices: int,
 ) -> Map:
     """The best of all maps that take these channels, with a kernel of that size."""
     outputs = 3 * (STRIDE // by) ** 2
     kernel = np.zeros([size, size, len(channels), outputs], np.float32)
     bias = np.zeros(outputs, np.float32)
-    empty = Map(channels, logarithms[:, channels], kernel, bias, np.array(slices, np.int32))
+    empty = Map(channels, logarithms[:, channels], kernel, bias)
     unknowns = kernel[..., 0].size + 1
     squares, products = np.zeros([unknowns, unknowns]), np.zeros([unknowns, outputs])
     for each in seen:
-        columns = empty.columns(each.latents[slices][..., channels], each.quality)
+        columns = empty.columns(each.latents[..., channels], each.quality)
         columns = columns.reshape(-1, unknowns - 1)
         columns = np.pad(columns, [(0, 0), (0, 1)], constant_values=1)
         wanted = _blocks(_means(each.pixels, by), STRIDE // by)
@@ -191,8 +169,7 @@ def decibels(seen: Sequence[Seen], by: int, found: Map) -> float:
     """The mean PSNR of thumbnails against means of what was decoded, dB."""
     errors_ = [
         np.square(
-            found.image(each.latents[int(found.slices)][..., found.channels], each.quality)
-            - _means(each.pixels, by)
+            found.image(each.latents[..., found.channels], each.quality) - _means(each.pixels, by)
         ).mean()
         for each in seen
     ]

@@ -275,7 +275,7 @@ class Codec:
             _check_region(region, found["width"], found["height"])
         width, height = region[2:] if region else (found["width"], found["height"])
         _check_pixels(width, height, max_pixels)
-        reading: tiles.Reading | None = None
+        reading = None
         if slices is not None:
             self._check_slices(slices, found["coder"])
             reading = tiles.Parts(slices)
@@ -285,10 +285,7 @@ class Codec:
             opacity = alpha.decode(whole.alpha, found["height"], found["width"], region)
         mapped = self._thumbnail_map(by) if by > 1 and reading is None else None
         if mapped is not None and not any(side % by for side in (region or ())[:2]):
-            reading = self._reading_for(mapped, found["coder"])
-            pixels = tiles.decode_reduced(
-                call, whole.image, mapped, region, progress, reading, deviating
-            )
+            pixels = tiles.decode_reduced(call, whole.image, mapped, region, progress, deviating)
             opacity = opacity if opacity is None else thumbnails.reduced(opacity, by)
             by = 1
         else:
@@ -303,12 +300,6 @@ class Codec:
                 has_any = thumbnails.has_any(self.model.path, self.model.card.checksums)
                 self._thumbnails = thumbnails.read(self.model.path) if has_any else {}
             return self._thumbnails.get(by)
-
-    def _reading_for(self, mapped: thumbnails.Map, coder: str) -> tiles.Reading | None:
-        """What reads as much of a tile as a map needs; None: all."""
-        wanted = int(mapped.slices)
-        is_less = 0 < wanted < self.slices and coder == header.RANGE
-        return tiles.Parts(wanted) if is_less else None
 
     def decompress_beginning(
         self,
@@ -449,18 +440,11 @@ class Codec:
         names = ("file", "estimated_bits", "reconstruction", "latents")
         return {name: getattr(encoder, name)(wanted.middle) for name in names}
 
-    def decode_latents(self, data: bytes, slices: int | None = None) -> np.ndarray:
-        """Decodes only the latents of a file: int16 array [h, w, N].
-
-        `slices` is as for `decompress`, and so is what is raised.
-        """
+    def decode_latents(self, data: bytes) -> np.ndarray:
+        """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
         image = picture.parse(data).image
-        found = self._own(image)
-        reading = None
-        if slices is not None:
-            self._check_slices(slices, found["coder"])
-            reading = tiles.Parts(slices)
-        return tiles.decode_latents(self._refusing(errors.FileFormatError), image, reading)
+        self._own(image)
+        return tiles.decode_latents(self._refusing(errors.FileFormatError), image)
 
     def _recode(self, data: bytes, reader: Codec, progress: Progress | None) -> bytes:
         """What `reader` reads in a file, as a file of this model's coder."""

@@ -2,8 +2,8 @@
 
 A thumbnail's pixel is the mean of a square of pixels. Such means follow from the latents around
 almost linearly, so a model may have `Map`s beside its graph, small arrays that
-`tfclic.export.thumbnails` has fitted: where there is one nothing but the latents is decoded, and of
-those that have slices no more than it needs. Where there is none an image is decoded and `reduced`.
+`tfclic.export.thumbnails` has fitted: where there is one nothing but the latents is decoded. Where
+there is none an image is decoded and `reduced`.
 """
 
 from __future__ import annotations
@@ -41,14 +41,12 @@ class Map(NamedTuple):
         100; between them they are interpolated.
       kernel: float32 [k, k, K, 3 * side**2], k odd.
       bias: float32 [3 * side**2]; pixels are 0..255.
-      slices: int32 [], how many slices of the latents it needs; 0: all.
     """
 
     channels: np.ndarray
     logarithms: np.ndarray
     kernel: np.ndarray
     bias: np.ndarray
-    slices: np.ndarray
 
     @property
     def side(self) -> int:
@@ -170,8 +168,8 @@ def read(path: pathlib.Path) -> dict[int, Map]:
 def _check(number: int, found: Map) -> None:
     """Raises ValueError if a map is none."""
     size, width, channels, outputs = found.kernel.shape
-    shapes = (len(found.channels),), (len(found.logarithms), channels), (outputs,), ()
-    arrays = found.channels, found.logarithms, found.bias, found.slices
+    shapes = (len(found.channels),), (len(found.logarithms), channels), (outputs,)
+    arrays = found.channels, found.logarithms, found.bias
     fits = [array.shape for array in arrays] == list(shapes) and len(found.channels) == channels
     is_square = size == width and size % 2 and outputs == _COLOURS * (STRIDE // number) ** 2
     if number not in REDUCTIONS or not (fits and is_square and found.logarithms.size):

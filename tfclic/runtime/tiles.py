@@ -214,11 +214,11 @@ class Encoder:
         return list(in_parallel(work, tiles, steps))
 
 
-def decode_latents(call: Call, data: bytes, reading: Reading | None = None) -> np.ndarray:
-    """Decodes the latents of a file (bytes): int16 [h, w, C]; `call`, `reading` as for `decode`."""
+def decode_latents(call: Call, data: bytes) -> np.ndarray:
+    """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
     opened = call(model.OPEN, data)
     tiles = range(len(opened.coded))
-    return _read(call, data, opened, tiles, Steps(len(tiles), None), reading or read_tile).latents
+    return _read(call, data, opened, tiles, Steps(len(tiles), None), read_tile).latents
 
 
 def decode(
@@ -270,13 +270,12 @@ def decode_reduced(
     mapped: thumbnails.Map,
     region: Region | None = None,
     progress: Progress | None = None,
-    reading: Reading | None = None,
     qualities: Qualities | None = None,
 ) -> Pixels:
     """Makes a thumbnail of a file's latents.
 
     Args:
-      call, data, progress, reading, qualities: as for `decode`.
+      call, data, progress, qualities: as for `decode`.
       mapped: what makes it.
       region: as for `decode`; x and y are multiples of what sides are divided by.
 
@@ -290,7 +289,7 @@ def decode_reduced(
     needed = _touching(opened.coded, seen)
 
     def work(tile: int) -> np.ndarray:
-        return mapped.taken((reading or read_tile)(call, data, opened, tile).latents)
+        return mapped.taken(read_tile(call, data, opened, tile).latents)
 
     canvas = Canvas(seen)
     steps = Steps(len(needed), progress)
