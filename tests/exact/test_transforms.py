@@ -106,8 +106,9 @@ def test_integers_of_bytes_are_close_to_floats_and_come_by_bytes_too(name, has_b
     want, run, constants = observed(network, integers(200), 0.02)
     value = run(True, 8)
     found = value.fine()
-    peak = np.abs(want).max()
-    np.testing.assert_allclose(found.tensor * found.steps, want, atol=0.03 * peak)
+    # few are clipped
+    error = np.sqrt(np.mean(np.square(found.tensor * found.steps - want)))
+    assert error < 0.03 * np.abs(want).max()
     if not has_bytes:
         return
 

@@ -35,7 +35,6 @@ def small():
     """Makes what is done to large kernels be done to those of a tiny codec."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rough, "LEAST", 1)
-        patch.setattr(stored, "LARGE", 1)
         yield
 
 

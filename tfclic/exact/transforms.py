@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tfclic.exact.ranges import Ranges
     from tfclic.layers.composite import Elementwise
 
+COLOURS = 3
 FEW = 16  # columns of a kernel that are cheap to have twice
 WIDEST = 8  # stride at which operands may have 8 bits; above it there is little work
 AVERAGE = 8  # steps of an average in one of what it is of
@@ -261,11 +262,14 @@ class Integers(layers.Floats):
         return self._product(name, first, factor, sizes, value.stride, value.reach)
 
     def _form(self, layer: kernels.Linear | None, value: Value) -> Form | None:
-        """Of the operands of a layer, where they have 8 bits."""
-        is_depthwise = layer is not None and layer.is_depthwise
-        if not self._eight_bits or is_depthwise or value.stride > WIDEST:
+        """Of the operands of a layer (None: of a norm), where they have 8 bits."""
+        if not self._eight_bits or value.stride > WIDEST:
             return None
-        return value.form
+        if layer is None:
+            return value.form
+        # what makes pixels of values wants more bits, and is little work
+        makes_pixels = layer.kernel.shape[-1] == COLOURS * layer.factor**2
+        return None if layer.is_depthwise or makes_pixels else value.form
 
 
 def _split(total: tf.Tensor, count: int, axis: int) -> list[tf.Tensor]:

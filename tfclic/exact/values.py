@@ -83,7 +83,7 @@ class Value:
 
     def steps_for(self, sizes: np.ndarray, form: Form | None = None) -> np.ndarray:
         """The steps of its `operands`."""
-        return sizes / (OPERAND if form is None else form.largest)
+        return sizes / OPERAND if form is None else octets.SHARE * sizes / form.largest
 
     @property
     def form(self) -> Form | None:

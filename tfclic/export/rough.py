@@ -1,8 +1,8 @@
 """The analysis with products of bytes: nearly the same latents, sooner.
 
 What it makes is written down, so that no decoder minds. Inputs of the large convolutions are
-rounded to 8 bits, with one step for a tensor, by how large they get; kernels have 8 bits as they
-are stored. All the rest stays in floating point.
+rounded to 8 bits, with one step for a tensor, by how large they get, and kernels likewise, with a
+step for a column, where they are not stored so. All the rest stays in floating point.
 """
 
 from __future__ import annotations
@@ -64,18 +64,13 @@ def in_bytes(codec: ImageCodec, seen: Ranges, stand_ins: Mapping[int, Weight]) -
     """
     names = naming.names(codec)
     known = [layer for layer in _large(codec) if names[id(layer)] in seen]
-    weights = {id(layer): stand_ins[id(layer.kernel)] for layer in known}
     biases = {
         id(layer): np.asarray(tf.cast(stand_ins[id(layer.bias)], tf.float32))
         if layer.use_bias
         else np.zeros(layer.filters)
         for layer in known
     }
-    kernels = {
-        key: (kernel.integers.numpy(), kernel.steps.numpy())
-        for key, kernel in weights.items()
-        if isinstance(kernel, Bytes)
-    }
+    kernels = {id(layer): _as_bytes(stand_ins[id(layer.kernel)]) for layer in known}
 
     def convolve(layer: tf.keras.layers.Conv2D, x: tf.Tensor) -> tf.Tensor:
         if id(layer) not in kernels:
@@ -98,6 +93,12 @@ def is_possible(codec: ImageCodec, seen: Ranges) -> bool:
     """Whether the inputs of large convolutions were measured, and there are any."""
     names = naming.names(codec)
     return any(names[id(layer)] in seen for layer in _large(codec))
+
+
+def _as_bytes(weight: Weight) -> tuple[np.ndarray, np.ndarray]:
+    """Integers of 8 bits and the steps of columns, as they are stored or as they would be."""
+    found = weight if isinstance(weight, Bytes) else Bytes(tf.cast(weight, tf.float32))
+    return found.integers.numpy(), found.steps.numpy()
 
 
 def _large(codec: ImageCodec) -> list[tf.keras.layers.Conv2D]:
