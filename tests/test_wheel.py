@@ -210,8 +210,9 @@ for name in ("on-its-side", "upright"):
     with Image.open(f"{name}.tfclic") as found:
         assert found.size == ((80, 60) if name == "on-its-side" else (60, 80))
         ImageOps.exif_transpose(found, in_place=True)
+        kept = {"exif": found.getexif(), "icc_profile": found.info["icc_profile"]}
         for kind in ("png", "jpg"):
-            found.save(f"{name}.{kind}", exif=found.getexif())
+            found.save(f"{name}.{kind}", **kept)
 """
 
 
