@@ -23,10 +23,17 @@ TOY_FINGERPRINT = "00ff10ab"
 
 
 def pytest_collection_finish():
-    """Spares the collector what TensorFlow has made already, and most of its rounds."""
+    """Spares the collector what TensorFlow has made already, and most of its rounds.
+
+    And TensorFlow the optimizing of graphs, which takes longer than to run them a few times:
+    exports run so anyway. Servers' processes and those of training optimize theirs.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
+    if "tensorflow" in sys.modules:
+        options = {"disable_meta_optimizer": True}
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options(options)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -362,18 +369,24 @@ def tiny_model(codec, once):
 def export_for_reading():
     """`saving.save` without what takes long: warm-up requests, and the graph of efforts.
 
-    Unless it is asked for with `is_served`, the signatures for servers are left out, too.
+    Unless the rest `is_whole`, it has no signatures for servers, and reads its own coder alone.
     """
-    from tfclic.export import refining, saving, served, warm_up
+    from tfclic.export import exported, refining, saving, served, warm_up
+    from tfclic.format import header
 
     original = saving.save  # which a test may replace by this
 
-    def save(*arguments, is_served=False, **named):
+    def own_readers(graph):
+        parts = graph._reader_of_parts() if graph.coder == header.RANGE else {}
+        return {**graph._reader(graph.coder), **parts}
+
+    def save(*arguments, is_whole=False, **named):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(warm_up, "is_possible", lambda: False)
             patch.setattr(refining, "Refinement", lambda *_: None)
-            if not is_served:
+            if not is_whole:
                 patch.setattr(served, "signatures", lambda *_: {})
+                patch.setattr(exported.ExportedCodec, "_readers", own_readers)
             return original(*arguments, **named)
 
     return save
@@ -387,7 +400,7 @@ def both_coders(codec, tiny_model, export_for_reading, once):
     def export(folder):
         shutil.copytree(tiny_model, folder / header.RANGE / "1")
         words = header.INTERLEAVED, {}, {}, header.INTERLEAVED
-        export_for_reading(codec, folder, *words, is_served=True)
+        export_for_reading(codec, folder, *words, is_whole=True)
 
     return once("coders", export)
 
