@@ -3,13 +3,14 @@
     python benchmarks/ablation.py --data FOLDER --workdir DIR [--steps 1000] [--only NAME,...]
 
 Every rung sees the same crops of the same images in the same order, with the recipe, the widths and
-the linear block transform of gmm_attention_small; what differs is the entropy model and, in
-nonlinear_transforms, conditional_probability, elic and gmm_attention, the transforms. The table has
-the rate-distortion cost (bits per pixel + lambda * MSE, the mean over all lambdas) on held-out
-images of FOLDER, and the BD-rate against joint over these lambdas there, from probabilities and not
-from files; lower is better. Each training has a folder of its own in DIR and goes on where it was
-stopped; what is complete is not trained again. `--table` prints what there is. `--set` changes all
-rungs, such as `--set "model.widths=(64, 96, 128)"`.
+the linear block transform of gmm_attention_small, but for recurrent, which has no block transform;
+what differs is the entropy model and, in nonlinear_transforms, conditional_probability, recurrent,
+elic and gmm_attention, the transforms. The table has the rate-distortion cost (bits per pixel +
+lambda * MSE, the mean over all lambdas) on held-out images of FOLDER, and the BD-rate against joint
+over these lambdas there, from probabilities and not from files; lower is better. Each training has
+a folder of its own in DIR and goes on where it was stopped; what is complete is not trained again.
+`--table` prints what there is. `--set` changes all rungs, such as
+`--set "model.widths=(64, 96, 128)"`.
 """
 
 import sys
@@ -46,6 +47,14 @@ RUNGS = {
         {"model.context_channels": 192, "model.parameter_channels": (384, 384)},
     ),
     "conditional_probability": ("conditional_probability", {"model.residual_groups": 1}),
+    "recurrent": (
+        "recurrent",
+        {
+            "model.latent_channels": 288,
+            "model.encoder_widths": (32, 64, 96, 96),
+            "model.decoder_widths": (96, 96, 64, 64),
+        },
+    ),
     "elic": ("elic_small", {}),
     "gmm_attention without both": (RECIPE, {"model.mixtures": 1, "model.attention": "none"}),
     "gmm_attention without GMM": (RECIPE, {"model.mixtures": 1}),

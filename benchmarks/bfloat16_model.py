@@ -15,6 +15,12 @@ import sys
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tfclic.format import model as model_format  # noqa: E402
+from tfclic.runtime import checksums  # noqa: E402
+
 SYNTHESIS = "synthesise"  # in the name of a function
 
 
@@ -33,11 +39,14 @@ def convert(model, folder):
     proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     of_graphs = (each.graph_def.library.function for each in proto.meta_graphs)
     functions = [function for each in of_graphs for function in each]
-    card = folder / "model_card.json"
-    if card.exists() and json.loads(card.read_text()).get("transforms") == "integer":
+    card = folder / model_format.CARD
+    about = json.loads(card.read_text()) if card.exists() else {}
+    if about.get("transforms") == model_format.INTEGER:
         functions = [each for each in functions if SYNTHESIS not in each.signature.name]
     count = sum(map(_convert_function, functions))
     path.write_bytes(proto.SerializeToString())
+    if "checksums" in about:
+        card.write_text(json.dumps({**about, "checksums": checksums.of_files(folder)}))
     return count
 
 

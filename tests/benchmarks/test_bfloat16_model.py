@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfclic
+
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 
@@ -39,3 +41,15 @@ def test_convolutions_lose_bits_and_nothing_else(folder, monkeypatch):
         assert 0 < error.max() < 0.05 * np.abs(want[name]).max()
     product = got["sum"].numpy() - 1
     assert np.abs(product - tf.cast(tf.cast(product, tf.bfloat16), tf.float32)).max() < 1e-5
+
+
+def test_a_codec_in_bfloat16_is_loaded_and_reads_the_files_of_its_model(
+    tiny_model, tmp_path, make_pixels, monkeypatch
+):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import bfloat16_model
+
+    assert bfloat16_model.convert(tiny_model, tmp_path / "copy") > 0
+    model, copy = tfclic.load(tiny_model), tfclic.load(tmp_path / "copy")
+    data = model.compress(make_pixels(64, 64), quality=50)
+    np.testing.assert_array_equal(copy.decode_latents(data), model.decode_latents(data))

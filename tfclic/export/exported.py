@@ -112,7 +112,7 @@ class ExportedCodec(stored.StoredCodec):
         super().__init__(codec, like)
         self.coder = coder
         self.fingerprint = self.digest()
-        self.integers = self._in_integers(codec, seen) if seen else None
+        self.integers = self._in_integers(codec, seen) if seen is not None else None
         self._parts = self._transforms(codec, self.stand_ins(codec))
         self._parts.update(self._coding(codec.is_local, self.reach))
         self.compress = traced(*_named("image", "quality"))(

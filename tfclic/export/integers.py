@@ -38,8 +38,11 @@ def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
       images: uint8 `[H, W, 3]`, like those that will be coded.
 
     Returns:
-      A dict of `ranges.Around` by the names of layers, and one of the latents.
+      A dict of `ranges.Around` by the names of layers, and one of the latents; nothing where the
+      synthesis takes other latents than scaled ones, which has no exact form.
     """
+    if not codec.scales_latents:
+        return {}
     observed = ranges.Observed(naming.names(codec))
     inverse = tf.exp(codec.gain.correction - codec.gain.log_gains())
     largest = LATENT_STEPS * np.asarray(inverse, np.float64).max(0)

@@ -181,7 +181,7 @@ def save(
             stock = exported.ExportedCodec(codec, header.INTERLEAVED, like, seen)
         graph = exported.ExportedCodec(codec, coder, like, seen)
         refinement = None
-        if graph.coding.is_differentiable:
+        if graph.coding.is_differentiable and codec.moves_latents:
             refinement = refining.Refinement(graph, codec)
     parent = pathlib.Path(folder) / name
     parent.mkdir(parents=True, exist_ok=True)

@@ -118,6 +118,7 @@ class ImageCodec(tf.keras.Model):
     - `encoder()`: those that latents and hyper latents are made by, gains included;
     - `stages`, if training takes several, which `code.stage` then counts;
     - `scales_latents`, false if `synthesis_input` is more than the inverse gain;
+    - `moves_latents`, false if latents are codes, which nothing but the encoder can make better;
     - `is_local`, false if what `synthesise` makes of a position depends on all positions.
 
     Attributes:
@@ -133,6 +134,7 @@ class ImageCodec(tf.keras.Model):
     stages = 1
     is_local = True
     scales_latents = True
+    moves_latents = True
 
     def __init__(self, config: ConfigDict, reference_step: float, name: str | None = None) -> None:
         super().__init__(name=name or config.name)
