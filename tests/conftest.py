@@ -23,17 +23,10 @@ TOY_FINGERPRINT = "00ff10ab"
 
 
 def pytest_collection_finish():
-    """Spares the collector what TensorFlow has made already, and most of its rounds.
-
-    And TensorFlow the optimizing of graphs, which takes longer than to run them a few times:
-    exports run so anyway. Servers' processes and those of training optimize theirs.
-    """
+    """Spares the collector what TensorFlow has made already, and most of its rounds."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
-    if "tensorflow" in sys.modules:
-        options = {"disable_meta_optimizer": True}
-        sys.modules["tensorflow"].config.optimizer.set_experimental_options(options)
 
 
 @pytest.hookimpl(tryfirst=True)
