@@ -203,12 +203,6 @@ def make_pixels_fixture():
 
 
 @pytest.fixture(scope="session")
-def export_toy():
-    """`export_toy_model`, for tests that want toy models of their own."""
-    return export_toy_model
-
-
-@pytest.fixture(scope="session")
 def once(tmp_path_factory):
     """A function that makes a folder, which all processes of the tests have and none may change.
 
@@ -236,6 +230,23 @@ def once(tmp_path_factory):
 def toy_model(once):
     """The folder of the toy model, exported once."""
     return once("models", export_toy_model) / "toy" / "1"
+
+
+@pytest.fixture(scope="session")
+def export_toy(once):
+    """A function as `export_toy_model`, for tests that want toy models of their own: copies."""
+
+    def export(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT):
+        which = "models" if fingerprint == TOY_FINGERPRINT else f"toy-{fingerprint}"
+        made = once(which, lambda work: export_toy_model(work, fingerprint=fingerprint))
+        path = folder / name / str(version)
+        shutil.copytree(made / "toy" / "1", path)
+        card = json.loads((path / "model_card.json").read_text())
+        card.update(name=name, version=version)
+        (path / "model_card.json").write_text(json.dumps(card))
+        return path
+
+    return export
 
 
 @pytest.fixture(scope="session")
@@ -354,15 +365,26 @@ def tiny_model(codec, once):
 
 @pytest.fixture(scope="session")
 def export_for_reading():
-    """`saving.save` without what takes long: warm-up requests, and the graph of efforts."""
-    from tfclic.export import refining, saving, warm_up
+    """`saving.save` without what takes long: warm-up requests, and the graph of efforts.
+
+    Unless the rest `is_whole`, it has no signatures for servers, and reads its own coder alone.
+    """
+    from tfclic.export import exported, refining, saving, served, warm_up
+    from tfclic.format import header
 
     original = saving.save  # which a test may replace by this
 
-    def save(*arguments, **named):
+    def own_readers(graph):
+        parts = graph._reader_of_parts() if graph.coder == header.RANGE else {}
+        return {**graph._reader(graph.coder), **parts}
+
+    def save(*arguments, is_whole=False, **named):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(warm_up, "is_possible", lambda: False)
             patch.setattr(refining, "Refinement", lambda *_: None)
+            if not is_whole:
+                patch.setattr(served, "signatures", lambda *_: {})
+                patch.setattr(exported.ExportedCodec, "_readers", own_readers)
             return original(*arguments, **named)
 
     return save
@@ -375,7 +397,8 @@ def both_coders(codec, tiny_model, export_for_reading, once):
 
     def export(folder):
         shutil.copytree(tiny_model, folder / header.RANGE / "1")
-        export_for_reading(codec, folder, header.INTERLEAVED, {}, {}, header.INTERLEAVED)
+        words = header.INTERLEAVED, {}, {}, header.INTERLEAVED
+        export_for_reading(codec, folder, *words, is_whole=True)
 
     return once("coders", export)
 

@@ -1,11 +1,13 @@
 """A wheel of the package, installed outside of the checkout, does what the programs in bin/ do."""
 
 import email
+import io
 import json
 import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -13,7 +15,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tfclic.cli import common, programs
 
@@ -107,33 +109,123 @@ def test_each_python_gets_a_tensorflow_that_exists(wheel, python):
     assert not {"pytest", "matplotlib", "aiohttp", "ml_collections", "jax"} & found
 
 
-def test_there_and_back_outside_of_the_checkout(installed, make_pixels):
+def display_p3():
+    """An ICC profile of Display P3: its primaries, its white as D50 has it, the curve of sRGB."""
+    chromaticities = np.array([[0.680, 0.320], [0.265, 0.690], [0.150, 0.060], [0.3127, 0.3290]])
+    points = np.column_stack([chromaticities, 1 - chromaticities.sum(1)]) / chromaticities[:, 1:]
+    primaries, white, d50 = points[:3].T, points[3], np.array([0.9642, 1.0, 0.8249])
+    cones = np.array(
+        [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+    )
+    adapted = np.linalg.solve(cones, np.diag(cones @ d50 / (cones @ white)) @ cones)
+    red, green, blue = (adapted @ (primaries * np.linalg.solve(primaries, white))).T
+
+    def fixed(numbers):
+        return np.round(65536 * np.asarray(numbers)).astype(">i4").tobytes()
+
+    def text(words):
+        record = struct.pack(">II4sII", 1, 12, b"enUS", 2 * len(words), 28)
+        return b"mluc" + bytes(4) + record + words.encode("utf-16-be")
+
+    curve = b"para" + struct.pack(">4xHH", 3, 0)
+    curve += fixed([2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045])
+    tags = {b"desc": text("Display P3"), b"cprt": text("Nobody's")}
+    tags[b"chad"] = b"sf32" + bytes(4) + fixed(adapted.ravel())
+    for name, colour in zip((b"wtpt", b"rXYZ", b"gXYZ", b"bXYZ"), (d50, red, green, blue)):
+        tags[name] = b"XYZ " + bytes(4) + fixed(colour)
+    tags.update(dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
+    place, table, data = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        table += name + struct.pack(">II", place + len(data), len(content))
+        data += content + bytes(-len(content) % 4)
+    kind = b"mntrRGB XYZ ", 2026, 1, 1, 0, 0, 0, b"acsp"
+    size = place + len(data)
+    start = struct.pack(">I4xI12s6H4s28x12s48x", size, 0x04200000, *kind, fixed(d50))
+    return start + table + data
+
+
+def test_the_profile_of_phones_is_that_of_display_p3():
+    wide = ImageCms.ImageCmsProfile(io.BytesIO(display_p3()))
+    red = Image.new("RGB", (1, 1), (255, 0, 0))
+    found = ImageCms.profileToProfile(red, ImageCms.createProfile("sRGB"), wide)
+    np.testing.assert_allclose(found.getpixel((0, 0)), (234, 51, 35), atol=1)
+
+
+@pytest.fixture(scope="module")
+def phone(installed, make_pixels):
+    """What phone.jpg shows, uint8 [80, 60, 3]; it lies on its side and is in Display P3."""
+    upright, exif = make_pixels(80, 60), Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"
+    image = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))
+    assert image.size == (80, 60)
+    image.save(installed.folder / "phone.jpg", quality=95, exif=exif, icc_profile=display_p3())
+    return upright
+
+
+def assert_shows(path, upright):
+    """An image file is upright, in Display P3 and by the maker, whoever looks at it."""
+    with Image.open(path) as image:
+        image.load()
+        assert image.info["icc_profile"] == display_p3()
+        assert image.getexif()[0x010F] == "Maker" and image.getexif().get(0x0112, 1) == 1
+        found = np.array(image).astype(int)
+    assert found.shape == upright.shape
+    assert np.abs(found - upright).mean() < 8
+    assert np.abs(found[::-1, ::-1] - upright).mean() > 20
+
+
+def test_there_and_back_outside_of_the_checkout(installed, make_pixels, phone):
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     pixels = np.dstack([make_pixels(60, 80), make_pixels(60, 80, 1)])
     Image.fromarray(pixels).save(installed.folder / "photo.png", exif=exif)
-    done = installed("compress", "photo.png", program=None)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert done.stdout.startswith("photo.png -> photo.tfclic: 80x60, ")
-    done = installed("decompress", "photo.tfclic", "-o", "back.png", program=None)
+    done = installed("compress", "photo.png", "missing.png", "phone.jpg", program=None)
+    assert done.returncode == 3 and done.stderr.startswith("compress: missing.png ")
+    told = done.stdout.splitlines()
+    assert told[0].startswith("photo.png -> photo.tfclic: 80x60, ")
+    assert told[1].startswith("phone.jpg -> phone.tfclic: 60x80, ")
+    words = "photo.tfclic", "phone.tfclic", "-o", "back"
+    done = installed("decompress", *words, program=None)
     assert (done.returncode, done.stderr) == (0, "")
-    with Image.open(installed.folder / "back.png") as back:
+    with Image.open(installed.folder / "back" / "photo.png") as back:
         back.load()
         assert back.getexif()[0x010F] == "Maker"
         decoded = np.array(back)
     assert np.array_equal(decoded[..., 3], pixels[..., 3])
     assert np.abs(decoded.astype(int) - pixels)[..., :3].mean() < 8
-    done = installed("compress", "missing.png", program=None)
-    assert done.returncode == 3 and done.stderr.startswith("compress: missing.png ")
+    assert_shows(installed.folder / "back" / "phone.png", phone)
+    done = installed("decompress", "phone.tfclic", "-o", "phone-back.jpg", program=None)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_shows(installed.folder / "phone-back.jpg", phone)
 
 
-def test_lines_of_the_readme_run(installed, make_pixels):
+PILLOW = """
+from PIL import ImageOps
+
+with Image.open("phone.jpg") as phone:
+    phone.save("on-its-side.tfclic", exif=phone.getexif())
+    ImageOps.exif_transpose(phone, in_place=True)
+    phone.save("upright.tfclic", exif=phone.getexif())
+for name in ("on-its-side", "upright"):
+    with Image.open(f"{name}.tfclic") as found:
+        assert found.size == ((80, 60) if name == "on-its-side" else (60, 80))
+        ImageOps.exif_transpose(found, in_place=True)
+        kept = {"exif": found.getexif(), "icc_profile": found.info["icc_profile"]}
+        for kind in ("png", "jpg"):
+            found.save(f"{name}.{kind}", **kept)
+"""
+
+
+def test_lines_of_the_readme_run_and_phones_photos_go_through_pillow(installed, make_pixels, phone):
     Image.fromarray(make_pixels(40, 50)).save(installed.folder / "photo.jpg")
     text = (ROOT / "README.md").read_text()
     (lines,) = re.findall(r"```python\n(import tfclic.pillow\n.*?)```", text, re.DOTALL)
-    done = installed(program=("-c", lines.replace("effort=2", "effort=0") + "image.load()"))
+    program = lines.replace("effort=2", "effort=0") + "image.load()\n" + PILLOW
+    done = installed(program=("-c", program))
     assert done.returncode == 0, done.stderr
     assert Image.open(installed.folder / "photo.jpg").size == (50, 40)
+    for name in ("on-its-side.png", "on-its-side.jpg", "upright.png", "upright.jpg"):
+        assert_shows(installed.folder / name, phone)
 
 
 def test_all_modules_are_those_of_the_wheel(installed):

@@ -14,15 +14,10 @@ from tfclic import configuration
 
 
 def get_config():
-    _, config = configuration.load("gmm_attention_small")
+    _, config = configuration.load("hyperprior")
     config.model.update(
-        latent_channels=6,
-        widths=(4, 4, 4),
-        hyper_channels=4,
-        feature_channels=8,
-        parameter_channels=10,
-        attention="none",
-        lmbdas=(0.01, 0.02),
+        latent_channels=6, widths=(4, 4, 4), hyper_channels=4, lmbdas=(0.01, 0.02),
+        block_transform=True,
     )
     config.training.update(steps=2, crop_size=64, batch_size=2, validation_images=1)
     return config

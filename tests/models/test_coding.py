@@ -10,12 +10,24 @@ from tfclic.entropy import coding as exact
 from tfclic.entropy import lowering, streams, wavefront
 from tfclic.models.hyper import HYPER_LIMIT
 
+SIZE = tf.TensorSpec([], tf.int32)
+
 
 @pytest.fixture(scope="module")
 def coding(codec):
     made = codec.entropy_coder()
-    made.compress_ = tf.function(made.compress)
-    made.decompress_ = tf.function(made.decompress)
+    latents, hyper = (tf.TensorSpec([None, None, n], tf.float32) for n in (6, 4))
+    # for any size, so that each is traced once
+    signatures = {
+        "compress": [hyper, latents],
+        "read": [tf.TensorSpec([], tf.string), SIZE, SIZE],
+        "statistics": [hyper, latents],
+        "quantize": [{"latents": latents, "hyper_latents": hyper}],
+    }
+    for name, signature in signatures.items():
+        traced = tf.function(getattr(made, name), signature, autograph=False)
+        setattr(made, f"{name}_", traced)
+    made.decompress_ = lambda *given: made.read_(*given)[1]
     return made
 
 
@@ -27,11 +39,11 @@ def random_latents(height, width, seed=0, spread=3.0):
 
 
 def quantized(coding, latents, hyper):
-    return coding.quantize({"latents": latents, **coding.split(hyper)})
+    return coding.quantize_({"latents": latents, **coding.split(hyper)})
 
 
 def estimate(coding, hyper, latents):
-    return float(coding.total_bits(coding.statistics(hyper, latents)))
+    return float(coding.total_bits(coding.statistics_(hyper, latents)))
 
 
 class Noting(exact.Statistics):
@@ -66,14 +78,14 @@ def test_round_trip_of_silent_and_of_clipped_latents(coding, spread):
 
 def test_reading_gives_back_both_parts(coding):
     latents, hyper = random_latents(8, 12)
-    found = tf.function(coding.read)(coding.compress_(hyper, latents), 8, 12)
+    found = coding.read_(coding.compress_(hyper, latents), 8, 12)
     for array, expected in zip(found, (hyper, latents)):
         np.testing.assert_array_equal(array, expected)
 
 
 def test_explanation_is_of_each_element_in_its_place(coding):
     latents, hyper = random_latents(8, 12)
-    explained = tf.function(coding.statistics)
+    explained = coding.statistics_
     found = explained(hyper, latents)
     np.testing.assert_allclose(tf.reduce_sum(found["weights"], -1), 1, rtol=1e-6)
     steps = 16 * found["means"]
@@ -125,7 +137,7 @@ def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
     image = tf.image.resize(tf.constant(image, tf.float32), [128, 192], "bicubic")
     quality = tf.constant([100.0])
     latents = codec.analyse(image, quality)
-    latents, hyper = coding.quantize({k: x[0] for k, x in codec.sources(latents).items()})
+    latents, hyper = coding.quantize_({k: x[0] for k, x in codec.sources(latents).items()})
     bits = 8 * len(coding.compress_(hyper, latents).numpy())
     assert bits == pytest.approx(estimate(coding, hyper, latents), rel=0.01, abs=64)
     assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.01, abs=64)
@@ -144,8 +156,7 @@ def test_silent_latents_take_few_bytes_but_not_too_few(make_codec):
     bias.assign(np.repeat([0, 0, np.log(0.11)], bias.shape[0] // 3))  # all certain to be zero
     coding = codec.entropy_coder()
     string = tf.function(coding.compress)(tf.zeros([16, 16, 4]), tf.zeros([64, 64, 6]))
-    size = tf.TensorSpec([], tf.int32)
-    decompress = tf.function(coding.decompress, [tf.TensorSpec([], tf.string), size, size])
+    decompress = tf.function(coding.decompress, [tf.TensorSpec([], tf.string), SIZE, SIZE])
     assert np.all(decompress(string, 64, 64) == 0)
     with pytest.raises(tf.errors.InvalidArgumentError, match="too large for so few bytes"):
         decompress(tf.strings.substr(string, 0, 20), 40_000, 40_000)
@@ -224,7 +235,7 @@ def test_silent_channels_are_not_in_the_string(coding):
     latents *= tf.constant([0.0, 1, 0, 1, 1, 0])
     string = coding.compress_(hyper, latents)
     np.testing.assert_array_equal(coding.decompress_(string, 32, 32), latents)
-    explained = coding.statistics(hyper, latents)
+    explained = coding.statistics_(hyper, latents)
     np.testing.assert_array_equal(explained["latents_bits"].numpy()[..., [0, 2, 5]], 0)
     bits = coding.names["latents"].bits(tf.constant([1, 3, 4]))
     assert tf.reduce_sum(explained["channels_bits"]).numpy() == pytest.approx(float(bits))
@@ -256,5 +267,5 @@ def test_channels_that_can_be_foretold_are_named_in_few_bits(make_codec):
 def test_without_a_weight_rounding_is_plain(coding, monkeypatch):
     monkeypatch.setattr(coding, "distortion_weight", None)
     exact = tf.random.stateless_normal([8, 8, 6], [1, 2], stddev=200.0)
-    found, _ = quantized(coding, exact, tf.zeros([2, 2, 4]))
+    found, _ = coding.quantize({"latents": exact, **coding.split(tf.zeros([2, 2, 4]))})
     np.testing.assert_array_equal(found, tf.clip_by_value(tf.round(exact), -255.0, 256.0))

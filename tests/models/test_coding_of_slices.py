@@ -271,7 +271,7 @@ def test_the_least_bits_are_fewer_than_any_string_takes(make_cca):
 
 @pytest.fixture(scope="module")
 def folder(codec, export_for_reading, tmp_path_factory):
-    return export_for_reading(codec, tmp_path_factory.mktemp("exported"), "cca")
+    return export_for_reading(codec, tmp_path_factory.mktemp("exported"), "cca", is_whole=True)
 
 
 @pytest.fixture(scope="module")

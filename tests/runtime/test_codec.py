@@ -88,7 +88,7 @@ def test_arrays_that_are_no_images_are_refused(toy_codec, image, sentence):
 
 def test_an_image_larger_than_the_format_is_refused(toy_codec):
     with pytest.raises(errors.ImageError, match="too large for a tfclic file"):
-        toy_codec.compress(np.zeros([1, 2**21], np.uint8))
+        toy_codec.compress(np.zeros([1, 2**21], np.uint8), tile=4096)
 
 
 @pytest.mark.parametrize("quality", [-1, 100.5, float("nan")])

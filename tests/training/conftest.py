@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tfclic import configuration
+from tfclic.export import saving
 
 
 def _load_fake():
@@ -20,6 +21,13 @@ def _load_fake():
 
 
 FAKE = _load_fake()
+
+
+@pytest.fixture(autouse=True)
+def unoptimized():
+    """Steps that are made a few times only run as they are traced, which optimizing outlasts."""
+    with saving.unoptimized():
+        yield
 
 
 @pytest.fixture

@@ -71,12 +71,12 @@ def test_an_exported_model_is_a_start(tmp_path, monkeypatch, export_for_reading)
     path = export_for_reading(codec, tmp_path, "tiny", plain, {"steps": 7})
     assert path.name == "1"
     monkeypatch.setenv("TFCLIC_MODELS", str(tmp_path))
+    weights = stored.StoredCodec(codec).weights
     for source in (path, "tiny"):
         found, _ = tiny()
         record, kept, _ = starts.start_from(found, source)
         assert (record, kept) == ({"steps": 7}, [])
-        again = stored.StoredCodec(found)
-        for layer, other in zip(stored.StoredCodec(codec).weights, again.weights):
+        for layer, other in zip(weights, stored.StoredCodec(found).weights):
             np.testing.assert_array_equal(layer, other)
     wider, _ = tiny(hyper_channels=5)
     _, kept, larger = starts.start_from(wider, "tiny", fresh=("gain",))

@@ -1,13 +1,13 @@
 """Several replicas train as one would: two devices, and two processes that find each other."""
 
 import json
-import os
+import multiprocessing
 import pathlib
 import re
+import runpy
 import signal
 import socket
-import subprocess
-import sys
+import tempfile
 import time
 
 import numpy as np
@@ -18,7 +18,8 @@ from PIL import Image
 from tfclic import errors
 from tfclic.training import checkpoints, strategies
 
-WORKER = pathlib.Path(__file__).with_name("worker.py")
+WORKER = str(pathlib.Path(__file__).with_name("worker.py"))
+FORKS = multiprocessing.get_context("forkserver")
 LONGEST = 240  # seconds for a process on a busy machine
 CONFIG = """
 import ml_collections
@@ -45,20 +46,23 @@ def folder(tmp_path_factory, make_pixels):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forks():
+    """What starts processes has imported already what takes them seconds."""
+    FORKS.set_forkserver_preload(["tensorflow", "tfclic.cli.train", "tfclic.training.loop"])
+
+
 def start(folder, workdir, strategy, tf_config=None, **options):
     """Starts a process that trains in `folder`/`workdir`."""
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
-    if tf_config:
-        environment["TF_CONFIG"] = json.dumps(tf_config)
-    arguments = ["--model=tiny.py", "--data=photos", f"--workdir={workdir}"]
-    return subprocess.Popen(
-        [sys.executable, WORKER, json.dumps(options), *arguments, f"--strategy={strategy}"],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    made = tempfile.mkdtemp(dir=folder)
+    given = {"folder": str(folder), "output": f"{made}/output", "log": f"{made}/log", **options}
+    given["environment"] = {"TF_CONFIG": json.dumps(tf_config)} if tf_config else {}
+    given["arguments"] = ["--model=tiny.py", "--data=photos", f"--workdir={workdir}"]
+    given["arguments"].append(f"--strategy={strategy}")
+    process = FORKS.Process(target=runpy.run_path, args=(WORKER, {"GIVEN": given}, "__main__"))
+    process.printed = [pathlib.Path(given[name]) for name in ("output", "log")]
+    process.start()
+    return process
 
 
 def make_two_configs():
@@ -84,12 +88,12 @@ def start_two(folder, workdir, **options):
 def finish(processes):
     """Waits for processes; returns (exit status, stdout, stderr) of each."""
     deadline = time.monotonic() + LONGEST
-    try:
-        outputs = [p.communicate(timeout=deadline - time.monotonic()) for p in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [(p.returncode, *output) for p, output in zip(processes, outputs)]
+    for process in processes:
+        process.join(max(0, deadline - time.monotonic()))
+    for process in processes:
+        process.kill()
+        process.join()
+    return [(p.exitcode, *(file.read_text() for file in p.printed)) for p in processes]
 
 
 def losses(log):
