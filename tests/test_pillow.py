@@ -188,7 +188,7 @@ def test_truncated_and_damaged_files_say_why(saved, image):
     with pytest.raises(UnidentifiedImageError, match="truncated"):
         Image.open(io.BytesIO(data[:30]))
     with pytest.raises(UnidentifiedImageError, match="newer format"):
-        Image.open(io.BytesIO(b"TFC\x06" + data[4:]))
+        Image.open(io.BytesIO(b"TFC\x07" + data[4:]))
     opened = Image.open(io.BytesIO(data[:40] + bytes([data[40] ^ 1]) + data[41:]))
     with pytest.raises(OSError, match="corrupted"):
         opened.load()

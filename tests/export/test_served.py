@@ -55,7 +55,8 @@ def bad(files):
         files[0][:-1]: "truncated",
         bytes(damaged): "corrupted",
         b"TFC\x05" + files[0][4:]: "bin/serve and bin/decompress do",
-        b"TFC\x06" + files[0][4:]: "newer",
+        b"TFC\x06" + files[0][4:]: "differs from place to place",
+        b"TFC\x07" + files[0][4:]: "newer",
     }
 
 
