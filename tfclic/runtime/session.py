@@ -168,7 +168,9 @@ class Session:
             for name, function in functions.items()
         }
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if is_finalizing():
+            return  # with the process all of it goes, and some that this needs has gone
         if getattr(self, "_session", None):
             self._checked(self._c.TF_DeleteSession, self._session)
         if getattr(self, "_graph", None):
