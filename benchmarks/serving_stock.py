@@ -150,11 +150,16 @@ class Trial:
         self.expect(self.call(model.HEADER, data).tiles == len(coded), "header")
         for i, wanted in enumerate(coded):
             found = self.latents(data, opened, i)
-            same = all(np.array_equal(a, b) for a, b in zip(found, wanted))
-            self.expect(same, "read_interleaved: other latents")
+            self.expect(_equal(found, wanted), "read_interleaved: other latents")
             box = np.array([0, 0, 16, 16], np.int32)
             shown = self.call(model.SYNTHESISE, *found, *how, box).image
             self.expect(shown.shape == (16, 16, 3), "synthesise")
+            if model.SYNTHESISE_BY_MAP.name in self.alone.graph.signature_def:
+                codes = np.array([[header.quality_code(float(quality))]], np.int32)
+                again = self.call(model.QUANTISE_BY_MAP, latents, codes, plan.coded[i])
+                self.expect(_equal(again, wanted), "quantise_by_map: other latents")
+                again = self.call(model.SYNTHESISE_BY_MAP, *found, codes, how[1], box).image
+                self.expect(np.array_equal(again, shown), "synthesise_by_map: other pixels")
 
     def latents(self, data, opened=None, tile=0):
         """The `model.Coded` of a tile of a file."""
@@ -162,6 +167,10 @@ class Trial:
         start, size = int(opened.starts[tile]), int(opened.lengths[tile])
         sides = opened.coded[tile][2:]
         return self.call(model.READ_INTERLEAVED, data[start : start + size], *sides)
+
+
+def _equal(found, wanted):
+    return all(np.array_equal(a, b) for a, b in zip(found, wanted))
 
 
 def made_image(height, width):

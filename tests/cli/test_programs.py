@@ -28,7 +28,7 @@ def test_shells_complete_programs_and_arguments(shell, capsys):
     "words, wanted",
     [
         (["tfclic", "comp"], {"compress", "compress_corpus", "completion"}),
-        (["tfclic", "compress", "--qu"], {"--quality"}),
+        (["tfclic", "compress", "--qu"], {"--quality", "--quality-map"}),
         (["tfclic", "recode", "--coder", ""], {"range", "interleaved"}),
         (["tfclic", "compress", "pho"], {"photo.jpg"}),
     ],

@@ -125,7 +125,8 @@ def test_gains_of_places_are_those_of_their_qualities():
         for place in np.ndindex(1, 2, 3):
             one = tf.reshape(x[place], [1, 1, 1, 5])
             want = function(one, tf.constant([quality[place].numpy()]))
-            np.testing.assert_array_equal(found[place], want[0, 0, 0])
+            # an exponential of several numbers may be another's neighbour
+            np.testing.assert_allclose(found[place], want[0, 0, 0], rtol=1e-6)
 
 
 def test_masked_convolution_over_channels_is_causal():

@@ -102,3 +102,7 @@ def test_codes_are_not_refined_and_pixels_not_in_integers(codec, tmp_path, monke
         saving.save(codec, tmp_path, "recurrent", seen=integers.measured(codec, [IMAGES[0]]))
     path = saving.save(codec, tmp_path, "recurrent")
     assert json.loads((path / "model_card.json").read_text())["transforms"] == "float32"
+
+
+def test_qualities_may_differ_from_place_to_place(loaded, assert_maps):
+    assert_maps(loaded)

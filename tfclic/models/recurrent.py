@@ -191,11 +191,16 @@ class Recurrent(base.ImageCodec):
         return tf.concat(codes, -1)
 
     def gained(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
-        """Latents `[B, h, w, C]` without the iterations that qualities `[B]` leave out."""
+        """Latents `[B, h, w, C]` without the iterations that qualities leave out.
+
+        Qualities are `[B]`, or `[B, h, w]` where they differ from place to place.
+        """
+        if len(quality.shape) == 1:
+            quality = quality[:, None, None]
         last = tf.round(quality / 100.0 * (len(self.codes) - 1.0))
         number = tf.range(self.config.latent_channels) // self.config.code_channels
-        is_sent = tf.cast(number, tf.float32) <= last[:, None]
-        return latents * tf.cast(is_sent, latents.dtype)[:, None, None]
+        is_sent = tf.cast(number, tf.float32) <= last[..., None]
+        return latents * tf.cast(is_sent, latents.dtype)
 
     def ungained(self, latents: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         """Latents `[B, h, w, C]` as they are."""
