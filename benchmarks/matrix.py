@@ -112,7 +112,7 @@ def main():
     """Prints the table; returns the exit status."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("model", help="its folder")
+    parser.add_argument("model", help="its name or folder")
     parser.add_argument("--pythons", nargs="+", required=True)
     parser.add_argument("--images", required=True)
     parser.add_argument("--number", type=int, default=3, help="of images (default: %(default)s)")
@@ -120,7 +120,11 @@ def main():
     args = parser.parse_args()
     images = sorted(map(str, pathlib.Path(args.images).iterdir()))
     images = images[:: max(1, len(images) // args.number)][: args.number]
-    model = str(pathlib.Path(args.model).resolve())
+    sys.path.insert(0, str(ROOT))
+    from tfclic.runtime import catalog
+
+    chosen = catalog.find(args.model)
+    model = str(chosen.path.resolve())
     with tempfile.TemporaryDirectory() as folder:
         found, encoded = {}, {}
         for number, python in enumerate(args.pythons):
@@ -130,8 +134,7 @@ def main():
             found[python], encoded[python] = run(python, task)
         known = {path: latents for each in encoded.values() for path, latents in each.items()}
         decoded = {each: run(each, {"model": model, "files": list(known)}) for each in args.pythons}
-    (card,) = sorted(pathlib.Path(model).rglob("model_card.json"))[-1:]
-    is_exact = json.loads(card.read_text()).get("pixels") is not None
+    is_exact = chosen.card.pixels is not None
     titles = "Python|TensorFlow|its compression|files|wrong elsewhere|other pixels|damage taken"
     print(f"| {titles.replace('|', ' | ')} |\n{'|---' * 7}|")
     failed = 0

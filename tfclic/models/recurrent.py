@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from tfclic.format.latents import STRIDE
 from tfclic.layers import MaskedConv2D, Sequential, SubpixelConv2D
 from tfclic.models import base
 from tfclic.models.slices import conv
@@ -114,7 +115,7 @@ class Iterations(tf.keras.layers.Layer):
     def sent(code: tf.Tensor) -> tf.Tensor:
         """Whether a code `[B, h, w, n]` was sent, and is not zero: `[B, 16 h, 16 w, 1]`."""
         is_sent = tf.reduce_mean(tf.abs(tf.cast(code, tf.float32)), -1, keepdims=True)
-        return tf.repeat(tf.repeat(is_sent, 16, axis=1), 16, axis=2)
+        return tf.repeat(tf.repeat(is_sent, STRIDE, axis=1), STRIDE, axis=2)
 
 
 class Code(tf.keras.layers.Layer):
