@@ -55,22 +55,27 @@ def made_items(codec):
 
 
 class Server:
-    """bin/serve as a process, with one model under the name NAME."""
+    """bin/serve as a process, with one model under the name NAME.
 
-    def __init__(self, model):
-        self._folder = tempfile.TemporaryDirectory()
-        parent = pathlib.Path(self._folder.name) / NAME
-        parent.mkdir()
-        (parent / "1").symlink_to(pathlib.Path(model).resolve())
-        self.port, self._rest_port = free_port(), free_port()
+    Args:
+      model: path of the folder of a version, which becomes version 1.
+      *options: more options of bin/serve.
+    """
+
+    def __init__(self, model, *options):
+        self._folder, self._options = tempfile.TemporaryDirectory(), options
+        self.versions = pathlib.Path(self._folder.name) / NAME
+        self.versions.mkdir()
+        (self.versions / "1").symlink_to(pathlib.Path(model).resolve())
+        self.port, self.rest_port = free_port(), free_port()
         self.start()
 
     def start(self):
         command = [sys.executable, "-m", "tfclic.cli.serve", "--model_base_path", self._folder.name]
-        ports = ["--port", str(self.port), "--rest_api_port", str(self._rest_port)]
+        ports = ["--port", str(self.port), "--rest_api_port", str(self.rest_port)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [*command, *ports], env=environment, stdout=subprocess.PIPE,
+            [*command, *ports, *self._options], env=environment, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         if not self.process.stdout.readline().startswith("Serving at "):
@@ -78,11 +83,15 @@ class Server:
 
     def memory(self):
         """Resident memory, MiB."""
-        url = f"http://127.0.0.1:{self._rest_port}/monitoring/prometheus/metrics"
+        url = f"http://127.0.0.1:{self.rest_port}/monitoring/prometheus/metrics"
         with urllib.request.urlopen(url, timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         name = "process_resident_memory_bytes "
         return float(next(s for s in lines if s.startswith(name))[len(name) :]) / (1 << 20)
+
+    def files(self):
+        """How many files and connections it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def end(self):
         self.process.send_signal(signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,20 @@ def test_existing_files_are_replaced_by_force_only(run, photo, capsys):
     assert run(photo, "--force") == 0
     assert target.read_bytes()[:3] == b"TFC"
     assert run(photo, "-o", photo, "--force") == 2
+
+
+def test_a_disk_that_takes_no_more_is_told_and_nothing_is_left(run, photo, tmp_path, capsys):
+    folder = tmp_path / "coded"
+    folder.mkdir()
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+    try:
+        status = run(photo, "-o", folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert status == 2
+    assert "photo.tfclic cannot be written: File too large." in capsys.readouterr().err
+    assert os.listdir(folder) == []
 
 
 def test_alpha_is_kept_unless_there_is_a_background(run, tmp_path, toy_codec, capsys):

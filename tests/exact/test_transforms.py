@@ -25,6 +25,9 @@ MADE = {
     "block with a skip": lambda: layers.ResidualBlock(6),
     "up": lambda: layers.ResidualUp(CHANNELS),
     "attention": lambda: layers.Attention(CHANNELS),
+    "attention to a convolution": lambda: layers.Sequential(
+        [tf.keras.layers.Conv2D(8, 3, padding="same"), layers.Attention(8)]
+    ),
     "depthwise": lambda: tf.keras.layers.DepthwiseConv2D(3, padding="same"),
     "norm": lambda: layers.ChannelNorm(),
     "NAF": lambda: started(layers.NAFBlock(CHANNELS)),

@@ -177,13 +177,18 @@ class Known(Value):
 
 
 class Sum(Value):
-    """The sum of two values."""
+    """The sum of two values, the latter made of the former or both of something else.
+
+    Raises:
+      ValueError: another sum has the same name.
+    """
 
     def __init__(self, first: Value, second: Value) -> None:
         sizes = first.sizes + second.sizes
         stride, reach = first.stride, max(first.reach, second.reach)
-        # by what is new, not by what it is added to
-        named = second if isinstance(first, (Sum, Known)) else first
+        # by what is new, not by what it is added to, which others may be added to as well
+        was_there = isinstance(second, (Sum, Known)) and not isinstance(first, (Sum, Known))
+        named = first if was_there else second
         super().__init__(first.constants, f"{named.name}_sum", sizes, stride, reach)
         self._parts = first, second
 
@@ -196,6 +201,8 @@ class Sum(Value):
         # what was a sum before keeps its grid
         kept = [part.fine() for part in self._parts if isinstance(part, (Sum, Known))]
         steps = kept[0].steps if kept else self.sizes / FINE
+        if not np.array_equal(steps, self.constants.once(f"{self.name}_steps", lambda: steps)):
+            raise ValueError(f"two sums are called {self.name}")
         return self._added([self._part(part, steps) for part in self._parts])
 
     def _part(self, part: Value, steps: np.ndarray) -> Grid:
