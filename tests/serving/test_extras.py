@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfclic
 from tfclic import images, runtime
+from tfclic.format import header, picture
 from tfclic.serving import extras
 from tfclic.serving.client import predict_request
 
@@ -132,3 +134,47 @@ def test_many_pixels_are_refused_with_areas_too(call, make_pixels):
 def test_other_signatures_have_no_areas(call, png, toy_codec):
     with pytest.raises(grpc.RpcError, match="no input 'areas'"):
         call("info", files=[toy_codec.compress(png[0])], areas=[TEXT])
+
+
+def read(data):
+    """Pixels and metadata of a PNG file."""
+    found = images.decode(data, "It", keeps=images.Keeps(alpha=True, metadata=True))
+    return found.pixels, found.metadata
+
+
+@pytest.fixture(scope="module")
+def dressed(make_pixels, toy_codec):
+    """A file with alpha, metadata and a map of qualities."""
+    xmp = tfclic.Metadata(xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+    return toy_codec.compress(make_pixels(50, 40, 4), np.array([[20, 90]]), metadata=xmp)
+
+
+def test_images_of_a_scale(call, png, dressed, toy_codec):
+    plain = toy_codec.compress(png[0])
+    gray = toy_codec.compress(png[0][..., 0])
+    files, scales = [plain, dressed, plain, gray], [1 / 8, 1 / 4, 1, 1 / 16]
+    found = call("decompress", files=files, scales=np.float32(scales))
+    assert found["statuses"] == [b"OK"] * 4
+    for data, scale, made in zip(files, scales, found["images_bytes"]):
+        pixels, metadata = read(made)
+        assert np.array_equal(pixels, toy_codec.decompress(data, scale=scale))
+        assert metadata.xmp == tfclic.metadata_of(data).xmp
+
+
+def test_scales_and_files_that_are_none_get_their_sentence(call, png, toy_codec):
+    file = toy_codec.compress(png[0])
+    given = [file, b"junk", file[:-1], b"", file]
+    scales = np.float32([1 / 3, 1 / 8, 1 / 8, 1 / 8, np.nan])
+    found = call("decompress", files=given, scales=scales)
+    assert found["statuses"][0].startswith(b"The scale has to be one of 1, 1/2, 1/4")
+    assert found["statuses"][1:3] == [header.SENTENCES[i].encode() for i in (1, 3)]
+    assert b"not nan" in found["statuses"][4]
+    assert not any(found["images_bytes"])
+
+
+def test_pixels_of_whole_images_are_counted_at_any_scale(call, make_pixels, toy_codec):
+    for channels in (3, 4):
+        large = toy_codec.compress(make_pixels(51, 50, channels))
+        assert (picture.parse(large).image == large) == (channels == 3)
+        with pytest.raises(grpc.RpcError, match="more pixels"):
+            call("decompress", files=[large], scales=np.float32([1 / 8]))

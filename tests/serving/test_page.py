@@ -102,6 +102,12 @@ def png(pixels):
 
 def drop(page, name, data):
     """Drops a file on the page, and waits until all has come of it."""
+    give(page, name, data)
+    settle(page)
+
+
+def give(page, name, data):
+    """Drops a file on the page."""
     before = page.evaluate(
         """([name, data]) => {
             const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -114,7 +120,6 @@ def drop(page, name, data):
         [name, base64.b64encode(data).decode()],
     )
     assert before == f"Opening {name} ..."
-    settle(page)
 
 
 def settle(page):
@@ -224,6 +229,35 @@ def test_a_compressed_file_is_shown(page, make_pixels, toy_codec, channels):
     assert np.array_equal(np.array(Image.open(io.BytesIO(data)))[..., :channels], pixels)
     assert not page.is_visible("#against") and not page.is_visible("#split")
     assert "70 x 50 pixels, by toy" in page.inner_text("#caption")
+
+
+def test_a_small_picture_comes_first(page, pixels, toy_codec):
+    held = []
+
+    def hold(route):
+        body = route.request.post_data_json
+        is_whole = body["signature_name"] == "decompress" and "scales" not in body["inputs"]
+        held.append(route) if is_whole else route.continue_()
+
+    drop(page, "photo.png", png(pixels))
+    page.check("#show-heat")
+    page.route("**/*:predict", hold)
+    give(page, "other.tfclic", toy_codec.compress(pixels[:40]))
+    while not held:
+        page.wait_for_timeout(10)
+    width = "document.getElementById('coded').decode().then(() => coded.naturalWidth)"
+    assert page.evaluate(width) == 9
+    assert "the whole one comes" in page.inner_text("#status")
+    view = page.locator("#view").bounding_box()
+    assert view["width"] / view["height"] == pytest.approx(70 / 40, rel=0.01)
+    for name in ("#left", "#heat", "#sizes", "#download", "#split", "#show-heat"):
+        assert not page.is_visible(name)
+    (whole,) = held
+    whole.continue_()
+    settle(page)
+    assert page.evaluate(width) == 70
+    for name in ("#heat", "#sizes", "#download", "#show-heat"):
+        assert page.is_visible(name)
 
 
 @pytest.mark.parametrize(

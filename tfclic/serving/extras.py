@@ -2,6 +2,8 @@
 
 - `areas` of `compress`, string `[N]`: parts of an image with qualities of their own, each X,Y,W,H
   or X,Y,W,H:QUALITY, as `Area.parse` takes them, with blanks between.
+- `scales` of `decompress`, float32 `[N]`: 1/2, 1/4, 1/8 or 1/16, for images of this size; 1 says
+  nothing.
 
 They may be left out. An element whose values say nothing, as an empty string does, is left to the
 signature; the others are coded by the model's functions that are not served.
@@ -16,7 +18,8 @@ import numpy as np
 from absl import logging
 
 from tfclic import errors, images
-from tfclic.format.model import COMPRESS, GOOD
+from tfclic.format import picture
+from tfclic.format.model import COMPRESS, DECOMPRESS, GOOD
 from tfclic.runtime import session as sessions
 from tfclic.runtime.qualities import Area
 from tfclic.serving import limits, pictures, tensors
@@ -32,10 +35,14 @@ MOST_AREAS = 1000  # of an image
 _NAME = "x.png"  # an extension is needed
 _STATUSES = "statuses"
 # By signature: what its own inputs with the data are called, and its outputs.
-_DATA = {COMPRESS.name: ("images", "files_bytes")}
+_DATA = {
+    COMPRESS.name: ("images", "files_bytes"),
+    DECOMPRESS.name: ("files", "images_bytes"),
+}
 # By signature and name: the number of the type, and the value that says nothing.
 _INPUTS: dict[str, dict[str, tuple[int, Any]]] = {
     COMPRESS.name: {"areas": (tensors.STRING, b"")},
+    DECOMPRESS.name: {"scales": (tensors.FLOAT, 1)},
 }
 
 
@@ -62,7 +69,7 @@ def run(
         # without the data there is nothing to do, and the signature says so
         return pictures.run(servable, signature, own, wanted, max_pixels)
     asking = _asking(signature, more, len(strings))
-    limits.check_pixels(own, max_pixels)
+    limits.check_pixels(_looked_into(own), max_pixels)
     left = strings.copy()
     left[asking] = b""
     changed = {result, _STATUSES}
@@ -76,6 +83,19 @@ def run(
         done = _each(servable, signature, element, max_pixels)
         outputs[result][index], outputs[_STATUSES][index] = done
     return {name: array for name, array in outputs.items() if not wanted or name in wanted}
+
+
+def _looked_into(own: Arrays) -> Arrays:
+    """Inputs with the file of the image alone in the place of each file, as far as it is one."""
+    if "files" not in own:
+        return own
+    images_alone = np.empty_like(own["files"])
+    for index, data in enumerate(own["files"]):
+        try:
+            images_alone[index] = picture.beginning(data).image
+        except errors.FileFormatError:
+            images_alone[index] = b""
+    return {**own, "files": images_alone}
 
 
 def _asking(signature: str, more: Arrays, count: int) -> np.ndarray:
@@ -118,4 +138,13 @@ def _compress(codec: Codec, element: Mapping[str, Any], max_pixels: int) -> byte
     return codec.compress(photo.pixels, float(element["qualities"]), areas=areas)
 
 
-_DOES: dict[str, Callable[[Codec, Mapping[str, Any], int], bytes]] = {COMPRESS.name: _compress}
+def _decompress(codec: Codec, element: Mapping[str, Any], max_pixels: int) -> bytes:
+    data = element["files"]
+    pixels = codec.decompress(data, max_pixels=max_pixels, scale=float(element["scales"]))
+    return images.encode(pixels, _NAME, picture.parse(data).metadata)
+
+
+_DOES: dict[str, Callable[[Codec, Mapping[str, Any], int], bytes]] = {
+    COMPRESS.name: _compress,
+    DECOMPRESS.name: _decompress,
+}
