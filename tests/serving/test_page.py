@@ -18,6 +18,7 @@ from PIL import Image
 pytest.importorskip("aiohttp")
 pytest.importorskip("tensorflow_serving")
 
+from tfclic import runtime
 from tfclic.serving import repository, server
 
 PAGE = server.PAGE.read_text()
@@ -101,6 +102,12 @@ def png(pixels):
 
 def drop(page, name, data):
     """Drops a file on the page, and waits until all has come of it."""
+    give(page, name, data)
+    settle(page)
+
+
+def give(page, name, data):
+    """Drops a file on the page."""
     before = page.evaluate(
         """([name, data]) => {
             const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -113,7 +120,6 @@ def drop(page, name, data):
         [name, base64.b64encode(data).decode()],
     )
     assert before == f"Opening {name} ..."
-    settle(page)
 
 
 def settle(page):
@@ -225,6 +231,35 @@ def test_a_compressed_file_is_shown(page, make_pixels, toy_codec, channels):
     assert "70 x 50 pixels, by toy" in page.inner_text("#caption")
 
 
+def test_a_small_picture_comes_first(page, pixels, toy_codec):
+    held = []
+
+    def hold(route):
+        body = route.request.post_data_json
+        is_whole = body["signature_name"] == "decompress" and "scales" not in body["inputs"]
+        held.append(route) if is_whole else route.continue_()
+
+    drop(page, "photo.png", png(pixels))
+    page.check("#show-heat")
+    page.route("**/*:predict", hold)
+    give(page, "other.tfclic", toy_codec.compress(pixels[:40]))
+    while not held:
+        page.wait_for_timeout(10)
+    width = "document.getElementById('coded').decode().then(() => coded.naturalWidth)"
+    assert page.evaluate(width) == 9
+    assert "the whole one comes" in page.inner_text("#status")
+    view = page.locator("#view").bounding_box()
+    assert view["width"] / view["height"] == pytest.approx(70 / 40, rel=0.01)
+    for name in ("#left", "#heat", "#sizes", "#download", "#split", "#show-heat"):
+        assert not page.is_visible(name)
+    (whole,) = held
+    whole.continue_()
+    settle(page)
+    assert page.evaluate(width) == 70
+    for name in ("#heat", "#sizes", "#download", "#show-heat"):
+        assert page.is_visible(name)
+
+
 @pytest.mark.parametrize(
     "name, data, sentence",
     [
@@ -240,7 +275,97 @@ def test_errors_are_one_sentence_and_pass(page, pixels, name, data, sentence):
     assert not page.is_visible("#error") and page.is_visible("#result")
 
 
+def boxed(page, change):
+    """What the file is once `change` has been done to the boxes, and the page has come to rest."""
+    with page.expect_request(lambda request: "compress" in (request.post_data or "")):
+        change()
+    settle(page)
+    return download(page)[0]
+
+
+def drag(page, *corners):
+    """Moves the pointer between two places in the view, (x, y) in shares of its sides."""
+    page.locator("#view").scroll_into_view_if_needed()
+    view = page.locator("#view").bounding_box()
+    places = [(view["x"] + x * view["width"], view["y"] + y * view["height"]) for x, y in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    page.mouse.move(*places[1], steps=3)
+    page.mouse.up()
+
+
+def area_of(page, number):
+    """The `Area` that a line tells."""
+    fields = page.locator(f"#areas li:nth-child({number}) input").all()
+    return runtime.Area(*[int(field.input_value()) for field in fields], False)
+
+
+def test_dragged_boxes_have_a_quality_of_their_own(page, pixels, toy_codec):
+    drop(page, "photo.png", png(pixels))
+    page.fill("#quality", "10")
+    page.check("#draw")
+    first = boxed(page, lambda: drag(page, (0.5, 0.6), (0.2, 0.1)))
+    area = area_of(page, 1)
+    assert area == pytest.approx((14, 5, 21, 25, 50, 0), abs=1)
+    assert first == toy_codec.compress(pixels, 10, areas=[area])
+    second = boxed(page, lambda: drag(page, (0.6, 0.5), (2, 2)))
+    areas = [area, area_of(page, 2)]
+    x, y, width, height = areas[1][:4]
+    assert (x + width, y + height) == (70, 50)
+    assert second == toy_codec.compress(pixels, 10, areas=areas)
+    # where the boxes are drawn
+    view, box = (page.locator(name).bounding_box() for name in ("#view", "#boxes div >> nth=0"))
+    assert (box["x"] - view["x"]) / view["width"] == pytest.approx(area.x / 70, abs=0.01)
+    assert box["height"] / view["height"] == pytest.approx(area.height / 50, abs=0.01)
+    # a click is no box; without the tick the pointer moves the divider
+    drag(page, (0.1, 0.1), (0.1, 0.1))
+    page.uncheck("#draw")
+    drag(page, (0.5, 0.5), (0.25, 0.5))
+    assert page.locator("#areas li").count() == page.locator("#boxes div").count() == 2
+    assert float(page.input_value("#split")) == pytest.approx(25, abs=1.5)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_keys_make_boxes_change_and_clear_them(page, pixels, toy_codec):
+    drop(page, "photo.png", png(pixels))
+    even = boxed(page, lambda: page.press("#quality", "Home"))
+
+    def press(name):
+        page.get_by_role("button", name=name, exact=True).press("Enter")
+
+    def change(label, value):
+        page.get_by_role("spinbutton", name=label).fill(value)
+        page.keyboard.press("Tab")
+
+    boxed(page, lambda: press("Add one"))
+    assert area_of(page, 1) == (18, 13, 35, 25, 40, False)
+    boxed(page, lambda: change("left", "60"))
+    assert area_of(page, 1) == (60, 13, 10, 25, 40, False)
+    for value, kept in (("", 40), ("101", 100)):
+        with_box = boxed(page, lambda value=value: change("quality", value))
+        assert area_of(page, 1) == (60, 13, 10, 25, kept, False)
+    assert with_box == toy_codec.compress(pixels, 0, areas=[area_of(page, 1)]) != even
+    boxed(page, lambda: press("Add one"))
+    press("Remove box 1")
+    assert page.evaluate("document.activeElement.id") == "add-area"
+    assert area_of(page, 1) == (18, 13, 35, 25, 40, False)
+    assert boxed(page, lambda: press("Clear")) == even
+    assert not page.locator("#areas li, #boxes div").count() and page.is_disabled("#clear-areas")
+
+
+def test_boxes_go_with_their_photograph(page, pixels, toy_codec):
+    drop(page, "photo.png", png(pixels))
+    boxed(page, lambda: page.click("#add-area"))
+    drop(page, "other.png", png(pixels[::-1]))
+    assert download(page)[0] == toy_codec.compress(pixels[::-1])
+    boxed(page, lambda: page.click("#add-area"))
+    drop(page, "photo.tfclic", toy_codec.compress(pixels))
+    assert not page.locator("#areas li, #boxes div").count()
+    assert not page.is_visible("#areas-field")
+
+
 def test_everything_has_a_name(page, pixels):
     drop(page, "photo.png", png(pixels))
+    boxed(page, lambda: page.click("#add-area"))
     for control in page.locator("input, select").all():
         assert control.evaluate("each => each.labels.length > 0 || each.ariaLabel"), control

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -117,17 +116,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def area(text: str) -> runtime.Area:
     """Returns the `runtime.Area` that `text` says; for argparse."""
-    number = r"(\d{1,9})"
-    found = re.fullmatch(rf"{number},{number},{number},{number}(?::([+-]?)(\d+\.?\d*))?", text)
-    if not found:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not X,Y,W,H or X,Y,W,H:QUALITY, with four whole numbers of pixels"
-        )
-    x, y, width, height = map(int, found.groups()[:4])
-    if found[6] is None:
-        return runtime.Area(x, y, width, height)
-    value, sign = common.quality(found[6]), found[5]
-    return runtime.Area(x, y, width, height, -value if sign == "-" else value, bool(sign))
+    try:
+        return runtime.Area.parse(text)
+    except errors.UsageError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
 def map_of(path: str) -> npt.NDArray[np.float32]:

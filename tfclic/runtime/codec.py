@@ -147,15 +147,17 @@ class Codec:
       coder: the name of that which writes its files, one of `tfclic.format.header.CODERS`.
     """
 
-    def __init__(self, model: Model, coder: str | None = None) -> None:
+    def __init__(
+        self, model: Model, coder: str | None = None, session: sessions.Session | None = None
+    ) -> None:
         """Loads `model`, a `catalog.Model`; raises errors.ModelError if that fails.
 
         `coder` is what its files are to be written with; None: the range coder, where the model and
-        this machine have it.
+        this machine have it. `session` is that of the coder's graph, where it is loaded already.
         """
         self.model = model
         self.coder = _chosen_coder(model, coder)
-        self._session = _start(model, self.coder)
+        self._session = session or _start(model, self.coder)
         self._refinement: sessions.Session | None = None
         self._fast: sessions.Session | None = None
         self._is_fast: bool | None = None if model.card.fast else False  # None: nobody knows yet

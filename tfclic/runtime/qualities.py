@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple, Union
 
@@ -16,6 +17,9 @@ from tfclic.format.quality_map import BLOCK, MOST, QualityMap
 RISE = 40.0  # of the quality of an area, unless something else is asked for
 # Latents around an area have a part in its pixels: so far, pixels, they have its quality.
 AROUND = 16
+_TEXT = re.compile(
+    r"(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})(?::([+-]?)(\d{1,9}(?:\.\d{0,9})?))?", re.A
+)
 
 Quality = Union[float, npt.NDArray[np.floating], npt.NDArray[np.integer]]
 
@@ -36,6 +40,26 @@ class Area(NamedTuple):
     height: int
     quality: float = RISE
     is_relative: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Area:
+        """The `Area` that X,Y,W,H or X,Y,W,H:QUALITY says; with a sign a quality is relative.
+
+        Raises:
+          errors.UsageError: `text` is neither, or its quality is out of its range.
+        """
+        found = _TEXT.fullmatch(text)
+        if not found:
+            raise errors.UsageError(
+                f"{text} is not X,Y,W,H or X,Y,W,H:QUALITY, with four whole numbers of pixels."
+            )
+        x, y, width, height = map(int, found.groups()[:4])
+        if found[6] is None:
+            return cls(x, y, width, height)
+        value, sign = float(found[6]), found[5]
+        area = cls(x, y, width, height, -value if sign == "-" else value, bool(sign))
+        _check_own(area)
+        return area
 
 
 class Qualities(NamedTuple):
@@ -170,12 +194,16 @@ def _blocks(area: Area, height: int, width: int) -> tuple[slice, slice]:
         raise errors.UsageError(
             f"The area {x},{y},{across},{down} is not inside of the image, {width}x{height}."
         )
+    _check_own(area)
+    return _touched(y, down), _touched(x, across)
+
+
+def _check_own(area: Area) -> None:
     low, high = (0, 100) if not area.is_relative else (-100, 100)
     if not low <= area.quality <= high:
         raise errors.UsageError(
             f"The quality of an area has to be a number from {low} to {high}, not {area.quality:g}."
         )
-    return _touched(y, down), _touched(x, across)
 
 
 def _touched(first: int, count: int) -> slice:

@@ -139,8 +139,10 @@ def _around(image: bytes, beside: Picture) -> bytes:
 
 
 def _by_map(servable: Servable, whole: Picture) -> bytes:
-    pixels = servable.decompress(whole.image, whole.quality_map)
-    return _dressed(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, whole)
+    if servable.codec is None:
+        raise errors.ModelError("The model has one quality for a whole image.")
+    pixels = servable.codec.decompress(picture.pack(whole), max_pixels=None)
+    return images.encode(pixels, _NAME, whole.metadata)
 
 
 def _onto(png: bytes, beside: Picture) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from absl import logging
 
-from tfclic.serving import limits, pictures
+from tfclic.serving import extras, limits
 from tfclic.serving.refusals import Refusal, StatusCode
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Predictor:
 
             def work() -> Answer:
                 signature, inputs, wanted = parse(servable)
-                outputs = pictures.run(servable, signature, inputs, wanted, self._max_pixels)
+                outputs = extras.run(servable, signature, inputs, wanted, self._max_pixels)
                 return write(servable, signature, outputs)
 
             answer = await self._workers.run(

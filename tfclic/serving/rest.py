@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from google.protobuf import json_format
 
-from tfclic.serving import grpc_api, protos, rest_format
+from tfclic.serving import extras, grpc_api, protos, rest_format
 from tfclic.serving.refusals import HTTP_STATUSES, Refusal, StatusCode
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class _Routes:
         def parse(servable: Servable) -> tuple[str, dict[str, np.ndarray], tuple[()]]:
             nonlocal parsed
             parsed = rest_format.Request(body)
-            return parsed.signature, parsed.inputs(servable.signature(parsed.signature)), ()
+            name, more = parsed.signature, extras.inputs(servable, parsed.signature)
+            return name, parsed.inputs(servable.signature(name), more), ()
 
         def write(servable: Servable, signature: str, outputs: Mapping[str, np.ndarray]) -> str:
             assert parsed

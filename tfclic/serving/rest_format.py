@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 ROWS, COLUMNS = "instances", "inputs"
+NONE: Mapping[str, int] = types.MappingProxyType({})
 
 
 class Request:
@@ -44,8 +46,14 @@ class Request:
         self.rows = ROWS in found
         self._values = found[ROWS if self.rows else COLUMNS]
 
-    def inputs(self, signature: SignatureDef) -> dict[str, np.ndarray]:
+    def inputs(
+        self, signature: SignatureDef, more: Mapping[str, int] = NONE
+    ) -> dict[str, np.ndarray]:
         """The input arrays, a dict, for a SignatureDef.
+
+        Args:
+          signature: it.
+          more: numbers of types by the names of inputs that there may be beside its own.
 
         Raises:
           Refusal: they do not fit it.
@@ -58,10 +66,11 @@ class Request:
         elif not _is_named(values):
             values = {_only(signature): values}
         found = {}
+        kinds = {**more, **{name: info.dtype for name, info in signature.inputs.items()}}
         for name, value in values.items():
-            if name not in signature.inputs:
+            if name not in kinds:
                 raise invalid(f"The signature has no input {name!r}.")
-            found[name] = tensors.from_json(value, signature.inputs[name].dtype)
+            found[name] = tensors.from_json(value, kinds[name])
         return found
 
 

@@ -12,7 +12,8 @@ from absl import logging
 
 from tfclic import errors
 from tfclic.format import header, model
-from tfclic.runtime import catalog, checksums, qualities, tiles
+from tfclic.runtime import catalog, checksums
+from tfclic.runtime import codec as codecs
 from tfclic.runtime import session as sessions
 from tfclic.serving import protos, tensors
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
@@ -20,8 +21,7 @@ from tfclic.serving.refusals import Refusal, StatusCode, invalid
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
-    from tfclic.format.model import Function, Given
-    from tfclic.images import Pixels
+    from tfclic.runtime.catalog import Model
 
 DEFAULT_SIGNATURE = "serving_default"
 # Of a codec, these alone are served: its other functions believe their arguments.
@@ -40,6 +40,7 @@ class Servable:
       version: its number.
       signatures: dict of SignatureDef by name.
       is_codec: bool, whether they are those of `tfclic.format.model`.
+      codec: the same as a `tfclic.runtime.Codec`, for what no signature does; None: it has no card.
 
     Args:
       name, version: of the model.
@@ -51,8 +52,9 @@ class Servable:
 
     def __init__(self, name: str, version: int, path: pathlib.Path) -> None:
         self.name, self.version, self._path = name, version, path
-        if (path / model.CARD).is_file():
-            checksums.check(path, catalog.at(path).card)
+        found = catalog.at(path) if (path / model.CARD).is_file() else None
+        if found:
+            checksums.check(path, found.card)
         tags, functions = _graph(path)
         self.is_codec = model.COMPRESS.name in functions
         served = CODEC_SIGNATURES if self.is_codec else functions
@@ -61,6 +63,11 @@ class Servable:
             self._session = sessions.Session(path, _functions(functions), tags)
         except sessions.SessionError as error:
             raise errors.ModelError(f"The model {path} cannot be loaded: {error}.") from error
+        self.codec = self._codec(found, tags) if found and self.is_codec else None
+
+    def _codec(self, found: Model, tags: tuple[str, ...]) -> codecs.Codec:
+        stock = header.INTERLEAVED if found.card.stock else found.card.coder
+        return codecs.Codec(found, header.RANGE if tags == model.OF_RANGE else stock, self._session)
 
     def signature(self, name: str) -> SignatureDef:
         """The SignatureDef called `name` ("": the default); raises Refusal if there is none."""
@@ -99,35 +106,6 @@ class Servable:
             logging.error("%s/%d %s: %s", self.name, self.version, name, error)
             raise _refusal(error) from None
         return {key: value for key, value in outputs.items() if not wanted or key in wanted}
-
-    def decompress(self, image: bytes, quality_map: bytes) -> Pixels:
-        """Decodes a file whose quality differs from place to place, which no signature does.
-
-        Args:
-          image: the file of the image alone.
-          quality_map: the map, as a file has it.
-
-        Returns:
-          uint8 array [H, W, 3] or [H, W, 1].
-
-        Raises:
-          errors.FileFormatError: it is not sound, or another model's.
-          errors.ModelError: the model has no maps.
-        """
-        opened = self._call(model.OPEN, image)
-        sides = int(opened.height), int(opened.width)
-        said = qualities.of_file(quality_map, float(opened.quality), *sides)
-        return tiles.decode(self._call, image, qualities=said)
-
-    def _call(self, function: Function[Given], *arguments: object) -> Given:
-        if function.name not in self._session:
-            raise errors.ModelError("The model has one quality for a whole image.")
-        try:
-            return self._session.call(function, *arguments)
-        except sessions.SessionError as error:
-            logging.error("%s/%d %s: %s", self.name, self.version, function.name, error)
-            said = sessions.assertion(error) if function is model.OPEN else None
-            raise errors.FileFormatError(said or header.SENTENCES[header.CORRUPTED]) from None
 
     def warm_up(self) -> int:
         """Runs the requests that the model brings along.

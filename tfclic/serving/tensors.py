@@ -16,7 +16,7 @@ from tfclic.serving.refusals import invalid
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-STRING = protos.types_pb2.DT_STRING
+STRING, FLOAT = protos.types_pb2.DT_STRING, protos.types_pb2.DT_FLOAT
 # By the numbers of TensorFlow's types: the array's type, and the field of a TensorProto.
 _KINDS: dict[int, tuple[Any, str]] = {
     protos.types_pb2.DT_FLOAT: (np.float32, "float_val"),

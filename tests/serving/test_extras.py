@@ -1,0 +1,180 @@
+"""What the server does beyond the signatures of a codec."""
+
+import base64
+import json
+import urllib.request
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfclic
+from tfclic import images, runtime
+from tfclic.format import header, picture
+from tfclic.serving import extras
+from tfclic.serving.client import predict_request
+
+
+@pytest.fixture
+def call(toy_server):
+    """Function that calls a signature by gRPC; gives a dict of lists."""
+
+    def call(signature, only=(), **inputs):
+        inputs = {
+            name: value if isinstance(value, list) else np.asarray(value)
+            for name, value in inputs.items()
+        }
+        request = predict_request("toy", signature, inputs)
+        request.output_filter.extend(only)
+        outputs = toy_server.prediction.Predict(request).outputs
+        return {name: tf.make_ndarray(each).tolist() for name, each in outputs.items()}
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def png(make_pixels):
+    """Pixels, uint8 [50, 40, 3], and their PNG file."""
+    pixels = make_pixels(50, 40)
+    return pixels, images.encode(pixels, "x.png")
+
+
+AREAS = [runtime.Area(2, 3, 5, 4), runtime.Area(20, 30, 10, 9, 90, False)]
+TEXT = b"2,3,5,4 20,30,10,9:90"
+
+
+def test_areas_are_as_at_the_command_line(call, png, toy_codec):
+    pixels, data = png
+    qualities = np.array([20, 20], np.float32)
+    found = call("compress", images=[data, data], qualities=qualities, areas=[TEXT, b""])
+    assert found["statuses"] == [b"OK", b"OK"]
+    with_areas, even = (toy_codec.compress(pixels, 20, areas=areas) for areas in (AREAS, []))
+    assert found["files_bytes"] == [with_areas, even]
+    assert with_areas != even
+
+
+def test_areas_of_gray_and_transparent_images(call, make_pixels, toy_codec):
+    for channels in (1, 4):
+        pixels = make_pixels(50, 40, channels)
+        pixels = pixels[..., 0] if channels == 1 else pixels
+        given = {"images": [images.encode(pixels, "x.png")], "qualities": np.float32([20])}
+        (file,) = call("compress", **given, areas=[TEXT])["files_bytes"]
+        assert file == toy_codec.compress(pixels, 20, areas=AREAS)
+
+
+def test_rest_takes_areas_by_rows_and_columns(toy_server, png, toy_codec):
+    pixels, data = png
+    row = {"images": {"b64": base64.b64encode(data).decode()}, "qualities": 20}
+    row["areas"] = TEXT.decode()
+    expected = base64.b64encode(toy_codec.compress(pixels, 20, areas=AREAS)).decode()
+    for body in ({"instances": [row]}, {"inputs": {name: [each] for name, each in row.items()}}):
+        body = json.dumps({"signature_name": "compress", **body}).encode()
+        url = f"{toy_server.url}/v1/models/toy:predict"
+        with urllib.request.urlopen(url, body) as answer:
+            assert expected in answer.read().decode()
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        (b"1,2,3", "1,2,3 is not X,Y,W,H or X,Y,W,H:QUALITY"),
+        (b"1,2,3,4:101", "The quality of an area has to be a number from 0 to 100, not 101."),
+        (b"1,2,3,4:-101", "from -100 to 100"),
+        (b"30,0,11,5", "The area 30,0,11,5 is not inside of the image, 40x50."),
+        (b"0,0,0,5", "is not inside of the image"),
+        (b"\xff\xfe", "is not X,Y,W,H"),
+        (b"0,0,1,1 " * (extras.MOST_AREAS + 1), "There are more than 1000 areas."),
+    ],
+)
+def test_areas_that_are_none_get_their_sentence_and_no_other(call, png, text, sentence):
+    _, data = png
+    qualities = np.array([20, 20], np.float32)
+    found = call("compress", images=[data, data], qualities=qualities, areas=[text, b"0,0,9,9"])
+    assert sentence in found["statuses"][0].decode() and found["files_bytes"][0] == b""
+    assert found["statuses"][1] == b"OK" and found["files_bytes"][1]
+
+
+def test_images_and_qualities_that_are_none_are_told_with_areas_too(call, png):
+    _, data = png
+    given = {"images": [b"junk", data, data[:99]], "areas": [b"0,0,9,9"] * 3}
+    found = call("compress", **given, qualities=np.array([20, np.nan, 20], np.float32))
+    assert found["statuses"][0] == b"It is not a PNG, JPEG, GIF or BMP image."
+    assert b"The quality has to be a number from 0 to 100" in found["statuses"][1]
+    assert b"cannot be read as an image" in found["statuses"][2]
+    assert not any(found["files_bytes"])
+
+
+def test_what_is_asked_for_alone_is_given(call, png):
+    given = {"images": [png[1]], "qualities": np.float32([20]), "areas": [TEXT]}
+    assert call("compress", ["statuses"], **given) == {"statuses": [b"OK"]}
+
+
+@pytest.mark.parametrize(
+    "inputs, sentence",
+    [
+        ({"areas": [TEXT, TEXT]}, r"'areas' has to be of shape \[1\]"),
+        ({"areas": np.float32([1])}, "'areas' has to be of type string"),
+        ({"areas": [TEXT], "roi": [b""]}, "no input 'roi'"),
+        ({"areas": [TEXT], "qualities": [b"9"]}, "'qualities' has to be of type float"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(call, png, inputs, sentence):
+    given = {"images": [png[1]], "qualities": np.float32([20]), **inputs}
+    with pytest.raises(grpc.RpcError, match=sentence):
+        call("compress", **given)
+
+
+def test_many_pixels_are_refused_with_areas_too(call, make_pixels):
+    large = images.encode(make_pixels(51, 50), "x.png")
+    with pytest.raises(grpc.RpcError, match="more pixels"):
+        call("compress", images=[large], qualities=np.float32([20]), areas=[TEXT])
+
+
+def test_other_signatures_have_no_areas(call, png, toy_codec):
+    with pytest.raises(grpc.RpcError, match="no input 'areas'"):
+        call("info", files=[toy_codec.compress(png[0])], areas=[TEXT])
+
+
+def read(data):
+    """Pixels and metadata of a PNG file."""
+    found = images.decode(data, "It", keeps=images.Keeps(alpha=True, metadata=True))
+    return found.pixels, found.metadata
+
+
+@pytest.fixture(scope="module")
+def dressed(make_pixels, toy_codec):
+    """A file with alpha, metadata and a map of qualities."""
+    xmp = tfclic.Metadata(xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+    return toy_codec.compress(make_pixels(50, 40, 4), np.array([[20, 90]]), metadata=xmp)
+
+
+def test_images_of_a_scale(call, png, dressed, toy_codec):
+    plain = toy_codec.compress(png[0])
+    gray = toy_codec.compress(png[0][..., 0])
+    files, scales = [plain, dressed, plain, gray], [1 / 8, 1 / 4, 1, 1 / 16]
+    found = call("decompress", files=files, scales=np.float32(scales))
+    assert found["statuses"] == [b"OK"] * 4
+    for data, scale, made in zip(files, scales, found["images_bytes"]):
+        pixels, metadata = read(made)
+        assert np.array_equal(pixels, toy_codec.decompress(data, scale=scale))
+        assert metadata.xmp == tfclic.metadata_of(data).xmp
+
+
+def test_scales_and_files_that_are_none_get_their_sentence(call, png, toy_codec):
+    file = toy_codec.compress(png[0])
+    given = [file, b"junk", file[:-1], b"", file]
+    scales = np.float32([1 / 3, 1 / 8, 1 / 8, 1 / 8, np.nan])
+    found = call("decompress", files=given, scales=scales)
+    assert found["statuses"][0].startswith(b"The scale has to be one of 1, 1/2, 1/4")
+    assert found["statuses"][1:3] == [header.SENTENCES[i].encode() for i in (1, 3)]
+    assert b"not nan" in found["statuses"][4]
+    assert not any(found["images_bytes"])
+
+
+def test_pixels_of_whole_images_are_counted_at_any_scale(call, make_pixels, toy_codec):
+    for channels in (3, 4):
+        large = toy_codec.compress(make_pixels(51, 50, channels))
+        assert (picture.parse(large).image == large) == (channels == 3)
+        with pytest.raises(grpc.RpcError, match="more pixels"):
+            call("decompress", files=[large], scales=np.float32([1 / 8]))

@@ -1,0 +1,150 @@
+"""What the server does beyond the signatures of a codec, asked for by inputs that these lack.
+
+- `areas` of `compress`, string `[N]`: parts of an image with qualities of their own, each X,Y,W,H
+  or X,Y,W,H:QUALITY, as `Area.parse` takes them, with blanks between.
+- `scales` of `decompress`, float32 `[N]`: 1/2, 1/4, 1/8 or 1/16, for images of this size; 1 says
+  nothing.
+
+They may be left out. An element whose values say nothing, as an empty string does, is left to the
+signature; the others are coded by the model's functions that are not served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import logging
+
+from tfclic import errors, images
+from tfclic.format import picture
+from tfclic.format.model import COMPRESS, DECOMPRESS, GOOD
+from tfclic.runtime import session as sessions
+from tfclic.runtime.qualities import Area
+from tfclic.serving import limits, pictures, tensors
+from tfclic.serving.refusals import invalid
+
+if TYPE_CHECKING:
+    from tfclic.runtime.codec import Codec
+    from tfclic.serving.servable import Servable
+
+Arrays = Mapping[str, np.ndarray]
+
+MOST_AREAS = 1000  # of an image
+_NAME = "x.png"  # an extension is needed
+_STATUSES = "statuses"
+# By signature: what its own inputs with the data are called, and its outputs.
+_DATA = {
+    COMPRESS.name: ("images", "files_bytes"),
+    DECOMPRESS.name: ("files", "images_bytes"),
+}
+# By signature and name: the number of the type, and the value that says nothing.
+_INPUTS: dict[str, dict[str, tuple[int, Any]]] = {
+    COMPRESS.name: {"areas": (tensors.STRING, b"")},
+    DECOMPRESS.name: {"scales": (tensors.FLOAT, 1)},
+}
+
+
+def inputs(servable: Servable, signature: str) -> dict[str, int]:
+    """The inputs that a signature may be given beside its own: numbers of their types by name."""
+    known = _INPUTS.get(signature, {}) if servable.codec else {}
+    return {name: number for name, (number, _) in known.items()}
+
+
+def run(
+    servable: Servable, signature: str, given: Arrays, wanted: Collection[str], max_pixels: int
+) -> dict[str, np.ndarray]:
+    """Calls a signature, as `pictures.run`, whose inputs may have `inputs` among them.
+
+    Raises:
+      Refusal: as there, or such an input is not an array `[N]` of its type.
+    """
+    kinds = inputs(servable, signature)
+    more = {name: array for name, array in given.items() if name in kinds}
+    own = {name: array for name, array in given.items() if name not in kinds}
+    name, result = _DATA.get(signature, ("", ""))
+    strings = own.get(name)
+    if not more or strings is None or strings.ndim != 1 or strings.dtype != np.object_:
+        # without the data there is nothing to do, and the signature says so
+        return pictures.run(servable, signature, own, wanted, max_pixels)
+    asking = _asking(signature, more, len(strings))
+    limits.check_pixels(_looked_into(own), max_pixels)
+    left = strings.copy()
+    left[asking] = b""
+    changed = {result, _STATUSES}
+    own = {**own, name: left}
+    some = {*wanted, *changed} if wanted else ()
+    outputs = pictures.run(servable, signature, own, some, max_pixels)
+    outputs.update({name: outputs[name].astype(object) for name in changed})
+    given = {**given, name: strings}
+    for index in np.flatnonzero(asking):
+        element = {name: array[index] for name, array in given.items()}
+        done = _each(servable, signature, element, max_pixels)
+        outputs[result][index], outputs[_STATUSES][index] = done
+    return {name: array for name, array in outputs.items() if not wanted or name in wanted}
+
+
+def _looked_into(own: Arrays) -> Arrays:
+    """Inputs with the file of the image alone in the place of each file, as far as it is one."""
+    if "files" not in own:
+        return own
+    images_alone = np.empty_like(own["files"])
+    for index, data in enumerate(own["files"]):
+        try:
+            images_alone[index] = picture.beginning(data).image
+        except errors.FileFormatError:
+            images_alone[index] = b""
+    return {**own, "files": images_alone}
+
+
+def _asking(signature: str, more: Arrays, count: int) -> np.ndarray:
+    """Which elements ask for something, bool [N]."""
+    asking = np.zeros(count, bool)
+    for name, array in more.items():
+        number, nothing = _INPUTS[signature][name]
+        if tensors.number_of(array) != number:
+            raise invalid(f"The input {name!r} has to be of type {tensors.type_name(number)}.")
+        if array.shape != (count,):
+            raise invalid(f"The input {name!r} has to be of shape [{count}].")
+        asking |= array != nothing
+    return asking
+
+
+def _each(
+    servable: Servable, signature: str, element: Mapping[str, Any], max_pixels: int
+) -> tuple[bytes, bytes]:
+    """What becomes of an element, and its status."""
+    assert servable.codec
+    try:
+        return _DOES[signature](servable.codec, element, max_pixels), GOOD.encode()
+    except errors.TfclicError as error:
+        return b"", str(error).encode()
+    except sessions.SessionError as error:
+        # TensorFlow's words have names of the graph, and sometimes paths, in them
+        logging.error("%s/%d %s: %s", servable.name, servable.version, signature, error)
+        return b"", b"The model failed."
+
+
+def _compress(codec: Codec, element: Mapping[str, Any], max_pixels: int) -> bytes:
+    texts = element["areas"].decode(errors="replace").split()
+    if len(texts) > MOST_AREAS:
+        raise errors.UsageError(f"There are more than {MOST_AREAS} areas.")
+    areas = [Area.parse(text) for text in texts]
+    data = element["images"]
+    if limits.image_size(data) is None:
+        raise errors.ImageError("It is not a PNG, JPEG, GIF or BMP image.")
+    photo = images.decode(data, "It", keeps=images.Keeps(alpha=True), max_pixels=max_pixels)
+    return codec.compress(photo.pixels, float(element["qualities"]), areas=areas)
+
+
+def _decompress(codec: Codec, element: Mapping[str, Any], max_pixels: int) -> bytes:
+    data = element["files"]
+    pixels = codec.decompress(data, max_pixels=max_pixels, scale=float(element["scales"]))
+    return images.encode(pixels, _NAME, picture.parse(data).metadata)
+
+
+_DOES: dict[str, Callable[[Codec, Mapping[str, Any], int], bytes]] = {
+    COMPRESS.name: _compress,
+    DECOMPRESS.name: _decompress,
+}
