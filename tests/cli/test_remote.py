@@ -98,10 +98,8 @@ def test_existing_files_are_replaced_by_force_only(run, photos, capsys):
         (compress, ["a.png", "--bytes=100"], "bytes"),
         (compress, ["a.png", "--tile=64"], "tile"),
         (compress, ["a.png", "--coder=range"], "coder"),
-        (compress, ["a.png", "--roi=0,0,1,1"], "roi"),
         (compress, ["a.png", "--quality-map=b.png"], "quality-map"),
         (decompress, ["a.tfclic", "--region=0,0,1,1"], "region"),
-        (decompress, ["a.tfclic", "--scale=1/8"], "scale"),
     ],
 )
 def test_what_a_server_cannot_do_is_refused(run, program, words, name, capsys):
@@ -115,6 +113,27 @@ def test_a_model_that_is_not_there_is_told(run, photos, capsys):
     assert run(decompress, "--model=toy", "x.tfclic", server=False) == 2
     assert run(compress, "--model=toy/1", photos[1]) == 0
     assert run(compress, "--model=toy/7", photos[1], "--force") == 5
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_areas_and_scales_are_as_here(run, make_pixels, channels, tmp_path):
+    for name in ("there", "here"):
+        (tmp_path / name).mkdir()
+        photo = tmp_path / name / "photo.png"
+        Image.fromarray(make_pixels(30, 70, channels).squeeze()).save(photo)
+        where = {"server": name == "there"}
+        areas = "--roi=0,0,9,9", "--roi=20,3,5,6:80"
+        assert run(compress, "--model=toy", photo, *areas, **where) == 0
+        coded, small = photo.with_suffix(".tfclic"), photo.with_name("small.png")
+        assert run(decompress, coded, "-o", small, "--scale=1/4", **where) == 0
+    for name in ("photo.tfclic", "small.png"):
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert Image.open(small).size == (18, 8)
+
+
+def test_efforts_beyond_the_servers_are_refused(run, photos, capsys):
+    assert run(compress, "--model=toy", photos[1], "--effort=1") == 3
+    assert "takes efforts up to 0, not 1 (bin/serve --max_effort)." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -12,7 +12,9 @@ import tensorflow as tf
 import tfclic
 from tfclic import images, runtime
 from tfclic.format import header, picture
-from tfclic.serving import extras
+from tfclic.runtime import catalog
+from tfclic.runtime import codec as codecs
+from tfclic.serving import extras, limits, servable
 from tfclic.serving.client import predict_request
 
 
@@ -52,6 +54,20 @@ def test_areas_are_as_at_the_command_line(call, png, toy_codec):
     with_areas, even = (toy_codec.compress(pixels, 20, areas=areas) for areas in (AREAS, []))
     assert found["files_bytes"] == [with_areas, even]
     assert with_areas != even
+
+
+def test_efforts_are_as_at_the_command_line(tiny_model, png, monkeypatch):
+    monkeypatch.setattr(codecs, "EFFORTS", (0, 1, 2, 3))
+    path, (pixels, data) = catalog.at(tiny_model).path, png
+    served, codec = servable.Servable("tiny", 1, path), runtime.load(tiny_model)
+    images, qualities = np.array([data, data, data], object), np.full(3, 90, np.float32)
+    given = {"images": images, "qualities": qualities, "efforts": np.array([0, 3, 4], np.int32)}
+    found = extras.run(served, "compress", given, (), limits.Most(5000, 3))
+    assert found["statuses"].tolist()[:2] == [b"OK", b"OK"]
+    assert b"efforts up to 3, not 4" in found["statuses"][2]
+    files = [codec.compress(pixels, 90, effort=effort) for effort in (0, 3)]
+    assert found["files_bytes"].tolist() == [*files, b""]
+    assert files[0] != files[1]
 
 
 def test_areas_of_gray_and_transparent_images(call, make_pixels, toy_codec):

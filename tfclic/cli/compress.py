@@ -191,10 +191,8 @@ def compress_at_server(args: argparse.Namespace) -> int:
         bpp=args.bpp,
         bytes=args.bytes,
         psnr=args.psnr,
-        effort=args.effort != runtime.DEFAULT_EFFORT,
         tile=args.tile != runtime.DEFAULT_TILE,
         coder=args.coder is not None,
-        roi=bool(args.roi),
         **{"quality-map": args.quality_map is not None},
     )
     background = background_of(args)
@@ -207,7 +205,8 @@ def compress_at_server(args: argparse.Namespace) -> int:
         photo = images.read(source, background, keeps_of(args), args.max_pixels)
         outputs.check(target, args.photos, args.force)
         try:
-            data = coder.compress(photo.pixels, args.quality, photo.metadata)
+            how = photo.metadata, args.effort, args.roi
+            data = coder.compress(photo.pixels, args.quality, *how)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
         return photo, data, time.perf_counter() - started

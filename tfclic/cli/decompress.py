@@ -195,7 +195,7 @@ def encoded(
 def decompress_at_server(args: argparse.Namespace) -> int:
     """As `decompress`, but that a server does the work."""
     some = {"slices": args.slices is not None, "partial": args.partial}
-    remote.refuse(region=args.region, scale=args.scale < 1, **some)
+    remote.refuse(region=args.region, **some)
     pairs = outputs.plan(args.files, args.output, ".png")
     for _, target in pairs:
         images.output_format(target)
@@ -206,7 +206,7 @@ def decompress_at_server(args: argparse.Namespace) -> int:
         started = time.perf_counter()
         data = common.read_coded(source)
         try:
-            pixels = coder.decompress(data, args.max_pixels)
+            pixels = coder.decompress(data, args.max_pixels, args.scale)
             outputs.check(target, args.files, args.force)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error

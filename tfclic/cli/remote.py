@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfclic import errors, images, runtime
@@ -54,29 +55,41 @@ class Coder:
         self._client, self._model = client.Client(address), model
 
     def compress(
-        self, pixels: npt.NDArray[np.uint8], quality: float | None, metadata: Metadata = NO_METADATA
+        self,
+        pixels: npt.NDArray[np.uint8],
+        quality: float | None,
+        metadata: Metadata = NO_METADATA,
+        effort: int = 0,
+        areas: Sequence[runtime.Area] = (),
     ) -> bytes:
         """The file, bytes, of an array as `runtime.Codec.compress` has; raises as `client.Client`.
 
-        Alpha and metadata stay here: the server codes the image.
+        Alpha and metadata stay here: the server codes the image. TensorFlow Serving has one quality
+        for it, and no effort.
         """
         colours, plane = alpha.split(pixels)
         colours = colours[..., 0] if colours.shape[-1] == 1 else colours
         quality = runtime.DEFAULT_QUALITY if quality is None else quality
         model = self._model or runtime.DEFAULT_MODEL
-        image = self._client.compress(model, images.encode(colours, "image.png"), quality)
-        return picture.pack(picture.Picture(image, metadata, plane))
+        png, places = images.encode(colours, "image.png"), " ".join(map(str, areas))
+        coded = picture.parse(self._client.compress(model, png, quality, effort, places))
+        return picture.pack(coded._replace(metadata=metadata, alpha=plane))
 
     def decompress(
-        self, data: bytes, max_pixels: int = header.DEFAULT_MAX_PIXELS
+        self, data: bytes, max_pixels: int = header.DEFAULT_MAX_PIXELS, scale: float = 1
     ) -> npt.NDArray[np.uint8]:
         """The image of a file, as `runtime.Codec.decompress`; raises as `client.Client`."""
         whole = picture.parse(data)
         image, plane = whole.image, whole.alpha
         # which stays where it is: a server decodes by it, or says that it cannot
-        file = picture.pack(picture.Picture(image, quality_map=whole.quality_map))
-        png = self._client.decompress(self._model or _model_of(image), file)
-        pixels = images.decode(png, "The server's image", max_pixels=max_pixels).pixels
+        kept = picture.Picture(image, quality_map=whole.quality_map)
+        if scale != 1:
+            # the alpha is to become smaller, too
+            kept, plane = kept._replace(alpha=plane), b""
+        file = picture.pack(kept)
+        png = self._client.decompress(self._model or _model_of(image), file, scale)
+        keeps = images.Keeps(alpha=scale != 1)
+        pixels = images.decode(png, "The server's image", keeps=keeps, max_pixels=max_pixels).pixels
         height, width = pixels.shape[:2]
         return alpha.joined(pixels, alpha.decode(plane, height, width)) if plane else pixels
 

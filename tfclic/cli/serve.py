@@ -62,6 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--max_request_mebibytes", type=_at_least(1), default=64, help="default: %(default)s")
     add("--max_megapixels", type=_at_least(1), default=67,
         help="pixels of an image, in millions; default: %(default)s")  # fmt: skip
+    add("--max_effort", type=int, choices=range(10), default=0, metavar="0..9",
+        help="of compressing; 9 keeps a core for minutes; default: %(default)s")  # fmt: skip
     add("--drain_seconds", type=_at_least(0, float), default=30.0,
         help="for what was begun when the server is told to end; default: %(default)s")  # fmt: skip
     parser.add_argument("--ui", action="store_true", help="show a page to try it")
@@ -86,6 +88,7 @@ def serve(args: argparse.Namespace) -> int:
         rate=args.max_requests_per_second,
         max_bytes=args.max_request_mebibytes << 20,
         max_pixels=args.max_megapixels * 1_000_000,
+        max_effort=args.max_effort,
         drain_seconds=args.drain_seconds,
         ui=args.ui,
     )

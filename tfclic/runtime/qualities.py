@@ -61,6 +61,11 @@ class Area(NamedTuple):
         _check_own(area)
         return area
 
+    def __str__(self) -> str:
+        """What `parse` takes."""
+        sign = "+" if self.is_relative else ""
+        return f"{self.x},{self.y},{self.width},{self.height}:{self.quality:{sign}.6f}"
+
 
 class Qualities(NamedTuple):
     """What a file says of its quality.

@@ -60,13 +60,16 @@ class Client:
     def close(self) -> None:
         self._channel.close()
 
-    def compress(self, model: str, image: bytes, quality: float) -> bytes:
+    def compress(
+        self, model: str, image: bytes, quality: float, effort: int = 0, areas: str = ""
+    ) -> bytes:
         """Returns the `.tfclic` file, bytes, of an encoded image.
 
         Args:
           model: NAME or NAME/VERSION, as the server knows it.
           image: bytes of a PNG file, or of another that the server reads.
           quality: 0..100.
+          effort, areas: what `bin/serve` takes beside that (`tfclic.serving.extras`).
 
         Raises:
           errors.ImageError: the image is refused.
@@ -74,21 +77,28 @@ class Client:
           errors.TfclicError: the server cannot be reached, or does not answer.
         """
         inputs = Images([image], np.array([quality], np.float32))
-        return self._call(model, COMPRESS, inputs, errors.ImageError).files_bytes[0]
+        more: dict[str, np.ndarray | list[bytes]] = {}
+        if effort:
+            more["efforts"] = np.array([effort], np.int32)
+        if areas:
+            more["areas"] = [areas.encode()]
+        return self._call(model, COMPRESS, inputs, errors.ImageError, more).files_bytes[0]
 
-    def decompress(self, model: str, data: bytes) -> bytes:
+    def decompress(self, model: str, data: bytes, scale: float = 1) -> bytes:
         """Returns the PNG file, bytes, of the image in a `.tfclic` file.
 
         Args:
           model: as for `compress`.
           data: the file.
+          scale: of the image; less than 1 is for `bin/serve` (`tfclic.serving.extras`).
 
         Raises:
           errors.FileFormatError: it is not a sound file.
           errors.ModelError: another model made it, or the server has no such model.
           errors.TfclicError: the server cannot be reached, or does not answer.
         """
-        found = self._call(model, DECOMPRESS, Files([data]), errors.FileFormatError)
+        more = {"scales": np.array([scale], np.float32)} if scale != 1 else {}
+        found = self._call(model, DECOMPRESS, Files([data]), errors.FileFormatError, more)
         return found.images_bytes[0]
 
     def _call(
@@ -97,9 +107,13 @@ class Client:
         function: Function,
         inputs: Images | Files,
         refusal: type[errors.TfclicError],
+        more: Inputs,
     ) -> Any:
-        """What a `Function` of `tfclic.format.model` gives for a batch of one element."""
-        request = predict_request(model, function.name, inputs._asdict())
+        """What a `Function` of `tfclic.format.model` gives for a batch of one element.
+
+        `more` are inputs that a server may take beside its own.
+        """
+        request = predict_request(model, function.name, {**inputs._asdict(), **more})
         try:
             answer = self._stub.Predict(request, timeout=SECONDS)
         except grpc.RpcError as error:

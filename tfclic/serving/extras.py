@@ -2,6 +2,8 @@
 
 - `areas` of `compress`, string `[N]`: parts of an image with qualities of their own, each X,Y,W,H
   or X,Y,W,H:QUALITY, as `Area.parse` takes them, with blanks between.
+- `efforts` of `compress`, int32 `[N]`, 0 to 9: how long smaller files are looked for; 0 says
+  nothing.
 - `scales` of `decompress`, float32 `[N]`: 1/2, 1/4, 1/8 or 1/16, for images of this size; 1 says
   nothing.
 
@@ -27,6 +29,7 @@ from tfclic.serving.refusals import invalid
 
 if TYPE_CHECKING:
     from tfclic.runtime.codec import Codec
+    from tfclic.serving.limits import Most
     from tfclic.serving.servable import Servable
 
 Arrays = Mapping[str, np.ndarray]
@@ -41,7 +44,7 @@ _DATA = {
 }
 # By signature and name: the number of the type, and the value that says nothing.
 _INPUTS: dict[str, dict[str, tuple[int, Any]]] = {
-    COMPRESS.name: {"areas": (tensors.STRING, b"")},
+    COMPRESS.name: {"areas": (tensors.STRING, b""), "efforts": (tensors.INT32, 0)},
     DECOMPRESS.name: {"scales": (tensors.FLOAT, 1)},
 }
 
@@ -53,9 +56,11 @@ def inputs(servable: Servable, signature: str) -> dict[str, int]:
 
 
 def run(
-    servable: Servable, signature: str, given: Arrays, wanted: Collection[str], max_pixels: int
+    servable: Servable, signature: str, given: Arrays, wanted: Collection[str], most: Most
 ) -> dict[str, np.ndarray]:
     """Calls a signature, as `pictures.run`, whose inputs may have `inputs` among them.
+
+    `most` is what an element may ask for.
 
     Raises:
       Refusal: as there, or such an input is not an array `[N]` of its type.
@@ -67,20 +72,20 @@ def run(
     strings = own.get(name)
     if not more or strings is None or strings.ndim != 1 or strings.dtype != np.object_:
         # without the data there is nothing to do, and the signature says so
-        return pictures.run(servable, signature, own, wanted, max_pixels)
+        return pictures.run(servable, signature, own, wanted, most.pixels)
     asking = _asking(signature, more, len(strings))
-    limits.check_pixels(_looked_into(own), max_pixels)
+    limits.check_pixels(_looked_into(own), most.pixels)
     left = strings.copy()
     left[asking] = b""
     changed = {result, _STATUSES}
     own = {**own, name: left}
     some = {*wanted, *changed} if wanted else ()
-    outputs = pictures.run(servable, signature, own, some, max_pixels)
+    outputs = pictures.run(servable, signature, own, some, most.pixels)
     outputs.update({name: outputs[name].astype(object) for name in changed})
     given = {**given, name: strings}
     for index in np.flatnonzero(asking):
         element = {name: array[index] for name, array in given.items()}
-        done = _each(servable, signature, element, max_pixels)
+        done = _each(servable, signature, element, most)
         outputs[result][index], outputs[_STATUSES][index] = done
     return {name: array for name, array in outputs.items() if not wanted or name in wanted}
 
@@ -112,12 +117,12 @@ def _asking(signature: str, more: Arrays, count: int) -> np.ndarray:
 
 
 def _each(
-    servable: Servable, signature: str, element: Mapping[str, Any], max_pixels: int
+    servable: Servable, signature: str, element: Mapping[str, Any], most: Most
 ) -> tuple[bytes, bytes]:
     """What becomes of an element, and its status."""
     assert servable.codec
     try:
-        return _DOES[signature](servable.codec, element, max_pixels), GOOD.encode()
+        return _DOES[signature](servable.codec, element, most), GOOD.encode()
     except errors.TfclicError as error:
         return b"", str(error).encode()
     except sessions.SessionError as error:
@@ -126,25 +131,31 @@ def _each(
         return b"", b"The model failed."
 
 
-def _compress(codec: Codec, element: Mapping[str, Any], max_pixels: int) -> bytes:
-    texts = element["areas"].decode(errors="replace").split()
+def _compress(codec: Codec, element: Mapping[str, Any], most: Most) -> bytes:
+    texts = element.get("areas", b"").decode(errors="replace").split()
     if len(texts) > MOST_AREAS:
         raise errors.UsageError(f"There are more than {MOST_AREAS} areas.")
     areas = [Area.parse(text) for text in texts]
+    effort = int(element.get("efforts", 0))
+    if effort > most.effort:
+        raise errors.UsageError(
+            f"The server takes efforts up to {most.effort}, not {effort} (bin/serve --max_effort)."
+        )
     data = element["images"]
     if limits.image_size(data) is None:
         raise errors.ImageError("It is not a PNG, JPEG, GIF or BMP image.")
-    photo = images.decode(data, "It", keeps=images.Keeps(alpha=True), max_pixels=max_pixels)
-    return codec.compress(photo.pixels, float(element["qualities"]), areas=areas)
+    photo = images.decode(data, "It", keeps=images.Keeps(alpha=True), max_pixels=most.pixels)
+    quality = float(element["qualities"])
+    return codec.compress(photo.pixels, quality, areas=areas, effort=effort)
 
 
-def _decompress(codec: Codec, element: Mapping[str, Any], max_pixels: int) -> bytes:
+def _decompress(codec: Codec, element: Mapping[str, Any], most: Most) -> bytes:
     data = element["files"]
-    pixels = codec.decompress(data, max_pixels=max_pixels, scale=float(element["scales"]))
+    pixels = codec.decompress(data, max_pixels=most.pixels, scale=float(element["scales"]))
     return images.encode(pixels, _NAME, picture.parse(data).metadata)
 
 
-_DOES: dict[str, Callable[[Codec, Mapping[str, Any], int], bytes]] = {
+_DOES: dict[str, Callable[[Codec, Mapping[str, Any], Most], bytes]] = {
     COMPRESS.name: _compress,
     DECOMPRESS.name: _decompress,
 }

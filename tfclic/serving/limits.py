@@ -9,7 +9,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -23,6 +23,18 @@ Result = TypeVar("Result")
 
 # What TensorFlow's `decode_image` reads; no other decoder of Pillow's sees what a client sent.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP")
+
+
+class Most(NamedTuple):
+    """The most that an element of a request may ask for.
+
+    Attributes:
+      pixels: of its image.
+      effort: of its encoding, 0 to 9.
+    """
+
+    pixels: int
+    effort: int = 0
 
 
 class Rate:

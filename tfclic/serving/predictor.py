@@ -29,14 +29,14 @@ class Predictor:
       manager: a `manager.Manager`.
       workers: a `limits.Workers`.
       metrics: a `metrics.Metrics`.
-      max_pixels: of one image.
+      most: what an element of a request may ask for.
     """
 
     def __init__(
-        self, manager: Manager, workers: limits.Workers, metrics: Metrics, max_pixels: int
+        self, manager: Manager, workers: limits.Workers, metrics: Metrics, most: limits.Most
     ) -> None:
         self.manager, self._workers = manager, workers
-        self._metrics, self._max_pixels = metrics, max_pixels
+        self._metrics, self._most = metrics, most
 
     async def predict(
         self,
@@ -71,7 +71,7 @@ class Predictor:
 
             def work() -> Answer:
                 signature, inputs, wanted = parse(servable)
-                outputs = extras.run(servable, signature, inputs, wanted, self._max_pixels)
+                outputs = extras.run(servable, signature, inputs, wanted, self._most)
                 return write(servable, signature, outputs)
 
             answer = await self._workers.run(

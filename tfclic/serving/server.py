@@ -41,6 +41,7 @@ class Options(NamedTuple):
       rate: requests that may begin in a second; 0: any number.
       max_bytes: of a request.
       max_pixels: of an image.
+      max_effort: of an encoding, 0 to 9.
       drain_seconds: given to requests that have begun when the server ends.
       ui: whether the page is shown at `/`.
     """
@@ -54,6 +55,7 @@ class Options(NamedTuple):
     rate: float = 0.0
     max_bytes: int = 64 << 20
     max_pixels: int = 1 << 26
+    max_effort: int = 0
     drain_seconds: float = 30.0
     ui: bool = False
 
@@ -75,7 +77,8 @@ class Server:
         self._workers = limits.Workers(options.concurrency, options.queue, options.rate)
         self._metrics = Metrics(self._workers.pending)
         self.manager = Manager(repository, options.poll_seconds, self._told, self._metrics)
-        self._predictor = Predictor(self.manager, self._workers, self._metrics, options.max_pixels)
+        most = limits.Most(options.max_pixels, options.max_effort)
+        self._predictor = Predictor(self.manager, self._workers, self._metrics, most)
         self._loop: asyncio.AbstractEventLoop
         self._health: health.aio.HealthServicer
         self._grpc: grpc.aio.Server | None = None

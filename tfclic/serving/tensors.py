@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 STRING, FLOAT = protos.types_pb2.DT_STRING, protos.types_pb2.DT_FLOAT
+INT32 = protos.types_pb2.DT_INT32
 # By the numbers of TensorFlow's types: the array's type, and the field of a TensorProto.
 _KINDS: dict[int, tuple[Any, str]] = {
     protos.types_pb2.DT_FLOAT: (np.float32, "float_val"),
