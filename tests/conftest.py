@@ -138,6 +138,20 @@ def toy_signatures(identity):
         latents = tf.cast(tf.nn.space_to_depth(pixels, STRIDE)[0], tf.int16)
         return with_hyper(latents)
 
+    def read_parts(payload, height, width, wanted):
+        length = tf.strings.length(payload)
+        is_whole = tf.cond(
+            length > 12,
+            lambda: tf.equal(tf.strings.substr(payload, length - 8, 4), "IEND"),
+            lambda: False,
+        )
+        found = tf.cond(
+            is_whole & (wanted > 0),
+            lambda: read(payload, height, width)["latents"],
+            lambda: tf.fill([height, width, channels], tf.constant(128, tf.int16)),
+        )
+        return {**with_hyper(found), "sound": tf.where(is_whole, wanted, 0)}
+
     def synthesise(latents, hyper_latents, quality_or_codes, grayscale, box):
         pixels = boxes.crop(pixels_of(latents), box)
         return {"image": tf.cond(grayscale, lambda: pixels[..., :1], lambda: pixels)}
@@ -157,6 +171,7 @@ def toy_signatures(identity):
         model.ESTIMATE: (estimate, coded),
         model.STATISTICS: (explain, coded),
         model.READ: (read, {}),
+        model.READ_PARTS: (read_parts, {}),
         model.SYNTHESISE: (synthesise, coded),
         model.SYNTHESISE_BY_MAP: (synthesise, coded),
         model.PACK: (pack, {}),
@@ -247,6 +262,15 @@ def export_toy(once):
         return path
 
     return export
+
+
+@pytest.fixture(scope="session")
+def sliced_toy(export_toy, tmp_path_factory):
+    """The folder of a toy model whose latents are a slice, which a tile has or has not."""
+    path = export_toy(tmp_path_factory.mktemp("sliced"), "sliced")
+    card = json.loads((path / "model_card.json").read_text())
+    (path / "model_card.json").write_text(json.dumps({**card, "slices": 2}))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import urllib.request
 
 import grpc
@@ -18,18 +19,28 @@ from tfclic.serving import extras, limits, servable
 from tfclic.serving.client import predict_request
 
 
+@pytest.fixture(scope="module")
+def both_server(serving, toy_model, sliced_toy, tmp_path_factory):
+    """A server of the toy codec, and of the one with slices; images have 2500 pixels at most."""
+    folder = tmp_path_factory.mktemp("both")
+    for path in (toy_model, sliced_toy):
+        shutil.copytree(path.parent, folder / path.parent.name)
+    with serving(folder, max_pixels=2500, max_bytes=1 << 20) as started:
+        yield started
+
+
 @pytest.fixture
-def call(toy_server):
+def call(both_server):
     """Function that calls a signature by gRPC; gives a dict of lists."""
 
-    def call(signature, only=(), **inputs):
+    def call(signature, only=(), model="toy", **inputs):
         inputs = {
             name: value if isinstance(value, list) else np.asarray(value)
             for name, value in inputs.items()
         }
-        request = predict_request("toy", signature, inputs)
+        request = predict_request(model, signature, inputs)
         request.output_filter.extend(only)
-        outputs = toy_server.prediction.Predict(request).outputs
+        outputs = both_server.prediction.Predict(request).outputs
         return {name: tf.make_ndarray(each).tolist() for name, each in outputs.items()}
 
     return call
@@ -194,3 +205,55 @@ def test_pixels_of_whole_images_are_counted_at_any_scale(call, make_pixels, toy_
         assert (picture.parse(large).image == large) == (channels == 3)
         with pytest.raises(grpc.RpcError, match="more pixels"):
             call("decompress", files=[large], scales=np.float32([1 / 8]))
+
+
+@pytest.fixture(scope="module")
+def tiled(sliced_toy, make_pixels):
+    """A codec with slices, and a file of it with tiles; they are of 64x20 pixels."""
+    codec = runtime.load(sliced_toy)
+    return codec, codec.compress(make_pixels(20, 120), tile=64)
+
+
+def test_beginnings_are_as_at_the_command_line(call, tiled):
+    codec, whole = tiled
+    first = whole[: -header.parse(whole).lengths[-1] // 2]
+    pixels, received = codec.decompress_beginning(first)
+    assert 0 < received.share < 1 and received.tiles == 1
+    found = call(
+        "decompress", model="sliced", files=[first, whole, first, whole],
+        beginnings=np.array([True, True, False, False]),
+    )  # fmt: skip
+    truncated = header.SENTENCES[header.TRUNCATED].encode()
+    assert found["statuses"] == [b"OK", b"OK", truncated, b"OK"]
+    assert found["shares"] == pytest.approx([received.share, 1, 0, 1])
+    made = [read(png)[0] for png in found["images_bytes"] if png]
+    assert np.array_equal(made[0], pixels)
+    assert np.array_equal(made[1], codec.decompress(whole)) and np.array_equal(made[1], made[2])
+    assert np.array_equal(made[0][:, :40], made[1][:, :40])
+    assert not np.array_equal(made[0], made[1])
+
+
+def test_beginnings_of_nothing_get_their_sentence(call, tiled, toy_codec, png):
+    _, whole = tiled
+    length = header.varint(extras.MOST_CLAIMED + 1)
+    long = whole[:4] + length + whole[header.read_varint(whole, 4)[1] :] + bytes(1 << 20)
+    files = [b"junk", whole[:9], long[: 1 << 19], whole[:-9]]
+    scales = np.float32([1, 1, 1, 1 / 8])
+    given = {"files": files, "scales": scales, "beginnings": np.ones(4, bool)}
+    found = call("decompress", model="sliced", **given)
+    assert found["statuses"][0] == header.SENTENCES[header.NOT_TFCLIC].encode()
+    assert found["statuses"][1] == header.SENTENCES[header.TRUNCATED].encode()
+    assert b"would have more than 134,217,728 bytes" in found["statuses"][2]
+    assert b"at scale 1 only" in found["statuses"][3]
+    assert not any(found["images_bytes"]) and found["shares"] == [0] * 4
+    # a model without slices
+    given = {"files": [toy_codec.compress(png[0])[:-9]], "beginnings": np.ones(1, bool)}
+    assert b"does not read slices" in call("decompress", **given)["statuses"][0]
+
+
+def test_shares_are_an_output_where_beginnings_are_asked_for(call, tiled):
+    given = {"files": [tiled[1]], "model": "sliced"}
+    found = call("decompress", ["shares"], beginnings=np.ones(1, bool), **given)
+    assert found == {"shares": [1]}
+    with pytest.raises(grpc.RpcError, match="no output 'shares'"):
+        call("decompress", ["shares"], scales=np.float32([1 / 8]), **given)

@@ -5,6 +5,7 @@ Without a Chromium they are skipped, unless TFCLIC_TEST_BROWSER is 'required'.
 
 import asyncio
 import base64
+import contextlib
 import io
 import os
 import re
@@ -30,12 +31,12 @@ def test_nothing_comes_from_elsewhere():
     assert "default-src 'none'" in PAGE
 
 
-@pytest.fixture(scope="module")
-def address(toy_model):
-    """Where a server with the toy model and the page listens."""
+@contextlib.contextmanager
+def listening(model):
+    """Yields where a server with the page and a model, in this folder, listens."""
     loop = asyncio.new_event_loop()
     options = server.Options(port=None, rest_api_port=0, ui=True)
-    served = server.Server(repository.Repository(toy_model.parents[1]), options)
+    served = server.Server(repository.Repository(model.parents[1]), options)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
@@ -48,6 +49,20 @@ def address(toy_model):
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+@pytest.fixture(scope="module")
+def address(toy_model):
+    """Where a server with the toy model and the page listens."""
+    with listening(toy_model) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def sliced_address(sliced_toy):
+    """Likewise, with the toy that has slices."""
+    with listening(sliced_toy) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +89,27 @@ def lacking(what):
     pytest.skip(what)
 
 
-@pytest.fixture
-def page(browser, address):
-    """The page, whose models have come; it fails on errors, and on requests to other places."""
+@contextlib.contextmanager
+def paged(browser, address, query="", script=""):
+    """Yields the page, whose models have come; fails on errors, and on requests to other places."""
     context = browser.new_context(viewport={"width": 375, "height": 700})
     page = context.new_page()
     wrong = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: wrong.append(request.url))
-    page.goto(address)
+    page.add_init_script(script)
+    page.goto(address + query)
     page.wait_for_selector("#model option", state="attached")
     yield page
     context.close()
     assert [each for each in wrong if not each.startswith((address, "blob:", "data:"))] == []
+
+
+@pytest.fixture
+def page(browser, address):
+    """`paged`, with the toy."""
+    with paged(browser, address) as page:
+        yield page
 
 
 @pytest.fixture
@@ -258,6 +281,117 @@ def test_a_small_picture_comes_first(page, pixels, toy_codec):
     assert page.evaluate(width) == 70
     for name in ("#heat", "#sizes", "#download", "#show-heat"):
         assert page.is_visible(name)
+
+
+# What `fetch` answers for slow.tfclic: a stream that the test fills. Whenever the page looks at the
+# clock it is later than it is patient.
+SLOW = """
+    const known = window.fetch;
+    window.fetch = (path, ...how) => path !== "folder/slow.tfclic" ? known(path, ...how) :
+      Promise.resolve(new Response(new ReadableStream({start(it) { window.slow = it; }})));
+    window.come = (data) =>
+      window.slow.enqueue(Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0)));
+    let clock = 0;
+    performance.now = () => clock += 1000;
+"""
+
+
+@pytest.fixture(scope="module")
+def long(sliced_toy, make_pixels):
+    """A codec, and a file of it that has four tiles in a row."""
+    codec = runtime.load(sliced_toy)
+    return codec, codec.compress(make_pixels(60, 256), tile=64)
+
+
+def come(page, data):
+    page.evaluate("(data) => come(data)", base64.b64encode(data).decode())
+
+
+def shown(page):
+    """The pixels of the picture, uint8 [H, W, 3]."""
+    found = page.evaluate(
+        """async () => {
+            const {width, height} = await createImageBitmap(coded);
+            const pixels = pixelsOf(canvasOf(await createImageBitmap(coded)));
+            return [height, width, Array.from(pixels)];
+        }"""
+    )
+    return np.array(found[2], np.uint8).reshape(*found[:2], 4)[..., :3]
+
+
+def test_a_file_is_shown_as_it_arrives(browser, sliced_address, long):
+    codec, whole = long
+    asked = []
+    with paged(browser, sliced_address, "/?file=folder/slow.tfclic", SLOW) as page:
+        page.on("request", lambda request: asked.append(request.post_data or ""))
+        page.locator("#status", has_text="Opening slow.tfclic").wait_for()
+        came = 0
+        for share in (0.3, 0.7):
+            came, before = int(share * len(whole)), came
+            come(page, whole[before:came])
+            page.locator("#status", has_text=f"first {100 * came // len(whole)} %").wait_for()
+            assert np.array_equal(shown(page), codec.decompress_beginning(whole[:came])[0])
+            assert not page.is_visible("#sizes") and not page.is_visible("#download")
+        come(page, whole[came:])
+        page.evaluate("slow.close()")
+        settle(page)
+        assert np.array_equal(shown(page), codec.decompress(whole))
+        assert f"{len(whole):,}" == rows(page)["tfclic"][0]
+        assert download(page)[1] == "slow.png"
+    assert not any("scales" in body for body in asked)
+
+
+def test_what_comes_soon_is_shown_when_it_is_there(browser, sliced_address, long):
+    codec, whole = long
+    asked = []
+    with paged(browser, sliced_address) as page:
+        page.on("request", lambda request: asked.append(request.post_data or ""))
+        drop(page, "photo.tfclic", whole)
+        assert np.array_equal(shown(page), codec.decompress(whole))
+    assert not any("beginnings" in body for body in asked)
+    assert sum("scales" in body for body in asked) == 1
+
+
+@pytest.mark.parametrize("how", ["breaks off", "ends", "dropped"])
+def test_of_a_file_without_its_end_the_beginning_is_shown(browser, sliced_address, long, how):
+    codec, whole = long
+    there = whole[: 2 * len(whole) // 3]
+    with paged(browser, sliced_address, "/?file=folder/slow.tfclic", SLOW) as page:
+        page.locator("#status", has_text="Opening slow.tfclic").wait_for()
+        if how == "dropped":
+            give(page, "slow.tfclic", there)
+        else:
+            come(page, there)
+            # an error would drop what is not read yet
+            while page.evaluate("slow.desiredSize") < 1:
+                page.wait_for_timeout(10)
+            page.evaluate("slow.error()" if how == "breaks off" else "slow.close()")
+        page.locator("#error", has_text="The end of slow.tfclic is missing").wait_for()
+        assert f"{len(there):,} bytes came" in page.inner_text("#error")
+        assert np.array_equal(shown(page), codec.decompress_beginning(there)[0])
+
+
+def test_models_without_slices_show_what_is_whole(browser, address, toy_codec, pixels):
+    whole = toy_codec.compress(pixels)
+    with paged(browser, address, "/?file=folder/slow.tfclic", SLOW) as page:
+        page.locator("#status", has_text="Opening slow.tfclic").wait_for()
+        with page.expect_response(lambda response: "predict" in response.url) as refused:
+            come(page, whole[:-99])
+        assert "does not read slices" in refused.value.text()
+        assert not page.is_visible("#error") and not page.is_visible("#result")
+        come(page, whole[-99:])
+        page.evaluate("slow.close()")
+        settle(page)
+        assert np.array_equal(shown(page), pixels)
+
+
+def test_addresses_are_of_this_server(browser, address):
+    for query, sentence in (
+        ("missing/photo.tfclic", "photo.tfclic is not there."),
+        ("http://localhost:1/photo.jpg", "photo.jpg cannot be had; this page asks its own server"),
+    ):
+        with paged(browser, address, f"/?file={query}") as page:
+            page.locator("#error", has_text=sentence).wait_for()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,9 @@
   nothing.
 - `scales` of `decompress`, float32 `[N]`: 1/2, 1/4, 1/8 or 1/16, for images of this size; 1 says
   nothing.
+- `beginnings` of `decompress`, bool `[N]`: whether a file may lack its end, as `bin/decompress
+  --partial` has it. There is a further output then, `shares`, float32 `[N]`: how much of a file's
+  strings was there, 1 being all of it.
 
 They may be left out. An element whose values say nothing, as an empty string does, is left to the
 signature; the others are coded by the model's functions that are not served.
@@ -14,13 +17,13 @@ signature; the others are coded by the model's functions that are not served.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
 from tfclic import errors, images
-from tfclic.format import picture
+from tfclic.format import header, picture
 from tfclic.format.model import COMPRESS, DECOMPRESS, GOOD
 from tfclic.runtime import session as sessions
 from tfclic.runtime.qualities import Area
@@ -35,8 +38,10 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, np.ndarray]
 
 MOST_AREAS = 1000  # of an image
+# A beginning is no longer than a request, what it claims to be the beginning of may be: bytes.
+MOST_CLAIMED = 1 << 27
 _NAME = "x.png"  # an extension is needed
-_STATUSES = "statuses"
+_STATUSES, _SHARES, _BEGINNINGS = "statuses", "shares", "beginnings"
 # By signature: what its own inputs with the data are called, and its outputs.
 _DATA = {
     COMPRESS.name: ("images", "files_bytes"),
@@ -45,8 +50,16 @@ _DATA = {
 # By signature and name: the number of the type, and the value that says nothing.
 _INPUTS: dict[str, dict[str, tuple[int, Any]]] = {
     COMPRESS.name: {"areas": (tensors.STRING, b""), "efforts": (tensors.INT32, 0)},
-    DECOMPRESS.name: {"scales": (tensors.FLOAT, 1)},
+    DECOMPRESS.name: {"scales": (tensors.FLOAT, 1), _BEGINNINGS: (tensors.BOOL, False)},
 }
+
+
+class _Done(NamedTuple):
+    """What became of an element: its data, how much of it was there, and its status."""
+
+    data: bytes
+    share: float = 1.0
+    status: str = GOOD
 
 
 def inputs(servable: Servable, signature: str) -> dict[str, int]:
@@ -79,14 +92,18 @@ def run(
     left[asking] = b""
     changed = {result, _STATUSES}
     own = {**own, name: left}
-    some = {*wanted, *changed} if wanted else ()
+    shares = np.ones(len(strings), np.float32)
+    has_shares = _BEGINNINGS in more
+    some = {*wanted, *changed} - ({_SHARES} if has_shares else set()) if wanted else ()
     outputs = pictures.run(servable, signature, own, some, most.pixels)
     outputs.update({name: outputs[name].astype(object) for name in changed})
-    given = {**given, name: strings}
     for index in np.flatnonzero(asking):
         element = {name: array[index] for name, array in given.items()}
         done = _each(servable, signature, element, most)
-        outputs[result][index], outputs[_STATUSES][index] = done
+        outputs[result][index], shares[index] = done.data, done.share
+        outputs[_STATUSES][index] = done.status.encode()
+    if has_shares:
+        outputs[_SHARES] = shares * (outputs[_STATUSES] == GOOD.encode())
     return {name: array for name, array in outputs.items() if not wanted or name in wanted}
 
 
@@ -116,22 +133,19 @@ def _asking(signature: str, more: Arrays, count: int) -> np.ndarray:
     return asking
 
 
-def _each(
-    servable: Servable, signature: str, element: Mapping[str, Any], most: Most
-) -> tuple[bytes, bytes]:
-    """What becomes of an element, and its status."""
+def _each(servable: Servable, signature: str, element: Mapping[str, Any], most: Most) -> _Done:
     assert servable.codec
     try:
-        return _DOES[signature](servable.codec, element, most), GOOD.encode()
+        return _DOES[signature](servable.codec, element, most)
     except errors.TfclicError as error:
-        return b"", str(error).encode()
+        return _Done(b"", status=str(error))
     except sessions.SessionError as error:
         # TensorFlow's words have names of the graph, and sometimes paths, in them
         logging.error("%s/%d %s: %s", servable.name, servable.version, signature, error)
-        return b"", b"The model failed."
+        return _Done(b"", status="The model failed.")
 
 
-def _compress(codec: Codec, element: Mapping[str, Any], most: Most) -> bytes:
+def _compress(codec: Codec, element: Mapping[str, Any], most: Most) -> _Done:
     texts = element.get("areas", b"").decode(errors="replace").split()
     if len(texts) > MOST_AREAS:
         raise errors.UsageError(f"There are more than {MOST_AREAS} areas.")
@@ -146,16 +160,32 @@ def _compress(codec: Codec, element: Mapping[str, Any], most: Most) -> bytes:
         raise errors.ImageError("It is not a PNG, JPEG, GIF or BMP image.")
     photo = images.decode(data, "It", keeps=images.Keeps(alpha=True), max_pixels=most.pixels)
     quality = float(element["qualities"])
-    return codec.compress(photo.pixels, quality, areas=areas, effort=effort)
+    return _Done(codec.compress(photo.pixels, quality, areas=areas, effort=effort))
 
 
-def _decompress(codec: Codec, element: Mapping[str, Any], most: Most) -> bytes:
-    data = element["files"]
-    pixels = codec.decompress(data, max_pixels=most.pixels, scale=float(element["scales"]))
-    return images.encode(pixels, _NAME, picture.parse(data).metadata)
+def _decompress(codec: Codec, element: Mapping[str, Any], most: Most) -> _Done:
+    data, scale = element["files"], float(element.get("scales", 1))
+    try:
+        codec.info(data)
+    except errors.FileFormatError:
+        if not element.get(_BEGINNINGS, False):
+            raise
+        return _beginning(codec, data, scale, most.pixels)
+    pixels = codec.decompress(data, max_pixels=most.pixels, scale=scale)
+    return _Done(images.encode(pixels, _NAME, picture.parse(data).metadata))
 
 
-_DOES: dict[str, Callable[[Codec, Mapping[str, Any], Most], bytes]] = {
+def _beginning(codec: Codec, data: bytes, scale: float, max_pixels: int) -> _Done:
+    if scale != 1:
+        raise errors.UsageError("The beginning of a file is shown at scale 1 only.")
+    length, _ = header.read_varint(picture.beginning(data).image, header.START)
+    if (length or 0) > MOST_CLAIMED:
+        raise errors.FileFormatError(f"The whole file would have more than {MOST_CLAIMED:,} bytes.")
+    pixels, received = codec.decompress_beginning(data, max_pixels=max_pixels)
+    return _Done(images.encode(pixels, _NAME), received.share)
+
+
+_DOES: dict[str, Callable[[Codec, Mapping[str, Any], Most], _Done]] = {
     COMPRESS.name: _compress,
     DECOMPRESS.name: _decompress,
 }

@@ -16,7 +16,9 @@ from tfclic.serving.refusals import invalid
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-STRING, FLOAT = protos.types_pb2.DT_STRING, protos.types_pb2.DT_FLOAT
+STRING = protos.types_pb2.DT_STRING
+FLOAT = protos.types_pb2.DT_FLOAT
+BOOL = protos.types_pb2.DT_BOOL
 INT32 = protos.types_pb2.DT_INT32
 # By the numbers of TensorFlow's types: the array's type, and the field of a TensorProto.
 _KINDS: dict[int, tuple[Any, str]] = {
