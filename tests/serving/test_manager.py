@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import weakref
 
 import pytest
 
@@ -78,6 +79,29 @@ def test_an_old_version_finishes_what_it_has_begun(folder, make_scaling):
         assert old.version == 1 and swap.is_alive()
     swap.join(60)
     assert models.states() == {2: State.AVAILABLE, 1: State.END}
+
+
+def test_what_has_gone_is_given_back_to_the_system(folder, make_scaling, monkeypatch):
+    models, given_back = Models(folder), []
+    old = weakref.ref(models.manager._models["scaling"][1].servable)
+    monkeypatch.setattr(manager, "_give_back", lambda: given_back.append(old()))
+    make_scaling(folder, version=2, factor=3.0)
+    models.manager.poll()
+    # after it, not before
+    assert given_back == [None]
+
+
+def test_memory_can_be_given_back():
+    ring = weakref.ref(Ring())
+    manager._give_back()
+    assert ring() is None
+
+
+class Ring:
+    """What only a collector of garbage finds."""
+
+    def __init__(self):
+        self.itself = self
 
 
 def test_a_broken_version_leaves_the_old_one_and_is_tried_again_once_mended(folder, make_scaling):

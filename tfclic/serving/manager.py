@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import pathlib
 import threading
 import time
@@ -188,6 +190,7 @@ class Manager:
         for other in self._loaded(name):
             if other != version:
                 self._retire(name, other)
+        _give_back()
 
     def _retire(self, name: str, version: int) -> None:
         entry = self._models[name][version]
@@ -200,6 +203,14 @@ class Manager:
             entry.state, entry.servable = State.END, None
         self._metrics.unloaded(name, version)
         logging.info("%s/%d: unloaded", name, version)
+
+
+def _give_back() -> None:
+    """Gives back to the system what loading took, and what has gone: glibc would keep it."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def _not_found(name: str, version: int | None) -> Refusal:
