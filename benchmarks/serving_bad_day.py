@@ -251,6 +251,8 @@ def swapped(model, items, requests):
         clients.run(good(requests), 4)
         going.set()
         thread.join()
+        # the last of them is going
+        time.sleep(5)
         note = f"{last - 1} new versions; {memory:.0f} -> {server.memory():.0f} MiB"
         return outcome(clients, server, before, note=note)
 
@@ -278,6 +280,7 @@ def memory(model, items, requests):
         channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
         stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
         refused = taken = 0
+        others = set()
 
         def one(_):
             nonlocal refused, taken
@@ -286,7 +289,10 @@ def memory(model, items, requests):
                 stub.Predict(predict_request(NAME, "compress", inputs), timeout=300)
                 taken += 1
             except grpc.RpcError as error:
-                refused += error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    refused += 1
+                else:
+                    others.add(f"{error.code().name}: {error.details()}")
 
         with futures.ThreadPoolExecutor(4) as pool:
             list(pool.map(one, range(8)))
@@ -294,6 +300,7 @@ def memory(model, items, requests):
         clients.run(good(min(requests, 40)), 2)
         clients.wrong += 8 - refused - taken
         note = f"{SPARE_MEMORY >> 20} MiB to spare; {taken} large ones answered"
+        note += "; ".join(["", *sorted(others)])
         if server.process.poll() is not None:
             return Outcome(0, 0, 1, note="the server died")
         return outcome(clients, server, before, f"{refused} of {8 - taken}", note)

@@ -84,11 +84,16 @@ def test_an_old_version_finishes_what_it_has_begun(folder, make_scaling):
 def test_what_has_gone_is_given_back_to_the_system(folder, make_scaling, monkeypatch):
     models, given_back = Models(folder), []
     old = weakref.ref(models.manager._models["scaling"][1].servable)
-    monkeypatch.setattr(manager, "_give_back", lambda: given_back.append(old()))
+    monkeypatch.setattr(manager, "_give_back", lambda: given_back.append(old() is None))
+    models.manager.poll()
     make_scaling(folder, version=2, factor=3.0)
     models.manager.poll()
-    # after it, not before
-    assert given_back == [None]
+    # of the first version; then after it has gone
+    assert given_back == [False, True]
+    models.manager.poll()
+    models.manager.poll()
+    # once more, for what requests still held
+    assert given_back == [False, True, True]
 
 
 def test_memory_can_be_given_back():

@@ -58,6 +58,7 @@ class Manager:
         self._repository, self._seconds = repository, poll_seconds
         self._told, self._metrics = told, metrics
         self._models: dict[str, dict[int, _Version]] = {}
+        self._has_loaded = False  # since the last look
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="models")
@@ -77,6 +78,10 @@ class Manager:
 
     def poll(self) -> None:
         """Brings what is loaded to what is there."""
+        if self._has_loaded:
+            # a request may have held what went until it had ended itself
+            self._has_loaded = False
+            _give_back()
         try:
             wanted = self._repository.latest()
         except OSError as error:
@@ -190,6 +195,7 @@ class Manager:
         for other in self._loaded(name):
             if other != version:
                 self._retire(name, other)
+        self._has_loaded = True
         _give_back()
 
     def _retire(self, name: str, version: int) -> None:
