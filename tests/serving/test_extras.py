@@ -12,7 +12,8 @@ import tensorflow as tf
 
 import tfclic
 from tfclic import images, runtime
-from tfclic.format import header, picture
+from tfclic.format import header, model, picture
+from tfclic.runtime import session
 from tfclic.serving import extras
 from tfclic.serving.client import predict_request
 
@@ -241,3 +242,28 @@ def test_shares_are_an_output_where_beginnings_are_asked_for(call, tiled):
     assert found == {"shares": [1]}
     with pytest.raises(grpc.RpcError, match="no output 'shares'"):
         call("decompress", ["shares"], scales=np.float32([1 / 8]), **given)
+
+
+@pytest.mark.parametrize("ui", [False, True])
+def test_with_the_page_models_are_ready_for_it(serving, sliced_toy, monkeypatch, ui):
+    told = []
+    call = session.Session.call
+
+    def noted(self, function, *arguments):
+        told.append(function)
+        return call(self, function, *arguments)
+
+    monkeypatch.setattr(session.Session, "call", noted)
+    with serving(sliced_toy.parents[1], ui=ui):
+        wanted = {model.QUANTISE_BY_MAP, model.SYNTHESISE_BY_MAP, model.READ, model.READ_PARTS}
+        assert wanted.issubset(told) if ui else not told
+
+
+def test_a_model_that_cannot_be_made_ready_is_served(serving, toy_model, monkeypatch):
+    def fail(*arguments, **named):
+        raise session.SessionError(13, "no")
+
+    monkeypatch.setattr(runtime.Codec, "compress", fail)
+    with serving(toy_model.parents[1], ui=True) as started:
+        request = predict_request("toy", "info", {"files": [b"junk"]})
+        assert started.prediction.Predict(request).outputs["width"].dtype

@@ -37,6 +37,7 @@ Arrays = Mapping[str, np.ndarray]
 MOST_AREAS = 1000  # of an image
 # A beginning is no longer than a request, what it claims to be the beginning of may be: bytes.
 MOST_CLAIMED = 1 << 27
+_WARMING = np.zeros([64, 64, 3], np.uint8)
 _NAME = "x.png"  # an extension is needed
 _STATUSES, _SHARES, _BEGINNINGS = "statuses", "shares", "beginnings"
 # By signature: what its own inputs with the data are called, and its outputs.
@@ -100,6 +101,22 @@ def run(
     if has_shares:
         outputs[_SHARES] = shares * (outputs[_STATUSES] == GOOD.encode())
     return {name: array for name, array in outputs.items() if not wanted or name in wanted}
+
+
+def warm_up(servable: Servable) -> None:
+    """Does once what `inputs` ask for, as far as the model can; the first time takes seconds."""
+    codec = servable.codec
+    if codec is None:
+        return
+    areas = [Area(0, 0, 1, 1)] if codec.has_maps else []
+    try:
+        data = codec.compress(_WARMING, areas=areas)
+        codec.decompress(data, scale=1 / 8)
+        if codec.slices > 1 and codec.coder == header.RANGE:
+            codec.decompress(data, slices=codec.slices)
+    except (errors.TfclicError, sessions.SessionError) as error:
+        # the signatures may do all the same
+        logging.error("%s/%d: %s", servable.name, servable.version, error)
 
 
 def _looked_into(own: Arrays) -> Arrays:
