@@ -231,6 +231,11 @@ def test_beginnings_of_nothing_get_their_sentence(call, tiled, toy_codec, png):
     assert b"would have more than 134,217,728 bytes" in found["statuses"][2]
     assert b"at scale 1 only" in found["statuses"][3]
     assert not any(found["images_bytes"]) and found["shares"] == [0] * 4
+    # not one tile is there, or the only one is not
+    one = tiled[0].compress(np.zeros([9, 9, 3], np.uint8))
+    given = {"files": [one[:-9], whole[:99]], "beginnings": np.ones(2, bool)}
+    found = call("decompress", model="sliced", **given)
+    assert [b"Not a slice of it is there" in status for status in found["statuses"]] == [True] * 2
     # a model without slices
     given = {"files": [toy_codec.compress(png[0])[:-9]], "beginnings": np.ones(1, bool)}
     assert b"does not read slices" in call("decompress", **given)["statuses"][0]

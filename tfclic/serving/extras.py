@@ -184,10 +184,14 @@ def _decompress(codec: Codec, element: Mapping[str, Any], max_pixels: int) -> _D
 def _beginning(codec: Codec, data: bytes, scale: float, max_pixels: int) -> _Done:
     if scale != 1:
         raise errors.UsageError("The beginning of a file is shown at scale 1 only.")
-    length, _ = header.read_varint(picture.beginning(data).image, header.START)
+    image = picture.beginning(data).image
+    length, _ = header.read_varint(image, header.START)
     if (length or 0) > MOST_CLAIMED:
         raise errors.FileFormatError(f"The whole file would have more than {MOST_CLAIMED:,} bytes.")
     pixels, received = codec.decompress_beginning(data, max_pixels=max_pixels)
+    has_one_tile = len(header.beginning(image)[0].lengths) == 1
+    if not received.tiles and received.least <= 0 and (has_one_tile or received.least == 0):
+        raise errors.FileFormatError("Not a slice of it is there, so that all would be gray.")
     return _Done(images.encode(pixels, _NAME), received.share)
 
 
