@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import tfclic
 from tfclic import images, runtime
-from tfclic.format import header, picture
-from tfclic.runtime import catalog
+from tfclic.format import header, model, picture
+from tfclic.runtime import catalog, session
 from tfclic.runtime import codec as codecs
 from tfclic.serving import extras, limits, servable
 from tfclic.serving.client import predict_request
@@ -246,6 +246,11 @@ def test_beginnings_of_nothing_get_their_sentence(call, tiled, toy_codec, png):
     assert b"would have more than 134,217,728 bytes" in found["statuses"][2]
     assert b"at scale 1 only" in found["statuses"][3]
     assert not any(found["images_bytes"]) and found["shares"] == [0] * 4
+    # not one tile is there, or the only one is not
+    one = tiled[0].compress(np.zeros([9, 9, 3], np.uint8))
+    given = {"files": [one[:-9], whole[:99]], "beginnings": np.ones(2, bool)}
+    found = call("decompress", model="sliced", **given)
+    assert [b"Not a slice of it is there" in status for status in found["statuses"]] == [True] * 2
     # a model without slices
     given = {"files": [toy_codec.compress(png[0])[:-9]], "beginnings": np.ones(1, bool)}
     assert b"does not read slices" in call("decompress", **given)["statuses"][0]
@@ -257,3 +262,28 @@ def test_shares_are_an_output_where_beginnings_are_asked_for(call, tiled):
     assert found == {"shares": [1]}
     with pytest.raises(grpc.RpcError, match="no output 'shares'"):
         call("decompress", ["shares"], scales=np.float32([1 / 8]), **given)
+
+
+@pytest.mark.parametrize("ui", [False, True])
+def test_with_the_page_models_are_ready_for_it(serving, sliced_toy, monkeypatch, ui):
+    told = []
+    call = session.Session.call
+
+    def noted(self, function, *arguments):
+        told.append(function)
+        return call(self, function, *arguments)
+
+    monkeypatch.setattr(session.Session, "call", noted)
+    with serving(sliced_toy.parents[1], ui=ui):
+        wanted = {model.QUANTISE_BY_MAP, model.SYNTHESISE_BY_MAP, model.READ, model.READ_PARTS}
+        assert wanted.issubset(told) if ui else not told
+
+
+def test_a_model_that_cannot_be_made_ready_is_served(serving, toy_model, monkeypatch):
+    def fail(*arguments, **named):
+        raise session.SessionError(13, "no")
+
+    monkeypatch.setattr(runtime.Codec, "compress", fail)
+    with serving(toy_model.parents[1], ui=True) as started:
+        request = predict_request("toy", "info", {"files": [b"junk"]})
+        assert started.prediction.Predict(request).outputs["width"].dtype

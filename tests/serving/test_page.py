@@ -436,7 +436,7 @@ def area_of(page, number):
 
 def test_dragged_boxes_have_a_quality_of_their_own(page, pixels, toy_codec):
     drop(page, "photo.png", png(pixels))
-    page.fill("#quality", "10")
+    boxed(page, lambda: page.fill("#quality", "10"))
     page.check("#draw")
     first = boxed(page, lambda: drag(page, (0.5, 0.6), (0.2, 0.1)))
     area = area_of(page, 1)
@@ -480,8 +480,12 @@ def test_keys_make_boxes_change_and_clear_them(page, pixels, toy_codec):
         assert area_of(page, 1) == (60, 13, 10, 25, kept, False)
     assert with_box == toy_codec.compress(pixels, 0, areas=[area_of(page, 1)]) != even
     boxed(page, lambda: press("Add one"))
-    press("Remove box 1")
-    assert page.evaluate("document.activeElement.id") == "add-area"
+
+    def remove():
+        press("Remove box 1")
+        assert page.evaluate("document.activeElement.id") == "add-area"
+
+    boxed(page, remove)
     assert area_of(page, 1) == (18, 13, 35, 25, 40, False)
     assert boxed(page, lambda: press("Clear")) == even
     assert not page.locator("#areas li, #boxes div").count() and page.is_disabled("#clear-areas")

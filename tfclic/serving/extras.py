@@ -40,6 +40,7 @@ Arrays = Mapping[str, np.ndarray]
 MOST_AREAS = 1000  # of an image
 # A beginning is no longer than a request, what it claims to be the beginning of may be: bytes.
 MOST_CLAIMED = 1 << 27
+_WARMING = np.zeros([64, 64, 3], np.uint8)
 _NAME = "x.png"  # an extension is needed
 _STATUSES, _SHARES, _BEGINNINGS = "statuses", "shares", "beginnings"
 # By signature: what its own inputs with the data are called, and its outputs.
@@ -105,6 +106,22 @@ def run(
     if has_shares:
         outputs[_SHARES] = shares * (outputs[_STATUSES] == GOOD.encode())
     return {name: array for name, array in outputs.items() if not wanted or name in wanted}
+
+
+def warm_up(servable: Servable) -> None:
+    """Does once what `inputs` ask for, as far as the model can; the first time takes seconds."""
+    codec = servable.codec
+    if codec is None:
+        return
+    areas = [Area(0, 0, 1, 1)] if codec.has_maps else []
+    try:
+        data = codec.compress(_WARMING, areas=areas)
+        codec.decompress(data, scale=1 / 8)
+        if codec.slices > 1 and codec.coder == header.RANGE:
+            codec.decompress(data, slices=codec.slices)
+    except (errors.TfclicError, sessions.SessionError) as error:
+        # the signatures may do all the same
+        logging.error("%s/%d: %s", servable.name, servable.version, error)
 
 
 def _looked_into(own: Arrays) -> Arrays:
@@ -178,10 +195,14 @@ def _decompress(codec: Codec, element: Mapping[str, Any], most: Most) -> _Done:
 def _beginning(codec: Codec, data: bytes, scale: float, max_pixels: int) -> _Done:
     if scale != 1:
         raise errors.UsageError("The beginning of a file is shown at scale 1 only.")
-    length, _ = header.read_varint(picture.beginning(data).image, header.START)
+    image = picture.beginning(data).image
+    length, _ = header.read_varint(image, header.START)
     if (length or 0) > MOST_CLAIMED:
         raise errors.FileFormatError(f"The whole file would have more than {MOST_CLAIMED:,} bytes.")
     pixels, received = codec.decompress_beginning(data, max_pixels=max_pixels)
+    has_one_tile = len(header.beginning(image)[0].lengths) == 1
+    if not received.tiles and received.least <= 0 and (has_one_tile or received.least == 0):
+        raise errors.FileFormatError("Not a slice of it is there, so that all would be gray.")
     return _Done(images.encode(pixels, _NAME), received.share)
 
 

@@ -46,6 +46,7 @@ class Manager:
       poll_seconds: how often it is looked at; 0: once; below 0: never.
       told: function of (name, whether it is available), called when that changes.
       metrics: a `metrics.Metrics`.
+      prepare: function of a `servable.Servable` that is called before it is served.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class Manager:
         poll_seconds: float,
         told: Callable[[str, bool], None],
         metrics: Metrics,
+        prepare: Callable[[Servable], object] = lambda servable: None,
     ) -> None:
         self._repository, self._seconds = repository, poll_seconds
-        self._told, self._metrics = told, metrics
+        self._told, self._metrics, self._prepare = told, metrics, prepare
         self._models: dict[str, dict[int, _Version]] = {}
         self._has_loaded = False  # since the last look
         self._changed = threading.Condition()
@@ -181,6 +183,7 @@ class Manager:
         try:
             servable = Servable(name, version, path)
             count = servable.warm_up()
+            self._prepare(servable)
         except errors.TfclicError as error:
             logging.error("%s", error)
             with self._changed:

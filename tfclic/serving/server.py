@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from tfclic import errors
-from tfclic.serving import grpc_api, limits, protos, rest
+from tfclic.serving import extras, grpc_api, limits, protos, rest
 from tfclic.serving.manager import Manager
 from tfclic.serving.metrics import Metrics
 from tfclic.serving.predictor import Predictor
@@ -76,7 +76,10 @@ class Server:
         self._options = options
         self._workers = limits.Workers(options.concurrency, options.queue, options.rate)
         self._metrics = Metrics(self._workers.pending)
-        self.manager = Manager(repository, options.poll_seconds, self._told, self._metrics)
+        # who opens the page is not to wait for what its requests need
+        prepare = [extras.warm_up] if options.ui else []
+        watching = options.poll_seconds, self._told, self._metrics
+        self.manager = Manager(repository, *watching, *prepare)
         most = limits.Most(options.max_pixels, options.max_effort)
         self._predictor = Predictor(self.manager, self._workers, self._metrics, most)
         self._loop: asyncio.AbstractEventLoop
