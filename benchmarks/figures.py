@@ -1,15 +1,21 @@
-"""The pictures in README: curves of rate and distortion, and one crop at equal bytes.
+"""The pictures of the documents: curves, one crop at equal bytes, and the served page.
 
     python benchmarks/figures.py curves docs/rate_distortion.svg
     python benchmarks/figures.py crop docs/side_by_side.webp [IMAGE] [--at X,Y]
+    python benchmarks/figures.py page docs/serving_page.png [IMAGE]
 
 Curves are those of models' cards, measured by `bin/evaluate --card`, and stored ones. The crop is
 of a made image, hills in the evening, unless an IMAGE is given: as it is, as JPEG and WebP of at
-most as many bytes as the model's file has, and as that.
+most as many bytes as the model's file has, and as that. The page (`bin/serve --ui`) shows it with
+the map of its bits and a box of another quality; that takes playwright and a Chromium.
 """
 
 import argparse
 import io
+import os
+import shutil
+import subprocess
+import sys
 
 import matplotlib
 import numpy as np
@@ -31,6 +37,9 @@ STORED = {
 OURS = "#1f4e79"
 MOST_BPP, LEAST_BPP, LEAST_PSNR, MOST_PSNR = 2.6, 0.1, 25.5, 43.5
 SIDE, CROP, LABEL = 512, 200, 22  # pixels
+PAGE_SIZE = {"width": 800, "height": 900}
+BOX = 0.55, 0.28, 0.2, 0.16
+BEGUN = 2000  # milliseconds until the page is at work on what a box changes
 
 
 def points_of(results):
@@ -132,9 +141,56 @@ def side_by_side(pixels, model, quality, corner):
     return sheet
 
 
+def page_shot(pixels, model, quality, box):
+    """The page with an image, as PNG bytes.
+
+    Args:
+      pixels: uint8 `[H, W, 3]`.
+      model: name of a shipped one.
+      quality: 0..100.
+      box: x, y, width, height of a box of another quality, in shares of the image's sides.
+    """
+    from playwright import sync_api
+    from serving_load import ROOT, free_port
+
+    port = free_port()
+    command = [sys.executable, "-m", "tfclic.cli.serve", "--ui", f"--rest_api_port={port}"]
+    command += ["--port=0", f"--model_base_path={catalog.find(model).path.parent}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    given = dict(env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with subprocess.Popen(command, **given) as server, sync_api.sync_playwright() as playwright:
+        try:
+            server.stdout.readline()
+            names = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
+            path = next(filter(None, map(shutil.which, names)), None)
+            browser = playwright.chromium.launch(executable_path=path)
+            page = browser.new_page(viewport=PAGE_SIZE)
+            page.goto(f"http://127.0.0.1:{port}")
+            page.wait_for_selector("#model option", state="attached")
+            page.locator("#quality").fill(f"{quality:g}")
+            png = images.encode(pixels, "hills.png")
+            file = {"name": "hills.png", "mimeType": "image/png", "buffer": png}
+            page.locator("#file").set_input_files(file)
+            page.locator("#sizes tr").nth(2).wait_for()
+            page.check("#show-heat")
+            page.check("#draw")
+            view = page.locator("#view").bounding_box()
+            x, y = view["x"] + box[0] * view["width"], view["y"] + box[1] * view["height"]
+            page.mouse.move(x, y)
+            page.mouse.down()
+            page.mouse.move(x + box[2] * view["width"], y + box[3] * view["height"], steps=3)
+            page.mouse.up()
+            page.locator("#areas li").wait_for()
+            page.wait_for_timeout(BEGUN)
+            sync_api.expect(page.locator("#status")).to_have_text("", timeout=60_000)
+            return page.screenshot(full_page=True)
+        finally:
+            server.terminate()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("figure", choices=("curves", "crop"))
+    parser.add_argument("figure", choices=("curves", "crop", "page"))
     parser.add_argument("output", metavar="FILE")
     parser.add_argument("image", metavar="IMAGE", nargs="?")
     parser.add_argument("--model", metavar="NAME", default=runtime.DEFAULT_MODEL)
@@ -151,6 +207,10 @@ def main():
             FigureCanvasSVG(draw_curves([args.model])).print_svg(args.output, metadata=about)
         return
     pixels = images.read(args.image).pixels if args.image else hills()
+    if args.figure == "page":
+        shot = Image.open(io.BytesIO(page_shot(pixels, args.model, args.quality, BOX)))
+        shot.convert("P", palette=Image.Palette.ADAPTIVE).save(args.output, optimize=True)
+        return
     corner = tuple(map(int, args.at.split(",")))
     side_by_side(pixels, args.model, args.quality, corner).save(args.output, quality=92, method=6)
 
