@@ -12,10 +12,7 @@ the map of its bits and a box of another quality; that takes playwright and a Ch
 
 import argparse
 import io
-import os
 import shutil
-import subprocess
-import sys
 
 import matplotlib
 import numpy as np
@@ -151,21 +148,16 @@ def page_shot(pixels, model, quality, box):
       box: x, y, width, height of a box of another quality, in shares of the image's sides.
     """
     from playwright import sync_api
-    from serving_load import ROOT, free_port
+    from serving_load import Server
 
-    port = free_port()
-    command = [sys.executable, "-m", "tfclic.cli.serve", "--ui", f"--rest_api_port={port}"]
-    command += ["--port=0", f"--model_base_path={catalog.find(model).path.parent}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    given = dict(env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    with subprocess.Popen(command, **given) as server, sync_api.sync_playwright() as playwright:
+    server = Server(catalog.find(model).path, "--ui", name=model)
+    with sync_api.sync_playwright() as playwright:
         try:
-            server.stdout.readline()
             names = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
             path = next(filter(None, map(shutil.which, names)), None)
             browser = playwright.chromium.launch(executable_path=path)
             page = browser.new_page(viewport=PAGE_SIZE)
-            page.goto(f"http://127.0.0.1:{port}")
+            page.goto(f"http://127.0.0.1:{server.rest_port}")
             page.wait_for_selector("#model option", state="attached")
             page.locator("#quality").fill(f"{quality:g}")
             png = images.encode(pixels, "hills.png")
@@ -185,7 +177,7 @@ def page_shot(pixels, model, quality, box):
             sync_api.expect(page.locator("#status")).to_have_text("", timeout=60_000)
             return page.screenshot(full_page=True)
         finally:
-            server.terminate()
+            server.end()
 
 
 def main():

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from tfclic import images
 from tfclic.cli import evaluate
+from tfclic.evaluation import metrics
 from tfclic.export import stored
 from tfclic.models import base
 
@@ -49,9 +50,8 @@ def measured(codec, coding, pixels, quality):
 
     def psnr(latents):
         made = codec.synthesise(latents, decoded[1], at)[0, :height, :width]
-        made = tf.round(255 * tf.clip_by_value(made, 0.0, 1.0))
-        error = np.mean(np.square(made.numpy() - 255 * pixels.numpy()))
-        return 10 * np.log10(255**2 / max(error, ceiling.LEAST_ERROR))
+        found = (np.round(255 * np.clip(each, 0.0, 1.0)) for each in (made, pixels))
+        return metrics.psnr(*(each.astype(np.uint8) for each in found))
 
     kinds = expected, tf.zeros_like(decoded[0]), decoded[0]
     return 100 * side / whole, *map(psnr, kinds)

@@ -43,10 +43,9 @@ from typing import NamedTuple
 
 import grpc
 import numpy as np
-from serving_load import NAME, ROOT, Load, Server, is_good, made_items
+from serving_load import NAME, ROOT, Load, Server, connected, is_good, made_items
 
 from tfclic import images, runtime
-from tfclic.serving import protos
 from tfclic.serving.client import predict_request
 
 SLOW_CLIENTS, SLOW_SECONDS = 100, 20
@@ -72,18 +71,8 @@ class Clients(Load):
     """Good requests alone, whose refusals as busy are counted by themselves."""
 
     def __init__(self, items, port, channels=1):
-        super().__init__(items, port)
+        super().__init__(items, port, channels=channels)
         self.busy, self.answered = 0, 0
-        more = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-        self._channels = [grpc.insecure_channel(f"127.0.0.1:{port}", more) for _ in range(channels)]
-        stub = protos.prediction_service_pb2_grpc.PredictionServiceStub
-        self._stubs = [stub(channel) for channel in self._channels]
-
-    def _ask(self, request):
-        with self._lock:
-            self._stubs.append(self._stubs.pop(0))
-            chosen = self._stubs[0]
-        return chosen.Predict(request, timeout=600)
 
     def _compare(self, number):
         answer = self._answers.get(number)
@@ -94,11 +83,6 @@ class Clients(Load):
         before = self.wrong
         super()._compare(number)
         self.answered += self.wrong == before
-
-    def close(self):
-        super().close()
-        for channel in self._channels:
-            channel.close()
 
 
 def good(count):
@@ -135,14 +119,7 @@ def crowd(model, items, requests):
     with served(model, items, channels=min(requests, 100)) as (server, clients):
         before = server.files()
         seconds = clients.run(good(requests), requests)
-        again = Clients(items, server.port)
-        again.run(good(8), 1)
-        clients.answered, clients.wrong = (
-            clients.answered + again.answered,
-            clients.wrong + again.wrong,
-        )
-        clients.busy += again.busy
-        again.close()
+        clients.run(good(8), 1)
         return outcome(clients, server, before, note=f"{seconds:.0f} s")
 
 
@@ -199,16 +176,12 @@ def half(model, items, requests):
 
 def refused_large(server, name, inputs):
     """Whether a request of 100 megapixels is refused by a sentence, and in how many seconds."""
-    channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
-    stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    began = time.perf_counter()
-    try:
-        stub.Predict(predict_request(NAME, name, inputs), timeout=60)
-    except grpc.RpcError as error:
-        is_refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    else:
-        is_refused = False
-    channel.close()
+    began, is_refused = time.perf_counter(), False
+    with connected(server.port) as stub:
+        try:
+            stub.Predict(predict_request(NAME, name, inputs), timeout=60)
+        except grpc.RpcError as error:
+            is_refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
     return is_refused, time.perf_counter() - began
 
 
@@ -277,8 +250,6 @@ def memory(model, items, requests):
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 255, [MIDDLE[0] // 8, MIDDLE[1] // 8, 3], np.uint8)
         png = images.encode(pixels.repeat(8, 0).repeat(8, 1), "x.png")
-        channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
-        stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
         refused = taken = 0
         others = set()
 
@@ -294,9 +265,8 @@ def memory(model, items, requests):
                 else:
                     others.add(f"{error.code().name}: {error.details()}")
 
-        with futures.ThreadPoolExecutor(4) as pool:
+        with connected(server.port) as stub, futures.ThreadPoolExecutor(4) as pool:
             list(pool.map(one, range(8)))
-        channel.close()
         clients.run(good(min(requests, 40)), 2)
         clients.wrong += 8 - refused - taken
         note = f"{SPARE_MEMORY >> 20} MiB to spare; {taken} large ones answered"

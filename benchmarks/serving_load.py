@@ -1,7 +1,9 @@
 """What `benchmarks/serving.py` sends to a server, and what it makes of the answers."""
 
 import concurrent.futures
+import contextlib
 import io
+import itertools
 import os
 import pathlib
 import signal
@@ -55,16 +57,17 @@ def made_items(codec):
 
 
 class Server:
-    """bin/serve as a process, with one model under the name NAME.
+    """bin/serve as a process, with one model.
 
     Args:
       model: path of the folder of a version, which becomes version 1.
       *options: more options of bin/serve.
+      name: of the model at the server.
     """
 
-    def __init__(self, model, *options):
+    def __init__(self, model, *options, name=NAME):
         self._folder, self._options = tempfile.TemporaryDirectory(), options
-        self.versions = pathlib.Path(self._folder.name) / NAME
+        self.versions = pathlib.Path(self._folder.name) / name
         self.versions.mkdir()
         (self.versions / "1").symlink_to(pathlib.Path(model).resolve())
         self.port, self.rest_port = free_port(), free_port()
@@ -106,6 +109,18 @@ def free_port():
         return made.getsockname()[1]
 
 
+@contextlib.contextmanager
+def connected(port):
+    """A stub of the server at this port, with a connection of its own."""
+    options = [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_reconnect_backoff_ms", 500),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        yield protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
 class Load:
     """Requests to a server, and what came of them.
 
@@ -113,13 +128,14 @@ class Load:
       items: list of `Item`.
       port: int, of the server.
       retries: whether UNAVAILABLE is tried again.
+      channels: connections that requests take in turn.
     """
 
-    def __init__(self, items, port, retries=False):
+    def __init__(self, items, port, retries=False, channels=1):
         self._items, self._retries = items, retries
-        size = [("grpc.max_receive_message_length", -1), ("grpc.max_reconnect_backoff_ms", 500)]
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", size)
-        self._stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._open = contextlib.ExitStack()
+        stubs = [self._open.enter_context(connected(port)) for _ in range(channels)]
+        self._stubs = itertools.cycle(stubs)
         self.seconds, self.wrong, self.refused, self.unavailable = [], 0, 0, 0
         self._answers = {}
         self._lock = threading.Lock()
@@ -135,7 +151,7 @@ class Load:
         return taken
 
     def close(self):
-        self._channel.close()
+        self._open.close()
 
     def _one(self, number):
         request, began = self._request(number), time.perf_counter()
@@ -159,9 +175,11 @@ class Load:
         return predict_request(NAME, "decompress", {"files": [item.file]})
 
     def _ask(self, request):
+        with self._lock:
+            stub = next(self._stubs)
         while True:
             try:
-                return self._stub.Predict(request, timeout=600)
+                return stub.Predict(request, timeout=600)
             except grpc.RpcError as error:
                 again = self._retries and error.code() is grpc.StatusCode.UNAVAILABLE
                 if not again:

@@ -57,13 +57,13 @@ def soaked(server, load, args):
     """
     began, sampled, number = time.monotonic(), -SAMPLE_SECONDS, 0
     with futures.ThreadPoolExecutor(args.clients) as pool:
-        waiting = {}
+        waiting = []
         while (passed := time.monotonic() - began) < 60 * args.minutes:
-            waiting[pool.submit(load.run, [number], 1)] = number
+            waiting.append(pool.submit(load.run, [number], 1))
             number += 1
             for done in [each for each in waiting if each.done()]:
+                waiting.remove(done)
                 done.result()
-                del waiting[done]
             if passed - sampled >= SAMPLE_SECONDS:
                 yield sample(server, began, number)
                 sampled = passed

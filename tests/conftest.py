@@ -369,7 +369,10 @@ def load_benchmark():
     def load(name):
         spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        with pytest.MonkeyPatch.context() as patch:
+            # what programs have in common lies beside them
+            patch.syspath_prepend(BENCHMARKS)
+            spec.loader.exec_module(module)
         return module
 
     return load

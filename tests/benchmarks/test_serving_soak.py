@@ -1,16 +1,12 @@
 """What the samples of a server say, without one."""
 
-import pathlib
 import types
 
 import pytest
 
-BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def soak(load_benchmark, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
+def soak(load_benchmark):
     return load_benchmark("serving_soak")
 
 

@@ -1,18 +1,14 @@
 """benchmarks/thumbnails.py: it compares with whole decoding, and adds up seconds."""
 
 import math
-import pathlib
 import sys
 
 import pytest
 from PIL import Image
 
-BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def program(load_benchmark, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
+def program(load_benchmark):
     return load_benchmark("thumbnails")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from tfclic import errors
-from tfclic.format import header, model
+from tfclic.format import model
 from tfclic.runtime import catalog, checksums
 from tfclic.runtime import codec as codecs
 from tfclic.runtime import session as sessions
@@ -21,7 +21,6 @@ from tfclic.serving.refusals import Refusal, StatusCode, invalid
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
-    from tfclic.runtime.catalog import Model
 
 DEFAULT_SIGNATURE = "serving_default"
 # Of a codec, these alone are served: its other functions believe their arguments.
@@ -63,11 +62,9 @@ class Servable:
             self._session = sessions.Session(path, _functions(functions), tags)
         except sessions.SessionError as error:
             raise errors.ModelError(f"The model {path} cannot be loaded: {error}.") from error
-        self.codec = self._codec(found, tags) if found and self.is_codec else None
-
-    def _codec(self, found: Model, tags: tuple[str, ...]) -> codecs.Codec:
-        stock = header.INTERLEAVED if found.card.stock else found.card.coder
-        return codecs.Codec(found, header.RANGE if tags == model.OF_RANGE else stock, self._session)
+        self.codec = None
+        if found and self.is_codec:
+            self.codec = codecs.Codec(found, session=self._session)
 
     def signature(self, name: str) -> SignatureDef:
         """The SignatureDef called `name` ("": the default); raises Refusal if there is none."""
