@@ -242,6 +242,7 @@ def test_images_that_vanish_end_the_run_with_a_sentence(tmp_path, start, store):
     [
         ({"crop_size": 100}, "multiple of 64"),
         ({"objective": "ms_ssim", "crop_size": 128}, "at least 192"),
+        ({"objective": "mixed", "crop_size": 128}, "at least 192"),
         ({"objective": "mae"}, "mse, ms_ssim"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"downscale_min": 0.0}, "downscale_min"),

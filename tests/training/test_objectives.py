@@ -37,6 +37,17 @@ def test_ms_ssim_is_one_minus_tensorflow_s():
     np.testing.assert_allclose(objectives.ms_ssim(images, reconstruction), expected, atol=1e-6)
 
 
+def test_half_of_a_mixed_distortion_is_each_of_both():
+    images = random_images(1)
+    reconstruction = 0.8 * images + 0.2 * random_images(2)
+    found = objectives.mixed(images, reconstruction)
+    error, structure = (f(images, reconstruction) for f in (objectives.mse, objectives.ms_ssim))
+    np.testing.assert_allclose(found, error / 2 + 800 * structure, rtol=1e-6)
+    # which is that of a squared error when there is a wrong brightness alone
+    shifted = objectives.mixed(images, images + 0.05) / objectives.mse(images, images + 0.05)
+    np.testing.assert_allclose(shifted, 0.5, atol=0.1)
+
+
 def test_ms_ssim_has_tensorflow_s_gradient_where_that_is_finite():
     images, weight = random_images(1), tf.constant([1.0, 3.0])
     reconstruction = 0.8 * images + 0.2 * random_images(2)

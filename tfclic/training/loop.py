@@ -70,7 +70,8 @@ def check(config: ConfigDict) -> None:
     objectives.get(training.objective)
     if training.crop_size % 64 or training.crop_size <= 0:
         raise errors.UsageError("training.crop_size must be a multiple of 64.")
-    if training.objective == "ms_ssim" and training.crop_size < objectives.MS_SSIM_SHORTEST:
+    of_structure = training.objective in objectives.WITH_MS_SSIM
+    if of_structure and training.crop_size < objectives.MS_SSIM_SHORTEST:
         raise errors.UsageError("MS-SSIM needs a training.crop_size of at least 192.")
     for field in ("steps", "batch_size", "log_every", "checkpoint_every", "validate_every"):
         if training[field] < 1:
@@ -255,6 +256,8 @@ class Run:
             signal_number = int(self._replicas.gather([*caught[:1], 0][:1]).max())
             if done % training.checkpoint_every == 0 or last or signal_number:
                 self.save()
+            if signal_number or last:
+                self._replicas.part()
             if signal_number and not last:
                 raise Interrupted(
                     f"Stopped at step {done} of {training.steps}; saved in {self._workdir}. "
