@@ -1,5 +1,7 @@
 """Graphs made small compute what they did."""
 
+import collections
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,10 @@ from tfclic.export import compact
 
 
 class Branches(tf.Module):
-    """A loop around branches, two of which are the same, which read variables."""
+    """A loop around branches, two of which are the same, which read variables.
+
+    Some of it is there twice, and some for nothing.
+    """
 
     def __init__(self):
         super().__init__()
@@ -17,6 +22,9 @@ class Branches(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([2], name="x"), tf.TensorSpec([], tf.int32, "n")])
     def run(self, x, n):
+        x = x + (self.other - 1.0) * 0.0 + (self.other - 1.0) * 0.0
+        _ = tf.exp(self.weight)
+
         def doubled(values):
             return tf.cond(
                 values[0] > 10.0,
@@ -60,17 +68,64 @@ def test_errors_are_the_same(saved):
         loaded.run(tf.zeros([2]), tf.constant(9))
 
 
+def called(graph):
+    """The names of functions that a graph calls."""
+    return set(compact._called(compact._all_nodes(graph)))
+
+
+def operations(graph, name):
+    """How often each operation is in the function that has `name` in its own, as a Counter."""
+    (function,) = (f for f in graph.graph_def.library.function if name in f.signature.name)
+    return collections.Counter(node.op for node in function.node_def)
+
+
 def test_equal_functions_are_one(saved):
     _, before, after = saved
-    functions = [len(graph.graph_def.library.function) for graph in (before, after)]
-    assert functions[1] == functions[0] - 2  # of a condition that is there twice
-    called = {
-        function.name
-        for node in compact._all_nodes(after)
-        for attribute in node.attr.values()
-        for function in compact._calls(attribute)
-    }
-    assert called <= {f.signature.name for f in after.graph_def.library.function}
+    branches = [
+        len({b for b in called(graph) if "cond_true" in b or "cond_false" in b})
+        + len({b for b in called(graph) if "cond_1_true" in b or "cond_1_false" in b})
+        for graph in (before, after)
+    ]
+    assert branches == [4, 2]  # of a condition that is there twice
+
+
+def test_what_is_called_is_there_and_nothing_else(saved):
+    _, _, after = saved
+    there = {f.signature.name for f in after.graph_def.library.function}
+    assert called(after) <= there
+    assert there <= called(after) | set(after.object_graph_def.concrete_functions)
+
+
+def test_what_is_computed_twice_is_computed_once(saved):
+    _, before, after = saved
+    twice, once = (operations(graph, "__inference_run") for graph in (before, after))
+    assert twice["Mul"] == 2 and once["Mul"] == 1
+    assert twice["ReadVariableOp"] == 3 and once["ReadVariableOp"] == 1
+    # what was one value is added twice
+    assert once["AddV2"] == 2
+
+
+def test_what_nothing_follows_from_is_gone_but_not_what_does_something(saved):
+    _, before, after = saved
+    unused, kept = (operations(graph, "__inference_run") for graph in (before, after))
+    assert unused["Exp"] == 1 and "Exp" not in kept
+    assert unused["Assert"] == kept["Assert"] == 1
+
+
+def test_variables_are_read_from_files_and_no_longer_written(saved):
+    _, before, after = saved
+    assert any("save" in name for name in called(before))
+    assert not any("save" in name for name in called(after))
+    assert any("restore" in name for name in called(after))
+    # as a server reads them
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(saved[0]))
+        signature = graph.signature_def["run"]
+        given = {signature.inputs["x"].name: [0.5, -1.0], signature.inputs["n"].name: 1}
+        found = session.run(signature.outputs["result"].name, given)
+    module = Branches()
+    wanted = module.run(tf.constant([0.5, -1.0]), tf.constant(1))["result"]
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_names_are_short_and_notes_are_gone(saved):
@@ -80,4 +135,5 @@ def test_names_are_short_and_notes_are_gone(saved):
     assert not any(name in node.attr for node in nodes for name in compact.IDLE_NOTES)
     assert after.ByteSize() < 0.7 * before.ByteSize()
     # signatures point to these
-    assert [node.name for node in after.graph_def.node] == [n.name for n in before.graph_def.node]
+    left = {node.name for node in before.graph_def.node} - {n.name for n in after.graph_def.node}
+    assert left == {before.saver_def.save_tensor_name.partition(":")[0]}

@@ -3,22 +3,32 @@
 What TensorFlow writes is for people and tools to look at: operations inside of functions have the
 names of the Python that made them, and so have the arguments of every branch and every body of a
 loop, which take all the variables that they read as arguments. Here they get names of one to three
-letters, functions that are the same become one, and notes that nothing reads go. What a graph
-computes, and what can be asked of it from outside, is as before.
+letters, functions that are the same become one, and so do operations that are given the same; what
+nothing needs goes, notes and the way to write variables included. What a graph computes, and what
+can be asked of it from outside, is as before.
+
+Nobody optimizes these graphs when they are loaded, since that takes longer than a photograph: what
+is twice in one is computed twice.
 """
 
 from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from tensorflow.python.framework import op_def_registry
+
 if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
     from tensorflow.core.framework.attr_value_pb2 import AttrValue, NameAttrList
     from tensorflow.core.framework.function_pb2 import FunctionDef
     from tensorflow.core.framework.node_def_pb2 import NodeDef
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+    from typing_extensions import TypeAlias
+
+    Nodes: TypeAlias = RepeatedCompositeFieldContainer[NodeDef]
 
 # What TensorFlow notes at every operation of a graph and needs no more when it is whole: shapes are
 # inferred anew, and of XLA's marks only `_XlaCompile` says what to leave alone.
@@ -28,6 +38,11 @@ IDLE_NOTES = (
     "_XlaScope",
     "_XlaSeparateCompiledGradients",
 )
+# What looks at variables. Restoring alone writes them, and comes before all else.
+READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd")
+WRITES = "Assign"  # what the names of operations begin with that change variables
+# A list may be changed where it is, by who is the last to need it.
+LISTS = "TensorList"
 CONTROL = "^"  # before an operation that an input only waits for
 PLACED = "_class"  # names operations beside which one has to be
 
@@ -42,11 +57,39 @@ def compact(graph: MetaGraphDef) -> None:
       graph: changed in place.
     """
     asked_for = set(graph.object_graph_def.concrete_functions)
-    library = graph.graph_def.library.function
-    for function in library:
+    _forget_saving(graph)
+    for function in graph.graph_def.library.function:
         _drop_notes(function)
+        _share(function)
+        _drop_unused(function)
         _rename(function, function.signature.name in asked_for)
     _merge(graph, asked_for)
+    _drop_uncalled(graph, asked_for)
+
+
+def _forget_saving(graph: MetaGraphDef) -> None:
+    """Takes away what writes variables to files, which is for those who train."""
+    saver, nodes = graph.saver_def, graph.graph_def.node
+    writes = _node_of(saver.save_tensor_name)
+    others = {_node_of(reference) for node in nodes for reference in node.input}
+    if not saver.restore_op_name or writes in others:
+        return
+    # TensorFlow wants a name there
+    saver.save_tensor_name = saver.filename_tensor_name
+    _keep(nodes, [node for node in nodes if node.name != writes])
+
+
+def _node_of(reference: str) -> str:
+    """The operation that an input refers to: `name`, `name:number` or `^name`."""
+    return reference.lstrip(CONTROL).partition(":")[0]
+
+
+def _keep(nodes: Nodes, kept: list[NodeDef]) -> None:
+    """Leaves some of the operations of a graph or function."""
+    if len(kept) < len(nodes):
+        copies = [type(node).FromString(node.SerializeToString()) for node in kept]
+        del nodes[:]
+        nodes.extend(copies)
 
 
 def _drop_notes(function: FunctionDef) -> None:
@@ -55,6 +98,86 @@ def _drop_notes(function: FunctionDef) -> None:
             noted.attr.pop(name, None)
     for number in [number for number, noted in function.arg_attr.items() if not noted.attr]:
         del function.arg_attr[number]
+
+
+def _share(function: FunctionDef) -> None:
+    """Leaves one of all operations that are the same but for their names."""
+    nodes = function.node_def
+    same = () if _writes(function) else READS
+    may_be_one = [node for node in nodes if _is_pure(node) or node.op in same]
+    replaced: dict[str, str] = {}
+    while True:
+        first: dict[bytes, str] = {}
+        known = len(replaced)
+        for node in may_be_one:
+            if node.name in replaced:
+                continue
+            node.input[:] = _told(node, replaced)
+            name, node.name = node.name, ""
+            original = first.setdefault(node.SerializeToString(deterministic=True), name)
+            node.name = name
+            if original != name:
+                replaced[name] = original
+        if len(replaced) == known:
+            break
+    for node in nodes:
+        node.input[:] = _told(node, replaced)
+    for key, reference in list(function.ret.items()):
+        function.ret[key] = _renamed(reference, replaced)
+    for key, name in list(function.control_ret.items()):
+        function.control_ret[key] = replaced.get(name, name)
+    _keep(nodes, [node for node in nodes if node.name not in replaced])
+
+
+def _writes(function: FunctionDef) -> bool:
+    return any(node.op.startswith(WRITES) for node in function.node_def)
+
+
+def _is_pure(node: NodeDef) -> bool:
+    """Whether an operation does nothing but to compute what follows from its inputs."""
+    definition = op_def_registry.get(node.op)
+    calls = any(True for attribute in node.attr.values() for _ in _calls(attribute))
+    return bool(definition) and not (
+        definition.is_stateful or calls or node.op.startswith(LISTS)
+    )
+
+
+def _told(node: NodeDef, names: Mapping[str, str]) -> list[str]:
+    """The inputs of an operation by new names, each that it only waits for once."""
+    inputs = [_renamed(reference, names) for reference in node.input]
+    values = [each for each in inputs if not each.startswith(CONTROL)]
+    return values + list(dict.fromkeys(each for each in inputs if each.startswith(CONTROL)))
+
+
+def _renamed(reference: str, names: Mapping[str, str]) -> str:
+    """What an input refers to, `name`, `name:result:number` or `^name`, by new names."""
+    is_control = reference.startswith(CONTROL)
+    name, colon, rest = reference[is_control:].partition(":")
+    return CONTROL * is_control + names.get(name, name) + colon + rest
+
+
+def _drop_unused(function: FunctionDef) -> None:
+    """Drops operations that no result follows from, unless they do something."""
+    nodes = {node.name: node for node in function.node_def}
+    # nobody has to wait for these
+    reads = {CONTROL + node.name for node in nodes.values() if node.op in READS}
+    if not _writes(function):
+        for node in nodes.values():
+            node.input[:] = [reference for reference in node.input if reference not in reads]
+    for key, name in list(function.control_ret.items()):
+        if CONTROL + name in reads:
+            del function.control_ret[key]
+            function.signature.control_output.remove(key)
+    needed = [_node_of(reference) for reference in function.ret.values()]
+    needed += function.control_ret.values()
+    needed += [n.name for n in nodes.values() if not (_is_pure(n) or n.op in READS)]
+    found = set()
+    while needed:
+        name = needed.pop()
+        if name in nodes and name not in found:  # and is no argument
+            found.add(name)
+            needed += map(_node_of, nodes[name].input)
+    _keep(function.node_def, [node for name, node in nodes.items() if name in found])
 
 
 def _names() -> Iterator[str]:
@@ -77,17 +200,11 @@ def _rename(function: FunctionDef, is_asked_for: bool) -> None:
     for named in (*([] if is_asked_for else signature.input_arg), *nodes):
         names[named.name] = named.name = next(free)
 
-    def new(reference: str) -> str:
-        """Of what an input refers to: `name`, `name:result:number` or `^name`."""
-        is_control = reference.startswith(CONTROL)
-        name, colon, rest = reference[is_control:].partition(":")
-        return CONTROL * is_control + names[name] + colon + rest
-
     for node in nodes:
-        node.input[:] = map(new, node.input)
+        node.input[:] = _told(node, names)
         if PLACED in node.attr:
             del node.attr[PLACED]  # all of it is on one processor
-    results = {key: new(value) for key, value in function.ret.items()}
+    results = {key: _renamed(value, names) for key, value in function.ret.items()}
     waits = {key: names[value] for key, value in function.control_ret.items()}
     if not is_asked_for:
         letters = _names()
@@ -128,6 +245,28 @@ def _merge(graph: MetaGraphDef, asked_for: set[str]) -> None:
             for attribute in node.attr.values():
                 for called in _calls(attribute):
                     called.name = replaced.get(called.name, called.name)
+
+
+def _drop_uncalled(graph: MetaGraphDef, asked_for: set[str]) -> None:
+    """Drops functions that nothing calls."""
+    library = graph.graph_def.library
+    functions = {function.signature.name: function for function in library.function}
+    called = list(asked_for) + list(_called(graph.graph_def.node))
+    found = set()
+    while called:
+        name = called.pop()
+        if name in functions and name not in found:
+            found.add(name)
+            called += _called(functions[name].node_def)
+    for number in reversed(range(len(library.function))):
+        if library.function[number].signature.name not in found:
+            del library.function[number]
+
+
+def _called(nodes: Iterable[NodeDef]) -> Iterator[str]:
+    for node in nodes:
+        for attribute in node.attr.values():
+            yield from (called.name for called in _calls(attribute))
 
 
 def _all_nodes(graph: MetaGraphDef) -> Iterator[NodeDef]:
