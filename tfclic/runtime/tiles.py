@@ -174,9 +174,10 @@ class Encoder:
         if self.refinement:
             latents = self._refined(latents, window, qualities, seen, done)
         box = boxes.relative(self._plan.coded[tile], seen)
-        if qualities.deviations is None:
-            return self._call(model.QUANTISE, latents, qualities.quality, box)
-        return self._call(model.QUANTISE_BY_MAP, latents, qualities.codes(seen), box)
+        with _TRANSFORM:
+            if qualities.deviations is None:
+                return self._call(model.QUANTISE, latents, qualities.quality, box)
+            return self._call(model.QUANTISE_BY_MAP, latents, qualities.codes(seen), box)
 
     def _refined(
         self,
