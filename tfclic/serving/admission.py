@@ -24,6 +24,7 @@ from tfclic.serving.memory import NOTHING, Amount
 from tfclic.serving.refusals import Refusal, StatusCode
 
 LOOK_SECONDS = 0.1  # while requests wait: others than this process free memory, too
+_MIB = 1 << 20
 COPIES = 4  # of what a client sent: of its request, as arrays, in TensorFlow, and of the answer
 
 
@@ -48,15 +49,14 @@ class Cost(NamedTuple):
 
 
 _BY_INPUT = "areas", "efforts"  # kinds of `compress`, the more of which counts last
-_FIXED = Amount(48 << 20, 32 << 20)
-# The most that any shipped model has taken, rounded up: `benchmarks/serving_memory.py`.
+# The most that any shipped model has taken, and a fifth more: `benchmarks/serving_memory.py`.
 COSTS = {
-    COMPRESS.name: Cost(_FIXED, Amount(1200, 800), Amount(110, 110)),
-    "efforts": Cost(_FIXED, Amount(2600, 2400), Amount(300, 300)),
-    DECOMPRESS.name: Cost(_FIXED, Amount(600, 400), Amount(150, 110)),
-    HEAT_MAP.name: Cost(_FIXED, Amount(1200, 1100), Amount(120, 120)),
-    "areas": Cost(_FIXED, Amount(1200, 800), Amount(300, 300)),
-    INFO.name: Cost(_FIXED, NOTHING, NOTHING),
+    COMPRESS.name: Cost(Amount(64 * _MIB, 64 * _MIB), Amount(1050, 550), Amount(110, 100)),
+    "areas": Cost(Amount(128 * _MIB, 128 * _MIB), Amount(1050, 550), Amount(150, 250)),
+    "efforts": Cost(Amount(500 * _MIB, 400 * _MIB), Amount(2200, 1500), Amount(600, 300)),
+    DECOMPRESS.name: Cost(Amount(96 * _MIB, 96 * _MIB), Amount(400, 300), Amount(200, 110)),
+    HEAT_MAP.name: Cost(Amount(64 * _MIB, 64 * _MIB), Amount(1000, 900), Amount(100, 100)),
+    INFO.name: Cost(Amount(16 * _MIB, 16 * _MIB), NOTHING, NOTHING),
 }
 
 
