@@ -25,7 +25,7 @@ from tfclic.format import header
 from tfclic.serving import admission, tensors
 from tfclic.serving.client import predict_request
 
-SIDES = "512x512,1024x1024,2048x1024,2048x2048"
+SIDES = "512x512,1024x1024,2048x1024"
 CELL = 8  # pixels, of one colour
 QUALITY = np.float32([50])
 # By kind: the signature, and the inputs beside the data.
