@@ -1,7 +1,6 @@
 """Whose turn it is when memory is short."""
 
 import threading
-import time
 
 import grpc
 import numpy as np
@@ -18,13 +17,6 @@ SECONDS = 60
 MOST = 1 << 26
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def need(count):
     return Amount(count, count)
 
@@ -32,7 +24,8 @@ def need(count):
 class Pool:
     """Memory of 100 bytes, which requests take and give back, and a line to it."""
 
-    def __init__(self, free=100, **options):
+    def __init__(self, wait_until, free=100, **options):
+        self._wait_until = wait_until
         self.free, self.begun, self._going = free, [], {}
         self.line = admission.Admission(lambda: need(self.free), **options)
         self.refused = []
@@ -55,7 +48,7 @@ class Pool:
         self._going[name] = (thread, end, gone)
         before = self.line.count()
         thread.start()
-        wait_until(
+        self._wait_until(
             lambda: name in self.begun or self._is_refused(name) or self.line.count() > before
         )
 
@@ -73,8 +66,8 @@ class Pool:
         thread.join(SECONDS)
 
 
-def test_what_fits_begins_at_once():
-    pool = Pool()
+def test_what_fits_begins_at_once(wait_until):
+    pool = Pool(wait_until)
     pool.ask("a", 60, taken=10)
     pool.ask("b", 40, taken=40)
     wait_until(lambda: pool.begun == ["a", "b"])
@@ -83,8 +76,8 @@ def test_what_fits_begins_at_once():
     assert pool.line.held == NOTHING and not pool.refused
 
 
-def test_what_fits_alone_waits_until_there_is_room():
-    pool = Pool()
+def test_what_fits_alone_waits_until_there_is_room(wait_until):
+    pool = Pool(wait_until)
     # it has not taken what it may take, which counts all the same
     pool.ask("a", 60, taken=1)
     pool.ask("b", 50)
@@ -95,8 +88,8 @@ def test_what_fits_alone_waits_until_there_is_room():
     assert not pool.refused
 
 
-def test_nobody_overtakes():
-    pool = Pool()
+def test_nobody_overtakes(wait_until):
+    pool = Pool(wait_until)
     pool.ask("a", 60)
     pool.ask("b", 90)
     pool.ask("c", 1)
@@ -107,8 +100,8 @@ def test_nobody_overtakes():
 
 
 @pytest.mark.parametrize("others", [0, 1])
-def test_what_never_fits_is_refused_at_once(others):
-    pool = Pool()
+def test_what_never_fits_is_refused_at_once(others, wait_until):
+    pool = Pool(wait_until)
     for number in range(others):
         pool.ask(number, 60)
     pool.ask("large", 5 << 20)
@@ -121,8 +114,8 @@ def test_what_never_fits_is_refused_at_once(others):
         pool.end(number)
 
 
-def test_others_take_memory_too():
-    pool = Pool()
+def test_others_take_memory_too(wait_until):
+    pool = Pool(wait_until)
     pool.ask("a", 30)
     pool.free = 20  # and not by requests
     pool.ask("b", 40)
@@ -132,8 +125,8 @@ def test_others_take_memory_too():
     pool.end("a"), pool.end("b")
 
 
-def test_what_the_process_keeps_is_given_back_before_anything_is_refused():
-    pool = Pool(free=50, give_back=lambda: setattr(pool, "free", 100))
+def test_what_the_process_keeps_is_given_back_before_anything_is_refused(wait_until):
+    pool = Pool(wait_until, free=50, give_back=lambda: setattr(pool, "free", 100))
     pool.ask("a", 50)
     assert pool.free == 50
     pool.end("a")
@@ -143,8 +136,8 @@ def test_what_the_process_keeps_is_given_back_before_anything_is_refused():
     pool.end("b")
 
 
-def test_who_is_gone_leaves_the_line():
-    pool = Pool()
+def test_who_is_gone_leaves_the_line(wait_until):
+    pool = Pool(wait_until)
     pool.ask("a", 60)
     pool.ask("b", 50)
     pool.ask("c", 40)
@@ -154,8 +147,8 @@ def test_who_is_gone_leaves_the_line():
     pool.end("a"), pool.end("c")
 
 
-def test_what_fails_holds_nothing():
-    pool = Pool()
+def test_what_fails_holds_nothing(wait_until):
+    pool = Pool(wait_until)
     with pytest.raises(ValueError), pool.line.admitted(need(60), lambda: True):
         assert pool.line.held == need(60)
         raise ValueError
@@ -254,7 +247,7 @@ def test_a_server_refuses_what_never_fits_and_goes_on(serving, toy_model, pngs, 
         assert started.prediction.Predict(compression(large)).outputs["statuses"].string_val
 
 
-def test_a_server_lets_wait_what_fits_alone(serving, toy_model, pngs, room, slow):
+def test_a_server_lets_wait_what_fits_alone(serving, toy_model, pngs, room, slow, wait_until):
     import urllib.request
 
     begun, go_on, calls = slow
@@ -277,7 +270,7 @@ def test_a_server_lets_wait_what_fits_alone(serving, toy_model, pngs, room, slow
         assert answers == [b"OK", b"OK"] and len(calls) == 2
 
 
-def test_a_deadline_ends_the_waiting_for_memory(serving, toy_model, pngs, room, slow):
+def test_a_deadline_ends_the_waiting_for_memory(serving, toy_model, pngs, room, slow, wait_until):
     begun, go_on, calls = slow
     go_on.set()
     room["free"] = 100 << 20
@@ -292,3 +285,12 @@ def test_a_deadline_ends_the_waiting_for_memory(serving, toy_model, pngs, room, 
         go_on.set()
         first.result(SECONDS)
         assert len(calls) == 1
+
+
+@pytest.mark.skipif(not memory.Room(1)._used(1), reason="there is no /proc")
+def test_a_server_heeds_what_it_was_told(serving, toy_model, pngs):
+    with serving(toy_model.parents[1], max_memory=1 << 20) as started:
+        with pytest.raises(grpc.RpcError) as caught:
+            started.prediction.Predict(compression(pngs[0]))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.details().endswith("MiB of memory, and the server has 0 for it.")
