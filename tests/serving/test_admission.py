@@ -236,12 +236,12 @@ def compression(png):
 
 def test_a_server_refuses_what_never_fits_and_goes_on(serving, toy_model, pngs, room, ask):
     large = images.encode(np.zeros([512, 512, 3], np.uint8), "x.png")
-    room["free"] = 100 << 20
+    room["free"] = 200 << 20
     with serving(toy_model.parents[1]) as started:
         with pytest.raises(grpc.RpcError) as caught:
             started.prediction.Predict(compression(large))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "MiB of memory, and the server has 100 for it." in caught.value.details()
+        assert "MiB of memory, and the server has 200 for it." in caught.value.details()
         assert started.prediction.Predict(compression(pngs[0])).outputs["statuses"].string_val
         room["free"] = 1 << 30
         assert started.prediction.Predict(compression(large)).outputs["statuses"].string_val
@@ -252,7 +252,7 @@ def test_a_server_lets_wait_what_fits_alone(serving, toy_model, pngs, room, slow
 
     begun, go_on, calls = slow
     go_on.set()  # for warm-up
-    room["free"] = 100 << 20
+    room["free"] = 200 << 20
     with serving(toy_model.parents[1], concurrency=2) as started:
         calls.clear(), begun.clear(), go_on.clear()
         futures = [started.prediction.Predict.future(compression(png)) for png in 2 * pngs[:1]]
@@ -273,7 +273,7 @@ def test_a_server_lets_wait_what_fits_alone(serving, toy_model, pngs, room, slow
 def test_a_deadline_ends_the_waiting_for_memory(serving, toy_model, pngs, room, slow, wait_until):
     begun, go_on, calls = slow
     go_on.set()
-    room["free"] = 100 << 20
+    room["free"] = 200 << 20
     with serving(toy_model.parents[1], concurrency=2) as started:
         calls.clear(), begun.clear(), go_on.clear()
         first = started.prediction.Predict.future(compression(pngs[0]))
