@@ -147,6 +147,13 @@ def test_who_is_gone_leaves_the_line(wait_until):
     pool.end("a"), pool.end("c")
 
 
+def test_what_nothing_is_known_of_does_not_wait(wait_until):
+    pool = Pool(wait_until, free=-1)
+    pool.ask("a", 0)
+    wait_until(lambda: pool.begun == ["a"])
+    pool.end("a")
+
+
 def test_what_fails_holds_nothing(wait_until):
     pool = Pool(wait_until)
     with pytest.raises(ValueError), pool.line.admitted(need(60), lambda: True):

@@ -118,12 +118,15 @@ class Admission:
         """Waits until there is room for `need`, and holds it until the context is left.
 
         Args:
-          need: what is estimated.
+          need: what is estimated; what takes nothing, as far as is known, does not wait.
           is_wanted: whether anybody still waits for the answer.
 
         Raises:
           Refusal: there is not so much, even if nothing else is worked on; or nobody waits.
         """
+        if need == NOTHING:
+            yield
+            return
         self._wait(need, is_wanted)
         try:
             yield
