@@ -1,11 +1,12 @@
 """How many images a second `bin/compress_corpus` makes of what a plain loop in one process makes.
 
     python benchmarks/corpus.py FOLDER [--model NAME|PATH] [--images 40] [--rounds 3]
-        [--runner dask]
+        [--runner dask] [--crop PIXELS] [--each 8]
 
 With `--runner dask` the ways are those on a cluster of Dask that the program starts here, and
-`find | xargs -P` over `bin/compress`, eight images a process. A folder that has too few images is
-gone through again; 2,000 of them take an hour or so: `--runner dask --images 2000 --rounds 1`.
+`find | xargs -P` over `bin/compress`, eight images a process, or as many as --each says. A folder
+that has too few images is gone through again; 2,000 of them take an hour or so: `--runner dask
+--images 2000 --rounds 1`. With --crop, squares of so many pixels are cut out of them first.
 
 Each way is a whole process (or two loops beside each other, which is all that two processes can
 give). Images per second are counted from when a quarter of the files is there until the last is;
@@ -15,10 +16,12 @@ threads may change the last bits of the transforms, and with them a file, but no
 """
 
 import argparse
+import functools
 import hashlib
 import itertools
 import os
 import pathlib
+import random
 import shlex
 import shutil
 import statistics
@@ -26,6 +29,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
@@ -59,6 +64,18 @@ def deal(paths, folder, hands):
     return made
 
 
+def cropped(paths, side, folder):
+    """Writes a square of each image, from any place in it, as PNG; returns their paths."""
+    rng, made = random.Random(0), []
+    folder.mkdir()
+    for number, path in enumerate(paths):
+        with Image.open(path) as image:
+            left, top = (rng.randrange(max(1, each - side)) for each in image.size)
+            made.append(folder / f"{number:06d}.png")
+            image.convert("RGB").crop((left, top, left + side, top + side)).save(made[-1])
+    return made
+
+
 def loops(model, paths, folder, processes, threads):
     """Commands of plain loops beside each other."""
     target = folder / "coded"
@@ -86,17 +103,18 @@ def program(model, paths, folder, threads):
     return [sys.executable, "-m", "tfclic.cli.compress_corpus", *words]
 
 
-def xargs(model, paths, folder, processes, threads):
-    """A command that gives images to processes of `bin/compress`."""
+def xargs(model, paths, folder, processes, threads, each=8):
+    """A command that gives so many images to each process of `bin/compress`."""
     (source,) = deal(paths, folder, 1)
     (folder / "coded").mkdir()
     words = [sys.executable, "-m", "tfclic.cli.compress", "-o", folder / "coded", "--model", model]
     compress = " ".join(shlex.quote(str(word)) for word in words)
     find = f"find {shlex.quote(str(source))} -type l -print0 | sort -z"
     given = f"env TF_NUM_INTRAOP_THREADS={threads}"
-    return [["sh", "-c", f"{find} | {given} xargs -0 -P {processes} -n 8 {compress}"]]
+    return [["sh", "-c", f"{find} | {given} xargs -0 -P {processes} -n {each} {compress}"]]
 
 
+BY_XARGS = "find, xargs -P 2"
 WAYS = {
     "loop, all cores": (loops, 1, None),
     "loop, 1 thread": (loops, 1, 1),
@@ -104,14 +122,14 @@ WAYS = {
     "corpus, 2 processes, 1 thread each": (corpus, 2, 1),
     "corpus, 2 processes, 2 threads each": (corpus, 2, 2),
     "corpus, 1 process, 2 threads": (corpus, 1, 2),
-    "find, xargs -P 2": (xargs, 2, 1),
+    BY_XARGS: (xargs, 2, 1),
     "dask, 1 worker, 1 thread": (dask, 1, 1),
     "dask, 1 worker, 2 threads": (dask, 1, 2),
     "dask, 2 workers, 1 thread each": (dask, 2, 1),
 }
 OF_DASK = (
     "loop, all cores",
-    "find, xargs -P 2",
+    BY_XARGS,
     "dask, 1 worker, 1 thread",
     "dask, 2 workers, 1 thread each",
 )
@@ -131,8 +149,12 @@ def timed(commands):
 
 
 def measure(way, model, paths, folder):
-    """Returns seconds in all, images per second, and digests of what was made, by name."""
-    make, processes, threads = WAYS[way]
+    """Takes one of `WAYS`.
+
+    Returns:
+      Seconds in all, images per second, and digests of what was made, by name.
+    """
+    make, processes, threads = way
     shutil.rmtree(folder, ignore_errors=True)
     seconds = timed(make(model, paths, folder, processes, threads))
     made = [path for path in folder.glob("coded/*.tfclic") if path.is_file()]
@@ -168,16 +190,21 @@ def main():
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runner", choices=("beam", "dask"), default="beam")
+    parser.add_argument("--crop", type=int, help="pixels a side, of images that are made first")
+    parser.add_argument("--each", type=int, default=8, help="images of a process of xargs")
     parser.add_argument("--way", action="append", choices=list(WAYS), help="default: the runner's")
     args = parser.parse_args()
     paths = chosen(args.folder, args.images)
+    known = {**WAYS, BY_XARGS: (functools.partial(xargs, each=args.each), *WAYS[BY_XARGS][1:])}
     of_beam = [way for way, (make, *_) in WAYS.items() if make in (loops, corpus)]
     ways = args.way or list(OF_DASK if args.runner == "dask" else of_beam)
     measured = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as scratch:
+        if args.crop:
+            paths = cropped(paths, args.crop, pathlib.Path(scratch) / "crops")
         for number in range(args.rounds):
             for way in ways:
-                found = measure(way, args.model, paths, pathlib.Path(scratch) / "way")
+                found = measure(known[way], args.model, paths, pathlib.Path(scratch) / "way")
                 measured[way].append(found)
                 print(f"{number + 1}: {way}: {found[1]:.2f}/s", file=sys.stderr, flush=True)
     report(measured, len(paths))

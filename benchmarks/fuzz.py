@@ -1,6 +1,7 @@
 """Feeds mutated files to the reader, for some minutes, and checks how it takes them.
 
-    python benchmarks/fuzz.py [--model NAME|PATH] [--coder NAME] [--minutes 10] [IMAGE ...]
+    python benchmarks/fuzz.py [--model NAME|PATH] [--coder NAME] [--minutes 10]
+        [--ways whole,region,...] [IMAGE ...]
 
 Files of made images (and of IMAGEs) are mutated, and most of them get the right length and checksum
 again, so that the parts behind these are reached; some of them have alpha, metadata and a map of
@@ -11,7 +12,8 @@ header says, which is allowed: with a right checksum it may be a valid file. A c
 than 4 GB of memory or any other error is a finding: the file is kept, and the exit status is 1. A
 hang is more than 10 s of processor time, all cores together, which other work on the machine does
 not lengthen; or more than two minutes by the clock. Mutations that got a new answer are mutated
-further.
+further. Each file is decoded in one of the --ways: all of it, a part of the image, a small image,
+some of its slices, or the beginning of it alone; the latter two are of models with slices.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from forging import Mutator
 from tqdm import tqdm
 
 from tfclic import errors, images, runtime
-from tfclic.format import alpha, header
+from tfclic.format import alpha, header, picture
 from tfclic.format.picture import Metadata
 from tfclic.runtime import catalog
 
@@ -79,26 +81,61 @@ def dressed(pixels, rng):
             yield alpha.joined(image, plane.astype(np.uint8)), kept
 
 
-def work(connection, model, coder):
+def whole(codec, data, chance):
+    return codec.decompress(data), size_of(codec, data)
+
+
+def region(codec, data, chance):
+    height, width = size_of(codec, data)
+    x, y = chance.randrange(width), chance.randrange(height)
+    across, down = chance.randint(1, width - x), chance.randint(1, height - y)
+    return codec.decompress(data, (x, y, across, down)), (down, across)
+
+
+def scale(codec, data, chance):
+    by = chance.choice((2, 4, 8, 16))
+    height, width = size_of(codec, data)
+    return codec.decompress(data, scale=1 / by), (-(-height // by), -(-width // by))
+
+
+def slices(codec, data, chance):
+    some = chance.randint(1, codec.slices)
+    return codec.decompress(data, slices=some), size_of(codec, data)
+
+
+def beginning(codec, data, chance):
+    data = data[: chance.randint(len(data) // 3, len(data))]
+    pixels, received = codec.decompress_beginning(data)
+    assert 0 <= received.share <= 1
+    return pixels, header.claimed_size(picture.beginning(data).image)[::-1]
+
+
+def size_of(codec, data):
+    known = codec.info(data)
+    return known["height"], known["width"]
+
+
+# By name: functions of a codec, a file and a random.Random, which give pixels and their (height,
+# width) as it has to be.
+WAYS = {each.__name__: each for each in (whole, region, scale, slices, beginning)}
+
+
+def work(connection, model, coder, ways):
     """The worker: answers each file with (kind, sentence, seconds, megabytes at most so far)."""
     codec = runtime.Codec(model, coder)
     while True:
         data = connection.recv()
         kind, sentence, began = "refused", "", time.process_time()
         try:
-            pixels = codec.decompress(data)
-            known = codec.info(data)
+            chance = random.Random(data)
+            pixels, expected = WAYS[chance.choice(ways)](codec, data, chance)
             kind = "decoded"
-            if pixels.shape[:2] != (known["height"], known["width"]):
+            if pixels.shape[:2] != expected:
                 kind, sentence = "error", f"an image of {pixels.shape}"
         except errors.FileFormatError as error:
             sentence = str(error)
         except errors.ModelError as error:
-            known, kind = codec.info(data), "error"
-            if known["fingerprint"] != model.fingerprint:
-                kind = "another model"
-            elif known["coder"] != codec.coder and str(error) == header.RANGE_CODED:
-                kind = "another coder"
+            kind = blamed(codec, data, str(error))
             sentence = str(error).split(";")[0]
         except BaseException as error:  # that there are no others is what is measured
             kind, sentence = "error", f"{type(error).__name__}: {error}"
@@ -106,6 +143,17 @@ def work(connection, model, coder):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak /= 1 << (20 if sys.platform == "darwin" else 10)
         connection.send((kind, sentence, seconds, peak))
+
+
+def blamed(codec, data, sentence):
+    """The kind of an errors.ModelError: whether the file is the cause of it."""
+    image = header.beginning(picture.beginning(data).image)[0]
+    if image.fingerprint.hex() != codec.model.fingerprint:
+        return "another model"
+    # slices are of the range coder's strings
+    if image.coder != codec.coder and (sentence == header.RANGE_CODED or codec.slices > 1):
+        return "another coder"
+    return "error"
 
 
 def processor_seconds(process):
@@ -120,10 +168,10 @@ def processor_seconds(process):
 class Worker:
     """A process that decodes, replaced when it dies or has to be killed."""
 
-    def __init__(self, model, coder, sound):
+    def __init__(self, model, coder, ways, sound):
         """Starts it and has it decode a `sound` file, since the first one takes longer."""
         self.context, self.sound = multiprocessing.get_context("spawn"), sound
-        self.chosen = model, coder
+        self.chosen = model, coder, ways
         self.start()
 
     def start(self):
@@ -203,9 +251,9 @@ class Tally:
             print("FAILED", finding)
 
 
-def fuzz(model, coder, mutator, seconds, tally):
-    """Mutates and decodes until the time is over."""
-    worker, began = Worker(model, coder, mutator.files[0]), time.perf_counter()
+def fuzz(chosen, mutator, seconds, tally):
+    """Mutates and decodes until the time is over; `chosen` is the model, the coder and the ways."""
+    worker, began = Worker(*chosen, mutator.files[0]), time.perf_counter()
     with tqdm(total=round(seconds), unit="s", mininterval=5) as bar:
         while (now := time.perf_counter() - began) < seconds:
             data, done = mutator.next()
@@ -222,17 +270,21 @@ def main():
     parser.add_argument("images", metavar="IMAGE", nargs="*")
     parser.add_argument("--model", default=runtime.DEFAULT_MODEL)
     parser.add_argument("--coder", choices=header.CODERS, help="of the files; default: the model's")
+    parser.add_argument("--ways", default="whole", help=f"of {','.join(WAYS)}; default: whole")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--findings", default="fuzz-findings", help="folder for what is found")
     args = parser.parse_args()
+    ways = args.ways.split(",")
+    if unknown := set(ways) - set(WAYS):
+        parser.error(f"There is no way {', '.join(sorted(unknown))}.")
     model = catalog.find(args.model)
     # in a process of its own, so that its memory is not counted
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         files = pool.apply(corpus, (model, args.coder, args.images, args.seed))
     mutator, tally = Mutator(files, random.Random(args.seed)), Tally(pathlib.Path(args.findings))
     began = time.perf_counter()
-    fuzz(model, args.coder, mutator, 60 * args.minutes, tally)
+    fuzz((model, args.coder, ways), mutator, 60 * args.minutes, tally)
     print(f"{model} ({model.fingerprint}), seed {args.seed}, {len(files)} files to start from")
     tally.report(time.perf_counter() - began)
     return 1 if tally.findings else 0

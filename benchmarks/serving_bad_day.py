@@ -14,6 +14,7 @@ process:
     swapped   a new version each two seconds, the one before taken away, under load
     memory    address space limited (ulimit -v) to little more than the server has, images of 12
               megapixels
+    turns     the same with some more, and images of which one alone has room: all are answered
     end       SIGTERM while requests are under way
     disk      `bin/compress` into a folder of 16 KiB (Linux, as root: a mount of its own)
 
@@ -52,7 +53,10 @@ SLOW_CLIENTS, SLOW_SECONDS = 100, 20
 LARGE = 10_000  # pixels a side
 SPARE_MEMORY = 400 << 20  # bytes that the server may take beside what it has
 MIDDLE = 3000, 4000  # pixels, of what is more than that
+SPARE_FOR_ONE = 900 << 20  # bytes, for an image of the following size, but not for two
+ALONE = 640, 640  # pixels
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE
+LIMITED = 8  # large images that a server with little memory gets
 DISK_KIBIBYTES = 16
 
 
@@ -242,38 +246,46 @@ def is_available(server, version):
 
 
 def memory(model, items, requests):
+    return limited(model, items, requests, SPARE_MEMORY, MIDDLE)
+
+
+def turns(model, items, requests):
+    return limited(model, items, requests, SPARE_FOR_ONE, ALONE, all_fit=True)
+
+
+def limited(model, items, requests, spare, sides, all_fit=False):
+    """Of a server with so many bytes to spare, which gets large images of such sides."""
     with served(model, items) as (server, clients):
         before = server.files()
         status = pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()
-        most = int(status[0]) * resource.getpagesize() + SPARE_MEMORY
+        most = int(status[0]) * resource.getpagesize() + spare
         resource.prlimit(server.process.pid, resource.RLIMIT_AS, (most, most))
         rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 255, [MIDDLE[0] // 8, MIDDLE[1] // 8, 3], np.uint8)
+        pixels = rng.integers(0, 255, [sides[0] // 8, sides[1] // 8, 3], np.uint8)
         png = images.encode(pixels.repeat(8, 0).repeat(8, 1), "x.png")
-        refused = taken = 0
-        others = set()
+        codes = []
 
         def one(_):
-            nonlocal refused, taken
             inputs = {"images": [png], "qualities": np.float32([50])}
             try:
                 stub.Predict(predict_request(NAME, "compress", inputs), timeout=300)
-                taken += 1
+                codes.append(grpc.StatusCode.OK)
             except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    refused += 1
-                else:
-                    others.add(f"{error.code().name}: {error.details()}")
+                codes.append(error.code())
 
         with connected(server.port) as stub, futures.ThreadPoolExecutor(4) as pool:
-            list(pool.map(one, range(8)))
+            list(pool.map(one, range(LIMITED)))
         clients.run(good(min(requests, 40)), 2)
-        clients.wrong += 8 - refused - taken
-        note = f"{SPARE_MEMORY >> 20} MiB to spare; {taken} large ones answered"
-        note += "; ".join(["", *sorted(others)])
+        taken = codes.count(grpc.StatusCode.OK)
+        refused = codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED)
+        clients.wrong += LIMITED - taken - refused * (not all_fit)
+        note = f"{spare >> 20} MiB to spare; {taken} large ones answered"
+        others = set(codes) - {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        note += "; ".join(["", *sorted(code.name for code in others)])
         if server.process.poll() is not None:
             return Outcome(0, 0, 1, note="the server died")
-        return outcome(clients, server, before, f"{refused} of {8 - taken}", note)
+        bad = f"{refused} of {LIMITED - taken}"
+        return outcome(clients, server, before, "-" if all_fit else bad, note)
 
 
 def end(model, items, requests):
@@ -323,7 +335,8 @@ def disk(model, items, requests):
 
 
 ROWS = {
-    each.__name__: each for each in (crowd, slow, half, large, swapped, memory, end, disk)
+    each.__name__: each
+    for each in (crowd, slow, half, large, swapped, memory, turns, end, disk)
 }  # fmt: skip
 
 

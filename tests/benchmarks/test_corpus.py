@@ -46,6 +46,22 @@ def test_a_small_folder_is_gone_through_again(load_benchmark, images, tmp_path):
     assert len(list(folder.iterdir())) == 5
 
 
+def test_crops_are_as_large_as_asked_for_and_come_from_the_images(load_benchmark, images, tmp_path):
+    from PIL import Image
+
+    corpus = load_benchmark("corpus")
+    paths = corpus.chosen(images, 3)
+    made = corpus.cropped(paths, 16, tmp_path / "crops")
+    for path, source in zip(made, paths):
+        with Image.open(path) as crop, Image.open(source) as whole:
+            assert crop.size == (16, 16)
+            width, height = whole.size
+            places = [(x, y) for x in range(width - 15) for y in range(height - 15)]
+            assert any(
+                whole.crop((x, y, x + 16, y + 16)).tobytes() == crop.tobytes() for x, y in places
+            )
+
+
 def test_each_way_is_a_command(load_benchmark, images, tmp_path):
     corpus = load_benchmark("corpus")
     for way, (make, processes, threads) in corpus.WAYS.items():

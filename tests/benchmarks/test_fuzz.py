@@ -56,3 +56,23 @@ def test_forged_parts_are_refused_or_decoded(forging, files, toy_codec):
     for status in (header.NEWER_VERSION, header.TRUNCATED, header.CORRUPTED):
         assert answers[header.SENTENCES[status]]
     assert answers["decoded"] > 9
+
+
+@pytest.mark.parametrize("way", ["whole", "region", "scale", "slices", "beginning"])
+def test_each_way_says_how_large_its_image_has_to_be(
+    load_benchmark, forging, monkeypatch, sliced_toy, make_pixels, way
+):
+    from tfclic import runtime
+
+    monkeypatch.syspath_prepend(pathlib.Path(forging.__file__).parent)
+    fuzz, codec = load_benchmark("fuzz"), runtime.load(sliced_toy)
+    data, shapes = codec.compress(make_pixels(70, 90), 50), set()
+    for seed in range(8):
+        try:
+            pixels, expected = fuzz.WAYS[way](codec, data, random.Random(seed))
+            assert pixels.shape[:2] == expected
+            shapes.add(expected)
+        except errors.FileFormatError:
+            # too little of it may be there
+            assert way == "beginning"
+    assert shapes == {(70, 90)} if way in ("whole", "slices", "beginning") else len(shapes) > 2

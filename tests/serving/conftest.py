@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 
 import grpc
 import numpy as np
@@ -71,6 +72,19 @@ class Running:
     def models(self):
         """TensorFlow Serving's stock stub."""
         return protos.model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+
+@pytest.fixture(scope="session")
+def wait_until():
+    """Function that returns once a condition, a function, holds; it fails after a minute."""
+
+    def wait_until(condition):
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    return wait_until
 
 
 @contextlib.contextmanager

@@ -1,7 +1,5 @@
 """What protects the server: its queue, deadlines, and images of bounded size."""
 
-import time
-
 import grpc
 import numpy as np
 import pytest
@@ -16,18 +14,13 @@ from tfclic.serving.refusals import Refusal
 SECONDS = 60
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def pending(started):
     return started.server._workers.pending()
 
 
-def test_a_full_queue_refuses_and_the_server_goes_on(serving, scaling_folder, ask, slow):
+def test_a_full_queue_refuses_and_the_server_goes_on(
+    serving, scaling_folder, ask, slow, wait_until
+):
     begun, go_on, calls = slow
     with serving(scaling_folder, concurrency=1, queue=1) as started:
         first = started.prediction.Predict.future(ask([1]))
@@ -88,7 +81,9 @@ def test_want_of_memory_is_a_refusal_and_the_server_goes_on(
         started.prediction.Predict(ask([1]))
 
 
-def test_work_whose_deadline_has_passed_is_not_begun(serving, scaling_folder, ask, slow):
+def test_work_whose_deadline_has_passed_is_not_begun(
+    serving, scaling_folder, ask, slow, wait_until
+):
     begun, go_on, calls = slow
     with serving(scaling_folder, concurrency=1) as started:
         first = started.prediction.Predict.future(ask([1]))
@@ -103,7 +98,7 @@ def test_work_whose_deadline_has_passed_is_not_begun(serving, scaling_folder, as
         assert len(calls) == 2
 
 
-def test_work_whose_client_is_gone_is_not_begun(serving, scaling_folder, ask, slow):
+def test_work_whose_client_is_gone_is_not_begun(serving, scaling_folder, ask, slow, wait_until):
     begun, go_on, calls = slow
     with serving(scaling_folder, concurrency=1) as started:
         first = started.prediction.Predict.future(ask([1]))

@@ -21,7 +21,7 @@ class Models:
             repository.Repository(folder),
             -1,
             lambda *news: self.told.append(news),
-            metrics.Metrics(lambda: 0),
+            metrics.Metrics(*3 * [lambda: 0]),
         )
         self.manager.poll()
 
@@ -84,7 +84,7 @@ def test_an_old_version_finishes_what_it_has_begun(folder, make_scaling):
 def test_what_has_gone_is_given_back_to_the_system(folder, make_scaling, monkeypatch):
     models, given_back = Models(folder), []
     old = weakref.ref(models.manager._models["scaling"][1].servable)
-    monkeypatch.setattr(manager, "_give_back", lambda: given_back.append(old() is None))
+    monkeypatch.setattr(manager, "give_back", lambda: given_back.append(old() is None))
     models.manager.poll()
     make_scaling(folder, version=2, factor=3.0)
     models.manager.poll()
@@ -98,7 +98,7 @@ def test_what_has_gone_is_given_back_to_the_system(folder, make_scaling, monkeyp
 
 def test_memory_can_be_given_back():
     ring = weakref.ref(Ring())
-    manager._give_back()
+    manager.give_back()
     assert ring() is None
 
 

@@ -64,6 +64,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="pixels of an image, in millions; default: %(default)s")  # fmt: skip
     add("--max_effort", type=int, choices=range(10), default=0, metavar="0..9",
         help="of compressing; 9 keeps a core for minutes; default: %(default)s")  # fmt: skip
+    add("--max_memory_mebibytes", type=_at_least(0), default=0,
+        help="of the process; requests wait for it, or are refused; control groups and ulimit -v "
+        "are heeded anyway; 0: these alone; default: %(default)s")  # fmt: skip
     add("--drain_seconds", type=_at_least(0, float), default=30.0,
         help="for what was begun when the server is told to end; default: %(default)s")  # fmt: skip
     parser.add_argument("--ui", action="store_true", help="show a page to try it")
@@ -89,6 +92,7 @@ def serve(args: argparse.Namespace) -> int:
         max_bytes=args.max_request_mebibytes << 20,
         max_pixels=args.max_megapixels * 1_000_000,
         max_effort=args.max_effort,
+        max_memory=args.max_memory_mebibytes << 20,
         drain_seconds=args.drain_seconds,
         ui=args.ui,
     )

@@ -231,13 +231,29 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
 
     A hint how much a file, however damaged, may ask for before anything else has looked at it.
     """
+    return _claimed(data)[0]
+
+
+def claimed_tile(data: bytes) -> tuple[int, int] | None:
+    """The (width, height) of a file's largest tile, pixels; None as for `claimed_size`."""
+    size, rest = _claimed(data)
+    if size is None:
+        return None
+    sides = MAX_TILE_SIDE, MAX_TILE_SIDE
+    if data[START - 1] & VERSION_BITS in (TILED, TILED + OF_INTERLEAVED) and len(rest) >= 2:
+        sides = rest[0] * MULTIPLE, rest[1] * MULTIPLE
+    return min(size[0], sides[0]), min(size[1], sides[1])
+
+
+def _claimed(data: bytes) -> tuple[tuple[int, int] | None, bytes]:
+    """What `claimed_size` says, and the two bytes that follow."""
     if len(data) <= START or not data.startswith(MAGIC) or data[START - 1] & VERSION_BITS > VERSION:
-        return None
+        return None, b""
     _, start = read_varint(data, START)
-    width, height, _ = _read_sizes(data, start)
+    width, height, position = _read_sizes(data, start)
     if width is None or height is None:
-        return None
-    return width, height
+        return None, b""
+    return (width, height), data[position : position + 2]
 
 
 def beginning(data: bytes) -> tuple[Header, int]:

@@ -69,6 +69,12 @@ def inputs(servable: Servable, signature: str) -> dict[str, int]:
     return {name: number for name, (number, _) in known.items()}
 
 
+def says_something(signature: str, name: str, array: np.ndarray) -> bool:
+    """Whether any element of such an input asks for what the signature does not do."""
+    found = _INPUTS.get(signature, {}).get(name)
+    return found is not None and bool(np.any(array != found[1]))
+
+
 def run(
     servable: Servable, signature: str, given: Arrays, wanted: Collection[str], most: Most
 ) -> dict[str, np.ndarray]:

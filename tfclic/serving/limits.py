@@ -89,14 +89,14 @@ class Workers:
 
     async def run(
         self,
-        work: Callable[[], Result],
+        work: Callable[[Callable[[], bool]], Result],
         seconds: float | None = None,
         done: Callable[[], object] = lambda: None,
     ) -> Result:
-        """Returns `work()`, which is not begun once nobody waits for it.
+        """Returns what `work` does, which is not begun once nobody waits for it.
 
         Args:
-          work: function without arguments.
+          work: function of another one, which tells whether anybody still waits.
           seconds: until the deadline; None: there is none.
           done: called when `work` has ended, or will never begin.
 
@@ -111,11 +111,12 @@ class Workers:
             done()
             raise refusal
         end = None if seconds is None else time.monotonic() + seconds
+        gone = threading.Event()
 
         def begin() -> Result:
             if end is not None and time.monotonic() >= end:
-                raise _too_late()
-            return work()
+                raise too_late()
+            return work(lambda: not gone.is_set())
 
         def finished(_: concurrent.futures.Future[Result]) -> None:
             with self._lock:
@@ -127,7 +128,9 @@ class Workers:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
         except asyncio.TimeoutError:
-            raise _too_late() from None
+            raise too_late() from None
+        finally:
+            gone.set()
 
     async def end(self, seconds: float) -> None:
         """Takes no more, and returns once what was taken has ended or `seconds` have passed."""
@@ -149,7 +152,8 @@ class Workers:
         return None
 
 
-def _too_late() -> Refusal:
+def too_late() -> Refusal:
+    """The `Refusal` of what nobody waits for any more."""
     return Refusal(StatusCode.DEADLINE_EXCEEDED, "The deadline has passed.")
 
 

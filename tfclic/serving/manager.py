@@ -83,7 +83,7 @@ class Manager:
         if self._has_loaded:
             # a request may have held what went until it had ended itself
             self._has_loaded = False
-            _give_back()
+            give_back()
         try:
             wanted = self._repository.latest()
         except OSError as error:
@@ -199,7 +199,7 @@ class Manager:
             if other != version:
                 self._retire(name, other)
         self._has_loaded = True
-        _give_back()
+        give_back()
 
     def _retire(self, name: str, version: int) -> None:
         entry = self._models[name][version]
@@ -214,7 +214,7 @@ class Manager:
         logging.info("%s/%d: unloaded", name, version)
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Gives back to the system what loading took, and what has gone: glibc would keep it."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -37,9 +37,16 @@ class Metrics:
 
     Args:
       pending: function that returns how many requests are worked on or wait.
+      held: function that returns what those that are worked on may take of memory, bytes.
+      waiting: function that returns how many wait for memory.
     """
 
-    def __init__(self, pending: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        pending: Callable[[], int],
+        held: Callable[[], float],
+        waiting: Callable[[], int],
+    ) -> None:
         self._registry = registry = prometheus_client.CollectorRegistry()
         self._count = _RequestCount()
         registry.register(self._count)
@@ -58,9 +65,13 @@ class Metrics:
             "tfclic_serving_load_seconds", "Loading and warm-up.", ["model_name", "version"],
             registry=registry,
         )  # fmt: skip
-        prometheus_client.Gauge(
-            "tfclic_serving_pending", "Requests that are worked on or wait.", registry=registry
-        ).set_function(pending)
+        for name, text, function in (
+            ("pending", "Requests that are worked on or wait.", pending),
+            ("memory_held_bytes", "What requests that are worked on may take.", held),
+            ("memory_waiting", "Requests that wait for memory.", waiting),
+        ):
+            gauge = prometheus_client.Gauge(f"tfclic_serving_{name}", text, registry=registry)
+            gauge.set_function(function)
         prometheus_client.ProcessCollector(registry=registry)
 
     def answered(self, model: str, entrypoint: str, seconds: float) -> None:

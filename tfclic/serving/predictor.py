@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from absl import logging
 
-from tfclic.serving import extras, limits
+from tfclic.serving import admission, extras, limits
+from tfclic.serving.memory import NOTHING
 from tfclic.serving.refusals import Refusal, StatusCode
 
 if TYPE_CHECKING:
@@ -30,13 +31,19 @@ class Predictor:
       workers: a `limits.Workers`.
       metrics: a `metrics.Metrics`.
       most: what an element of a request may ask for.
+      line: the `admission.Admission` of requests to memory.
     """
 
     def __init__(
-        self, manager: Manager, workers: limits.Workers, metrics: Metrics, most: limits.Most
+        self,
+        manager: Manager,
+        workers: limits.Workers,
+        metrics: Metrics,
+        most: limits.Most,
+        line: admission.Admission,
     ) -> None:
         self.manager, self._workers = manager, workers
-        self._metrics, self._most = metrics, most
+        self._metrics, self._most, self._line = metrics, most, line
 
     async def predict(
         self,
@@ -69,10 +76,14 @@ class Predictor:
             servable = lease.__enter__()
             known = name
 
-            def work() -> Answer:
+            def work(is_wanted: Callable[[], bool]) -> Answer:
                 signature, inputs, wanted = parse(servable)
-                outputs = extras.run(servable, signature, inputs, wanted, self._most)
-                return write(servable, signature, outputs)
+                need = NOTHING
+                if servable.is_codec:
+                    need = admission.estimate(signature, inputs, self._most.pixels)
+                with self._line.admitted(need, is_wanted):
+                    outputs = extras.run(servable, signature, inputs, wanted, self._most)
+                    return write(servable, signature, outputs)
 
             answer = await self._workers.run(
                 work, seconds, done=lambda: lease.__exit__(None, None, None)

@@ -16,8 +16,9 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from tfclic import errors
-from tfclic.serving import extras, grpc_api, limits, protos, rest
-from tfclic.serving.manager import Manager
+from tfclic.serving import extras, grpc_api, limits, manager, protos, rest
+from tfclic.serving.admission import Admission
+from tfclic.serving.memory import Room
 from tfclic.serving.metrics import Metrics
 from tfclic.serving.predictor import Predictor
 
@@ -42,6 +43,7 @@ class Options(NamedTuple):
       max_bytes: of a request.
       max_pixels: of an image.
       max_effort: of an encoding, 0 to 9.
+      max_memory: bytes that the process may have; 0: whatever its limits allow.
       drain_seconds: given to requests that have begun when the server ends.
       ui: whether the page is shown at `/`.
     """
@@ -56,6 +58,7 @@ class Options(NamedTuple):
     max_bytes: int = 64 << 20
     max_pixels: int = 1 << 26
     max_effort: int = 0
+    max_memory: int = 0
     drain_seconds: float = 30.0
     ui: bool = False
 
@@ -75,13 +78,14 @@ class Server:
     def __init__(self, repository: Repository, options: Options) -> None:
         self._options = options
         self._workers = limits.Workers(options.concurrency, options.queue, options.rate)
-        self._metrics = Metrics(self._workers.pending)
+        line = Admission(Room(options.max_memory).free, manager.give_back)
+        self._metrics = Metrics(self._workers.pending, lambda: line.held.resident, line.count)
         # who opens the page is not to wait for what its requests need
         prepare = [extras.warm_up] if options.ui else []
         watching = options.poll_seconds, self._told, self._metrics
-        self.manager = Manager(repository, *watching, *prepare)
+        self.manager = manager.Manager(repository, *watching, *prepare)
         most = limits.Most(options.max_pixels, options.max_effort)
-        self._predictor = Predictor(self.manager, self._workers, self._metrics, most)
+        self._predictor = Predictor(self.manager, self._workers, self._metrics, most, line)
         self._loop: asyncio.AbstractEventLoop
         self._health: health.aio.HealthServicer
         self._grpc: grpc.aio.Server | None = None
