@@ -343,6 +343,8 @@ def tiny_codec(**changes):
     tf.keras.utils.set_random_seed(0)
     codec = models.build(tiny_config(**changes))
     building.build_variables(codec)
+    # priors have drawn; now there are few functions to forget, see `begin_anew`
+    tf.keras.utils.set_random_seed(0)
     # an untrained entropy model expects smaller latents than the block transform gives
     bias = codec.parameter_network.layers[-1].bias
     wide = np.repeat([0, 0, np.log(5)], bias.shape[0] // 3)
@@ -395,6 +397,7 @@ def export_for_reading():
     """`saving.save` without what takes long: warm-up requests, and the graph of efforts.
 
     Unless the rest `is_whole`, it has no signatures for servers, and reads its own coder alone.
+    Whoever wants to know what becomes of efforts passes a `refinement` in place of the class.
     """
     from tfclic.export import exported, refining, saving, served, warm_up
     from tfclic.format import header
@@ -405,10 +408,10 @@ def export_for_reading():
         parts = graph._reader_of_parts() if graph.coder == header.RANGE else {}
         return {**graph._reader(graph.coder), **parts}
 
-    def save(*arguments, is_whole=False, **named):
+    def save(*arguments, is_whole=False, refinement=lambda *_: None, **named):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(warm_up, "is_possible", lambda: False)
-            patch.setattr(refining, "Refinement", lambda *_: None)
+            patch.setattr(refining, "Refinement", refinement)
             if not is_whole:
                 patch.setattr(served, "signatures", lambda *_: {})
                 patch.setattr(exported.ExportedCodec, "_readers", own_readers)

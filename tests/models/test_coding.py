@@ -143,25 +143,6 @@ def test_size_is_close_to_the_estimate_and_to_the_float_model(codec, coding):
     assert bits == pytest.approx(float(codec(image, quality).bits[0]), rel=0.01, abs=64)
 
 
-def test_a_single_gaussian_codes_too(make_codec):
-    coding = make_codec(mixtures=1).entropy_coder()
-    latents, hyper = random_latents(4, 8)
-    string = tf.function(coding.compress)(hyper, latents)
-    np.testing.assert_array_equal(tf.function(coding.decompress)(string, 4, 8), latents)
-
-
-def test_silent_latents_take_few_bytes_but_not_too_few(make_codec):
-    codec = make_codec()
-    bias = codec.parameter_network.layers[-1].bias
-    bias.assign(np.repeat([0, 0, np.log(0.11)], bias.shape[0] // 3))  # all certain to be zero
-    coding = codec.entropy_coder()
-    string = tf.function(coding.compress)(tf.zeros([16, 16, 4]), tf.zeros([64, 64, 6]))
-    decompress = tf.function(coding.decompress, [tf.TensorSpec([], tf.string), SIZE, SIZE])
-    assert np.all(decompress(string, 64, 64) == 0)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="too large for so few bytes"):
-        decompress(tf.strings.substr(string, 0, 20), 40_000, 40_000)
-
-
 def test_no_forged_string_makes_the_reader_go_on_for_ever(coding):
     # a row of negative precision has an escape code, which zeros at the end never finish
     table = coding.streams["hyper_latents"].table.numpy()
@@ -269,3 +250,22 @@ def test_without_a_weight_rounding_is_plain(coding, monkeypatch):
     exact = tf.random.stateless_normal([8, 8, 6], [1, 2], stddev=200.0)
     found, _ = coding.quantize({"latents": exact, **coding.split(tf.zeros([2, 2, 4]))})
     np.testing.assert_array_equal(found, tf.clip_by_value(tf.round(exact), -255.0, 256.0))
+
+
+def test_a_single_gaussian_codes_too(make_codec):
+    coding = make_codec(mixtures=1).entropy_coder()
+    latents, hyper = random_latents(4, 8)
+    string = tf.function(coding.compress)(hyper, latents)
+    np.testing.assert_array_equal(tf.function(coding.decompress)(string, 4, 8), latents)
+
+
+def test_silent_latents_take_few_bytes_but_not_too_few(make_codec):
+    codec = make_codec()
+    bias = codec.parameter_network.layers[-1].bias
+    bias.assign(np.repeat([0, 0, np.log(0.11)], bias.shape[0] // 3))  # all certain to be zero
+    coding = codec.entropy_coder()
+    string = tf.function(coding.compress)(tf.zeros([16, 16, 4]), tf.zeros([64, 64, 6]))
+    decompress = tf.function(coding.decompress, [tf.TensorSpec([], tf.string), SIZE, SIZE])
+    assert np.all(decompress(string, 64, 64) == 0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too large for so few bytes"):
+        decompress(tf.strings.substr(string, 0, 20), 40_000, 40_000)

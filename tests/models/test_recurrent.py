@@ -1,13 +1,11 @@
 """recurrent: iterations of binary codes, of which a quality sends the first ones."""
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfclic import configuration, errors, models, runtime
-from tfclic.export import integers, refining, saving, warm_up
+from tfclic.export import integers, saving
 from tfclic.models import base
 from tfclic.training import building
 
@@ -35,8 +33,12 @@ def codec():
 
 @pytest.fixture(scope="module")
 def loaded(codec, export_for_reading, tmp_path_factory):
+    def unwanted(*_):
+        raise AssertionError("efforts would move codes")
+
     folder = tmp_path_factory.mktemp("exported")
-    return runtime.load(export_for_reading(codec, folder, "recurrent"))
+    path = export_for_reading(codec, folder, "recurrent", refinement=unwanted)
+    return runtime.load(path)
 
 
 def test_a_step_has_a_gradient_for_every_variable(codec):
@@ -92,16 +94,11 @@ def test_tiles_and_sizes_that_rise_with_quality(loaded, make_pixels):
     assert sizes == sorted(set(sizes))
 
 
-def test_codes_are_not_refined_and_pixels_not_in_integers(codec, tmp_path, monkeypatch):
-    def unwanted(*_):
-        raise AssertionError("efforts would move codes")
-
-    monkeypatch.setattr(refining, "Refinement", unwanted)
-    monkeypatch.setattr(warm_up, "is_possible", lambda: False)
+def test_codes_are_not_refined_and_pixels_not_in_integers(codec, loaded, tmp_path):
     with pytest.raises(errors.InexactError, match="other latents"):
         saving.save(codec, tmp_path, "recurrent", seen=integers.measured(codec, [IMAGES[0]]))
-    path = saving.save(codec, tmp_path, "recurrent")
-    assert json.loads((path / "model_card.json").read_text())["transforms"] == "float32"
+    assert loaded.model.card.refinement is None
+    assert loaded.model.card.transforms == "float32"
 
 
 def test_qualities_may_differ_from_place_to_place(loaded, assert_maps):
