@@ -13,7 +13,8 @@ than 4 GB of memory or any other error is a finding: the file is kept, and the e
 hang is more than 10 s of processor time, all cores together, which other work on the machine does
 not lengthen; or more than two minutes by the clock. Mutations that got a new answer are mutated
 further. Each file is decoded in one of the --ways: all of it, a part of the image, a small image,
-some of its slices, or the beginning of it alone; the latter two are of models with slices.
+some of its slices, or the beginning of it alone; the latter two are of models with slices, and
+take seconds for each megapixel that a file claims: nothing vouches for what is there of it.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from tfclic.format.picture import Metadata
 from tfclic.runtime import catalog
 
 SECONDS, CLOCK_SECONDS, MEGABYTES = 10, 120, 4096
+SECONDS_A_MEGAPIXEL = 4  # more, where what is not sound becomes pixels instead of a refusal
 SIZES = [(1, 1, 1), (64, 64, 3), (65, 130, 3), (256, 192, 3), (40, 700, 1)]
 QUALITIES = (0, 50, 100)
 TILES = (1024, 64)
@@ -147,11 +149,15 @@ def work(connection, model, coder, ways):
 
 def blamed(codec, data, sentence):
     """The kind of an errors.ModelError: whether the file is the cause of it."""
-    image = header.beginning(picture.beginning(data).image)[0]
-    if image.fingerprint.hex() != codec.model.fingerprint:
+    # by their places, since the end of a file may be unsound that a beginning does not reach
+    image = picture.beginning(data).image
+    _, start = header.read_varint(image, header.START)
+    if image[start : start + header.FINGERPRINT_BYTES].hex() != codec.model.fingerprint:
         return "another model"
+    is_interleaved = image[header.START - 1] & header.VERSION_BITS > header.OF_INTERLEAVED
+    is_other = is_interleaved != (codec.coder == header.INTERLEAVED)
     # slices are of the range coder's strings
-    if image.coder != codec.coder and (sentence == header.RANGE_CODED or codec.slices > 1):
+    if is_other and (sentence == header.RANGE_CODED or codec.slices > 1):
         return "another coder"
     return "error"
 
@@ -163,6 +169,19 @@ def processor_seconds(process):
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def allowed(data, ways):
+    """Processor time that a file may take, seconds."""
+    if not {"slices", "beginning"} & set(ways):
+        return SECONDS
+    try:
+        size = header.claimed_size(picture.beginning(data).image)
+    except errors.FileFormatError:
+        size = None
+    width, height = size or (0, 0)
+    pixels = min(width * height, header.DEFAULT_MAX_PIXELS)
+    return SECONDS + SECONDS_A_MEGAPIXEL * pixels / 1e6
 
 
 class Worker:
@@ -185,15 +204,16 @@ class Worker:
     def decode(self, data):
         """What `work` answers to `data`, where the kind may be hang, crash or memory too."""
         before, began = processor_seconds(self.process), time.perf_counter()
+        most = allowed(data, self.chosen[-1])
         self.connection.send(data)
         while not self.connection.poll(0.2):
             used = processor_seconds(self.process) - before
-            if used > SECONDS or time.perf_counter() - began > CLOCK_SECONDS:
+            if used > most or time.perf_counter() - began > CLOCK_SECONDS:
                 answer = ("hang", f"more than {used:.1f} s of processor time", used, 0)
                 break
         else:
             answer = self._answer()
-        if answer[2] > SECONDS and answer[0] != "hang":
+        if answer[2] > most and answer[0] != "hang":
             answer = ("hang", f"{answer[2]:.1f} s of processor time", *answer[2:])
         if answer[3] > MEGABYTES:
             answer = ("memory", f"{answer[3]:.0f} MB", *answer[2:])

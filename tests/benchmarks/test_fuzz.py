@@ -76,3 +76,24 @@ def test_each_way_says_how_large_its_image_has_to_be(
             # too little of it may be there
             assert way == "beginning"
     assert shapes == {(70, 90)} if way in ("whole", "slices", "beginning") else len(shapes) > 2
+
+
+def test_whose_fault_a_refusal_is(load_benchmark, forging, monkeypatch, toy_codec, make_pixels):
+    monkeypatch.syspath_prepend(pathlib.Path(forging.__file__).parent)
+    fuzz, data = load_benchmark("fuzz"), toy_codec.compress(make_pixels(30, 40))
+    start = data.index(bytes.fromhex(toy_codec.model.fingerprint))
+    # the end is unsound as well
+    other = data[:start] + bytes([data[start] ^ 1]) + data[start + 1 : -1]
+    assert fuzz.blamed(toy_codec, other, "") == "another model"
+    assert fuzz.blamed(toy_codec, data, "") == "error"
+
+
+def test_only_what_nobody_vouches_for_may_take_time_for_its_pixels(
+    load_benchmark, forging, monkeypatch, toy_codec, make_pixels
+):
+    monkeypatch.syspath_prepend(pathlib.Path(forging.__file__).parent)
+    fuzz, data = load_benchmark("fuzz"), toy_codec.compress(make_pixels(100, 200))
+    assert fuzz.allowed(data, ["whole", "region"]) == fuzz.SECONDS
+    more = fuzz.allowed(data, ["beginning"]) - fuzz.SECONDS
+    assert more == pytest.approx(0.02 * fuzz.SECONDS_A_MEGAPIXEL)
+    assert fuzz.allowed(b"", ["slices"]) == fuzz.SECONDS

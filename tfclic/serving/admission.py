@@ -49,8 +49,9 @@ class Cost(NamedTuple):
 
 
 _BY_INPUT = "areas", "efforts"  # kinds of `compress`, the more of which counts last
-# The most that any shipped model has taken, and a fifth more: `benchmarks/serving_memory.py`. Of
-# the address space each thread that allocates for the first time reserves 64 MiB.
+# The most that any shipped model has taken, and a fifth more at the least, by
+# `benchmarks/serving_memory.py`. Each thread that allocates for the first time reserves 64 MiB of
+# the address space.
 COSTS = {
     COMPRESS.name: Cost(Amount(128 * _MIB, 64 * _MIB), Amount(1050, 550), Amount(110, 100)),
     "areas": Cost(Amount(192 * _MIB, 128 * _MIB), Amount(1050, 550), Amount(150, 250)),
