@@ -3,8 +3,9 @@
 What TensorFlow writes is for people and tools to look at: operations inside of functions have the
 names of the Python that made them, and so have the arguments of every branch and every body of a
 loop, which take all the variables that they read as arguments. Here they get names of one to three
-letters, functions that are the same become one, and notes that nothing reads go. What a graph
-computes, and what can be asked of it from outside, is as before.
+letters, functions that are the same become one, and notes that nothing reads go. What takes long at
+a start and is of no use, such as to infer shapes within functions, is asked not to happen. What a
+graph computes, and what can be asked of it from outside, is as before.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ IDLE_NOTES = (
     "_XlaScope",
     "_XlaSeparateCompiledGradients",
 )
+# At a call: whoever loads the graph is not to infer the shapes of results from the function's
+# operations, nor from those of functions that these call, time and again. Signatures tell them.
+NOT_INFERRED = "_disable_call_shape_inference"
 CONTROL = "^"  # before an operation that an input only waits for
 PLACED = "_class"  # names operations beside which one has to be
 
@@ -47,6 +51,9 @@ def compact(graph: MetaGraphDef) -> None:
         _drop_notes(function)
         _rename(function, function.signature.name in asked_for)
     _merge(graph, asked_for)
+    for node in graph.graph_def.node:
+        if any(called for attribute in node.attr.values() for called in _calls(attribute)):
+            node.attr[NOT_INFERRED].b = True
 
 
 def _drop_notes(function: FunctionDef) -> None:
