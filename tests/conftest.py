@@ -397,21 +397,33 @@ def export_for_reading():
     """`saving.save` without what takes long: warm-up requests, and the graph of efforts.
 
     Unless the rest `is_whole`, it has no signatures for servers, and reads its own coder alone.
-    Whoever wants to know what becomes of efforts passes a `refinement` in place of the class.
+    TensorFlow leaves the shapes of results at what functions say, which it would find once more at
+    every call, by all operations of the function and of those that it calls. Whoever wants to know
+    what becomes of efforts passes a `refinement` in place of the class.
     """
-    from tfclic.export import exported, refining, saving, served, warm_up
+    from tensorflow.core.framework.attr_value_pb2 import AttrValue
+    from tensorflow.python.framework import ops
+
+    from tfclic.export import compact, exported, refining, saving, served, warm_up
     from tfclic.format import header
 
     original = saving.save  # which a test may replace by this
+    create = ops.Graph.create_op
 
     def own_readers(graph):
         parts = graph._reader_of_parts() if graph.coder == header.RANGE else {}
         return {**graph._reader(graph.coder), **parts}
 
+    def create_op(graph, kind, *arguments, attrs=None, **named):
+        if kind.endswith("PartitionedCall"):
+            attrs = {**attrs, compact.NOT_INFERRED: AttrValue(b=True)}
+        return create(graph, kind, *arguments, attrs=attrs, **named)
+
     def save(*arguments, is_whole=False, refinement=lambda *_: None, **named):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(warm_up, "is_possible", lambda: False)
             patch.setattr(refining, "Refinement", refinement)
+            patch.setattr(ops.Graph, "create_op", create_op)
             if not is_whole:
                 patch.setattr(served, "signatures", lambda *_: {})
                 patch.setattr(exported.ExportedCodec, "_readers", own_readers)

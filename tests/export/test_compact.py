@@ -134,6 +134,9 @@ def test_names_are_short_and_notes_are_gone(saved):
     assert max(len(node.name) for node in nodes) <= 2
     assert not any(name in node.attr for node in nodes for name in compact.IDLE_NOTES)
     assert after.ByteSize() < 0.7 * before.ByteSize()
+    # inside of functions nothing is inferred anyway where calls outside of them are left alone
+    calls = [n for n in after.graph_def.node if n.op == "StatefulPartitionedCall"]
+    assert calls and all(node.attr[compact.NOT_INFERRED].b for node in calls)
     # signatures point to these
     left = {node.name for node in before.graph_def.node} - {n.name for n in after.graph_def.node}
     assert left == {before.saver_def.save_tensor_name.partition(":")[0]}

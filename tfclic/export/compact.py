@@ -4,8 +4,9 @@ What TensorFlow writes is for people and tools to look at: operations inside of 
 names of the Python that made them, and so have the arguments of every branch and every body of a
 loop, which take all the variables that they read as arguments. Here they get names of one to three
 letters, functions that are the same become one, and so do operations that are given the same; what
-nothing needs goes, notes and the way to write variables included. What a graph computes, and what
-can be asked of it from outside, is as before.
+nothing needs goes, notes and the way to write variables included. What takes long at a start and
+is of no use, such as to infer shapes within functions, is asked not to happen. What a graph
+computes, and what can be asked of it from outside, is as before.
 
 Nobody optimizes these graphs when they are loaded, since that takes longer than a photograph: what
 is twice in one is computed twice.
@@ -43,6 +44,9 @@ READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd")
 WRITES = "Assign"  # what the names of operations begin with that change variables
 # A list may be changed where it is, by who is the last to need it.
 LISTS = "TensorList"
+# At a call: whoever loads the graph is not to infer the shapes of results from the function's
+# operations, nor from those of functions that these call, time and again. Signatures tell them.
+NOT_INFERRED = "_disable_call_shape_inference"
 CONTROL = "^"  # before an operation that an input only waits for
 PLACED = "_class"  # names operations beside which one has to be
 
@@ -65,6 +69,9 @@ def compact(graph: MetaGraphDef) -> None:
         _rename(function, function.signature.name in asked_for)
     _merge(graph, asked_for)
     _drop_uncalled(graph, asked_for)
+    for node in graph.graph_def.node:
+        if any(called for attribute in node.attr.values() for called in _calls(attribute)):
+            node.attr[NOT_INFERRED].b = True
 
 
 def _forget_saving(graph: MetaGraphDef) -> None:
@@ -137,9 +144,7 @@ def _is_pure(node: NodeDef) -> bool:
     """Whether an operation does nothing but to compute what follows from its inputs."""
     definition = op_def_registry.get(node.op)
     calls = any(True for attribute in node.attr.values() for _ in _calls(attribute))
-    return bool(definition) and not (
-        definition.is_stateful or calls or node.op.startswith(LISTS)
-    )
+    return bool(definition) and not (definition.is_stateful or calls or node.op.startswith(LISTS))
 
 
 def _told(node: NodeDef, names: Mapping[str, str]) -> list[str]:
