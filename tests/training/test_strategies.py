@@ -232,3 +232,12 @@ def test_only_errors_of_lost_workers_are_explained(second_of_two):
     with pytest.raises(tf.errors.InvalidArgumentError):
         with second_of_two.guarded():
             raise tf.errors.InvalidArgumentError(None, None, "a shape")
+
+
+def test_who_parts_does_not_miss_who_has_left_already(second_of_two):
+    def gone(numbers):
+        raise tf.errors.UnavailableError(None, None, "from /job:worker/replica:0/task:0: gone")
+
+    strategies.Replicas().part()
+    second_of_two.gather = gone
+    second_of_two.part()
