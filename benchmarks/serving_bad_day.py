@@ -44,6 +44,7 @@ from typing import NamedTuple
 
 import grpc
 import numpy as np
+import serving_memory
 from serving_load import NAME, ROOT, Load, Server, connected, is_good, made_items
 
 from tfclic import images, runtime
@@ -257,16 +258,14 @@ def limited(model, items, requests, spare, sides, all_fit=False):
     """Of a server with so many bytes to spare, which gets large images of such sides."""
     with served(model, items) as (server, clients):
         before = server.files()
-        status = pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()
-        most = int(status[0]) * resource.getpagesize() + spare
+        space, _ = serving_memory.sizes(server.process)
+        most = int(space) + spare
         resource.prlimit(server.process.pid, resource.RLIMIT_AS, (most, most))
-        rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 255, [sides[0] // 8, sides[1] // 8, 3], np.uint8)
-        png = images.encode(pixels.repeat(8, 0).repeat(8, 1), "x.png")
+        height, width = sides
+        inputs = serving_memory.compression(serving_memory.noisy(width, height))
         codes = []
 
         def one(_):
-            inputs = {"images": [png], "qualities": np.float32([50])}
             try:
                 stub.Predict(predict_request(NAME, "compress", inputs), timeout=300)
                 codes.append(grpc.StatusCode.OK)

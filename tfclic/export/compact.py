@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tensorflow.python.framework import op_def_registry
 
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.function_pb2 import FunctionDef
     from tensorflow.core.framework.node_def_pb2 import NodeDef
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
-    from typing_extensions import TypeAlias
 
-    Nodes: TypeAlias = RepeatedCompositeFieldContainer[NodeDef]
+Item = TypeVar("Item")
 
 # What TensorFlow notes at every operation of a graph and needs no more when it is whole: shapes are
 # inferred anew, and of XLA's marks only `_XlaCompile` says what to leave alone.
@@ -70,7 +69,7 @@ def compact(graph: MetaGraphDef) -> None:
     _merge(graph, asked_for)
     _drop_uncalled(graph, asked_for)
     for node in graph.graph_def.node:
-        if any(called for attribute in node.attr.values() for called in _calls(attribute)):
+        if any(_called([node])):
             node.attr[NOT_INFERRED].b = True
 
 
@@ -91,12 +90,26 @@ def _node_of(reference: str) -> str:
     return reference.lstrip(CONTROL).partition(":")[0]
 
 
-def _keep(nodes: Nodes, kept: list[NodeDef]) -> None:
-    """Leaves some of the operations of a graph or function."""
-    if len(kept) < len(nodes):
-        copies = [type(node).FromString(node.SerializeToString()) for node in kept]
-        del nodes[:]
-        nodes.extend(copies)
+def _keep(messages: RepeatedCompositeFieldContainer[Any], kept: list[Any]) -> None:
+    """Leaves some of the operations of a graph or function, or of the functions of a library."""
+    if len(kept) < len(messages):
+        copies = [type(each).FromString(each.SerializeToString()) for each in kept]
+        del messages[:]
+        messages.extend(copies)
+
+
+def _reached(
+    begin: Iterable[str], known: Mapping[str, Item], leads_to: Callable[[Item], Iterable[str]]
+) -> set[str]:
+    """The names of what is `known` that one comes to from those to begin with."""
+    found: set[str] = set()
+    ahead = list(begin)
+    while ahead:
+        name = ahead.pop()
+        if name in known and name not in found:
+            found.add(name)
+            ahead += leads_to(known[name])
+    return found
 
 
 def _drop_notes(function: FunctionDef) -> None:
@@ -143,8 +156,9 @@ def _writes(function: FunctionDef) -> bool:
 def _is_pure(node: NodeDef) -> bool:
     """Whether an operation does nothing but to compute what follows from its inputs."""
     definition = op_def_registry.get(node.op)
-    calls = any(True for attribute in node.attr.values() for _ in _calls(attribute))
-    return bool(definition) and not (definition.is_stateful or calls or node.op.startswith(LISTS))
+    return bool(definition) and not (
+        definition.is_stateful or any(_called([node])) or node.op.startswith(LISTS)
+    )
 
 
 def _told(node: NodeDef, names: Mapping[str, str]) -> list[str]:
@@ -176,12 +190,8 @@ def _drop_unused(function: FunctionDef) -> None:
     needed = [_node_of(reference) for reference in function.ret.values()]
     needed += function.control_ret.values()
     needed += [n.name for n in nodes.values() if not (_is_pure(n) or n.op in READS)]
-    found = set()
-    while needed:
-        name = needed.pop()
-        if name in nodes and name not in found:  # and is no argument
-            found.add(name)
-            needed += map(_node_of, nodes[name].input)
+    # arguments are not among these
+    found = _reached(needed, nodes, lambda node: map(_node_of, node.input))
     _keep(function.node_def, [node for name, node in nodes.items() if name in found])
 
 
@@ -243,9 +253,8 @@ def _merge(graph: MetaGraphDef, asked_for: set[str]) -> None:
                 replaced[name] = known
         if not replaced:
             return
-        for number in reversed(range(len(library.function))):
-            if library.function[number].signature.name in replaced:
-                del library.function[number]
+        functions = library.function
+        _keep(functions, [each for each in functions if each.signature.name not in replaced])
         for node in _all_nodes(graph):
             for attribute in node.attr.values():
                 for called in _calls(attribute):
@@ -256,16 +265,9 @@ def _drop_uncalled(graph: MetaGraphDef, asked_for: set[str]) -> None:
     """Drops functions that nothing calls."""
     library = graph.graph_def.library
     functions = {function.signature.name: function for function in library.function}
-    called = list(asked_for) + list(_called(graph.graph_def.node))
-    found = set()
-    while called:
-        name = called.pop()
-        if name in functions and name not in found:
-            found.add(name)
-            called += _called(functions[name].node_def)
-    for number in reversed(range(len(library.function))):
-        if library.function[number].signature.name not in found:
-            del library.function[number]
+    called = [*asked_for, *_called(graph.graph_def.node)]
+    found = _reached(called, functions, lambda function: _called(function.node_def))
+    _keep(library.function, [each for name, each in functions.items() if name in found])
 
 
 def _called(nodes: Iterable[NodeDef]) -> Iterator[str]:
