@@ -117,7 +117,7 @@ class Encoder:
 
     def latents(self, quality: float) -> np.ndarray:
         """Latents as coded, int16 [h, w, C]."""
-        return self._coded(quality).latents
+        return self._shelf(quality).take(hull(self._plan.coded)).latents
 
     def reconstruction(self, quality: float) -> Pixels:
         """The image that the file at `quality` gives, uint8 [H, W, 1] or [H, W, 3]."""
@@ -136,18 +136,18 @@ class Encoder:
 
     def _synthesised(self, quality: float) -> Iterator[tuple[Pixels, np.ndarray]]:
         settings = self._wanted.at(quality), self._grayscale
-        coded = self._coded(quality)
+        whole, shelf = hull(self._plan.coded), self._shelf(quality)
         steps = Steps(len(self._plan.core), self._progress)
         for core in self._plan.core:
-            seen = _around(core, coded.box, self._plan.reach)
-            yield _synthesised(self._call, coded.cut(seen), seen, core, *settings), core
+            seen = _around(core, whole, self._plan.reach)
+            yield _synthesised(self._call, shelf.take(seen), seen, core, *settings), core
             steps.add()
 
-    def _coded(self, quality: float) -> Coded:
-        coded = Coded(hull(self._plan.coded))
-        for tile, box in enumerate(self._plan.coded):
-            coded.paste(self._quantised(tile, quality), box)
-        return coded
+    def _shelf(self, quality: float) -> Shelf:
+        def read(tiles: Sequence[int]) -> Iterator[model.Coded]:
+            return (self._quantised(tile, quality) for tile in tiles)
+
+        return Shelf(self._plan.coded, range(len(self._plan.coded)), read)
 
     def _quantised(
         self, tile: int, quality: float, done: Callable[[], None] = lambda: None
@@ -219,7 +219,9 @@ def decode_latents(call: Call, data: bytes) -> np.ndarray:
     """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
     opened = call(model.OPEN, data)
     tiles = range(len(opened.coded))
-    return _read(call, data, opened, tiles, Steps(len(tiles), None), read_tile).latents
+    steps = Steps(len(tiles), None)
+    shelf = _shelf(call, data, opened, tiles, steps, read_tile)
+    return shelf.take(hull(opened.coded)).latents
 
 
 def decode(
@@ -257,10 +259,10 @@ def decode(
     seen = np.stack([_around(box, whole, opened.reach) for box in shown])
     needed = _touching(opened.coded, hull(seen))
     steps = Steps(len(shown) + len(needed), progress)
-    coded = _read(call, data, opened, needed, steps, reading or read_tile)
+    shelf = _shelf(call, data, opened, needed, steps, reading or read_tile)
     settings = qualities or Qualities(opened.quality), opened.grayscale
     for box, around in zip(shown, seen):
-        canvas.paste(_synthesised(call, coded.cut(around), around, box, *settings), box)
+        canvas.paste(_synthesised(call, shelf.take(around), around, box, *settings), box)
         steps.add()
     return canvas.array
 
@@ -307,23 +309,20 @@ def decode_reduced(
     return (gray if opened.grayscale else pixels).astype(np.uint8)
 
 
-def _read(
+def _shelf(
     call: Call,
     data: bytes,
     opened: model.Opened,
     tiles: Sequence[int] | np.ndarray,
     steps: Steps,
     reading: Reading,
-) -> Coded:
-    """What some tiles hold, as `Coded` that they just fill."""
+) -> Shelf:
+    """A `Shelf` of some tiles of a file, read side by side."""
 
-    def work(tile: int) -> model.Coded:
-        return reading(call, data, opened, tile)
+    def read(several: Sequence[int]) -> Iterator[model.Coded]:
+        return in_parallel(lambda tile: reading(call, data, opened, tile), several, steps)
 
-    coded = Coded(hull(opened.coded[tiles]))
-    for tile, found in zip(tiles, in_parallel(work, tiles, steps)):
-        coded.paste(found, opened.coded[tile])
-    return coded
+    return Shelf(opened.coded, tiles, read)
 
 
 def read_tile(call: Call, data: bytes, opened: model.Opened, tile: int) -> model.Coded:
@@ -471,34 +470,47 @@ class Canvas:
         boxes.crop(self.array, mine)[...] = boxes.crop(piece, of_piece)
 
 
-class Coded:
-    """Latents and hyper latents of a part of an image, put together from those of its tiles.
+class Shelf:
+    """What tiles hold, read shortly before something is made of it, and put away after that.
 
-    Attributes:
-      box: the part, in latents, as the boxes of tiles are; on the grid of hyper latents.
+    What is made of them goes through the image as they do, row by row: so there are never more than
+    three rows of them, and some.
+
+    Args:
+      coded: the box of each tile, in latents, on the grid of hyper latents.
+      tiles: the indices of those there are, in order.
+      read: of some of them, a `model.Coded` of each, in order.
     """
 
-    def __init__(self, box: np.ndarray) -> None:
-        self.box = box
-        self._canvases = model.Coded(Canvas(box), Canvas(box // HYPER_STRIDE))
+    def __init__(
+        self,
+        coded: np.ndarray,
+        tiles: Sequence[int] | np.ndarray,
+        read: Callable[[Sequence[int]], Iterator[model.Coded]],
+    ) -> None:
+        self._coded, self._waiting, self._read = coded, [int(tile) for tile in tiles], read
+        self._held: dict[int, model.Coded] = {}
 
-    @property
-    def latents(self) -> np.ndarray:
-        """int16 `[h, w, C]`."""
-        return self._canvases.latents.array
+    def take(self, box: np.ndarray) -> model.Coded:
+        """What lies in a box, of latents and of hyper latents; no box after it begins above it."""
+        ends = self._coded[:, 0] + self._coded[:, 2]
+        self._held = {tile: held for tile, held in self._held.items() if ends[tile] > box[0]}
+        needed = [int(tile) for tile in _touching(self._coded, box)]
+        self._fetch(needed[-1])
+        canvases = model.Coded(Canvas(box), Canvas(box // HYPER_STRIDE))
+        for tile in needed:
+            held, of_tile = self._held[tile], self._coded[tile]
+            canvases.latents.paste(held.latents, of_tile)
+            canvases.hyper_latents.paste(held.hyper_latents, of_tile // HYPER_STRIDE)
+        return model.Coded(canvases.latents.array, canvases.hyper_latents.array)
 
-    def paste(self, pieces: model.Coded, box: np.ndarray) -> None:
-        """Puts in `pieces`, a `model.Coded`: what a tile holds in the box `box`."""
-        self._canvases.latents.paste(pieces.latents, box)
-        self._canvases.hyper_latents.paste(pieces.hyper_latents, box // HYPER_STRIDE)
-
-    def cut(self, box: np.ndarray) -> model.Coded:
-        """What lies in a box inside of this one, a `model.Coded`."""
-        inside = boxes.relative(box, self.box)
-        return model.Coded(
-            boxes.crop(self._canvases.latents.array, inside),
-            boxes.crop(self._canvases.hyper_latents.array, inside // HYPER_STRIDE),
-        )
+    def _fetch(self, last: int) -> None:
+        """Reads all tiles up to one of them, and then some more: as many as keep cores busy."""
+        wanted = sum(tile <= last for tile in self._waiting)
+        if wanted:
+            count = max(wanted, 2 * (os.cpu_count() or 1))
+            several, self._waiting = self._waiting[:count], self._waiting[count:]
+            self._held.update(zip(several, self._read(several)))
 
 
 def in_parallel(
