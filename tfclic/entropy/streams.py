@@ -17,7 +17,7 @@ import tensorflow_compression as tfc
 
 from tfclic.entropy import coders, factorized, lowering, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
-from tfclic.exact import fixed_point
+from tfclic.exact import compilation, fixed_point
 from tfclic.format.latents import HYPER_STRIDE
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ LATENT_LIMIT = 256
 SIDE_STRIDE = HYPER_STRIDE  # of what streams of side information are joined to
 # where latents are known: enough that elements, not operations, take the time
 WAVEFRONTS_TOGETHER = 32
+# where parameters of all positions are wanted, which take several times their memory to compute
+POSITIONS_TOGETHER = 1024
 # of a gained stream, from one trained quality to the next; gains are within some 5 % of the nearest
 LEVELS_BETWEEN = 4
 # of the values of streams that are coded about their means: so networks take them as activations
@@ -297,15 +299,11 @@ class Conditional:
     ) -> tuple[State, tf.Tensor]:
         """Codes symbols `[h, w, n]` of the `lowering.Used` channels, all of them if it is None."""
         rows, table = self.rows(used), self.table
-        at_once = known and self.context is not None
-        if at_once:
-            every = rows(self._arranged(symbols, used), None)
 
         def distribution_at(latents: tf.Tensor, chosen: tf.Tensor) -> AnyDistribution:
-            found = tf.gather(every, chosen) if at_once else rows(latents, chosen)
-            return im.distribution_of_rows(found, self.mixtures, table)
+            return im.distribution_of_rows(rows(latents, chosen), self.mixtures, table)
 
-        together = WAVEFRONTS_TOGETHER if at_once else 1
+        together = WAVEFRONTS_TOGETHER if known and self.context is not None else 1
         arguments = distribution_at, self.order_of(used), together
         if not self.is_volume:
             return wavefront.traverse(coder, state, symbols, *arguments)
@@ -315,7 +313,21 @@ class Conditional:
 
     def all_rows(self, known: tf.Tensor, used: lowering.Used | None = None) -> tf.Tensor:
         """The parameters of all positions in the order of coding, of known symbols `[h, w, n]`."""
-        return self.rows(used)(self._arranged(known, used), None)
+        rows, arranged = self.rows(used), self._arranged(known, used)
+        if self.context is None:
+            return rows(arranged, None)
+        count = tf.size(self.order_of(used).rank)
+        bands = -(-count // POSITIONS_TOGETHER)
+
+        @compilation.uncompiled
+        def add(number: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            start = number * POSITIONS_TOGETHER
+            chosen = tf.range(start, tf.minimum(start + POSITIONS_TOGETHER, count))
+            return number + 1, found.write(number, rows(arranged, chosen))
+
+        found = tf.TensorArray(tf.float32, bands, element_shape=[None, None], infer_shape=False)
+        unfinished = compilation.uncompiled(lambda number, _: number < bands)
+        return tf.while_loop(unfinished, add, [0, found], parallel_iterations=1)[1].concat()
 
     def bits(
         self,
