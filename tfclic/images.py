@@ -30,6 +30,7 @@ Path = Union[str, os.PathLike[str]]
 _GRAY_MODES = ("1", "L", "LA", "La")
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")
+_BAND = 256  # rows
 _WITH_ALPHA = ("PNG", "WEBP", "AVIF", "TIFF", "TGA", "JPEG2000")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -241,8 +242,8 @@ def pixels_of(image: Image.Image) -> Pixels:
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image)
     colour, opacity = _split_alpha(image)
-    pixels = np.array(colour.convert("L" if colour.mode == "L" else "RGB"))
-    return pixels if opacity is None else alpha.joined(pixels, np.array(opacity))
+    pixels = _array(_as(colour, "L" if colour.mode == "L" else "RGB"))
+    return pixels if opacity is None else alpha.joined(pixels, _array(opacity))
 
 
 def on(pixels: Pixels, background: Colour) -> Pixels:
@@ -250,12 +251,12 @@ def on(pixels: Pixels, background: Colour) -> Pixels:
     image = Image.fromarray(pixels)
     if not image.mode.endswith("A"):
         return pixels
-    return np.array(_put_on(*_split(image), background))
+    return _array(_put_on(*_split(image), background))
 
 
 def resolved(pixels: Pixels, kept: Metadata) -> Pixels:
     """Pixels as they are without their metadata: upright, and of the colours of sRGB."""
-    return np.array(_resolved(Image.fromarray(pixels), kept, NO_METADATA))
+    return _array(_resolved(Image.fromarray(pixels), kept, NO_METADATA))
 
 
 def _resolved(image: Image.Image, kept: Metadata, held: Metadata) -> Image.Image:
@@ -275,7 +276,22 @@ def _resolved(image: Image.Image, kept: Metadata, held: Metadata) -> Image.Image
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """An image of mode L, LA, RGB or RGBA as (its colours, its alpha)."""
     opacity = image.getchannel("A") if image.mode.endswith("A") else None
-    return image.convert(image.mode.rstrip("A")), opacity
+    return _as(image, image.mode.rstrip("A")), opacity
+
+
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    """An image of this mode: itself, if it is, where Pillow would copy it."""
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _array(image: Image.Image) -> Pixels:
+    """`np.array` of an image of bytes, in bands, since Pillow makes two copies on the way."""
+    width, height = image.size
+    pixels = np.empty([height, width, *[len(image.mode)] * (len(image.mode) > 1)], np.uint8)
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        pixels[top:bottom] = image.crop((0, top, width, bottom))
+    return pixels
 
 
 def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps) -> Photo:
@@ -299,13 +315,13 @@ def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps)
     if not metadata.describes(kept.icc_profile, colour.mode):
         colour, kept = _to_srgb(colour, profile), kept._replace(icc_profile=b"")
     if opacity is not None and keeps.alpha and background is None:
-        pixels = alpha.joined(np.array(colour), np.array(opacity))
+        pixels = alpha.joined(_array(colour), _array(opacity))
         return Photo(pixels, tuple(notes), kept)
     if opacity is not None:
         colour = _put_on(colour, opacity, background)
         if not metadata.describes(kept.icc_profile, colour.mode):
             kept = kept._replace(icc_profile=b"")
-    return Photo(np.array(colour), tuple(notes), kept)
+    return Photo(_array(colour), tuple(notes), kept)
 
 
 def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
@@ -320,7 +336,9 @@ def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        # upright ones would be copied
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
     # Damaged EXIF is no reason to refuse intact pixels.
     except Exception:
         return image
@@ -353,9 +371,9 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         if alpha.getextrema()[0] == 255:
             alpha = None
     if gray:
-        return image.convert("L"), alpha
+        return _as(image, "L"), alpha
     # CMYK and LAB wait for their profile.
-    return image if image.mode in ("CMYK", "LAB") else image.convert("RGB"), alpha
+    return image if image.mode in ("CMYK", "LAB") else _as(image, "RGB"), alpha
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -372,7 +390,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         # A damaged or unfitting profile: the pixels are taken as if there were none.
         except Exception:
             pass
-    return image.convert(plain)
+    return _as(image, plain)
 
 
 def _put_on(
