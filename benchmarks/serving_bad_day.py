@@ -15,6 +15,9 @@ process:
     memory    address space limited (ulimit -v) to little more than the server has, images of 12
               megapixels
     turns     the same with some more, and images of which one alone has room: all are answered
+    group     memory limited by a control group, as a container's is (Linux, as root), to so little
+              more than the server has that only small images fit; images of 12 megapixels. The
+              kernel kills who takes too much there
     end       SIGTERM while requests are under way
     disk      `bin/compress` into a folder of 16 KiB (Linux, as root: a mount of its own)
 
@@ -48,12 +51,14 @@ import serving_memory
 from serving_load import NAME, ROOT, Load, Server, connected, is_good, made_items
 
 from tfclic import images, runtime
+from tfclic.serving import memory as memory_groups
 from tfclic.serving.client import predict_request
 
 SLOW_CLIENTS, SLOW_SECONDS = 100, 20
 LARGE = 10_000  # pixels a side
 SPARE_MEMORY = 400 << 20  # bytes that the server may take beside what it has
 MIDDLE = 3000, 4000  # pixels, of what is more than that
+SPARE_FOR_SMALL = 200 << 20  # bytes, in a control group
 SPARE_FOR_ONE = 900 << 20  # bytes, for an image of the following size, but not for two
 ALONE = 640, 640  # pixels
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE
@@ -96,9 +101,9 @@ def good(count):
 
 
 @contextlib.contextmanager
-def served(model, items, *options, channels=1):
+def served(model, items, *options, channels=1, within=()):
     """A server that has seen every size, and good clients."""
-    server = Server(model, *options)
+    server = Server(model, *options, within=within)
     clients = Clients(items, server.port, channels)
     try:
         warm = Clients(items, server.port)
@@ -246,6 +251,13 @@ def is_available(server, version):
     return any(each["state"] == "AVAILABLE" for each in states)
 
 
+def limit_space(server, spare):
+    """Leaves this many bytes of the address space."""
+    space, _ = serving_memory.sizes(server.process)
+    most = int(space) + spare
+    resource.prlimit(server.process.pid, resource.RLIMIT_AS, (most, most))
+
+
 def memory(model, items, requests):
     return limited(model, items, requests, SPARE_MEMORY, MIDDLE)
 
@@ -254,13 +266,86 @@ def turns(model, items, requests):
     return limited(model, items, requests, SPARE_FOR_ONE, ALONE, all_fit=True)
 
 
-def limited(model, items, requests, spare, sides, all_fit=False):
-    """Of a server with so many bytes to spare, which gets large images of such sides."""
-    with served(model, items) as (server, clients):
+def group(model, items, requests):
+    with made_group() as made:
+        if made is None:
+            return Outcome(0, 0, 0, note="not run: no control group could be made")
+        found = limited(
+            model, items, requests, SPARE_FOR_SMALL, MIDDLE,
+            limit=lambda _, spare: made.limit(spare), within=made.command(),
+        )  # fmt: skip
+        kills, hits = made.kills(), made.hits()
+    note = f"{found.note}; at the limit {hits} times, {kills} processes killed"
+    return found._replace(wrong=found.wrong + kills, note=note)
+
+
+class Made(NamedTuple):
+    """A control group of this program's; see `made_group`."""
+
+    folder: pathlib.Path
+    version: int
+
+    def command(self):
+        """Words before a command, which then runs in the group."""
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.folder / "cgroup.procs")]
+
+    def limit(self, spare):
+        """Leaves this many bytes beside what is used and cannot be given back."""
+        used = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
+        given_back = "total_inactive_file" if self.version == 1 else "inactive_file"
+        kept = int((self.folder / used).read_text()) - self._field("memory.stat", given_back)
+        self._most.write_text(str(kept + spare))
+
+    def is_limitable(self):
+        return os.access(self._most, os.W_OK)
+
+    def kills(self):
+        """How many processes the kernel has ended for want of memory."""
+        file = "memory.oom_control" if self.version == 1 else "memory.events"
+        return self._field(file, "oom_kill")
+
+    def hits(self):
+        """How often the limit was met; what is kept of files is given back then, if any is."""
+        if self.version == 1:
+            return int((self.folder / "memory.failcnt").read_text())
+        return self._field("memory.events", "max")
+
+    @property
+    def _most(self):
+        return self.folder / ("memory.limit_in_bytes" if self.version == 1 else "memory.max")
+
+    def _field(self, file, name):
+        fields = dict(line.split() for line in (self.folder / file).read_text().splitlines())
+        return int(fields[name])
+
+
+@contextlib.contextmanager
+def made_group():
+    """Yields a `Made` group that may be limited, below one that this process is in; or None."""
+    for parent in memory_groups.groups():
+        folder = parent.folder / f"tfclic-{os.getpid()}"
+        made = Made(folder, parent.version)
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        try:
+            if made.is_limitable():
+                yield made
+                return
+        finally:
+            folder.rmdir()
+    yield None
+
+
+def limited(model, items, requests, spare, sides, all_fit=False, limit=limit_space, within=()):
+    """Of a server with so many bytes to spare, which gets large images of such sides.
+
+    `limit` is a function of the server and these bytes, `within` as `Server` has it.
+    """
+    with served(model, items, within=within) as (server, clients):
         before = server.files()
-        space, _ = serving_memory.sizes(server.process)
-        most = int(space) + spare
-        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (most, most))
+        limit(server, spare)
         height, width = sides
         inputs = serving_memory.compression(serving_memory.noisy(width, height))
         codes = []
@@ -335,7 +420,7 @@ def disk(model, items, requests):
 
 ROWS = {
     each.__name__: each
-    for each in (crowd, slow, half, large, swapped, memory, turns, end, disk)
+    for each in (crowd, slow, half, large, swapped, memory, turns, group, end, disk)
 }  # fmt: skip
 
 

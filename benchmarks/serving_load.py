@@ -63,10 +63,12 @@ class Server:
       model: path of the folder of a version, which becomes version 1.
       *options: more options of bin/serve.
       name: of the model at the server.
+      within: words of a command that runs the one after it.
     """
 
-    def __init__(self, model, *options, name=NAME):
+    def __init__(self, model, *options, name=NAME, within=()):
         self._folder, self._options = tempfile.TemporaryDirectory(), options
+        self._within = within
         self.versions = pathlib.Path(self._folder.name) / name
         self.versions.mkdir()
         (self.versions / "1").symlink_to(pathlib.Path(model).resolve())
@@ -77,8 +79,9 @@ class Server:
         command = [sys.executable, "-m", "tfclic.cli.serve", "--model_base_path", self._folder.name]
         ports = ["--port", str(self.port), "--rest_api_port", str(self.rest_port)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        words = [*self._within, *command, *ports, *self._options]
         self.process = subprocess.Popen(
-            [*command, *ports, *self._options], env=environment, stdout=subprocess.PIPE,
+            words, env=environment, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         if not self.process.stdout.readline().startswith("Serving at "):

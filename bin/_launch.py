@@ -38,6 +38,8 @@ EVALUATION = (
     "plotly",
 )
 SERVING = ("aiohttp", "grpc_health", "prometheus_client", "tensorflow_serving")
+# OpenTelemetry has no module of its own name; this one it brings along.
+TRACING = ("deprecated",)
 # One module each is enough to tell whether an extra of setup.cfg was installed.
 MARKS = {
     "": ("tfclic", "tensorflow", "tensorflow_compression"),
@@ -47,9 +49,11 @@ MARKS = {
     "corpus": ("apache_beam",),
     "corpus-dask": ("apache_beam", "bokeh", "distributed"),
     "serve": SERVING,
+    "tracing": (*SERVING, *TRACING),
     "dev": (
         *EVALUATION,
         *SERVING,
+        *TRACING,
         "ml_collections",
         "jax",
         "apache_beam",
@@ -93,6 +97,8 @@ def launch(name):
         extra = EXTRAS["serve"]
     if extra == "corpus" and asks_for_dask(sys.argv[1:]):
         extra = "corpus-dask"
+    if name == "serve" and any(word.split("=")[0] == "--traces" for word in sys.argv[1:]):
+        extra = "tracing"
     if usable_here(extra):
         run(name, sys.argv[1:])
         sys.exit(0)

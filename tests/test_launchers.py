@@ -136,6 +136,18 @@ def test_who_asks_for_dask_gets_it(launcher, words, asks):
     assert "corpus-dask" in launcher.MARKS
 
 
+def test_who_asks_for_traces_gets_them(launcher, monkeypatch):
+    asked = []
+    monkeypatch.setattr(launcher, "usable_here", lambda extra: asked.append(extra) or True)
+    monkeypatch.setattr(launcher, "run", lambda *_: None)
+    for words in (["--traces", "x:1"], ["--traces=x:1"], ["--ui"]):
+        monkeypatch.setattr(launcher.sys, "argv", ["serve", *words])
+        with pytest.raises(SystemExit):
+            launcher.launch("serve")
+    assert asked == ["tracing", "tracing", "serve"]
+    assert asked[0] in launcher.MARKS
+
+
 def test_every_program_has_a_launcher_that_an_old_python_can_parse(launcher):
     assert sorted(launcher.EXTRAS) == NAMES
     for name in NAMES:

@@ -34,13 +34,13 @@ class Running:
       url: str, of its REST interface.
     """
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, spans=None, **options):
         settings = {"port": 0, "rest_api_port": 0, "poll_seconds": -1, **options}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         models = repository.Repository(folder)
-        self.server = server.Server(models, server.Options(**settings))
+        self.server = server.Server(models, server.Options(**settings), spans)
         self.manager = self.server.manager
         self.wait(self.server.start())
         if settings["poll_seconds"] < 0:

@@ -38,6 +38,13 @@ def _at_least(least: int, kind: Callable[[str], float] = int) -> Callable[[str],
     return number
 
 
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT")
+    return text
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = common.parser("serve", "Serves exported models by gRPC and REST.", DETAILS)
     add = functools.partial(parser.add_argument, metavar="N")
@@ -69,6 +76,9 @@ def make_parser() -> argparse.ArgumentParser:
         "are heeded anyway; 0: these alone; default: %(default)s")  # fmt: skip
     add("--drain_seconds", type=_at_least(0, float), default=30.0,
         help="for what was begun when the server is told to end; default: %(default)s")  # fmt: skip
+    add("--traces", metavar="HOST:PORT", nargs="?", const="", type=_address,
+        help="send OpenTelemetry's spans of requests to this collector, by OTLP over HTTP; without "
+        "HOST:PORT, to that of OTEL_EXPORTER_OTLP_ENDPOINT")  # fmt: skip
     parser.add_argument("--ui", action="store_true", help="show a page to try it")
     return parser
 
@@ -95,6 +105,7 @@ def serve(args: argparse.Namespace) -> int:
         max_memory=args.max_memory_mebibytes << 20,
         drain_seconds=args.drain_seconds,
         ui=args.ui,
+        traces=args.traces,
     )
     models = repository.Repository(args.model_base_path, args.model_name)
 

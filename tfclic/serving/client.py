@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Union
 
@@ -115,7 +117,7 @@ class Client:
         """
         request = predict_request(model, function.name, {**inputs._asdict(), **more})
         try:
-            answer = self._stub.Predict(request, timeout=SECONDS)
+            answer = self._stub.Predict(request, timeout=SECONDS, metadata=_metadata())
         except grpc.RpcError as error:
             raise self._failure(error, refusal) from error
         outputs = {key: tensors.to_array(each) for key, each in answer.outputs.items()}
@@ -137,6 +139,13 @@ class Client:
             return errors.ModelError(f"The server {self._address} says: {sentence}")
         kind = refusal if code is grpc.StatusCode.INVALID_ARGUMENT else errors.TfclicError
         return kind(f"The server {self._address} says: {sentence}")
+
+
+def _metadata() -> tuple[tuple[str, str], ...]:
+    """The `traceparent` that the environment has, for the server's traces; or nothing."""
+    parent = os.environ.get("TRACEPARENT", "")
+    is_one = re.fullmatch(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", parent)
+    return (("traceparent", parent),) if is_one else ()
 
 
 def predict_request(

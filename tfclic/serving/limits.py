@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import functools
 import io
 import threading
@@ -123,7 +124,7 @@ class Workers:
                 self._pending -= 1
             done()
 
-        future = self._pool.submit(begin)
+        future = self._pool.submit(contextvars.copy_context().run, begin)
         future.add_done_callback(finished)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), seconds)

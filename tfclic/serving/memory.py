@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import pathlib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 try:
@@ -20,7 +21,7 @@ except ImportError:  # Windows
 ROOT = pathlib.Path("/")
 _UNLIMITED = 1 << 60  # bytes; version 1 of control groups has a number for it
 # Of version 2 and 1: the names of limit, use, and what of it would be given back, in memory.stat.
-_GROUPS = {
+_FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
@@ -67,9 +68,8 @@ class Room:
 
     def free(self) -> Amount:
         """What may still be taken; below 0 where it is more than that already."""
-        return Amount(
-            self._address_space(), min([self._own(), *_groups(self._root)], default=math.inf)
-        )
+        left = [left for group in groups(self._root) for left in group.left()]
+        return Amount(self._address_space(), min([self._own(), *left]))
 
     def _address_space(self) -> float:
         if resource is None:
@@ -88,38 +88,79 @@ class Room:
         return int(text.split()[field]) * resource.getpagesize()
 
 
-def _groups(root: pathlib.Path) -> Iterator[float]:
-    """Bytes that each control group with a limit leaves, that of this process and those above."""
-    mounted = root / "sys/fs/cgroup"
+class Group(NamedTuple):
+    """A control group.
+
+    Attributes:
+      folder: pathlib.Path of its files.
+      version: 1 or 2.
+    """
+
+    folder: pathlib.Path
+    version: int
+
+    def left(self) -> Iterator[int]:
+        """Bytes that its limit leaves; nothing where it has none."""
+        limit, use, given_back = _FILES[self.version]
+        most, used = (_text(self.folder / name).strip() for name in (limit, use))
+        if not most.isdecimal() or not used.isdecimal() or int(most) >= _UNLIMITED:
+            return
+        fields = dict(line.split() for line in _text(self.folder / "memory.stat").splitlines())
+        yield int(most) - int(used) + int(fields.get(given_back, 0))
+
+
+def groups(root: pathlib.Path = ROOT) -> Iterator[Group]:
+    """The control groups that may limit this process's memory, each before those above it.
+
+    What of them lies above what is mounted, as a container's do, cannot be seen.
+    """
+    mounts = list(_mounts(root))
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        if not controllers:
-            yield from _left(_folders(mounted, path), *_GROUPS[2])
-        elif "memory" in controllers.split(","):
-            yield from _left(_folders(mounted / "memory", path), *_GROUPS[1])
+        version = 1 if controllers else 2
+        if version == 2 or "memory" in controllers.split(","):
+            for mount in mounts:
+                if mount.version == version:
+                    yield from (Group(each, version) for each in mount.folders(path))
 
 
-def _folders(mounted: pathlib.Path, path: str) -> Iterator[pathlib.Path]:
-    # in a container the path may be that of the host, and what is mounted the container's own
-    folder = mounted / path.lstrip("/")
-    while folder != mounted:
-        yield folder
-        folder = folder.parent
-    yield mounted
+class _Mount(NamedTuple):
+    """Where control groups are seen: those at `top` and below it are at `folder`."""
+
+    folder: pathlib.Path
+    top: str
+    version: int
+
+    def folders(self, path: str) -> Iterator[pathlib.Path]:
+        """Of the group at `path`, and of those above it."""
+        parts = pathlib.PurePosixPath(path).parts[1:]
+        top = pathlib.PurePosixPath(self.top).parts[1:]
+        if parts[: len(top)] == top:
+            parts = parts[len(top) :]
+        if ".." in parts or not self.folder.joinpath(*parts).is_dir():
+            # the path is one of the host, and what is mounted the container's own
+            parts = ()
+        for count in range(len(parts), -1, -1):
+            yield self.folder.joinpath(*parts[:count])
 
 
-def _left(folders: Iterable[pathlib.Path], limit: str, use: str, given_back: str) -> Iterator[int]:
-    for folder in folders:
-        most, used = (_text(folder / name).strip() for name in (limit, use))
-        if not most.isdecimal() or not used.isdecimal() or int(most) >= _UNLIMITED:
-            continue
-        fields = dict(line.split() for line in _text(folder / "memory.stat").splitlines())
-        yield int(most) - int(used) + int(fields.get(given_back, 0))
+def _mounts(root: pathlib.Path) -> Iterator[_Mount]:
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        _, _, _, top, folder, *_ = map(_unescaped, before.split(" "))
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup2" or (kind == "cgroup" and "memory" in options.split(",")):
+            yield _Mount(root / folder.lstrip("/"), top, 2 if kind == "cgroup2" else 1)
+
+
+def _unescaped(text: str) -> str:
+    """What the kernel writes as a backslash and three octal digits, blanks for one."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def _text(path: pathlib.Path) -> str:
     """What a file says; nothing where there is none."""
     try:
-        return path.read_text()
+        return path.read_text(errors="surrogateescape")
     except OSError:
         return ""

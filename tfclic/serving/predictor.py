@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from absl import logging
 
-from tfclic.serving import admission, extras, limits
+from tfclic.serving import admission, extras, limits, tracing
+from tfclic.serving import servable as servables
 from tfclic.serving.memory import NOTHING
 from tfclic.serving.refusals import Refusal, StatusCode
 
@@ -32,6 +34,7 @@ class Predictor:
       metrics: a `metrics.Metrics`.
       most: what an element of a request may ask for.
       line: the `admission.Admission` of requests to memory.
+      traces: `tracing.Traces`, if any are made.
     """
 
     def __init__(
@@ -41,9 +44,11 @@ class Predictor:
         metrics: Metrics,
         most: limits.Most,
         line: admission.Admission,
+        traces: tracing.Untraced,
     ) -> None:
         self.manager, self._workers = manager, workers
         self._metrics, self._most, self._line = metrics, most, line
+        self._traces = traces
 
     async def predict(
         self,
@@ -69,20 +74,26 @@ class Predictor:
         Raises:
           Refusal: there is no answer; its sentence says why.
         """
-        began = time.monotonic()
+        began, began_ns = time.monotonic(), time.time_ns()
         known = ""
         try:
             lease = self.manager.leased(name, version)
             servable = lease.__enter__()
             known = name
+            self._traces.tell(model_name=name, model_version=servable.version)
 
             def work(is_wanted: Callable[[], bool]) -> Answer:
+                self._traces.waited("queue", began_ns)
                 signature, inputs, wanted = parse(servable)
+                self._traces.tell(signature_name=signature or servables.DEFAULT_SIGNATURE)
                 need = NOTHING
                 if servable.is_codec:
                     need = admission.estimate(signature, inputs, self._most.pixels)
-                with self._line.admitted(need, is_wanted):
-                    outputs = extras.run(servable, signature, inputs, wanted, self._most)
+                with contextlib.ExitStack() as held:
+                    with self._traces.span("admission"):
+                        held.enter_context(self._line.admitted(need, is_wanted))
+                    with self._traces.span("run"):
+                        outputs = extras.run(servable, signature, inputs, wanted, self._most)
                     return write(servable, signature, outputs)
 
             answer = await self._workers.run(

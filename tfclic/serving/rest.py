@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -28,7 +28,11 @@ _VERSION = r"/versions/{version:\d{1,18}}"
 
 
 def application(
-    predictor: Predictor, metrics: Metrics, max_bytes: int, page: pathlib.Path | None = None
+    predictor: Predictor,
+    metrics: Metrics,
+    max_bytes: int,
+    page: pathlib.Path | None = None,
+    outermost: Sequence[Any] = (),
 ) -> web.Application:
     """The aiohttp application.
 
@@ -37,9 +41,10 @@ def application(
       metrics: a `metrics.Metrics`.
       max_bytes: of a request.
       page: pathlib.Path of an HTML file to show at `/`; None: nothing is there.
+      outermost: aiohttp's middlewares around all.
     """
     routes = _Routes(predictor, metrics, page)
-    app = web.Application(client_max_size=max_bytes, middlewares=[_sentences])
+    app = web.Application(client_max_size=max_bytes, middlewares=[*outermost, _sentences])
     for model in (_MODEL, _MODEL + _VERSION):
         app.router.add_post(model + ":predict", routes.predict)
         app.router.add_get(model + "/metadata", routes.metadata)

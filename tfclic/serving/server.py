@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from tfclic import errors
-from tfclic.serving import extras, grpc_api, limits, manager, protos, rest
+from tfclic.serving import extras, grpc_api, limits, manager, protos, rest, tracing
 from tfclic.serving.admission import Admission
 from tfclic.serving.memory import Room
 from tfclic.serving.metrics import Metrics
@@ -46,6 +46,7 @@ class Options(NamedTuple):
       max_memory: bytes that the process may have; 0: whatever its limits allow.
       drain_seconds: given to requests that have begun when the server ends.
       ui: whether the page is shown at `/`.
+      traces: HOST:PORT of a collector, as for `tracing.to_collector`; None: there are no traces.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +62,7 @@ class Options(NamedTuple):
     max_memory: int = 0
     drain_seconds: float = 30.0
     ui: bool = False
+    traces: str | None = None
 
 
 class Server:
@@ -73,10 +75,19 @@ class Server:
     Args:
       repository: a `repository.Repository`.
       options: `Options`.
+      traces: made already, in the place of those that the options tell.
+
+    Raises:
+      errors.UsageError: traces are asked for, and cannot be made.
     """
 
-    def __init__(self, repository: Repository, options: Options) -> None:
+    def __init__(
+        self, repository: Repository, options: Options, traces: tracing.Untraced | None = None
+    ) -> None:
         self._options = options
+        if traces is None and options.traces is not None:
+            traces = tracing.to_collector(options.traces)
+        self._traces = traces = traces or tracing.Untraced()
         self._workers = limits.Workers(options.concurrency, options.queue, options.rate)
         line = Admission(Room(options.max_memory).free, manager.give_back)
         self._metrics = Metrics(self._workers.pending, lambda: line.held.resident, line.count)
@@ -85,7 +96,7 @@ class Server:
         watching = options.poll_seconds, self._told, self._metrics
         self.manager = manager.Manager(repository, *watching, *prepare)
         most = limits.Most(options.max_pixels, options.max_effort)
-        self._predictor = Predictor(self.manager, self._workers, self._metrics, most, line)
+        self._predictor = Predictor(self.manager, self._workers, self._metrics, most, line, traces)
         self._loop: asyncio.AbstractEventLoop
         self._health: health.aio.HealthServicer
         self._grpc: grpc.aio.Server | None = None
@@ -128,12 +139,15 @@ class Server:
             ends.append(self._runner.cleanup())
         await asyncio.gather(*ends)
         await self._loop.run_in_executor(None, self.manager.stop)
+        await self._loop.run_in_executor(None, self._traces.end)
 
     async def _start_grpc(self) -> None:
         size = ("grpc.max_receive_message_length", self._options.max_bytes)
         alone = ("grpc.so_reuseport", 0)
         unlimited = ("grpc.max_send_message_length", -1)
-        self._grpc = server = grpc.aio.server(options=[size, unlimited, alone])
+        self._grpc = server = grpc.aio.server(
+            options=[size, unlimited, alone], interceptors=self._traces.interceptors()
+        )
         prediction = grpc_api.PredictionService(self._predictor)
         protos.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             prediction, server
@@ -151,7 +165,8 @@ class Server:
     async def _start_rest(self) -> None:
         options = self._options
         page = PAGE if options.ui else None
-        app = rest.application(self._predictor, self._metrics, options.max_bytes, page)
+        outermost = self._traces.middlewares(rest.METRICS_PATH)
+        app = rest.application(self._predictor, self._metrics, options.max_bytes, page, outermost)
         self._runner = runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None,
             shutdown_timeout=options.drain_seconds,
