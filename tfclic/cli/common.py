@@ -259,6 +259,8 @@ def read_coded(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
+    except IsADirectoryError as error:
+        raise errors.FileFormatError(f"{path} is a folder; name the files in it.") from error
     except OSError as error:
         raise errors.FileFormatError(f"{path} cannot be read: {error.strerror}.") from error
 
