@@ -31,6 +31,13 @@ def test_errors_become_a_sentence_and_a_status(capsys, error, status):
     assert capsys.readouterr().err == "name: What.\n"
 
 
+@pytest.mark.parametrize("name", ["compress", "tfclic compress"])
+def test_sentences_begin_with_the_whole_name_of_a_subcommand(monkeypatch, capsys, name):
+    monkeypatch.setattr(common, "PREFIX", "tfclic ")
+    common.complain(name, "What.")
+    assert capsys.readouterr().err == "tfclic compress: What.\n"
+
+
 def test_an_interrupt_is_told(capsys):
     assert common.guarded(fail, KeyboardInterrupt(), "name") == 130
     assert capsys.readouterr().err == "name: Interrupted.\n"

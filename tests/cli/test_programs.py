@@ -62,6 +62,7 @@ def test_an_interrupt_while_a_program_is_imported_is_told(monkeypatch, capsys):
     def interrupted(name):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(programs.common, "PREFIX", "")
     monkeypatch.setattr(programs.importlib, "import_module", interrupted)
     assert run("compress") == 130
     assert capsys.readouterr().err == "tfclic compress: Interrupted.\n"

@@ -183,7 +183,11 @@ def guarded(main: Callable[[argparse.Namespace], int], args: argparse.Namespace,
 
 
 def complain(name: str, sentence: object) -> None:
-    """Prints a sentence for the user of the program `name` to stderr."""
+    """Prints a sentence for the user of the program `name` to stderr.
+
+    `name` may have the `PREFIX` or not.
+    """
+    name = PREFIX + name.removeprefix(PREFIX)
     print(f"{name}: {sentence}", file=sys.stderr, flush=True)
 
 
