@@ -163,6 +163,10 @@ class Server:
         except OSError as error:
             address = f"{options.host}:{options.rest_api_port}"
             reason = error.strerror
+            await runner.cleanup()
+            if self._grpc is not None:
+                # or it complains of the loop when that has ended
+                await self._grpc.stop(None)
             raise errors.UsageError(f"{address} cannot be listened at: {reason}.") from error
         self.rest_port = runner.addresses[0][1]
 
