@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import tfclic
 from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, pipelines, remote
+from tfclic.format import header, picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -219,7 +220,9 @@ def decompress_at_server(args: argparse.Namespace) -> int:
         source, target = pair
         data, pixels, image, seconds = pipeline.result(pair)
         outputs.write(target, image, args.force)
-        return common.result_line(source, target, pixels, len(data), seconds)
+        coded = header.parse(picture.parse(data).image)
+        size = coded.width, coded.height
+        return common.result_line(source, target, pixels, len(data), seconds, size)
 
     return common.each_file("decompress", pairs, work)
 
