@@ -45,7 +45,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("files", metavar="FILE", nargs="+", help="a .tfclic file")
     parser.add_argument(
         "-o", "--output", metavar="IMAGE|DIR",
-        help="the image to write, or the folder; default: FILE with .png, beside it",
+        help="the image to write; or a folder: one that exists, ends in / or is for several FILEs; "
+        "default: FILE with .png, beside it",
     )  # fmt: skip
     parser.add_argument(
         "--region", metavar="X,Y,W,H", type=region,
