@@ -166,7 +166,7 @@ def of_beginning(
         slices = f"{max(received.least, 0)} of {received.slices} slices"
         tiles = f"{received.tiles} tiles whole, of the others " if received.tiles else ""
         raise errors.FileFormatError(
-            f"{source}: Its end is missing. {target} is what {received.share:.0%} of it give: "
+            f"{source}: Its end is missing. {target} is what {received.share:.0%} of it gives: "
             f"{tiles}{slices} of the latents, without alpha and metadata."
         )
 
