@@ -33,7 +33,7 @@ def start(folder, *words):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout.readline().startswith("Serving at ")
+    assert process.stdout.readline() == f"Serving at gRPC port {port}.\n"
     return process, port
 
 

@@ -196,6 +196,8 @@ async def serve(server: Server, told: Callable[[str], object] = print) -> None:
     await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
     await starting
     if not ended.is_set():
-        told(f"Serving at gRPC port {server.port}, REST port {server.rest_port}.")
+        ports = {"gRPC port": server.port, "REST port": server.rest_port}
+        where = (f"{name} {port}" for name, port in ports.items() if port is not None)
+        told(f"Serving at {', '.join(where) or 'no port'}.")
         await ended.wait()
     await server.stop()
