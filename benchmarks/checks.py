@@ -28,9 +28,10 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", metavar="MODEL", nargs="*", default=["gmm_attention_small"])
+    models = parser.parse_args().models
     print("| model | graph (MB) | its check (s) | all files (MB) | their checksums (s) |")
     print("|---|---|---|---|---|")
-    for name in parser.parse_args().models:
+    for name in models:
         found = catalog.find(name)
         graph = (found.path / model.GRAPH).read_bytes()
         size = sum((found.path / file).stat().st_size for file in checksums.of_files(found.path))

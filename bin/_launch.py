@@ -134,7 +134,12 @@ def run(name, arguments):
     here = os.path.join(ROOT, "bin")
     sys.path[:] = [ROOT] + [entry for entry in sys.path if entry not in (ROOT, here)]
     sys.argv[:] = [os.path.join(here, name)] + arguments
-    runpy.run_module("tfclic.cli." + name, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("tfclic.cli." + name, run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:
+        # while its modules are imported; later it says so itself
+        say("Interrupted.", name)
+        sys.exit(130)
 
 
 def say(sentence, name="tfclic"):

@@ -252,7 +252,7 @@ def test_what_is_no_image_is_refused(save, tmp_path):
         images.read(save(b"some text"))
     with pytest.raises(errors.ImageError, match="missing.png .*No such file"):
         images.read(tmp_path / "missing.png")
-    with pytest.raises(errors.ImageError, match="Is a directory"):
+    with pytest.raises(errors.ImageError, match="is a folder; name the images in it"):
         images.read(tmp_path)
 
 

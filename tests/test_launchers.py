@@ -218,6 +218,13 @@ def test_arguments_folder_and_exit_status_pass_through(checkout, tmp_path):
     assert output["python"] == str(checkout.folder / ".venv" / "bin" / "python")
 
 
+def test_an_interrupt_while_a_program_is_imported_is_told(checkout):
+    (checkout.folder / "tfclic" / "cli" / "train.py").write_text("raise KeyboardInterrupt")
+    assert checkout.run("compress")[0] == 0
+    assert checkout.run("train")[0] == 130  # sets up the rest first
+    assert checkout.run("train") == (130, None, "train: Interrupted.\n")
+
+
 def test_once_set_up_nothing_is_done_again(checkout):
     status, _, errors = checkout.run()
     assert status == 0 and "setting up .venv" in errors

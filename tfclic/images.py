@@ -156,6 +156,8 @@ def _read(
         raise errors.ImageError(f"{name} is too large for the memory of this machine.") from error
     except Image.UnidentifiedImageError as error:
         raise errors.ImageError(f"{name} is not an image of a known kind.") from error
+    except IsADirectoryError as error:
+        raise errors.ImageError(f"{name} is a folder; name the images in it.") from error
     # Damaged files raise whatever the decoder stumbles over: OSError, SyntaxError, ...
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

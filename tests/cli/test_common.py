@@ -1,9 +1,11 @@
 """Errors become sentences and exit statuses; one bad file does not stop the others."""
 
 import argparse
+import os
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 
@@ -27,6 +29,13 @@ def fail(error):
 def test_errors_become_a_sentence_and_a_status(capsys, error, status):
     assert common.guarded(fail, error, "name") == status
     assert capsys.readouterr().err == "name: What.\n"
+
+
+@pytest.mark.parametrize("name", ["compress", "tfclic compress"])
+def test_sentences_begin_with_the_whole_name_of_a_subcommand(monkeypatch, capsys, name):
+    monkeypatch.setattr(common, "PREFIX", "tfclic ")
+    common.complain(name, "What.")
+    assert capsys.readouterr().err == "tfclic compress: What.\n"
 
 
 def test_an_interrupt_is_told(capsys):
@@ -72,6 +81,26 @@ def test_files_are_finished_beside_the_next_and_told_in_order(capsys):
 def test_a_fatal_error_ends_the_work():
     with pytest.raises(errors.ModelError):
         common.each_file("name", [errors.ModelError("No."), 1 / 3], fail, fatal=errors.ModelError)
+
+
+def test_what_stands_behind_two_dashes_is_a_path(monkeypatch):
+    parser = common.parser("probe", "")
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("-o")
+    given = []
+    monkeypatch.setattr(
+        common,
+        "app",
+        types.SimpleNamespace(run=lambda *_, argv, flags_parser: given.append(flags_parser(argv))),
+    )
+    common.run(fail, parser, ["probe", "a.jpg", "-o", "b", "--", "-c.jpg", "d.jpg", "-o"])
+    assert given[0].files == [
+        "a.jpg",
+        os.path.join(".", "-c.jpg"),
+        "d.jpg",
+        os.path.join(".", "-o"),
+    ]
+    assert given[0].o == "b"
 
 
 @pytest.mark.parametrize("text, value", [("0", 0), ("100", 100), ("12.5", 12.5)])

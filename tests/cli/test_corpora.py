@@ -80,6 +80,8 @@ def test_a_bad_image_is_told_in_the_manifest(photos, tmp_path, toy_folder, capsy
     [
         (["--model=large"], 5, "There is no model large"),
         (["--input=none/*"], 2, "No file matches none/*."),
+        (["--input=."], 2, ". is a folder; all files in it are './**'."),
+        (["b.jpg", "c.jpg"], 2, "nor Beam knows b.jpg c.jpg. Quote the GLOB of --input."),
         (["--qualty=3"], 2, "Neither this program nor Beam knows --qualty=3."),
         (["--tile=65"], 2, "multiple of 64"),
         (["--workers=2"], 2, "--workers is for --runner dask."),

@@ -117,6 +117,11 @@ def test_a_missing_file_is_told_and_does_not_stop_the_others(run, coded, tmp_pat
     assert "missing.tfclic cannot be read: No such file" in capsys.readouterr().err
 
 
+def test_a_folder_is_told_to_be_one(run, tmp_path, capsys):
+    assert run(tmp_path) == 4
+    assert f"{tmp_path} is a folder; name the files in it." in capsys.readouterr().err
+
+
 def test_a_region_is_written_alone(run, coded, pixels, capsys):
     assert run(coded, "--region=3,5,20,10") == 0
     decoded = np.array(Image.open(coded.with_suffix(".png")))

@@ -80,7 +80,8 @@ def test_metadata_are_counted_by_themselves(run, coded, toy_codec, make_pixels, 
     coded.write_bytes(data)
     assert run(coded) == 0
     beside = len(data) - len(toy_codec.compress(make_pixels(30, 40)))
-    assert f"metadata  {beside} bytes of it" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"metadata  {beside} bytes of it" in told and "format    version 5, " in told
     assert run(coded, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["parts"]["metadata"] == 8 * beside
@@ -144,7 +145,7 @@ def test_qualities_that_differ_are_told_and_drawn(run, coded, toy_codec, make_pi
     target = coded.with_name("drawn.pdf")
     assert run(coded, "-o", target) == 0
     told = capsys.readouterr().out
-    assert "quality   20, from place to place 20 to 60" in told and "version 1" in told
+    assert "quality   20, from place to place 20 to 60" in told and "version 6" in told
     size = toy_codec.info(data)["map_bytes"]
     assert f"map       {size} bytes of it" in told
     pages = re.findall(rb"/Type /Page\b", target.read_bytes())

@@ -51,6 +51,13 @@ def test_two_inputs_for_one_output_are_refused(inputs):
         outputs.plan(inputs, None, ".tfclic")
 
 
+@pytest.mark.parametrize("inputs, output", [(["-"], "a"), (["a.jpg", "-"], "b"), (["a.jpg"], "-")])
+def test_streams_are_refused_and_no_file_is_called_so(inputs, output):
+    with pytest.raises(errors.UsageError, match=r"by their names, not by -"):
+        outputs.plan(inputs, output, ".tfclic")
+    assert outputs.plan(["./-"], "./-", ".tfclic") == [("./-", "./-")]
+
+
 def test_an_existing_file_is_replaced_by_force_only(tmp_path):
     target = tmp_path / "file"
     target.write_bytes(b"old")

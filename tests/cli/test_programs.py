@@ -56,3 +56,13 @@ def test_what_is_missing_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert run("completion", "bash") == 1
     assert "pip install 'tfclic[completion]'" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_a_program_is_imported_is_told(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(programs.common, "PREFIX", "")
+    monkeypatch.setattr(programs.importlib, "import_module", interrupted)
+    assert run("compress") == 130
+    assert capsys.readouterr().err == "tfclic compress: Interrupted.\n"

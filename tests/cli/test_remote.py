@@ -116,7 +116,7 @@ def test_a_model_that_is_not_there_is_told(run, photos, capsys):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_areas_and_scales_are_as_here(run, make_pixels, channels, tmp_path):
+def test_areas_and_scales_are_as_here(run, make_pixels, channels, tmp_path, capsys):
     for name in ("there", "here"):
         (tmp_path / name).mkdir()
         photo = tmp_path / name / "photo.png"
@@ -129,6 +129,8 @@ def test_areas_and_scales_are_as_here(run, make_pixels, channels, tmp_path):
     for name in ("photo.tfclic", "small.png"):
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
     assert Image.open(small).size == (18, 8)
+    there, here = capsys.readouterr().out.replace("there", "here").split(f"{photo} -> ")[1:]
+    assert without_seconds(there) == without_seconds(here)
 
 
 def test_efforts_beyond_the_servers_are_refused(run, photos, capsys):

@@ -152,6 +152,15 @@ def test_a_wrong_folder_leaves_the_workdir_unclaimed(arguments, fake_models, tmp
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_a_wrong_folder_is_told_before_number_formats_are_timed(
+    arguments, fake_models, capsys, monkeypatch
+):
+    monkeypatch.setattr(precision, "race", lambda: pytest.fail("formats are timed"))
+    wrong = [a.replace("photos", "fotos") for a in arguments]
+    assert run(*wrong, "--config.training.precision=auto") == 2
+    assert "fotos is not a folder." in capsys.readouterr().err
+
+
 def test_a_run_may_begin_with_the_weights_of_another(arguments, fake_models, tmp_path, capsys):
     model, data, _ = arguments
     new = f"--workdir={tmp_path}/new"

@@ -173,3 +173,13 @@ def test_a_base_path_may_be_one_model_or_all(folder, make_scaling):
     assert repository.Repository(folder / "other", "mine").latest() == {"mine": both["other"]}
     with pytest.raises(errors.ModelError, match="is not a folder"):
         repository.Repository(folder / "nowhere")
+
+
+@pytest.mark.parametrize("name, place", [(None, "in {}"), ("missing", "missing in {}")])
+def test_that_there_is_nothing_to_serve_yet_is_logged(tmp_path, caplog, name, place):
+    watched = manager.Manager(
+        repository.Repository(tmp_path, name), 0, lambda *_: None, metrics.Metrics(*3 * [lambda: 0])
+    )
+    with caplog.at_level("WARNING", "absl"):
+        watched.start()
+    assert caplog.messages == [f"There is no model {place.format(tmp_path)} yet."]

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,13 +33,11 @@ def start(folder, *words):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout.readline().startswith("Serving at ")
+    assert process.stdout.readline() == f"Serving at gRPC port {port}.\n"
     return process, port
 
 
 def free_port():
-    import socket
-
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
         return made.getsockname()[1]
@@ -97,6 +96,17 @@ def test_what_does_not_end_is_given_up_after_its_time(serving, scaling_folder, a
         started.stop()
         with pytest.raises(grpc.RpcError):
             future.result(60)
+
+
+def test_a_rest_port_in_use_is_told_in_a_sentence_and_nothing_else(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "tfclic.cli.serve", "--model_base_path", str(tmp_path)]
+        command += ["--port", "0", "--rest_api_port", str(port)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"serve: 127.0.0.1:{port} cannot be listened at: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_port_in_use_is_told_in_a_sentence(scaling_folder):

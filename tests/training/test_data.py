@@ -41,7 +41,7 @@ def test_split_is_disjoint_and_fixed_by_file_names(store, photos, tmp_path):
 def test_split_leaves_most_images_for_training(store, caplog):
     training, held_out = data.split_validation(store, 100)
     assert (len(training), len(held_out)) == (7, 1)
-    assert "1 images held out for validation, not 100" in caplog.text
+    assert "1 image is held out for validation, not 100" in caplog.text
     assert data.split_validation(store, 0) == (list(range(8)), [])
 
 

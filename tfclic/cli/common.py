@@ -136,7 +136,7 @@ def run(
             parsed, rest = arguments_parser.parse_known_args(words[1:])
             parsed = argparse.Namespace(**vars(parsed), rest=rest)
         else:
-            parsed = arguments_parser.parse_intermixed_args(words[1:])
+            parsed = arguments_parser.parse_intermixed_args(_plain(words[1:]))
         if tensorflow:
             # Imported once absl has started `main`, TensorFlow sets itself up before it has turned
             # eager execution on. Then `==` between tensors means identity where functions are
@@ -150,6 +150,18 @@ def run(
         return guarded(main, args, arguments_parser.prog)
 
     app.run(guarded_main, argv=argv, flags_parser=parse)
+
+
+def _plain(words: list[str]) -> list[str]:
+    """The words without their `--`: the paths behind it begin with ./ instead of a dash.
+
+    Options among positional arguments make argparse lose what stands behind a `--`.
+    """
+    if "--" not in words:
+        return words
+    end = words.index("--")
+    paths = words[end + 1 :]
+    return words[:end] + [os.path.join(".", path) if path[:1] == "-" else path for path in paths]
 
 
 def guarded(main: Callable[[argparse.Namespace], int], args: argparse.Namespace, name: str) -> int:
@@ -171,7 +183,11 @@ def guarded(main: Callable[[argparse.Namespace], int], args: argparse.Namespace,
 
 
 def complain(name: str, sentence: object) -> None:
-    """Prints a sentence for the user of the program `name` to stderr."""
+    """Prints a sentence for the user of the program `name` to stderr.
+
+    `name` may have the `PREFIX` or not.
+    """
+    name = PREFIX + name.removeprefix(PREFIX)
     print(f"{name}: {sentence}", file=sys.stderr, flush=True)
 
 
@@ -247,6 +263,8 @@ def read_coded(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
+    except IsADirectoryError as error:
+        raise errors.FileFormatError(f"{path} is a folder; name the files in it.") from error
     except OSError as error:
         raise errors.FileFormatError(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -75,7 +75,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("photos", metavar="PHOTO", nargs="+", help="an image file (JPEG, PNG, ...)")
     parser.add_argument(
         "-o", "--output", metavar="FILE|DIR",
-        help="the file to write, or the folder; default: PHOTO with .tfclic, beside it",
+        help="the file to write; or a folder: one that exists, ends in / or is for several PHOTOs; "
+        "default: PHOTO with .tfclic, beside it",
     )  # fmt: skip
     goal = parser.add_mutually_exclusive_group()
     goal.add_argument(

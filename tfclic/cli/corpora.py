@@ -114,6 +114,9 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
         feature=args.feature,
         threads=threads,
     )
+    if os.path.isdir(job.pattern):
+        everything = os.path.join(job.pattern, "**")
+        raise errors.UsageError(f"{job.pattern} is a folder; all files in it are '{everything}'.")
     try:
         if not storage.matches(job.pattern):
             raise errors.UsageError(f"No file matches {job.pattern}.")
@@ -213,7 +216,9 @@ def _beam_options(args: argparse.Namespace) -> tuple[PipelineOptions, int]:
         return pipeline_options.PipelineOptions(words), args.threads or 1
     unknown = _unknown(pipeline_options.PipelineOptions, args.rest)
     if unknown:
-        raise errors.UsageError(f"Neither this program nor Beam knows {' '.join(unknown)}.")
+        # what a shell makes of a glob
+        hint = "" if unknown[0][:1] == "-" else " Quote the GLOB of --input."
+        raise errors.UsageError(f"Neither this program nor Beam knows {' '.join(unknown)}.{hint}")
     direct = options.view_as(pipeline_options.DirectOptions)
     direct.direct_num_workers = direct.direct_num_workers or cores
     if direct.direct_num_workers == 1:

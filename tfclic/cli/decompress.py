@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import tfclic
 from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, pipelines, remote
+from tfclic.format import header, picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("files", metavar="FILE", nargs="+", help="a .tfclic file")
     parser.add_argument(
         "-o", "--output", metavar="IMAGE|DIR",
-        help="the image to write, or the folder; default: FILE with .png, beside it",
+        help="the image to write; or a folder: one that exists, ends in / or is for several FILEs; "
+        "default: FILE with .png, beside it",
     )  # fmt: skip
     parser.add_argument(
         "--region", metavar="X,Y,W,H", type=region,
@@ -164,7 +166,7 @@ def of_beginning(
         slices = f"{max(received.least, 0)} of {received.slices} slices"
         tiles = f"{received.tiles} tiles whole, of the others " if received.tiles else ""
         raise errors.FileFormatError(
-            f"{source}: Its end is missing. {target} is what {received.share:.0%} of it give: "
+            f"{source}: Its end is missing. {target} is what {received.share:.0%} of it gives: "
             f"{tiles}{slices} of the latents, without alpha and metadata."
         )
 
@@ -219,7 +221,9 @@ def decompress_at_server(args: argparse.Namespace) -> int:
         source, target = pair
         data, pixels, image, seconds = pipeline.result(pair)
         outputs.write(target, image, args.force)
-        return common.result_line(source, target, pixels, len(data), seconds)
+        coded = header.parse(picture.parse(data).image)
+        size = coded.width, coded.height
+        return common.result_line(source, target, pixels, len(data), seconds, size)
 
     return common.each_file("decompress", pairs, work)
 

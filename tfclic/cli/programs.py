@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import signal
 import sys
 from typing import NamedTuple
 
@@ -112,6 +113,10 @@ def main(argv: list[str] | None = None) -> None:
     try:
         program = importlib.import_module(f"tfclic.cli.{name}")
         program.main([f"tfclic {name}", *words[1:]])
+    except KeyboardInterrupt:
+        # while its modules are imported; later it says so itself
+        common.complain(f"tfclic {name}", "Interrupted.")
+        sys.exit(128 + signal.SIGINT)
     except ModuleNotFoundError as error:
         extra = PROGRAMS[name].extra
         if not extra or (error.name or "").startswith("tfclic"):

@@ -30,7 +30,8 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", metavar="FILE|DIR",
-        help="the file to write, or the folder; default: FILE with .CODER.tfclic, beside it",
+        help="the file to write; or a folder: one that exists, ends in / or is for several FILEs; "
+        "default: FILE with .CODER.tfclic, beside it",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace existing files")
     return parser

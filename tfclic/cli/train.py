@@ -166,8 +166,9 @@ def train(
     start: what a new run's weights begin with, except for the parts in `fresh`: workdir of a run,
     or an exported model.
     """
-    from tfclic.training import checkpoints, loop, precision, strategies
+    from tfclic.training import checkpoints, loop, precision, sources, strategies
 
+    sources.check(data)
     loop.check(config)
     loop.warn_of_crops(config)
     workdir = pathlib.Path(workdir)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tfclic import errors
 from tfclic.evaluation import levels
-from tfclic.format import header, picture
+from tfclic.format import picture
 from tfclic.format.latents import FLOOR, LATENT_MAX, LATENT_MIN, MASS_BITS, STRIDE
 from tfclic.format.model import LATENTS
 
@@ -108,7 +108,7 @@ def report(
     """
     info = codec.info(data)
     image = picture.parse(data).image
-    info["format_version"] = header.parse(image).version
+    info["format_version"] = picture.version(data)
     if info[f"{MAP}_bytes"]:
         found = codec.qualities(data)
         info["qualities"] = [float(found.min()), float(found.max())]

@@ -104,6 +104,11 @@ def pack(picture: Picture) -> bytes:
     return body + _checksum(body)
 
 
+def version(data: bytes) -> int:
+    """The format version of a sound file, by its header: not that of the image in it."""
+    return data[len(MAGIC)] & VERSION_BITS
+
+
 def parse(data: bytes) -> Picture:
     """Takes a file apart.
 

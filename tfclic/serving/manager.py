@@ -69,6 +69,8 @@ class Manager:
         """Loads what there is, then keeps watching in a thread of its own."""
         if self._seconds >= 0:
             self.poll()
+            if not self._models:
+                logging.warning("There is no model %s yet.", self._repository)
         if self._seconds > 0:
             self._thread.start()
 

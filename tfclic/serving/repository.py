@@ -25,6 +25,9 @@ class Repository:
         if not self._folder.is_dir():
             raise errors.ModelError(f"{base_path} is not a folder.")
 
+    def __str__(self) -> str:
+        return f"{self._name} in {self._folder}" if self._name else f"in {self._folder}"
+
     def latest(self) -> dict[str, tuple[int, pathlib.Path]]:
         """What is to be served: dict from a name to `(version, path)`.
 

@@ -178,6 +178,10 @@ class Server:
         except OSError as error:
             address = f"{options.host}:{options.rest_api_port}"
             reason = error.strerror
+            await runner.cleanup()
+            if self._grpc is not None:
+                # or it complains of the loop when that has ended
+                await self._grpc.stop(None)
             raise errors.UsageError(f"{address} cannot be listened at: {reason}.") from error
         self.rest_port = runner.addresses[0][1]
 
@@ -207,6 +211,8 @@ async def serve(server: Server, told: Callable[[str], object] = print) -> None:
     await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
     await starting
     if not ended.is_set():
-        told(f"Serving at gRPC port {server.port}, REST port {server.rest_port}.")
+        ports = {"gRPC port": server.port, "REST port": server.rest_port}
+        where = (f"{name} {port}" for name, port in ports.items() if port is not None)
+        told(f"Serving at {', '.join(where) or 'no port'}.")
         await ended.wait()
     await server.stop()

@@ -45,7 +45,8 @@ def split_validation(store: ImageStore, count: int) -> tuple[list[int], list[int
         raise errors.UsageError("One image is not enough: one is held out for validation.")
     held = min(count, max(1, n // 5))
     if held < count:
-        logging.warning("%d images held out for validation, not %d, of %d.", held, count, n)
+        images = "1 image is" if held == 1 else f"{held} images are"
+        logging.warning("%s held out for validation, not %d, of %d.", images, count, n)
     names = [name.rsplit("/", 1)[-1] for name in store.names]
     ranked = sorted(range(n), key=lambda i: hashlib.sha256(names[i].encode()).digest())
     return sorted(ranked[held:]), sorted(ranked[:held])

@@ -84,6 +84,12 @@ class ImageStore:
         return image
 
 
+def check(data: str) -> None:
+    """Raises errors.UsageError if `data`, as for `open_source`, is a folder that is not there."""
+    if not data.startswith(TFDS_PREFIX) and not pathlib.Path(data).is_dir():
+        raise errors.UsageError(f"{data} is not a folder.")
+
+
 def open_source(data: str, shortest: int, decoded_limit: int = DECODED_LIMIT) -> ImageStore:
     """Finds the images of `data`: a folder (searched recursively) or `tfds:NAME`.
 
@@ -99,6 +105,7 @@ def open_source(data: str, shortest: int, decoded_limit: int = DECODED_LIMIT) ->
     Raises:
       errors.UsageError: no such folder, no usable image, or TensorFlow Datasets is missing.
     """
+    check(data)
     if data.startswith(TFDS_PREFIX):
         origin = data
         encoded, names = _read_tfds(data[len(TFDS_PREFIX) :])
@@ -132,8 +139,6 @@ def open_source(data: str, shortest: int, decoded_limit: int = DECODED_LIMIT) ->
 
 
 def _list_folder(folder: pathlib.Path) -> tuple[list[Encoded], list[str]]:
-    if not folder.is_dir():
-        raise errors.UsageError(f"{folder} is not a folder.")
     extensions = set(Image.registered_extensions())
     found: list[pathlib.Path] = []
     for directory, _, files in os.walk(folder, followlinks=True):
