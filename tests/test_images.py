@@ -1,6 +1,8 @@
 """Images in and out: every kind of picture comes to colour or grayscale, 8 bits, alpha if asked."""
 
+import errno
 import io
+import os
 
 import numpy as np
 import pytest
@@ -319,3 +321,11 @@ def test_a_file_in_memory_is_read_like_one_on_disk(save, make_pixels):
     clear = io.BytesIO()
     Image.new("RGBA", (1, 1)).save(clear, "PNG")
     assert images.decode(clear.getvalue(), "it", WHITE).pixels.tolist() == [[[255] * 3]]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk that is always full")
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.tif"])
+def test_a_full_disk_is_the_systems_error_and_not_the_formats(make_pixels, name):
+    with pytest.raises(OSError) as caught, open("/dev/full", "wb") as file:
+        images.save(make_pixels(64, 48), file, name)
+    assert caught.value.errno == errno.ENOSPC

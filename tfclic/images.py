@@ -12,7 +12,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple, Union
+from typing import IO, Any, NamedTuple, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,13 @@ class Photo(NamedTuple):
     pixels: Pixels
     notes: tuple[str, ...]
     metadata: Metadata = NO_METADATA
+
+
+class _Stream:
+    """A file that has no descriptor, which Pillow would write to and lose the system's errors."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write, self.flush, self.seek, self.tell = file.write, file.flush, file.seek, file.tell
 
 
 def parse_color(text: str) -> Colour:
@@ -193,7 +200,14 @@ def output_format(path: Path) -> str:
 
 
 def encode(pixels: Pixels, path: Path, kept: Metadata = NO_METADATA) -> bytes:
-    """Returns the bytes of an image file in the format of the extension of `path`.
+    """The bytes of an image file; arguments and errors as those of `save`."""
+    buffer = io.BytesIO()
+    save(pixels, buffer, path, kept)
+    return buffer.getvalue()
+
+
+def save(pixels: Pixels, file: IO[bytes], path: Path, kept: Metadata = NO_METADATA) -> None:
+    """Writes an image file in the format of the extension of `path`.
 
     Lossy formats are written with high quality. What the format cannot hold of the metadata is left
     out (`unkept` tells what), after what it says has been done: the image is turned upright, and
@@ -201,11 +215,13 @@ def encode(pixels: Pixels, path: Path, kept: Metadata = NO_METADATA) -> bytes:
 
     Args:
       pixels: uint8 array [H, W, 3] or [H, W], or with alpha [H, W, 4] or [H, W, 2], 0..255.
+      file: open for writing.
       path: only its extension is used.
       kept: `Metadata` of the image.
 
     Raises:
       errors.UsageError: the format is not known, or cannot hold this image.
+      OSError: the system cannot write the file.
     """
     name = output_format(path)
     image = Image.fromarray(pixels)
@@ -215,16 +231,16 @@ def encode(pixels: Pixels, path: Path, kept: Metadata = NO_METADATA) -> bytes:
             "a colour with --background COLOR."
         )
     held, _ = metadata.fitting(kept, name, image.mode)
-    buffer = io.BytesIO()
     try:
         image = _resolved(image, kept, held)
         options = {**_SAVE_OPTIONS.get(name, {}), **metadata.options(held, name)}
-        image.save(buffer, name, **options)
+        image.save(cast("IO[bytes]", _Stream(file)), name, **options)
     # Each writer has its own way to refuse a mode or a size.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's
         reason = f"{pixels.shape[1]}x{pixels.shape[0]}, {error}"
         raise errors.UsageError(f"{path}: {name} cannot hold this image ({reason}).") from error
-    return buffer.getvalue()
 
 
 def unkept(path: Path, kept: Metadata) -> list[str]:

@@ -91,6 +91,27 @@ def test_a_missing_folder_is_told(tmp_path):
         outputs.write(target, b"", False)
 
 
+def test_content_may_be_written_by_a_function(tmp_path):
+    target = tmp_path / "new"
+    outputs.write(str(target), lambda file: file.write(b"whole"), False)
+    assert target.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_a_function_that_fails_leaves_what_was_there(tmp_path):
+    target = tmp_path / "old"
+    target.write_bytes(b"before")
+
+    def fail(file):
+        file.write(b"half")
+        raise errors.UsageError("no")
+
+    with pytest.raises(errors.UsageError):
+        outputs.write(str(target), fail, True)
+    assert target.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["old"]
+
+
 def test_a_link_goes_on_pointing_to_what_is_written(tmp_path):
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "link").symlink_to("file")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import io
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import tfclic
 from tfclic import errors, images, runtime
@@ -131,7 +133,7 @@ def decompress(args: argparse.Namespace) -> int:
 
         def finish() -> str:
             started = time.perf_counter()
-            outputs.write(target, encoded(pixels, data, source, target, args), args.force)
+            outputs.write(target, writer(pixels, data, source, target, args), args.force)
             seconds = decoded + time.perf_counter() - started
             return common.result_line(source, target, pixels, len(data), seconds, size)
 
@@ -162,7 +164,7 @@ def of_beginning(
         pixels, received = codec.decompress_beginning(data, progress, args.max_pixels)
 
     def finish() -> str:
-        outputs.write(target, images.encode(pixels, target), args.force)
+        outputs.write(target, functools.partial(images.save, pixels, path=target), args.force)
         slices = f"{max(received.least, 0)} of {received.slices} slices"
         tiles = f"{received.tiles} tiles whole, of the others " if received.tiles else ""
         raise errors.FileFormatError(
@@ -173,10 +175,10 @@ def of_beginning(
     return finish
 
 
-def encoded(
+def writer(
     pixels: npt.NDArray[np.uint8], data: bytes, source: str, target: str, args: argparse.Namespace
-) -> bytes:
-    """The image file, bytes, for `target`; says what of the metadata it cannot hold.
+) -> Callable[[IO[bytes]], None]:
+    """What writes the image file for `target`; says what of the metadata it cannot hold.
 
     Args:
       pixels: uint8 array, what was decoded.
@@ -188,10 +190,10 @@ def encoded(
     if args.background:
         pixels = images.on(pixels, images.parse_color(args.background))
     if args.strip:
-        return images.encode(images.resolved(pixels, metadata), target)
+        return functools.partial(images.save, images.resolved(pixels, metadata), path=target)
     for note in images.unkept(target, metadata):
         common.complain("decompress", f"{source}: {note}")
-    return images.encode(pixels, target, metadata)
+    return functools.partial(images.save, pixels, path=target, kept=metadata)
 
 
 def decompress_at_server(args: argparse.Namespace) -> int:
@@ -212,8 +214,9 @@ def decompress_at_server(args: argparse.Namespace) -> int:
             outputs.check(target, args.files, args.force)
         except errors.TfclicError as error:
             raise type(error)(f"{source}: {error}") from error
-        image = encoded(pixels, data, source, target, args)
-        return data, pixels, image, time.perf_counter() - started
+        image = io.BytesIO()
+        writer(pixels, data, source, target, args)(image)
+        return data, pixels, image.getvalue(), time.perf_counter() - started
 
     pipeline = pipelines.Pipeline(begin, pairs, remote.AHEAD)
 

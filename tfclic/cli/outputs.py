@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO, Union
 
 from tfclic import errors
+
+Content = Union[bytes, Callable[[BinaryIO], object]]
 
 
 def plan(inputs: Sequence[str], output: str | None, suffix: str) -> list[tuple[str, str]]:
@@ -77,12 +80,12 @@ def check(target: str, inputs: Iterable[str], force: bool) -> None:
         raise errors.UsageError(f"{target} cannot be written: there is no folder {folder}.")
 
 
-def write(target: str, data: bytes, force: bool) -> None:
+def write(target: str, data: Content, force: bool) -> None:
     """Writes a file: all of it appears at once, or nothing does.
 
     Args:
       target: path of the file.
-      data: its content.
+      data: its content; or what writes it into an open file, maybe into several in turn.
       force: whether an existing file is replaced.
 
     Raises:
@@ -97,7 +100,7 @@ def write(target: str, data: bytes, force: bool) -> None:
                 return
             if not _create(temporary, data):
                 with open(temporary, "xb") as file:
-                    file.write(data)
+                    _fill(file, data)
             if force:
                 os.replace(temporary, target)
             else:
@@ -111,7 +114,14 @@ def write(target: str, data: bytes, force: bool) -> None:
         raise errors.UsageError(f"{target} cannot be written: {error.strerror}.") from error
 
 
-def _create(path: str, data: bytes) -> bool:
+def _fill(file: BinaryIO, data: Content) -> None:
+    if callable(data):
+        data(file)
+    else:
+        file.write(data)
+
+
+def _create(path: str, data: Content) -> bool:
     """Makes a new file that has no name until it is whole, so that a kill leaves nothing behind.
 
     Returns:
@@ -127,7 +137,7 @@ def _create(path: str, data: bytes) -> bool:
     except OSError:
         return False
     with open(unnamed, "wb") as file:
-        file.write(data)
+        _fill(file, data)
         file.flush()
         try:
             # Only with a folder given does Python call what follows the link to the file.
