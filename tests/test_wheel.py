@@ -180,7 +180,7 @@ def test_there_and_back_outside_of_the_checkout(installed, make_pixels, phone):
     pixels = np.dstack([make_pixels(60, 80), make_pixels(60, 80, 1)])
     Image.fromarray(pixels).save(installed.folder / "photo.png", exif=exif)
     done = installed("compress", "photo.png", "missing.png", "phone.jpg", program=None)
-    assert done.returncode == 3 and done.stderr.startswith("compress: missing.png ")
+    assert done.returncode == 3 and done.stderr.startswith("tfclic compress: missing.png ")
     told = done.stdout.splitlines()
     assert told[0].startswith("photo.png -> photo.tfclic: 80x60, ")
     assert told[1].startswith("phone.jpg -> phone.tfclic: 60x80, ")
