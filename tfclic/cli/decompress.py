@@ -14,6 +14,7 @@ import tfclic
 from tfclic import errors, images, runtime
 from tfclic.cli import common, outputs, pipelines, remote
 from tfclic.format import header, picture
+from tfclic.runtime import session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,6 +134,9 @@ def decompress(args: argparse.Namespace) -> int:
 
         def finish() -> str:
             started = time.perf_counter()
+            if found["tiles"] > 1:
+                # the image's file takes more than what is left
+                session.give_back()
             outputs.write(target, writer(pixels, data, source, target, args), args.force)
             seconds = decoded + time.perf_counter() - started
             return common.result_line(source, target, pixels, len(data), seconds, size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import importlib.util
 import os
 import pathlib
@@ -361,3 +362,11 @@ def has_compression() -> bool:
                 _checked(c, c.TF_LoadLibrary, os.fsencode(os.path.join(folder, library)))
                 return True
     return False
+
+
+def give_back() -> None:
+    """Gives memory back to the system that calls, and what has gone, have left: glibc keeps it."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)

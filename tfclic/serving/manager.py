@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import pathlib
 import threading
 import time
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 from absl import logging
 
 from tfclic import errors
+from tfclic.runtime import session
 from tfclic.serving import protos
 from tfclic.serving.refusals import Refusal, StatusCode
 from tfclic.serving.servable import Servable
@@ -85,7 +84,7 @@ class Manager:
         if self._has_loaded:
             # a request may have held what went until it had ended itself
             self._has_loaded = False
-            give_back()
+            session.give_back()
         try:
             wanted = self._repository.latest()
         except OSError as error:
@@ -201,7 +200,7 @@ class Manager:
             if other != version:
                 self._retire(name, other)
         self._has_loaded = True
-        give_back()
+        session.give_back()
 
     def _retire(self, name: str, version: int) -> None:
         entry = self._models[name][version]
@@ -214,14 +213,6 @@ class Manager:
             entry.state, entry.servable = State.END, None
         self._metrics.unloaded(name, version)
         logging.info("%s/%d: unloaded", name, version)
-
-
-def give_back() -> None:
-    """Gives back to the system what loading took, and what has gone: glibc would keep it."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
-        trim(0)
 
 
 def _not_found(name: str, version: int | None) -> Refusal:
