@@ -282,41 +282,31 @@ def group(model, items, requests):
 class Made(NamedTuple):
     """A control group of this program's; see `made_group`."""
 
-    folder: pathlib.Path
-    version: int
+    group: memory_groups.Group
 
     def command(self):
         """Words before a command, which then runs in the group."""
-        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.folder / "cgroup.procs")]
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.group.folder / "cgroup.procs")]
 
     def limit(self, spare):
         """Leaves this many bytes beside what is used and cannot be given back."""
-        used = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
-        given_back = "total_inactive_file" if self.version == 1 else "inactive_file"
-        kept = int((self.folder / used).read_text()) - self._field("memory.stat", given_back)
-        self._most.write_text(str(kept + spare))
-
-    def is_limitable(self):
-        return os.access(self._most, os.W_OK)
+        (used,) = self.group.used()
+        self.group.limit.write_text(str(used + spare))
 
     def kills(self):
         """How many processes the kernel has ended for want of memory."""
-        file = "memory.oom_control" if self.version == 1 else "memory.events"
+        file = "memory.oom_control" if self.group.version == 1 else "memory.events"
         return self._field(file, "oom_kill")
 
     def hits(self):
         """How often the limit was met; what is kept of files is given back then, if any is."""
-        if self.version == 1:
-            return int((self.folder / "memory.failcnt").read_text())
+        if self.group.version == 1:
+            return int((self.group.folder / "memory.failcnt").read_text())
         return self._field("memory.events", "max")
 
-    @property
-    def _most(self):
-        return self.folder / ("memory.limit_in_bytes" if self.version == 1 else "memory.max")
-
     def _field(self, file, name):
-        fields = dict(line.split() for line in (self.folder / file).read_text().splitlines())
-        return int(fields[name])
+        text = (self.group.folder / file).read_text()
+        return int(dict(line.split() for line in text.splitlines())[name])
 
 
 @contextlib.contextmanager
@@ -324,13 +314,13 @@ def made_group():
     """Yields a `Made` group that may be limited, below one that this process is in; or None."""
     for parent in memory_groups.groups():
         folder = parent.folder / f"tfclic-{os.getpid()}"
-        made = Made(folder, parent.version)
+        made = Made(memory_groups.Group(folder, parent.version))
         try:
             folder.mkdir()
         except OSError:
             continue
         try:
-            if made.is_limitable():
+            if os.access(made.group.limit, os.W_OK):
                 yield made
                 return
         finally:

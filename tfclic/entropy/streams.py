@@ -314,9 +314,10 @@ class Conditional:
     def all_rows(self, known: tf.Tensor, used: lowering.Used | None = None) -> tf.Tensor:
         """The parameters of all positions in the order of coding, of known symbols `[h, w, n]`."""
         rows, arranged = self.rows(used), self._arranged(known, used)
-        if self.context is None:
+        if self.context is None or self.is_volume:
+            # parameters of a volume's values are few: as many bands as that would only take time
             return rows(arranged, None)
-        count = tf.size(self.order_of(used).rank)
+        count = tf.size(self.order.rank)
         bands = -(-count // POSITIONS_TOGETHER)
 
         @compilation.uncompiled

@@ -99,14 +99,24 @@ class Group(NamedTuple):
     folder: pathlib.Path
     version: int
 
+    @property
+    def limit(self) -> pathlib.Path:
+        """The file of its limit."""
+        return self.folder / _FILES[self.version][0]
+
+    def used(self) -> Iterator[int]:
+        """Bytes that are in use and would not be given back; nothing where that is not told."""
+        _, use, given_back = _FILES[self.version]
+        used = _text(self.folder / use).strip()
+        if used.isdecimal():
+            fields = dict(line.split() for line in _text(self.folder / "memory.stat").splitlines())
+            yield int(used) - int(fields.get(given_back, 0))
+
     def left(self) -> Iterator[int]:
         """Bytes that its limit leaves; nothing where it has none."""
-        limit, use, given_back = _FILES[self.version]
-        most, used = (_text(self.folder / name).strip() for name in (limit, use))
-        if not most.isdecimal() or not used.isdecimal() or int(most) >= _UNLIMITED:
-            return
-        fields = dict(line.split() for line in _text(self.folder / "memory.stat").splitlines())
-        yield int(most) - int(used) + int(fields.get(given_back, 0))
+        most = _text(self.limit).strip()
+        if most.isdecimal() and int(most) < _UNLIMITED:
+            yield from (int(most) - used for used in self.used())
 
 
 def groups(root: pathlib.Path = ROOT) -> Iterator[Group]:
