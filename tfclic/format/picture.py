@@ -154,7 +154,7 @@ def beginning(data: bytes) -> Picture:
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : START] not in _FLAGS:
         return Picture(data)
     _, position = header.read_varint(data, START)
-    has_map = data[len(MAGIC)] & VERSION_BITS == WITH_MAP
+    has_map = version(data) == WITH_MAP
     found = []
     for expected in (MAP, IMAGE) if has_map else (IMAGE,):
         kind = data[position : position + 1]
