@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfclic import layers
 from tfclic.exact import gains, kernels, naming, ranges, transforms, values
 from tfclic.exact.constants import Constants
+from tfclic.layers import nafblock
 
 SIZE, CHANNELS = (6, 8), 4
 MADE = {
@@ -70,7 +71,7 @@ def observed(network, given, unit):
     want = looking.run(network, tf.constant(given * unit, tf.float32))
     constants = Constants()
 
-    def run(eight_bits, stride):
+    def run(eight_bits, stride, given=given):
         ops = transforms.Integers(constants, looking.ranges(), names, eight_bits)
         limit = int(np.abs(given).max())
         steps = np.full(given.shape[-1], unit)
@@ -99,6 +100,28 @@ def test_integers_are_close_to_floats(name, limit):
     peak = np.abs(want).max()
     assert peak > 0.1
     np.testing.assert_allclose(tensor * found.steps, want, atol=0.02 * peak)
+
+
+class GatedAttention(layers.Composite):
+    """Channel attention after a gate, as NAF blocks have it."""
+
+    def build(self, _):
+        self.attention = nafblock.ChannelAttention()
+
+    def compose(self, ops, x):
+        return ops.run(self.attention, ops.gated(x))
+
+
+def test_averages_may_be_much_larger_than_those_that_were_seen():
+    network, given, unit = GatedAttention(), integers(200, seed=3), 0.01
+    _, run, _ = observed(network, given, unit)
+    # products of halves that have nothing in common cancel; squares do not
+    alike = np.tile(given[..., :2], 2)
+    seen, asked = (np.abs(np.mean(x[..., :2] * x[..., 2:], (1, 2))) for x in (given, alike))
+    assert (asked > 9 * seen).all() and (asked < 16 * seen).all()
+    found = run(False, 16, alike).fine()
+    want = network(tf.constant(alike * unit, tf.float32))
+    np.testing.assert_allclose(found.tensor * found.steps, want, atol=0.01 * np.abs(want).max())
 
 
 @pytest.mark.parametrize("name", [name for name in MADE if name != "NAF"])

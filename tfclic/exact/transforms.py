@@ -27,7 +27,7 @@ from tfclic.exact.constants import Constants
 from tfclic.exact.fixed_point import BYTE
 from tfclic.exact.octets import Form
 from tfclic.exact.sums import Joined, Shuffled, Sums, Term
-from tfclic.exact.values import OPERAND, WIDE, Grid, Known, Value, clipped
+from tfclic.exact.values import OPERAND, Average, Grid, Known, Value
 
 if TYPE_CHECKING:
     from tfclic.exact.ranges import Ranges
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 COLOURS = 3
 FEW = 16  # columns of a kernel that are cheap to have twice
 WIDEST = 8  # stride at which operands may have 8 bits; above it there is little work
-AVERAGE = 8  # steps of an average in one of what it is of
 ARGUMENTS, RESULTS = 1 << 6, 1 << 12  # of tables: steps of 1
 
 
@@ -124,15 +123,7 @@ class Integers(layers.Floats):
         return Known(self.constants, name, tensor, np.ones(channels), 1, stride)
 
     def average(self, value: Value) -> Value:
-        given, name = value.fine(), f"{value.name}_average"
-        # exact, and a quotient that IEEE 754 defines
-        total = tf.reduce_sum(tf.cast(given.tensor, tf.float64), [1, 2], keepdims=True)
-        count = tf.cast(tf.reduce_prod(tf.shape(given.tensor)[1:3]), tf.float64)
-        found = tf.round(tf.cast(total / count, tf.float32) * AVERAGE)
-        grid = clipped(found, given.steps / AVERAGE, np.inf, WIDE)
-        known = Known(self.constants, name, grid.tensor, grid.steps, WIDE, value.stride)
-        known.reach = np.inf
-        return known
+        return Average(value)
 
     def gated(self, value: Value) -> Value:
         given = value.fine()

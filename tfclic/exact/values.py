@@ -15,6 +15,7 @@ from tfclic.exact.octets import Form
 
 OPERAND = BYTE  # largest magnitude of what a layer takes
 WIDE = (1 << 15) - 1  # of what it takes as two bytes
+AVERAGE_ROOM = 16  # of averages, beyond what was seen
 FINE = 1 << 12  # steps in the range of what is added, or multiplied
 LARGEST = 1 << 22  # of what is added
 PIXELS = "pixels"  # the purpose of a value that is an image
@@ -139,6 +140,12 @@ def clip(tensor: tf.Tensor, least: int, most: int) -> tf.Tensor:
     return tf.raw_ops.ClipByValue(t=tensor, clip_value_min=float(least), clip_value_max=float(most))
 
 
+def _in_two(tensor: tf.Tensor) -> list[tuple[tf.Tensor, int]]:
+    """The operands that integers of 16 bits are: a high byte and a low one."""
+    high, low = fixed_point.to_bytes(tensor)
+    return [(high, BYTE), (low, 1)]
+
+
 class Known(Value):
     """Integers that are there: float32 `[B, h, w, C]`, of steps `[C]`, within a limit."""
 
@@ -165,11 +172,44 @@ class Known(Value):
     ) -> list[tuple[tf.Tensor, int]]:
         if self._grid.limit <= OPERAND:
             return [(self._grid.tensor, 1)]
-        high, low = fixed_point.to_bytes(self._grid.tensor)
-        return [(high, BYTE), (low, 1)]
+        return _in_two(self._grid.tensor)
 
     def steps_for(self, sizes: np.ndarray, form: Form | None = None) -> np.ndarray:
         return self._grid.steps
+
+    @property
+    def form(self) -> Form | None:
+        return None
+
+
+class Average(Value):
+    """The averages of a value's channels over the image, `[B, 1, 1, C]`, which layers take in 16 bits.
+
+    They are few, so that bits cost nothing, and what is wrong about them is wrong everywhere: an
+    image may have much larger ones than those that were seen.
+    """
+
+    def __init__(self, value: Value) -> None:
+        super().__init__(
+            value.constants, f"{value.name}_average", value.sizes, value.stride, np.inf
+        )
+        self._given = value.fine()
+
+    def on(self, steps: np.ndarray, limit: int | Form, purpose: str) -> Grid:
+        integers = self._given.tensor
+        # exact, and a quotient that IEEE 754 defines
+        total = tf.reduce_sum(tf.cast(integers, tf.float64), [1, 2], keepdims=True)
+        count = tf.cast(tf.reduce_prod(tf.shape(integers)[1:3]), tf.float64)
+        times = self.constants(f"{self.name}_to_{purpose}", lambda: self._given.steps / steps)
+        return self.rounded(tf.cast(total / count, tf.float32) * times, steps, np.inf, limit)
+
+    def operands(
+        self, sizes: np.ndarray, purpose: str, form: Form | None = None
+    ) -> list[tuple[tf.Tensor, int]]:
+        return _in_two(self.on(self.steps_for(sizes), WIDE, purpose).tensor)
+
+    def steps_for(self, sizes: np.ndarray, form: Form | None = None) -> np.ndarray:
+        return AVERAGE_ROOM * sizes / WIDE
 
     @property
     def form(self) -> Form | None:
