@@ -183,7 +183,7 @@ class Known(Value):
 
 
 class Average(Value):
-    """The averages of a value's channels over the image, `[B, 1, 1, C]`, which layers take in 16 bits.
+    """The averages of a value's channels over the image, `[B, 1, 1, C]`, in 16 bits for layers.
 
     They are few, so that bits cost nothing, and what is wrong about them is wrong everywhere: an
     image may have much larger ones than those that were seen.
