@@ -5,8 +5,11 @@
 The first table has convolutions of the shapes that the transforms of gmm_attention have for an
 image of 768x512 pixels; milliseconds, the least of some rounds, and operations a second, 10^12 of
 them. The second one has passes over the result of the largest: what leads from sums to the operands
-of the next layer, one by one and as a synthesis in integers does it. Whether sums of bytes are
-exact here is told first; where there are no such products there are no figures for them.
+of the next layer, one by one and as a synthesis in integers does it. The third one has how many
+operations the transforms of gmm_attention take for such an image, and the seconds of these at the
+best rate of the first table: below them no program comes that computes these transforms so. Whether
+sums of bytes are exact here is told first; where there are no such products there are no figures
+for them.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from tfclic import configuration, models
 from tfclic.exact import octets
 from tfclic.export import saving
 
@@ -134,6 +138,36 @@ def milliseconds(functions, rounds):
     return least
 
 
+def operations_of(function, *shape):
+    """How many operations the convolutions and products of matrices in a function take."""
+    traced = tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec(shape))
+    total = 0
+    for each in all_operations(traced.graph):
+        if each.type in ("Conv2D", "MatMul"):
+            kernel, made = each.inputs[1].shape, each.outputs[0].shape
+            total += 2 * made.num_elements() * kernel.num_elements() / kernel[-1]
+    return total
+
+
+def all_operations(graph):
+    """A graph's operations, those of the functions it calls included."""
+    for each in graph.get_operations():
+        called = each.node_def.attr["f"].func.name if "f" in each.node_def.attr else ""
+        if called:
+            yield from all_operations(graph._get_function(called).graph)
+        yield each
+
+
+def transforms(channels):
+    """(name, operations) of what takes the most of coding an image with gmm_attention."""
+    _, config = configuration.load("gmm_attention")
+    config.model.update(latent_channels=channels, widths=(channels,) * 3)
+    codec = models.build(config.model)
+    yield "analysis", operations_of(codec.analysis, 1, 2 * HEIGHT, 2 * WIDTH, 3)
+    latents = 1, HEIGHT // 8, WIDTH // 8, channels
+    yield "synthesis", operations_of(codec.nonlinear_synthesis, *latents)
+
+
 def cell(spent, operations):
     """Milliseconds and 10^12 operations a second."""
     return "" if spent is None else f"{spent:.1f} ({operations / spent / 1e9:.2f})"
@@ -156,9 +190,13 @@ def main():
         names = "float32", "bfloat16", "bytes", "with signs"
         print("| convolution | size | channels | " + " | ".join(names) + " |")
         print("|---" * (3 + len(names)) + "|")
+        best = dict.fromkeys(names, 0.0)
         for shape in shapes(args.channels):
             functions, operations = convolutions(shape, random)
             spent = milliseconds(functions, args.rounds)
+            for name in names:
+                if spent[name] is not None:
+                    best[name] = max(best[name], 1e3 * operations / spent[name])
             size = f"{WIDTH // shape[3]}x{HEIGHT // shape[3]}"
             cells = [cell(spent[name], operations) for name in names]
             row = [shape[0], size, f"{shape[4]} to {shape[5]}", *cells]
@@ -166,6 +204,12 @@ def main():
         print(f"\n| pass, {args.channels} channels, {WIDTH}x{HEIGHT} | ms |\n|---|---|")
         for name, spent in milliseconds(passes(args.channels, random), args.rounds).items():
             print(f"| {name} | " + ("" if spent is None else f"{spent:.1f}") + " |")
+    heads = ", s | ".join(names)
+    print(f"\n| gmm_attention, N = {args.channels} | 10^12 operations | {heads}, s |")
+    print("|---" * (2 + len(names)) + "|")
+    for transform, operations in transforms(args.channels):
+        cells = [f"{operations / best[name]:.2f}" if best[name] else "" for name in names]
+        print(f"| {transform} | {operations / 1e12:.3f} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

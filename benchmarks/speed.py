@@ -27,7 +27,7 @@ OURS = "tfclic"
 PEERS = {
     "gmm_attention": ("cheng2020-attn", "bmshj2018-hyperprior"),
     "coarse_to_fine": ("mbt2018-mean",),
-    "cca": (),
+    "cca": ("han2024-cca",),  # see `speed_cca`
 }
 CONFIGURATIONS = {
     "gmm_attention": "gmm_attention",

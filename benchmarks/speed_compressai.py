@@ -1,8 +1,12 @@
-"""The side of `speed.py` that runs CompressAI, in its own environment, with random weights."""
+"""The side of `speed.py` that runs CompressAI, or its coder, in an environment of its own.
+
+Weights are random.
+"""
 
 import json
 import sys
 
+import speed_cca
 import speed_statistics as made
 import torch
 import turns
@@ -57,10 +61,24 @@ def _mean_scale(width):
     return model, set_scales
 
 
+def _cca(latents):
+    model = speed_cca.Cca(latents)
+    for part in model.slices:
+        for each in (part.mean, part.scale, part.residual):
+            each[-1].weight.data *= 0.1
+
+    def set_scales(wanted):
+        for part, values in zip(model.slices, wanted.split(model.sizes)):
+            part.scale[-1].bias.data = values
+
+    return model, set_scales
+
+
 MODELS = {
     "cheng2020-attn": _attention,
     "bmshj2018-hyperprior": _hyperprior,
     "mbt2018-mean": _mean_scale,
+    "han2024-cca": _cca,
 }
 
 
@@ -69,13 +87,13 @@ def make(name, width, image):
 
     Args:
       name: one of `MODELS`.
-      width: N.
+      width: N; of cca M.
       image: float32 `[1, 3, H, W]`, 0..1.
     """
     torch.manual_seed(0)
     model, set_scales = MODELS[name](width)
     # most hyper latents of a trained model are 0, and its prior knows
-    model.entropy_bottleneck = EntropyBottleneck(width, init_scale=0.3)
+    model.entropy_bottleneck = EntropyBottleneck(model.entropy_bottleneck.channels, init_scale=0.3)
     model.h_a[-1].weight.data *= 0.3
     model.eval()
     analysis, synthesis = model.g_a, model.g_s
