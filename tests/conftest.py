@@ -312,6 +312,7 @@ TINY_SYSTEMS = {
         channel_widths=(6, 6), context_channels=4, parameter_channels=(8, 6),
     ),
     "hyperprior": dict(hyper_channels=4),
+    "mean_scale": dict(hyper_channels=4),
     "factorized": {},
 }  # fmt: skip
 

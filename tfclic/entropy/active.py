@@ -47,6 +47,20 @@ def worth_saying(latents: tf.Tensor) -> tf.Tensor:
     return tf.cond(positions < FEWEST_POSITIONS, lambda: tf.range(channels), lambda: of(latents))
 
 
+def possible(nearest: tf.Tensor) -> tf.Tensor:
+    """The channels that a string may hold if silent ones stay so, int32 `[n]`, ascending.
+
+    Args:
+      nearest: `[..., C]`, integers; others may be coded in the place of those that are not zero.
+    """
+    channels = nearest.shape[-1]
+    axes = list(range(len(nearest.shape) - 1))
+    is_few = tf.size(nearest) // channels < FEWEST_POSITIONS
+    # the first is taken if no other is left
+    is_first = tf.range(channels) < 1
+    return _numbers(tf.reduce_any(tf.not_equal(nearest, 0), axes) | is_first | is_few)
+
+
 def everywhere(latents: tf.Tensor, active: tf.Tensor, channels: int) -> tf.Tensor:
     """Latents `[..., n]` of the channels `active` as `[..., channels]`, zero in the others."""
     every = tf.fill([channels], tf.shape(active)[0])

@@ -127,10 +127,15 @@ class ExactRunner(lowering.Exact):
         self, name: str, channels: int, parameters: Any, stride: int = 1, **kind: Any
     ) -> lowering.Known:
         """As `program.Rounding.conditional`."""
-        self.coding.describe(name, channels, stride)
         networks, grid = self.coding.networks, self._grid(stride)
         stream = Conditional(networks, grid, self._shared, channels, parameters, **kind)
+        columns = stream.columns if stream.context is None else None
+        self.coding.describe(name, channels, stride, columns)
         self.streams[name] = self._conditional(stream, name)
+        return self._value(stream, name)
+
+    def _value(self, stream: Conditional, name: str) -> lowering.Known:
+        """What follows on a stream has to know of it."""
         return stream.value_of(self.streams[name])
 
     def refined(
@@ -200,6 +205,10 @@ class Walker(ExactRunner):
         if known:
             self._latest = lowering.Known(symbols, lowering.ACTIVATIONS, stream.grid)
             symbols = stream.symbols_of(symbols)
+        return self._coded(stream, name, symbols)
+
+    def _coded(self, stream: Conditional, name: str, symbols: tf.Tensor) -> tf.Tensor:
+        known = self._sources is not None
         if self.coding.is_side(name):
             self.state, symbols = stream.code(self._coder, self.state, symbols, None, known)
             return self._possible(symbols)
@@ -223,6 +232,40 @@ class Walker(ExactRunner):
         refuses = self._coder.refuses(self.state)
         with tf.control_dependencies([tf.debugging.Assert(~refuses, [NOT_OF_THIS_SIZE])]):
             return tf.identity(values)
+
+
+class Writer(Walker):
+    """Writes what a `Quantizer` has chosen of streams of latents, whose parameters it told.
+
+    So what they follow from is not computed again.
+
+    Args:
+      coding, size, coder: as for `Walker`.
+      sources: dict of float32 `[h, w, C]`, integers; of latents the symbols.
+      parameters: float32 `[h, w, n]`, of all streams of latents.
+    """
+
+    def __init__(
+        self,
+        coding: EntropyCoder,
+        size: Size,
+        coder: coders.Coder,
+        sources: Tensors,
+        parameters: tf.Tensor,
+    ) -> None:
+        super().__init__(coding, size, coder, sources)
+        self._parameters = iter(tf.split(parameters, coding.told_columns, -1))
+
+    def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
+        if self.coding.is_side(name):
+            return super()._conditional(stream, name)
+        stream.tell(next(self._parameters))
+        return self._coded(stream, name, self._given(name, [*stream.grid.size, stream.channels]))
+
+    def _value(self, stream: Conditional, name: str) -> lowering.Known:
+        # of latents nothing that is told follows
+        known = self.streams[name] if self.coding.is_side(name) else None
+        return stream.value_of(known)
 
 
 class PartialWalker(Walker):
@@ -294,9 +337,18 @@ class PartialWalker(Walker):
 class Quantizer(ExactRunner):
     """Makes of float latents what is coded: latents by rate and distortion, others to the nearest.
 
+    Attributes:
+      symbols, parameters: lists of float32 `[h, w, C]` and `[h, w, n]` of each stream of latents
+        whose parameters follow from other streams alone: what is coded, and as `Writer` takes them.
+
     Args:
       coding, size, sources: as for `ExactRunner`.
     """
+
+    def __init__(self, coding: EntropyCoder, size: Size, sources: Tensors) -> None:
+        super().__init__(coding, size, sources)
+        self.symbols: list[tf.Tensor] = []
+        self.parameters: list[tf.Tensor] = []
 
     def _independent(self, stream: Independent, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
         limit = float(SIDE_LIMIT)
@@ -317,15 +369,28 @@ class Quantizer(ExactRunner):
         if self.coding.is_side(name):
             return clipped(tf.round(latents))
 
+        is_told = stream.context is None
+
         def bits(
             known: tf.Tensor, candidates: Sequence[tf.Tensor], numbers: tf.Tensor
         ) -> list[tf.Tensor]:
             used = lowering.Used(numbers, stream.channels)
-            return stream.bits(stream.all_rows(known, used), candidates, used)
+            rows = stream.all_rows(known, used)
+            if is_told:
+                self.parameters.append(stream.told(rows, used))
+            return stream.bits(rows, candidates, used)
 
-        return self._chosen(latents, bits)
+        symbols = self._chosen(latents, bits, active.possible if is_told else active.of)
+        if is_told:
+            self.symbols.append(symbols)
+        return symbols
 
-    def _chosen(self, latents: tf.Tensor, bits: Costs) -> tf.Tensor:
+    def _chosen(
+        self,
+        latents: tf.Tensor,
+        bits: Costs,
+        channels_of: Callable[[tf.Tensor], tf.Tensor] = active.of,
+    ) -> tf.Tensor:
         """Rounds latents to what is best by rate and distortion.
 
         Of the two integers beside a latent it is that with fewer bits + weight * error ** 2, by the
@@ -336,15 +401,18 @@ class Quantizer(ExactRunner):
           latents: float32 `[h, w, C]`, or whatever is coded as integers.
           bits: function of the nearest integers, a list of candidates, and the numbers of the
             channels that all of them have, to what each candidate would cost.
+          channels_of: function of the nearest integers to these numbers, those of all channels that
+            are in use among them.
         """
         nearest, channels = clipped(tf.round(latents)), latents.shape[-1]
         weight = self.coding.distortion_weight
         if weight is None:
             return nearest
-        used = active.of(nearest)
+        used = channels_of(nearest)
         latents, nearest = (tf.gather(x, used, axis=-1) for x in (latents, nearest))
         better = rdo_quantize(latents, nearest, weight, lambda both: bits(nearest, both, used))
-        return active.everywhere(better, used, channels)
+        is_silent = ~tf.reduce_any(tf.not_equal(nearest, 0), [0, 1])
+        return active.everywhere(tf.where(is_silent, nearest, better), used, channels)
 
 
 class Statistics(ExactRunner):
@@ -409,6 +477,8 @@ class EntropyCoder(tf.Module):
       channels, hyper_channels: C and Z.
       names: dict of `active.Names` by stream of conditional latents.
       latent_step: what latents, integers, are multiples of.
+      told_columns: list of how many parameters each stream of latents has at a position, if all of
+        them follow from other streams alone; else None.
 
     Args:
       codec: a trained `tfclic.models.base.ImageCodec`.
@@ -433,12 +503,15 @@ class EntropyCoder(tf.Module):
         self.streams: dict[str, Independent | Gained] = {}
         self._strides: dict[str, int] = {}
         self._widths: dict[str, int] = {}
+        self._columns: dict[str, int | None] = {}
         self.names_first = False
         made = Maker(self)
         result = self._program(made).on()
         self.latent_step = 2.0**-result.form.bits
         # joined from fine to coarse
         mains = [name for name in self._strides if not self.is_side(name)]
+        columns = [each for each in map(self._columns.get, mains) if each is not None]
+        self.told_columns = columns if len(columns) == len(mains) else None
         pieces = tf.split(codec.activity, [self._widths[name] for name in mains], 1)
         by_name = {name: piece for name, piece in zip(mains, pieces) if name not in self.streams}
         self.names = {name: active.Names(piece, name) for name, piece in by_name.items()}
@@ -472,9 +545,10 @@ class EntropyCoder(tf.Module):
             self.describe(name, stream.channels, stream.stride)
         return self.streams[name]
 
-    def describe(self, name: str, channels: int, stride: int) -> None:
-        """Notes what a stream is like."""
+    def describe(self, name: str, channels: int, stride: int, columns: int | None = None) -> None:
+        """Notes what a stream is like; `columns` of parameters, if these follow from others."""
         self._strides[name], self._widths[name] = stride, channels
+        self._columns[name] = columns
 
     def is_side(self, name: str) -> bool:
         """Whether a stream is side information."""
@@ -580,6 +654,34 @@ class EntropyCoder(tf.Module):
         """
         encoder, shape = ENCODERS[coder](self.table), tf.shape(latents)
         runner = Walker(self, (shape[0], shape[1]), encoder, self._sources(hyper_latents, latents))
+        self._program(runner)
+        return encoder.finish(runner.state)
+
+    @compilation.uncompiled
+    def choose(self, sources: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """As `quantize`, and what `write` then needs not compute; where there are `told_columns`.
+
+        Returns:
+          Latents and hyper latents, symbols `[h, w, C]` and parameters `[h, w, n]` of the streams
+          of latents; all float32, integers.
+        """
+        shape = tf.shape(sources[LATENTS])
+        runner = Quantizer(self, (shape[0], shape[1]), sources)
+        found = self._ran(runner)
+        return *found, tf.concat(runner.symbols, -1), tf.concat(runner.parameters, -1)
+
+    @compilation.uncompiled
+    def write(
+        self,
+        hyper_latents: tf.Tensor,
+        symbols: tf.Tensor,
+        parameters: tf.Tensor,
+        coder: str = header.RANGE,
+    ) -> tf.Tensor:
+        """The string of what `choose` returned, that of `compress`; `coder` as there."""
+        encoder, shape = ENCODERS[coder](self.table), tf.shape(symbols)
+        sources = self._sources(hyper_latents, symbols)
+        runner = Writer(self, (shape[0], shape[1]), encoder, sources, parameters)
         self._program(runner)
         return encoder.finish(runner.state)
 

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfclic.entropy import coders, factorized, lowering, mixture, wavefront
+from tfclic.entropy import active, coders, factorized, lowering, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.exact import compilation, fixed_point
 from tfclic.format.latents import HYPER_STRIDE
@@ -221,6 +221,7 @@ class Conditional:
         count = mixtures * (1 if self.is_volume else channels)
         ends = (np.repeat(x[-self.num_parameters :], count) for x in (UNITS, LOWEST))
         form = lowering.Form(0, fixed_point.ACTIVATION_LIMIT, fixed_point.Grids(*ends))
+        self.columns = self.num_parameters * count
         self.parameters: lowering.Value = parameters.on(form)
 
     @property
@@ -310,6 +311,21 @@ class Conditional:
         volume = wavefront.as_volume(symbols)
         state, values = wavefront.traverse(coder, state, volume, *arguments)
         return state, wavefront.from_volume(tf.reshape(values, [-1]), symbols)
+
+    def tell(self, parameters: tf.Tensor) -> None:
+        """Takes parameters `[h, w, columns]`, as `told` gives them, for those of the networks."""
+        self.parameters = lowering.Known(parameters, self.parameters.form, self.grid)
+
+    def told(self, rows: tf.Tensor, used: lowering.Used) -> tf.Tensor:
+        """Parameters of all positions, of `all_rows`, as `[h, w, columns]`; of others 0.
+
+        They are those of a stream without a context, whose rows follow the positions.
+        """
+        kinds, count = self.columns // self.channels, tf.size(used.numbers)
+        # what is missing comes first
+        planes = tf.reshape(rows[:, -kinds * count :], [*self.grid.size, kinds, count])
+        found = active.everywhere(planes, used.numbers, self.channels)
+        return tf.reshape(found, [*self.grid.size, self.columns])
 
     def all_rows(self, known: tf.Tensor, used: lowering.Used | None = None) -> tf.Tensor:
         """The parameters of all positions in the order of coding, of known symbols `[h, w, n]`."""

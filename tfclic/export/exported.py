@@ -148,14 +148,21 @@ class ExportedCodec(stored.StoredCodec):
 
         analysed = tf.TensorSpec([None, None, channels], tf.float32)
 
-        @traced(*specs(model.QUANTISE_BY_MAP, latents=analysed))
-        def quantise_by_map(latents: tf.Tensor, codes: tf.Tensor, box: tf.Tensor) -> Tensors:
+        def sources_of(latents: tf.Tensor, codes: tf.Tensor, box: tf.Tensor) -> Tensors:
             with weights():
                 gained = codec.gained(latents[None], container.quality_of(codes)[None])
                 sources = codec.sources(gained)
             places = {name: coding.box(name, box) for name in sources}
-            cropped = {name: boxes.crop(sources[name][0], each) for name, each in places.items()}
-            return _as_coded(*coding.quantize(cropped))._asdict()
+            return {name: boxes.crop(sources[name][0], each) for name, each in places.items()}
+
+        choosing = self._choosing(sources_of, latents=analysed) if coding.told_columns else {}
+        chosen = choosing.get(model.CHOOSE_BY_MAP.name)
+
+        @traced(*specs(model.QUANTISE_BY_MAP, latents=analysed))
+        def quantise_by_map(latents: tf.Tensor, codes: tf.Tensor, box: tf.Tensor) -> Tensors:
+            if chosen is not None:
+                return model.QUANTISE_BY_MAP.results(chosen(latents, codes, box))._asdict()
+            return _as_coded(*coding.quantize(sources_of(latents, codes, box)))._asdict()
 
         @traced(*specs(model.QUANTISE, latents=analysed))
         def quantise(latents: tf.Tensor, quality: tf.Tensor, box: tf.Tensor) -> Tensors:
@@ -172,11 +179,42 @@ class ExportedCodec(stored.StoredCodec):
         synthesis = self.integers.at_codes if self.integers else in_floats
         synthesise_by_map = self.synthesising_by_map(synthesis)
         return {
+            **choosing,
             model.ANALYSE.name: self.analysing(codec),
             model.QUANTISE.name: quantise,
             model.QUANTISE_BY_MAP.name: quantise_by_map,
             model.SYNTHESISE.name: self.synthesising(synthesise_by_map),
             model.SYNTHESISE_BY_MAP.name: synthesise_by_map,
+        }
+
+    def _choosing(
+        self, sources_of: Callable[..., Tensors], latents: tf.TensorSpec
+    ) -> dict[str, ConcreteFunction]:
+        """What rounds latents and tells of them what writing follows from, and what writes it."""
+        coding = self.coding
+        count = sum(coding.told_columns or ())
+        of_codec = dict(self._coded(), latents=latents)
+        of_codec["symbols"] = tf.TensorSpec([None, None, coding.channels], LATENT_DTYPE)
+        of_codec["parameters"] = tf.TensorSpec([None, None, count], LATENT_DTYPE)
+
+        @traced(*specs(model.CHOOSE_BY_MAP, **of_codec))
+        def choose_by_map(latents: tf.Tensor, codes: tf.Tensor, box: tf.Tensor) -> Tensors:
+            found = coding.choose(sources_of(latents, codes, box))
+            return model.Chosen(*(tf.cast(each, LATENT_DTYPE) for each in found))._asdict()
+
+        @traced(*specs(model.CHOOSE, **of_codec))
+        def choose(latents: tf.Tensor, quality: tf.Tensor, box: tf.Tensor) -> Tensors:
+            return choose_by_map(latents, everywhere(quality), box)
+
+        @traced(*specs(model.WRITE_CHOSEN, **of_codec))
+        def write(hyper_latents: tf.Tensor, symbols: tf.Tensor, parameters: tf.Tensor) -> Tensors:
+            given = (tf.cast(each, tf.float32) for each in (hyper_latents, symbols, parameters))
+            return model.String(coding.write(*given, self.coder))._asdict()
+
+        return {
+            model.CHOOSE.name: choose,
+            model.CHOOSE_BY_MAP.name: choose_by_map,
+            model.WRITE_CHOSEN.name: write,
         }
 
     def analysing(self, codec: ImageCodec) -> ConcreteFunction:

@@ -52,6 +52,9 @@ def compress(part: Part, image: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         window, coded, seen = tile
         latents = _call(part, model.ANALYSE, boxes.crop(image, window)).latents
         box = boxes.relative(coded, seen)
+        if model.CHOOSE.name in part:
+            chosen = _call(part, model.CHOOSE, latents, quality, box)
+            return _call(part, model.WRITE_CHOSEN, *chosen[1:]).payload
         found = _call(part, model.QUANTISE, latents, quality, box)
         return _call(part, model.WRITE, *found).payload
 

@@ -188,6 +188,23 @@ class Coded(NamedTuple):
     hyper_latents: Any
 
 
+class Chosen(NamedTuple):
+    """As `Coded`, and what a string of it follows from: symbols and parameters of the latents."""
+
+    latents: Any
+    hyper_latents: Any
+    symbols: Any
+    parameters: Any
+
+
+class ToWriteChosen(NamedTuple):
+    """What `Chosen` has."""
+
+    hyper_latents: Any
+    symbols: Any
+    parameters: Any
+
+
 class String(NamedTuple):
     """A tile's string."""
 
@@ -326,6 +343,11 @@ PLAN = Function("plan", ToPlan, Plan)
 ANALYSE = Function("analyse", Image, Analysed)
 QUANTISE = Function("quantise", ToQuantise, Coded)
 WRITE = Function("write", Coded, String)
+# of models whose latents follow from side information and from other slices alone: what rounds them
+# knows their parameters, and need not find them twice; earlier exports have none of these
+CHOOSE = Function("choose", ToQuantise, Chosen)
+CHOOSE_BY_MAP = Function("choose_by_map", ToQuantiseByMap, Chosen)
+WRITE_CHOSEN = Function("write_chosen", ToWriteChosen, String)
 ESTIMATE = Function("estimate", Coded, Estimate)
 # float32 arrays `[h, w, C]`: `PART_bits`, and what these follow from
 STATISTICS = Function("explain", Coded, dict)

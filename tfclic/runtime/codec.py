@@ -492,7 +492,7 @@ class Codec:
         check_effort(effort, self.model)
         call = self._refusing(errors.ImageError)
         how = keeps, progress, EFFORTS[effort], wanted, finish
-        return tiles.Encoder(call, pixels, tile, *how)
+        return tiles.Encoder(call, pixels, tile, *how, model.CHOOSE.name in self._session)
 
     def _wanted(self, pixels: Pixels, quality: Quality | None, areas: Sequence[Area]) -> Wanted:
         """The qualities of an image, checked."""

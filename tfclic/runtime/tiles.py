@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
+Done = Callable[[], None]
 Region = tuple[int, int, int, int]
 
 # Transforms use all cores, and most of the memory: one at a time. Range coding uses one core.
@@ -65,6 +66,7 @@ class Encoder:
       wanted: the image's `qualities.Wanted`, which qualities that are asked for move as a whole;
         None: they are the same everywhere.
       finish: function of a `Picture` of the image alone that makes it what `file` returns.
+      chooses: whether the model has `model.CHOOSE`.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Encoder:
         refinement: int = 0,
         wanted: Wanted | None = None,
         finish: Callable[[Picture], bytes] = picture.pack,
+        chooses: bool = False,
     ) -> None:
+        self._chooses = chooses
         self._call, self._pixels, self._keeps, self._progress = call, pixels, keeps, progress
         self.refinement, self._finish = refinement, finish
         height, width = pixels.shape[:2]
@@ -96,7 +100,7 @@ class Encoder:
 
     def file(self, quality: float) -> bytes:
         """The file, bytes, at `quality` (0..100)."""
-        strings = [each.payload for each in self._each(model.WRITE, quality)]
+        strings = self._each(self._string, quality)
         qualities, (height, width) = self._wanted.at(quality), self._sides
         packed = model.ToPack(
             payload=b"".join(strings),
@@ -113,7 +117,7 @@ class Encoder:
 
     def estimated_bits(self, quality: float) -> float:
         """What the strings should take by the model's own probabilities, float."""
-        return float(sum(each.bits for each in self._each(model.ESTIMATE, quality)))
+        return float(sum(self._each(self._bits, quality)))
 
     def latents(self, quality: float) -> np.ndarray:
         """Latents as coded, int16 [h, w, C]."""
@@ -149,20 +153,45 @@ class Encoder:
 
         return Shelf(self._plan.coded, range(len(self._plan.coded)), read)
 
-    def _quantised(
-        self, tile: int, quality: float, done: Callable[[], None] = lambda: None
-    ) -> model.Coded:
-        latest = self._latest.get(tile)
-        if latest and latest[0] == quality:
+    def _string(self, tile: int, quality: float, done: Done) -> bytes:
+        """A tile's string."""
+        if not self._chooses or self._kept(tile, quality):
+            return self._call(model.WRITE, *self._quantised(tile, quality, done)).payload
+        found = self._quantise(tile, quality, done, model.CHOOSE, model.CHOOSE_BY_MAP)
+        self._keep(tile, quality, model.Coded(found.latents, found.hyper_latents))
+        given = model.ToWriteChosen(found.hyper_latents, found.symbols, found.parameters)
+        return self._call(model.WRITE_CHOSEN, *given).payload
+
+    def _bits(self, tile: int, quality: float, done: Done) -> float:
+        """What a tile's string should take."""
+        return self._call(model.ESTIMATE, *self._quantised(tile, quality, done)).bits
+
+    def _quantised(self, tile: int, quality: float, done: Done = lambda: None) -> model.Coded:
+        coded = self._kept(tile, quality)
+        if coded:
             for _ in range(self._parts()):
                 done()
-            return latest[1]
-        coded = self._quantise(tile, quality, done)
-        if self._keeps:
-            self._latest[tile] = quality, coded
+            return coded
+        coded = self._quantise(tile, quality, done, model.QUANTISE, model.QUANTISE_BY_MAP)
+        self._keep(tile, quality, coded)
         return coded
 
-    def _quantise(self, tile: int, quality: float, done: Callable[[], None]) -> model.Coded:
+    def _kept(self, tile: int, quality: float) -> model.Coded | None:
+        latest = self._latest.get(tile)
+        return latest[1] if latest and latest[0] == quality else None
+
+    def _keep(self, tile: int, quality: float, coded: model.Coded) -> None:
+        if self._keeps:
+            self._latest[tile] = quality, coded
+
+    def _quantise(
+        self,
+        tile: int,
+        quality: float,
+        done: Done,
+        plain: Function[Given],
+        by_map: Function[Given],
+    ) -> Given:
         latents = self._analysed.get(tile)
         window = boxes.crop(self._pixels, self._plan.window[tile])
         if latents is None:
@@ -176,8 +205,8 @@ class Encoder:
         box = boxes.relative(self._plan.coded[tile], seen)
         with _TRANSFORM:
             if qualities.deviations is None:
-                return self._call(model.QUANTISE, latents, qualities.quality, box)
-            return self._call(model.QUANTISE_BY_MAP, latents, qualities.codes(seen), box)
+                return self._call(plain, latents, qualities.quality, box)
+            return self._call(by_map, latents, qualities.codes(seen), box)
 
     def _refined(
         self,
@@ -185,7 +214,7 @@ class Encoder:
         window: Pixels,
         qualities: Qualities,
         seen: np.ndarray,
-        done: Callable[[], None],
+        done: Done,
     ) -> np.ndarray:
         function: Function[model.Refined] = model.REFINE
         how: Any = qualities.quality
@@ -204,15 +233,11 @@ class Encoder:
     def _parts(self) -> int:
         return -(-self.refinement // AT_ONCE)
 
-    def _each(self, function: Function[Given], quality: float) -> list[Given]:
-        """What a function of `model.Coded` gives for each tile."""
-
-        def work(tile: int) -> Given:
-            return self._call(function, *self._quantised(tile, quality, steps.add))
-
+    def _each(self, work: Callable[[int, float, Done], Result], quality: float) -> list[Result]:
+        """What work on a tile at a quality, which tells of parts that are done, gives for each."""
         tiles = range(len(self._plan.core))
         steps = Steps(len(tiles) * (1 + self._parts()), self._progress)
-        return list(in_parallel(work, tiles, steps))
+        return list(in_parallel(lambda tile: work(tile, quality, steps.add), tiles, steps))
 
 
 def decode_latents(call: Call, data: bytes) -> np.ndarray:
