@@ -36,12 +36,13 @@ CONFIGURATIONS = {
 }
 # widths of the peer for the trained small models, where its N of 192 is far wider
 NARROW = {"coarse_to_fine": (64, 128)}
+# the function that a model has of these
 PARTS = {
-    "analysis": "analyse",
-    "hyper analysis, rounding": "quantise",
-    "networks and writing": "write",
-    "reading and networks": "read",
-    "synthesis": "synthesise",
+    "analysis": ("analyse",),
+    "hyper analysis, rounding": ("quantise", "choose"),
+    "networks and writing": ("write", "write_chosen"),
+    "reading and networks": ("read",),
+    "synthesis": ("synthesise",),
 }
 
 
@@ -158,9 +159,10 @@ def show(found):
     titles = [" ".join(map(str, (*key[:2], key[2][len(OURS) + 2 :]))).strip() for key in ours]
     print("\n| part | " + " | ".join(titles) + " |")
     print("|---" * (len(ours) + 1) + "|")
-    for title, function in PARTS.items():
+    for title, functions in PARTS.items():
         cells = []
         for results in ours.values():
+            (function,) = (each for each in functions if each in results[0]["parts"])
             wall, cpu = medians([result["parts"] for result in results], function)
             cells.append(f"{wall:.2f} ({cpu:.2f})")
         print(f"| {title} | " + " | ".join(cells) + " |")

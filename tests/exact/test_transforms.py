@@ -102,6 +102,18 @@ def test_integers_are_close_to_floats(name, limit):
     np.testing.assert_allclose(tensor * found.steps, want, atol=0.02 * peak)
 
 
+def test_what_could_be_far_larger_than_it_is_stays_exact():
+    network = layers.PointwiseConv2D(1)
+    # neighbours in channels that cancel, nearly; all together they could be a million times as much
+    rng = np.random.default_rng(0)
+    given = 30_000 - rng.integers(0, 3, [1, *SIZE, 512])
+    network.build(tf.TensorShape(given.shape))
+    network.kernel.assign(np.tile([[1.0], [-1.0]], [256, 1]).reshape(network.kernel.shape))
+    want, value = in_integers(network, given, 1.0)
+    assert 0 < np.abs(want).max() < 100
+    np.testing.assert_allclose(value.fine().tensor * value.fine().steps, want, atol=0.05)
+
+
 class GatedAttention(layers.Composite):
     """Channel attention after a gate, as NAF blocks have it."""
 
