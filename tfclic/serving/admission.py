@@ -53,11 +53,11 @@ _BY_INPUT = "areas", "efforts"  # kinds of `compress`, the more of which counts 
 # `benchmarks/serving_memory.py`. Each thread that allocates for the first time reserves 64 MiB of
 # the address space.
 COSTS = {
-    COMPRESS.name: Cost(Amount(128 * _MIB, 64 * _MIB), Amount(1050, 550), Amount(110, 100)),
-    "areas": Cost(Amount(192 * _MIB, 128 * _MIB), Amount(1050, 550), Amount(150, 250)),
+    COMPRESS.name: Cost(Amount(128 * _MIB, 96 * _MIB), Amount(360, 140), Amount(190, 100)),
+    "areas": Cost(Amount(192 * _MIB, 160 * _MIB), Amount(340, 180), Amount(200, 180)),
     "efforts": Cost(Amount(500 * _MIB, 400 * _MIB), Amount(2200, 1500), Amount(600, 300)),
     DECOMPRESS.name: Cost(Amount(192 * _MIB, 96 * _MIB), Amount(400, 300), Amount(200, 110)),
-    HEAT_MAP.name: Cost(Amount(128 * _MIB, 64 * _MIB), Amount(1000, 900), Amount(100, 100)),
+    HEAT_MAP.name: Cost(Amount(160 * _MIB, 120 * _MIB), Amount(380, 440), Amount(60, 60)),
     INFO.name: Cost(Amount(16 * _MIB, 16 * _MIB), NOTHING, NOTHING),
 }
 
