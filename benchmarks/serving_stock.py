@@ -160,6 +160,17 @@ class Trial:
                 self.expect(_equal(again, wanted), "quantise_by_map: other latents")
                 again = self.call(model.SYNTHESISE_BY_MAP, *found, codes, how[1], box).image
                 self.expect(np.array_equal(again, shown), "synthesise_by_map: other pixels")
+            if model.CHOOSE.name in self.alone.graph.signature_def:
+                self.choosing(latents, (quality, codes), plan.coded[i], (wanted, strings_[i]))
+
+    def choosing(self, latents, qualities, box, written):
+        """What rounds latents and tells what writing follows from, and what writes these."""
+        wanted, string = written
+        for function, how in zip((model.CHOOSE, model.CHOOSE_BY_MAP), qualities):
+            found = self.call(function, latents, how, box)
+            self.expect(_equal(found[:2], wanted), f"{function.name}: other latents")
+            again = self.call(model.WRITE_CHOSEN, *found[1:]).payload.item()
+            self.expect(again == string, f"{function.name}, write_chosen: another string")
 
     def latents(self, data, opened=None, tile=0):
         """The `model.Coded` of a tile of a file."""
