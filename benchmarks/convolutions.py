@@ -17,6 +17,7 @@ import time
 
 import numpy as np
 import tensorflow as tf
+import train_step_ours
 
 from tfclic import configuration, models
 from tfclic.exact import octets
@@ -141,21 +142,7 @@ def milliseconds(functions, rounds):
 def operations_of(function, *shape):
     """How many operations the convolutions and products of matrices in a function take."""
     traced = tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec(shape))
-    total = 0
-    for each in all_operations(traced.graph):
-        if each.type in ("Conv2D", "MatMul"):
-            kernel, made = each.inputs[1].shape, each.outputs[0].shape
-            total += 2 * made.num_elements() * kernel.num_elements() / kernel[-1]
-    return total
-
-
-def all_operations(graph):
-    """A graph's operations, those of the functions it calls included."""
-    for each in graph.get_operations():
-        called = each.node_def.attr["f"].func.name if "f" in each.node_def.attr else ""
-        if called:
-            yield from all_operations(graph._get_function(called).graph)
-        yield each
+    return train_step_ours.count_flops(traced.graph)
 
 
 def transforms(channels):
