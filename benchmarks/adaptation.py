@@ -38,7 +38,7 @@ import tensorflow as tf
 
 from tfclic import images
 from tfclic.cli import common, evaluate
-from tfclic.entropy import active, coders, coding, decisions, lowering
+from tfclic.entropy import active, coders, decisions, exact_runners, lazy, lowering
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.program import LATENTS
 from tfclic.exact import fixed_point
@@ -96,7 +96,7 @@ class Recorder(coders.BitCounter):
         return super().decide(state, probability, truth, element)
 
 
-class Recording(coding.ExactRunner):
+class Recording(exact_runners.ExactRunner):
     """Takes the decisions of streams that follow from networks.
 
     Attributes:
@@ -104,7 +104,7 @@ class Recording(coding.ExactRunner):
       bits: of all that is coded, these decisions and whatever else.
 
     Args:
-      coding, size, sources: as for `coding.ExactRunner`.
+      coding, size, sources: as for `exact_runners.ExactRunner`.
     """
 
     def __init__(self, coding, size, sources):
@@ -118,7 +118,7 @@ class Recording(coding.ExactRunner):
 
     def _conditional(self, stream, name):
         values = self._source(name, stream.channels)
-        self._latest = lowering.Known(values, lowering.ACTIVATIONS, stream.grid)
+        self._latest = lazy.Known(values, lowering.ACTIVATIONS, stream.grid)
         symbols = stream.symbols_of(values)
         numbers = tf.range(stream.channels)
         if not self.coding.is_side(name):

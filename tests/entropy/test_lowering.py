@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfclic import layers
-from tfclic.entropy import lowering, wavefront
+from tfclic.entropy import lazy, lowering, wavefront
+from tfclic.entropy.networks import Exact, Networks, Traced
 from tfclic.models import slices
 from tfclic.models.hyper import leaky_relu
 
@@ -41,16 +42,16 @@ def test_exact_is_close_to_float(name):
     network = MADE[name]()
     integers = np.random.default_rng(0).integers(-9, 10, [*SIZE, CHANNELS]).astype(np.float32)
     want = network(tf.constant(integers[None]))[0]
-    networks = lowering.Networks(Codec(network))
-    grid = lowering.Grid(*SIZE)
-    known = lowering.Known(tf.constant(64 * integers), lowering.ACTIVATIONS, grid)
-    found = lowering.Exact(networks).run(network, known).on()
+    networks = Networks(Codec(network))
+    grid = lazy.Grid(*SIZE)
+    known = lazy.Known(tf.constant(64 * integers), lowering.ACTIVATIONS, grid)
+    found = Exact(networks).run(network, known).on()
     unit = 2.0**found.form.bits
     if getattr(network, "is_volume", False):
         order = wavefront.volume_order(*SIZE, tf.range(CHANNELS), CHANNELS, network.mask)
         rows = found.at(order)(wavefront.arrange(wavefront.as_volume(known.whole()), order), None)
         got = wavefront.from_volume(tf.gather(rows, order.rank), want) / unit
-    elif not isinstance(found, lowering.Traced):
+    elif not isinstance(found, Traced):
         mask = getattr(network, "mask", None)
         order = wavefront.raster_order(*SIZE) if mask is None else wavefront.order(*SIZE, mask)
         rows = found.at(order)(wavefront.arrange(known.whole(), order), None)

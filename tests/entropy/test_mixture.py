@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 from scipy import stats
 
-from tfclic.entropy import mixture, program
+from tfclic.entropy import float_runners, mixture, program
 
 EVERY_LATENT = np.arange(mixture.LATENT_MIN, mixture.LATENT_MAX + 1)
 
@@ -113,7 +113,7 @@ def test_no_latent_costs_more_than_the_floor():
 
 
 def test_the_number_of_mixtures_is_limited():
-    runner = program.Rounding({"latents": tf.zeros([1, 1, 1, 2])}, None)
+    runner = float_runners.Rounding({"latents": tf.zeros([1, 1, 1, 2])}, None)
     with pytest.raises(ValueError, match="7"):
         runner.conditional("latents", 2, tf.zeros([1, 1, 1, 48]), mixtures=8, num_parameters=3)
 

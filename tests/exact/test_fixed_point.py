@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tfclic.entropy import lowering
+from tfclic.entropy import lazy, lowering
 from tfclic.exact import fixed_point
 from tfclic.layers import SubpixelConv2D
 
@@ -114,8 +114,8 @@ def test_subpixel_convolution_close_to_float(factor):
     want = layer(tf.constant(x))[0]
     given, wanted = lowering.integers(127), lowering.ACTIVATIONS
     exact = lowering.lower(layer, given, wanted, "exact")
-    known = lowering.Known(tf.constant(x[0]), given, lowering.Grid(3, 5))
-    value = lowering.Applied(exact, known, wanted)
+    known = lazy.Known(tf.constant(x[0]), given, lazy.Grid(3, 5))
+    value = lazy.Applied(exact, known, wanted)
     got = value.whole() / 2**fixed_point.ACTIVATION_BITS
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, atol=0.5)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import models
-from tfclic.entropy import program
+from tfclic.entropy import float_runners, program
 from tfclic.export import container, exported, refining, stored
 from tfclic.training import building
 
@@ -45,7 +45,7 @@ def cost(codec, pixels, latents, quality):
     """Bits and lambda times the error of rounded latents, by the float model, without the sides."""
     quality = tf.constant([quality])
     sources = codec.sources(codec.gained(latents[None], quality))
-    code = program.Rounding(sources, quality)
+    code = float_runners.Rounding(sources, quality)
     decoded = codec.entropy(code)
     found = codec.synthesise(decoded, code.y_hat, quality)[0, : pixels.shape[0], : pixels.shape[1]]
     bits = sum(b for n, b in code.bits.items() if n not in sources or n == program.LATENTS)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import mixture, program
+from tfclic.entropy import float_runners, mixture
 from tfclic.layers import uniform_noise
 
 
@@ -37,7 +37,7 @@ def test_hyper_latents_do_so_too(make_codec):
     bias = codec.hyper_analysis.layers[-1].bias
     bias.assign([-1e3, 0.0, 1e3, 0.0])
     with tf.GradientTape(persistent=True) as tape:
-        code = program.Training(codec.sources(latents), None, tf.constant([1, 2]))
+        code = float_runners.Training(codec.sources(latents), None, tf.constant([1, 2]))
         rounded, noisy = codec.coded_hyper_latents(code), code.noisy["hyper_latents"]
         found = codec.hyper_latents(latents)
         smaller, larger = tf.reduce_sum(found[..., 2]), -tf.reduce_sum(found[..., 2])

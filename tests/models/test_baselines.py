@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfclic import configuration, errors, models, runtime
-from tfclic.entropy import coding as exact
+from tfclic.entropy import exact_runners, float_runners
 from tfclic.entropy import integer_mixture as im
-from tfclic.entropy import program
 from tfclic.layers.masked import checkerboard_mask
 from tfclic.models import conditional_probability
 from tfclic.training import building
@@ -145,7 +144,7 @@ def codec_sources(codec, height, width):
 
 
 def test_all_latents_take_one_step_without_a_context(codec):
-    class Noting(exact.Statistics):
+    class Noting(exact_runners.Statistics):
         steps = 0
 
         def _conditional(self, stream, name):
@@ -193,7 +192,7 @@ def likelihoods_of_zero(codec, channel, place, value):
     latents[0, place[0], place[1], channel] = value
     found = []
 
-    class Noting(program.Rounding):
+    class Noting(float_runners.Rounding):
         def _coded(self, name, piece, likelihood, means=0.0):
             if name != "hyper_latents":
                 found.append(likelihood(tf.zeros_like(piece(self.sources)))[0])

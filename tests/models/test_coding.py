@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import coding as exact
-from tfclic.entropy import lowering, streams, wavefront
+from tfclic.entropy import exact_runners, lowering, streams, wavefront
 from tfclic.models.hyper import HYPER_LIMIT
 
 SIZE = tf.TensorSpec([], tf.int32)
@@ -46,7 +45,7 @@ def estimate(coding, hyper, latents):
     return float(coding.total_bits(coding.statistics_(hyper, latents)))
 
 
-class Noting(exact.Statistics):
+class Noting(exact_runners.Statistics):
     """Keeps the stream of the latents."""
 
     def _conditional(self, stream, name):

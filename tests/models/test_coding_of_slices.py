@@ -7,9 +7,9 @@ from PIL import Image
 
 from tfclic import errors, runtime
 from tfclic.cli import common, decompress
-from tfclic.entropy import coders, lowering, mixture, streams
-from tfclic.entropy import coding as exact
+from tfclic.entropy import coders, exact_runners, lazy, lowering, mixture, streams, walking
 from tfclic.entropy import integer_mixture as im
+from tfclic.entropy.networks import Exact
 from tfclic.evaluation import inspection
 from tfclic.exact import fixed_point
 from tfclic.format import header, model
@@ -96,8 +96,8 @@ def test_what_is_coded_is_near_what_was_given(coding):
 def test_latent_residuals_never_reach_the_next_symbol():
     itself = lowering.ACTIVATIONS._replace(limit=TANH_RANGE * STEP)
     arguments = tf.range(-TANH_RANGE * STEP, TANH_RANGE * STEP + 1, dtype=tf.float32)
-    value = lowering.Known(arguments[:, None], itself, lowering.Grid(len(arguments), 1))
-    table = lowering.Tabulated(bounded_residual, value, TANH_RANGE).whole()[:, 0, 0].numpy()
+    value = lazy.Known(arguments[:, None], itself, lazy.Grid(len(arguments), 1))
+    table = lazy.Tabulated(bounded_residual, value, TANH_RANGE).whole()[:, 0, 0].numpy()
     assert table[0] == -31 and table[-1] == 31 and table[len(table) // 2] == 0
     np.testing.assert_array_equal(table, -table[::-1])
     assert np.all(np.diff(table) >= 0)
@@ -135,7 +135,7 @@ def test_slices_depend_on_those_before_and_on_no_others(coding):
     np.testing.assert_array_equal(before["hyper_latents_bits"], after["hyper_latents_bits"])
 
 
-class Noting(exact.Walker):
+class Noting(walking.Walker):
     """Keeps the parameters of all slices: lists of float32 `[h, w, size]`, integers."""
 
     def __init__(self, coding, size, sources=None):
@@ -182,10 +182,10 @@ def relative_error(got, want):
 def test_exact_networks_are_close_to_the_trained_ones(codec, coding):
     latents, hyper = coded(coding, 16, 24)
     networks = codec.mean_synthesis, codec.scale_synthesis
-    z = lowering.Known(hyper, lowering.integers(HYPER_LIMIT), lowering.Grid(4, 6))
+    z = lazy.Known(hyper, lowering.integers(HYPER_LIMIT), lazy.Grid(4, 6))
     features = []
     for network in networks:
-        exactly = lowering.Exact(coding.networks).run(network, z, hidden_bits=8).on().whole()
+        exactly = Exact(coding.networks).run(network, z, hidden_bits=8).on().whole()
         features.append(exactly[None] / STEP)
         assert relative_error(features[-1], network(hyper[None])) < 0.02
     known = tf.split(latents[None] / STEP, codec.sizes, -1)
@@ -259,7 +259,7 @@ def test_the_least_bits_are_fewer_than_any_string_takes(make_cca):
     )
     hyper = tf.constant(np.broadcast_to(likeliest, [8, 8, 4]), tf.float32)
 
-    class Silent(exact.Quantizer):
+    class Silent(exact_runners.Quantizer):
         def _conditional(self, stream, name):
             return tf.zeros([*stream.grid.size, stream.channels])
 

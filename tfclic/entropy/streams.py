@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from tfclic.entropy import active, coders, factorized, lowering, mixture, wavefront
+from tfclic.entropy import active, coders, factorized, lazy, lowering, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.exact import compilation, fixed_point
 from tfclic.format.latents import HYPER_STRIDE
@@ -23,6 +23,7 @@ from tfclic.format.latents import HYPER_STRIDE
 if TYPE_CHECKING:
     from tfclic.entropy.coders import Coder, State
     from tfclic.entropy.integer_mixture import AnyDistribution
+    from tfclic.entropy.networks import Networks
     from tfclic.entropy.program import Gain, Prior
     from tfclic.layers import MaskedConv2D, MaskedConv3D
 
@@ -185,17 +186,17 @@ class Conditional:
     """A stream of Gaussians, or mixtures, in one run of the program; its networks are elsewhere.
 
     Args:
-      networks: `lowering.Networks`.
-      grid: its `lowering.Grid`.
+      networks: `networks.Networks`.
+      grid: its `lazy.Grid`.
       shared: dict, the same for all streams of the run.
       channels, parameters, mixtures, num_parameters, context, around_mean: as
-        `program.Rounding.conditional` has them.
+        `float_runners.Rounding.conditional` has them.
     """
 
     def __init__(
         self,
-        networks: lowering.Networks,
-        grid: lowering.Grid,
+        networks: Networks,
+        grid: lazy.Grid,
         shared: dict[int, tf.Tensor],
         channels: int,
         parameters: Any,
@@ -208,11 +209,11 @@ class Conditional:
         self.channels, self.mixtures, self.num_parameters = channels, mixtures, num_parameters
         self.context, self.grid, self._shared = context, grid, shared
         if context is not None:
-            itself = lowering.Known(None, lowering.integers(LATENT_LIMIT), grid)
+            itself = lazy.Known(None, lowering.integers(LATENT_LIMIT), grid)
             parameters = parameters(networks.applied(context, itself, lowering.ACTIVATIONS))
         self.is_volume = context is not None and context.is_volume
         self._volumes: list[tuple[lowering.Used | None, wavefront.Order]] = []
-        self.means: lowering.Value | None = None
+        self.means: lazy.Value | None = None
         if around_mean:
             means, parameters = parameters
             grids = fixed_point.Grids(UNITS[1], LOWEST[1])
@@ -222,7 +223,7 @@ class Conditional:
         ends = (np.repeat(x[-self.num_parameters :], count) for x in (UNITS, LOWEST))
         form = lowering.Form(0, fixed_point.ACTIVATION_LIMIT, fixed_point.Grids(*ends))
         self.columns = self.num_parameters * count
-        self.parameters: lowering.Value = parameters.on(form)
+        self.parameters: lazy.Value = parameters.on(form)
 
     @property
     def order(self) -> wavefront.Order:
@@ -272,12 +273,12 @@ class Conditional:
             return values
         return tf.floor((values - self.mean_values) / VALUE_STEP + 0.5)
 
-    def value_of(self, symbols: tf.Tensor | None) -> lowering.Known:
-        """The `lowering.Value` that a decoder makes of symbols."""
+    def value_of(self, symbols: tf.Tensor | None) -> lazy.Known:
+        """The `lazy.Value` that a decoder makes of symbols."""
         form = lowering.ACTIVATIONS if self.means else lowering.integers(LATENT_LIMIT)
         if self.means and symbols is not None:
             symbols = symbols * VALUE_STEP + self.mean_values
-        return lowering.Known(symbols, form, self.grid)
+        return lazy.Known(symbols, form, self.grid)
 
     def differences(self, latents: tf.Tensor) -> tf.Tensor:
         """Float latents as differences from means."""
@@ -314,7 +315,7 @@ class Conditional:
 
     def tell(self, parameters: tf.Tensor) -> None:
         """Takes parameters `[h, w, columns]`, as `told` gives them, for those of the networks."""
-        self.parameters = lowering.Known(parameters, self.parameters.form, self.grid)
+        self.parameters = lazy.Known(parameters, self.parameters.form, self.grid)
 
     def told(self, rows: tf.Tensor, used: lowering.Used) -> tf.Tensor:
         """Parameters of all positions, of `all_rows`, as `[h, w, columns]`; of others 0.

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import mixture, program
+from tfclic.entropy.float_runners import Annealed
 from tfclic.exact import compilation
 from tfclic.export import container, exported
 from tfclic.format import model
@@ -84,9 +85,9 @@ def refine(
     """Takes some of the steps of a refinement.
 
     Latents follow the gradient of bits + lambda * squared error through the entropy model and the
-    synthesis transform while they are annealed (see `program.Annealed`), which decoders do not
-    notice. Lambda is that of the quality of each place. Side information is that of the latents at
-    the first of these steps.
+    synthesis transform while they are annealed (see `float_runners.Annealed`), which decoders do
+    not notice. Lambda is that of the quality of each place. Side information is that of the latents
+    at the first of these steps.
 
     Args:
       codec: the codec, with weights that it will have when it decodes.
@@ -109,7 +110,7 @@ def refine(
     shares = _of_pixels(tf.broadcast_to(shares, tf.shape(latents)[:2]))[: size[0], : size[1], None]
 
     def cost(latents: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        code = program.Annealed(
+        code = Annealed(
             {**sources, program.LATENTS: latents},
             quality,
             temperature(tf.cast(step, tf.float32) / tf.cast(count, tf.float32)),

@@ -11,6 +11,7 @@ import tensorflow_compression as tfc
 
 from tfclic.entropy import active, mixture, program
 from tfclic.entropy.coding import EntropyCoder
+from tfclic.entropy.float_runners import Rate, RDORounding, Rounding, Training
 from tfclic.format.latents import MULTIPLE
 from tfclic.layers import FLOATS, QualityGain
 
@@ -187,7 +188,7 @@ class ImageCodec(tf.keras.Model):
         """What becomes of latents `[B, h, w, C]` after the gain: a `Coded`; see `call`."""
         sources = self.sources(latents)
         if rdo:
-            choice = program.RDORounding(sources, quality, stage)
+            choice = RDORounding(sources, quality, stage)
             self.entropy(choice)
             sources = choice.quantized()
         if training:
@@ -195,9 +196,9 @@ class ImageCodec(tf.keras.Model):
                 self.config.get("synthesis_input", "round"),
                 self.config.get("context_input", "noise"),
             )
-            code: program.Rounding = program.Training(sources, quality, seed, *inputs, stage=stage)
+            code: Rounding = Training(sources, quality, seed, *inputs, stage=stage)
         else:
-            code = program.Rounding(sources, quality, stage=stage)
+            code = Rounding(sources, quality, stage=stage)
         latents = self.entropy(code)
         counts = tf.concat(code.counts, -1)
         return Coded(latents, code.y_hat, code.bits, code.auxiliary_losses, counts)
@@ -213,7 +214,7 @@ class ImageCodec(tf.keras.Model):
           quality: float32 `[B]`, 0..100.
           floor: the least likelihood.
         """
-        code = program.Rate({**side_information, program.LATENTS: latents}, quality, floor)
+        code = Rate({**side_information, program.LATENTS: latents}, quality, floor)
         self.entropy(code)
         return tf.add_n(list(code.bits.values()))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from tfclic.entropy import mixture, program
+from tfclic.entropy.float_runners import Training
 from tfclic.layers import FLOATS, NAFBlock, ResidualUnit, Sequential, SubpixelConv2D
 from tfclic.layers.substitution import frozen
 from tfclic.models import transforms
@@ -135,7 +136,7 @@ class Cca(HyperCodec):
 
     def auxiliary_losses(
         self,
-        code: program.Training,
+        code: Training,
         features: Sequence[tf.Tensor],
         decoded: Sequence[tf.Tensor],
     ) -> Tensors:
@@ -146,7 +147,7 @@ class Cca(HyperCodec):
         mislead the auxiliary model, and with it the main one.
 
         Args:
-          code: a `program.Training`, which has coded all slices.
+          code: a `float_runners.Training`, which has coded all slices.
           features: as `Slice.parameters` takes them.
           decoded: list of the slices as decoded.
         """

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfclic.entropy import mixture, program
 from tfclic.entropy.channel_gaussian import ChannelGaussian
+from tfclic.entropy.float_runners import Rounding, Training
 from tfclic.layers import Composite, NeighbourhoodNetwork, Sequential, SubpixelConv2D
 from tfclic.models import base, transforms
 from tfclic.models.hyper import HYPER_BITS, HYPER_LIMIT, leaky_relu
@@ -212,7 +213,7 @@ class CoarseToFine(transforms.TransformCodec):
             coarse = code.independent("coarse", self.coarse_prior, stride=4)
             coarse_features = code.run(self.coarse_synthesis, coarse, hidden_bits=HYPER_BITS)
             predicted = code.run(self.fine_prediction, coarse_features)
-            if isinstance(code, program.Rounding) and code.stage is not None:
+            if isinstance(code, Rounding) and code.stage is not None:
                 predicted = self._without_coarse(code, code.stage < ALL_LEVELS, predicted)
             fine = code.conditional("fine", self.fine_channels, predicted, stride=2)
         else:
@@ -224,7 +225,7 @@ class CoarseToFine(transforms.TransformCodec):
         return code.conditional("latents", self.config.latent_channels, parameters)
 
     def _without_coarse(
-        self, code: program.Rounding, is_first: tf.Tensor, predicted: tf.Tensor
+        self, code: Rounding, is_first: tf.Tensor, predicted: tf.Tensor
     ) -> tf.Tensor:
         """In the first stage fine latents have a Gaussian for each channel, coarse ones no bits."""
         code.bits["coarse"] = tf.where(is_first, 0.0, code.bits["coarse"])
@@ -233,7 +234,7 @@ class CoarseToFine(transforms.TransformCodec):
 
     def _auxiliary_losses(
         self,
-        code: program.Training,
+        code: Training,
         coarse_features: tf.Tensor | None,
         features: tf.Tensor,
     ) -> Tensors:

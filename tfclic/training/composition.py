@@ -65,11 +65,11 @@ class Composition(Floats):
         return value
 
     def independent(self, name: str, prior: Any, stride: int = 1) -> Channels:
-        """As `program.Rounding.independent`."""
+        """As `float_runners.Rounding.independent`."""
         return Channels(prior.prob(tf.zeros([1, 1])).shape[1:])
 
     def gained(self, name: str, prior: Any, gain: Callable[[tf.Tensor], tf.Tensor]) -> Channels:
-        """As `program.Rounding.gained`."""
+        """As `float_runners.Rounding.gained`."""
         return self._coded(gain(tf.zeros([1])).shape[-1], 1)
 
     def conditional(
@@ -82,7 +82,7 @@ class Composition(Floats):
         stride: int = 1,
         **kind: Any,
     ) -> Channels:
-        """As `program.Rounding.conditional`."""
+        """As `float_runners.Rounding.conditional`."""
         each = channels
         if kind.get("context") is not None:
             parameters = parameters(Channels([kind["context"].filters]))
@@ -94,12 +94,12 @@ class Composition(Floats):
         return self._coded(channels, stride)
 
     def refined(self, value: Channels, network: tf.Module, *inputs: Channels) -> Channels:
-        """As `program.Rounding.refined`."""
+        """As `float_runners.Rounding.refined`."""
         self.run(network, *inputs, value)
         return value
 
     def add_losses(self, make: Callable[[Any], Any]) -> None:
-        """As `program.Rounding.add_losses`: nothing."""
+        """As `float_runners.Rounding.add_losses`: nothing."""
 
     def of_transforms(self, codec: ImageCodec) -> None:
         """Notes how the weights of a `models.transforms.TransformCodec` meet the latents.
