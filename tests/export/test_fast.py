@@ -13,8 +13,7 @@ import tensorflow as tf
 from tfclic import errors, models, runtime
 from tfclic.export import exported, integers, rough, saving, stored
 from tfclic.format import header, model
-from tfclic.runtime import catalog, session
-from tfclic.runtime import codec as codecs
+from tfclic.runtime import catalog, graphs, session
 from tfclic.training import building
 
 PROGRAM = """
@@ -23,7 +22,7 @@ from tfclic import runtime
 
 codec = runtime.load(sys.argv[1])
 pixels = [codec.decompress(pathlib.Path(path).read_bytes()) for path in sys.argv[2:]]
-print(codec._fast is None, *(hashlib.sha256(each.tobytes()).hexdigest() for each in pixels))
+print(codec._graphs._fast is None, *(hashlib.sha256(each.tobytes()).hexdigest() for each in pixels))
 """
 LAST = {"analysis": -2, "synthesis": -1}  # the layer that makes latents, or pixels
 # where products of bytes do not exist, or saturate
@@ -65,9 +64,9 @@ def path(codec, seen, export_for_reading, tmp_path_factory):
 def floats(path):
     """The export without its faster graph."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codecs, "_faster", lambda _: None)
+        patch.setattr(graphs, "_faster", lambda _: None)
         loaded = runtime.load(path)
-        loaded._session_of(model.SYNTHESISE)
+        loaded._graphs.session_of(model.SYNTHESISE)
         return loaded
 
 
@@ -163,17 +162,18 @@ def test_bytes_are_taken_only_where_they_are_sound(path, files, floats, monkeypa
     monkeypatch.setattr(session.Session, "call", answer)
     for _ in range(2):
         loaded = runtime.load(path)
-        assert loaded._session_of(model.SYNTHESISE) is loaded._session
+        assert loaded._graphs.session_of(model.SYNTHESISE) is loaded._graphs._session
         np.testing.assert_array_equal(loaded.decompress(files[0]), floats.decompress(files[0]))
     assert next(answers, None) is None
 
 
 def test_the_analysis_is_nearly_that_of_floats(path, floats, pixels):
     here = runtime.load(path)
-    if here._session_of(model.ANALYSE) is here._session:
+    if here._graphs.session_of(model.ANALYSE) is here._graphs._session:
         pytest.skip("This machine has no products of bytes.")
     found, want = (
-        each._session_of(model.ANALYSE).call(model.ANALYSE, pixels) for each in (here, floats)
+        each._graphs.session_of(model.ANALYSE).call(model.ANALYSE, pixels)
+        for each in (here, floats)
     )
     found, want = found.latents, want.latents
     error = np.abs(found - want).max()

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfclic.export import tiling
 from tfclic.format import boxes
 from tfclic.format.latents import MULTIPLE
-from tfclic.runtime import tiles
+from tfclic.runtime import canvas
 
 
 def test_margins_are_whole_hyper_latents():
@@ -37,10 +37,10 @@ def test_spans_are_the_same_of_every_kind(length, tile):
 @pytest.mark.parametrize("height, width", [(130, 300), (64, 65), (1, 1000)])
 def test_a_decoder_looks_around_a_tile_as_the_graph_does(height, width, reach):
     layout = tiling.layout(height, width, 64, 128, reach)
-    whole = tiles.hull(layout.coded.numpy())
+    whole = canvas.hull(layout.coded.numpy())
     for core, seen in zip(layout.core.numpy(), layout.seen.numpy()):
         margin = boxes.MARGIN if reach is None else reach
-        assert tiles._around(core, whole, margin).tolist() == seen.tolist()
+        assert canvas.latents_around(core, whole, margin).tolist() == seen.tolist()
 
 
 @pytest.mark.parametrize("convert", [np.array, tf.constant])

@@ -369,7 +369,7 @@ def test_slices_are_read_one_after_the_other(codec, loaded, make_pixels, soft):
     seen = {}
 
     def spy(function, *arguments):
-        found = loaded._call(errors.FileFormatError, function, *arguments)
+        found = loaded._graphs.call(errors.FileFormatError, function, *arguments)
         if function is model.READ_PARTS:
             seen[int(arguments[-1])] = found.latents
         return found

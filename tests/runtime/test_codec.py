@@ -117,7 +117,7 @@ def test_a_file_of_another_model_is_refused(toy_codec, tmp_path, export_toy, mak
     with pytest.raises(
         errors.FileFormatError, match="another model, whose fingerprint is deadbeef"
     ):
-        toy_codec._call(errors.FileFormatError, model.OPEN, data)
+        toy_codec._graphs.call(errors.FileFormatError, model.OPEN, data)
 
 
 def test_a_sound_file_with_a_senseless_payload_is_refused(toy_codec):
@@ -138,7 +138,7 @@ def test_a_damaged_saved_model_is_refused(tmp_path, export_toy):
 
 def test_a_function_that_was_not_exported_is_told(toy_codec):
     with pytest.raises(errors.ModelError, match="has no function fly"):
-        toy_codec._call(errors.ImageError, dataclasses.replace(model.OPEN, name="fly"), b"")
+        toy_codec._graphs.call(errors.ImageError, dataclasses.replace(model.OPEN, name="fly"), b"")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

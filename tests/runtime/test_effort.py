@@ -7,8 +7,7 @@ import pytest
 
 from tfclic import errors, runtime
 from tfclic.evaluation import evaluate
-from tfclic.runtime import codec as codecs
-from tfclic.runtime import tiles
+from tfclic.runtime import checks, encoder
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,7 @@ def pixels(make_pixels, soft):
 @pytest.fixture
 def few_steps(monkeypatch):
     """Efforts of as many steps as they say, or few more."""
-    monkeypatch.setattr(codecs, "EFFORTS", (0, 1, 2, 3, 4, 7, 11, 12, 13, 100))
+    monkeypatch.setattr(checks, "EFFORTS", (0, 1, 2, 3, 4, 7, 11, 12, 13, 100))
 
 
 def cost(codec, pixels, effort):
@@ -57,7 +56,7 @@ def test_no_effort_does_not_wait_for_the_refinements_of_others(loaded, pixels, m
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(tiles, "_REFINEMENT", Taken())
+    monkeypatch.setattr(encoder, "_REFINEMENT", Taken())
     loaded.compress(pixels, 100)
     with pytest.raises(AssertionError):
         loaded.compress(pixels, 100, effort=1)
@@ -88,12 +87,12 @@ def test_targets_are_met_by_refined_files(loaded, pixels, few_steps, kind):
 def test_progress_goes_from_one_to_all_of_its_steps(loaded, pixels, few_steps):
     told = []
     loaded.compress(pixels, 100, effort=6, tile=64, progress=lambda *step: told.append(step))
-    parts = -(-11 // tiles.AT_ONCE)
+    parts = -(-11 // encoder.AT_ONCE)
     assert told == [(n, 2 * (1 + parts)) for n in range(1, 2 * (1 + parts) + 1)]
 
 
 def test_whoever_stops_waiting_stops_the_work(loaded, pixels, monkeypatch):
-    monkeypatch.setattr(codecs, "EFFORTS", (0, 10**6))
+    monkeypatch.setattr(checks, "EFFORTS", (0, 10**6))
 
     def stop(done, total):
         if done == 2:

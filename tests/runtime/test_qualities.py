@@ -175,7 +175,7 @@ def test_targets_are_met_by_files_with_maps(tiny_model, make_pixels, soft, targe
 
 
 def test_refined_files_are_what_the_encoder_knew(tiny_model, make_pixels, soft, monkeypatch):
-    monkeypatch.setattr(runtime.codec, "EFFORTS", (0, 6))
+    monkeypatch.setattr(runtime.checks, "EFFORTS", (0, 6))
     codec, pixels = runtime.load(tiny_model), soft(make_pixels(60, 90))
     plain, known = (
         codec.evaluate(pixels, np.array([[60, 100]]), effort=effort, tile=64) for effort in (0, 1)

@@ -1,7 +1,7 @@
 import numpy as np
 
 from tfclic.format import model
-from tfclic.runtime import tiles
+from tfclic.runtime import canvas
 
 SIDE, ACROSS, DOWN = 8, 5, 12  # latents, tiles
 
@@ -42,7 +42,7 @@ def _around(box, margin=4):
 
 def test_a_shelf_has_what_lies_in_boxes_and_reads_each_tile_once():
     source = Source()
-    shelf = tiles.Shelf(_boxes(), range(ACROSS * DOWN), source)
+    shelf = canvas.Shelf(_boxes(), range(ACROSS * DOWN), source)
     for box in _boxes():
         seen = _around(box)
         taken = shelf.take(seen)
@@ -52,9 +52,9 @@ def test_a_shelf_has_what_lies_in_boxes_and_reads_each_tile_once():
 
 
 def test_a_shelf_reads_little_ahead_and_keeps_little(monkeypatch):
-    monkeypatch.setattr(tiles.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(canvas.os, "cpu_count", lambda: 2)
     source = Source()
-    shelf = tiles.Shelf(_boxes(), range(ACROSS * DOWN), source)
+    shelf = canvas.Shelf(_boxes(), range(ACROSS * DOWN), source)
     for tile, box in enumerate(_boxes()):
         shelf.take(_around(box))
         # the neighbour below and to the right, and two for each core
@@ -66,6 +66,6 @@ def test_a_shelf_of_a_part_reads_no_other_tile():
     source = Source()
     part = np.array([2 * SIDE, SIDE, 3 * SIDE, 2 * SIDE])
     tiles_there = [row * ACROSS + column for row in (2, 3, 4) for column in (1, 2)]
-    taken = tiles.Shelf(_boxes(), tiles_there, source).take(part)
+    taken = canvas.Shelf(_boxes(), tiles_there, source).take(part)
     np.testing.assert_array_equal(taken.latents, _cut(source.latents, part))
     assert source.read == tiles_there

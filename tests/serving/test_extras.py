@@ -13,8 +13,7 @@ import tensorflow as tf
 import tfclic
 from tfclic import images, runtime
 from tfclic.format import header, model, picture
-from tfclic.runtime import catalog, session
-from tfclic.runtime import codec as codecs
+from tfclic.runtime import catalog, checks, session
 from tfclic.serving import extras, limits, servable
 from tfclic.serving.client import predict_request
 
@@ -68,7 +67,7 @@ def test_areas_are_as_at_the_command_line(call, png, toy_codec):
 
 
 def test_efforts_are_as_at_the_command_line(tiny_model, png, monkeypatch):
-    monkeypatch.setattr(codecs, "EFFORTS", (0, 1, 2, 3))
+    monkeypatch.setattr(checks, "EFFORTS", (0, 1, 2, 3))
     path, (pixels, data) = catalog.at(tiny_model).path, png
     served, codec = servable.Servable("tiny", 1, path), runtime.load(tiny_model)
     images, qualities = np.array([data, data, data], object), np.full(3, 90, np.float32)

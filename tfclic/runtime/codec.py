@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
-import pathlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tfclic import errors
 from tfclic.format import alpha, boxes, header, model, picture
-from tfclic.format.latents import MULTIPLE, STRIDE
+from tfclic.format.latents import STRIDE
 from tfclic.format.picture import NO_METADATA, Metadata
-from tfclic.runtime import catalog, checksums, qualities, statistics, targets, thumbnails, tiles
+from tfclic.runtime import checks, graphs, qualities, statistics, targets, thumbnails, tiles
 from tfclic.runtime import session as sessions
+from tfclic.runtime.encoder import Encoder
 from tfclic.runtime.qualities import Area, Qualities, Wanted
 
 if TYPE_CHECKING:
-    from tfclic.format.model import Function, Given
     from tfclic.format.picture import Picture
     from tfclic.images import Pixels
     from tfclic.runtime.catalog import Model
+    from tfclic.runtime.progress import Progress
     from tfclic.runtime.qualities import Quality
-    from tfclic.runtime.tiles import Call, Progress, Region
+    from tfclic.runtime.tiles import Region
 
-DEFAULT_MODEL = "gmm_attention_small"
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 0
-# By effort: the steps of a refinement.
-EFFORTS = (0, 20, 40, 70, 100, 140, 180, 220, 270, 320)
 DEFAULT_TILE = boxes.DEFAULT_SIDE  # pixels, the longest side
 
 
@@ -50,91 +44,6 @@ class Received(NamedTuple):
     slices: int
     least: int
     tiles: int
-
-
-def load(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, coder: str | None = None) -> Codec:
-    """Loads a model by name, NAME/VERSION or path; see `tfclic.load`.
-
-    Returns:
-      A `Codec`.
-
-    Raises:
-      errors.ModelError: there is no such model, or it cannot be loaded.
-    """
-    return Codec(catalog.find(name_or_path), coder)
-
-
-class Library:
-    """The models of files, found by their fingerprints and loaded once each."""
-
-    def __init__(self) -> None:
-        self._codecs: dict[pathlib.Path, list[Codec]] = {}
-
-    def codec_of(self, data: bytes) -> Codec:
-        """Returns the `Codec` of the model that made a file.
-
-        Args:
-          data: bytes of a `.tfclic` file.
-
-        Raises:
-          errors.FileFormatError: it is not a sound `.tfclic` file.
-          errors.ModelError: there is no such model, or it cannot be loaded.
-        """
-        data = picture.parse(data).image
-        claimed = header.parse(data)
-        known = catalog.with_fingerprint(claimed.fingerprint.hex(), claimed.coder)
-        # Whether the file is damaged or its model missing, every model can tell.
-        judge = self._load(known[0] if known else catalog.find_any(DEFAULT_MODEL))
-        made_by = judge.info(data)["fingerprint"]
-        if made_by == judge.model.fingerprint:
-            return judge
-        return self._load(catalog.find_fingerprint(made_by))
-
-    def codec_of_beginning(self, data: bytes) -> Codec:
-        """As `codec_of`, of the beginning of a file, which nothing but its header is known of.
-
-        Raises:
-          errors.FileFormatError: it is not the beginning of a `.tfclic` file, or of too little.
-          errors.ModelError: as `codec_of`.
-        """
-        claimed, _ = header.beginning(picture.beginning(bytes(data)).image)
-        return self._load(catalog.find_fingerprint(claimed.fingerprint.hex()))
-
-    def recode(self, data: bytes, coder: str, progress: Progress | None = None) -> bytes:
-        """A file with the same latents, written by another coder.
-
-        Args:
-          data: bytes of a `.tfclic` file.
-          coder: the name of that which writes, one of `tfclic.format.header.CODERS`.
-          progress: function of (steps done, steps in all), called now and then.
-
-        Returns:
-          bytes of a `.tfclic` file; `data` if that is of this coder.
-
-        Raises:
-          errors.FileFormatError: it is not a sound `.tfclic` file.
-          errors.ModelError: there is no such model, or none that has this coder.
-        """
-        whole = picture.parse(data)
-        reader = self.codec_of(whole.image)
-        if header.parse(whole.image).coder == coder:
-            return data
-        known = catalog.with_fingerprint(reader.model.fingerprint, coder)
-        if not known or coder not in known[0].card.coders:
-            raise errors.ModelError(
-                f"No model here with fingerprint {reader.model.fingerprint} writes with the "
-                f"{coder} coder; export it with --coder={coder}."
-            )
-        image = self._load(known[0], coder)._recode(whole.image, reader, progress)
-        return picture.pack(whole._replace(image=image))
-
-    def _load(self, model: Model, coder: str | None = None) -> Codec:
-        codecs = self._codecs.setdefault(model.path, [])
-        for codec in codecs:
-            if coder in (None, codec.coder):
-                return codec
-        codecs.append(Codec(model, coder))
-        return codecs[-1]
 
 
 class Codec:
@@ -155,12 +64,8 @@ class Codec:
         `coder` is what its files are to be written with; None: the range coder, where the model and
         this machine have it. `session` is that of the coder's graph, where it is loaded already.
         """
-        self.model = model
-        self.coder = _chosen_coder(model, coder)
-        self._session = session or _start(model, self.coder)
-        self._refinement: sessions.Session | None = None
-        self._fast: sessions.Session | None = None
-        self._is_fast: bool | None = None if model.card.fast else False  # None: nobody knows yet
+        self._graphs = graphs.Graphs(model, coder, session)
+        self.model, self.coder = model, self._graphs.coder
         self._thumbnails: dict[int, thumbnails.Map] | None = None
         self._lock = threading.Lock()
 
@@ -217,7 +122,7 @@ class Codec:
           errors.ModelError: the model knows no effort, or no qualities that differ from place to
             place.
         """
-        pixels, plane = alpha.split(_checked_image(image))
+        pixels, plane = alpha.split(checks.checked_image(image))
         given = {"file_bytes": file_bytes, "bpp": bpp, "psnr": psnr}
         target = {name: value for name, value in given.items() if value is not None}
         if len(target) + (quality is not None and np.ndim(quality) == 0) > 1:
@@ -274,14 +179,14 @@ class Codec:
         found = self._own(whole.image)
         deviating = self._qualities(whole, found["quality"], found["height"], found["width"])
         if region is not None:
-            _check_region(region, found["width"], found["height"])
+            checks.check_region(region, found["width"], found["height"])
         width, height = region[2:] if region else (found["width"], found["height"])
-        _check_pixels(width, height, max_pixels)
+        checks.check_pixels(width, height, max_pixels)
         reading = None
         if slices is not None:
             self._check_slices(slices, found["coder"])
             reading = tiles.Parts(slices)
-        call = self._refusing(errors.FileFormatError)
+        call = self._graphs.refusing(errors.FileFormatError)
         opacity = None
         if whole.alpha:
             opacity = alpha.decode(whole.alpha, found["height"], found["width"], region)
@@ -328,11 +233,11 @@ class Codec:
         claimed, received = header.beginning(there.image)
         self._check_fingerprint(claimed.fingerprint.hex())
         self._check_slices(self.slices, claimed.coder)
-        _check_pixels(claimed.width, claimed.height, max_pixels)
+        checks.check_pixels(claimed.width, claimed.height, max_pixels)
         sizes = claimed.width, claimed.height, claimed.tile_width, claimed.tile_height
         how = np.float32(header.quality_of(claimed.quality)), np.bool_(claimed.grayscale)
         deviating = self._qualities(there, float(how[0]), claimed.height, claimed.width)
-        call = self._refusing(errors.FileFormatError)
+        call = self._graphs.refusing(errors.FileFormatError)
         lengths = np.array(claimed.lengths, np.int32)
         whole = call(model.PACK, claimed.payload, lengths, *map(np.int32, sizes), *how).file
         reading = tiles.Parts(self.slices, received)
@@ -345,12 +250,12 @@ class Codec:
     @property
     def has_maps(self) -> bool:
         """Whether qualities may differ from place to place; earlier exports know one for all."""
-        return model.SYNTHESISE_BY_MAP.name in self._session
+        return model.SYNTHESISE_BY_MAP in self._graphs
 
     @property
     def slices(self) -> int:
         """How many slices of the latents can be had one after the other, int; 1: none but all."""
-        return self.model.card.slices if model.READ_PARTS.name in self._session else 1
+        return self.model.card.slices if model.READ_PARTS in self._graphs else 1
 
     def _check_slices(self, slices: int, coder: str) -> None:
         known = self.slices
@@ -381,12 +286,7 @@ class Codec:
         """
         whole = picture.parse(data)
         image = whole.image
-        try:
-            has_header = model.HEADER.name in self._session
-            function = model.HEADER if has_header else model.EARLIER_HEADER
-            found = self._session.call(function, bytes(image))._asdict()
-        except sessions.SessionError as error:
-            raise errors.FileFormatError(_cause(error)) from error
+        found = self._graphs.header(bytes(image))._asdict()
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
         found["fingerprint"] = found["fingerprint"].decode()
         sizes = {"alpha_bytes": len(whole.alpha), "map_bytes": len(whole.quality_map)}
@@ -434,7 +334,7 @@ class Codec:
         Raises:
           errors.TfclicError: as `compress`.
         """
-        pixels = _checked_image(image)
+        pixels = checks.checked_image(image)
         if pixels.shape[-1] in (2, 4):
             raise errors.ImageError("Only opaque images are evaluated.")
         wanted = self._wanted(pixels, quality, areas)
@@ -446,13 +346,13 @@ class Codec:
         """Decodes only the latents of a file: int16 array [h, w, N]; raises as `decompress`."""
         image = picture.parse(data).image
         self._own(image)
-        return tiles.decode_latents(self._refusing(errors.FileFormatError), image)
+        return tiles.decode_latents(self._graphs.refusing(errors.FileFormatError), image)
 
     def _recode(self, data: bytes, reader: Codec, progress: Progress | None) -> bytes:
         """What `reader` reads in a file, as a file of this model's coder."""
         found = reader._own(data)
-        call = reader._refusing(errors.FileFormatError)
-        writing = self._refusing(errors.FileFormatError)
+        call = reader._graphs.refusing(errors.FileFormatError)
+        writing = self._graphs.refusing(errors.FileFormatError)
         names = "width", "height", "tile_width", "tile_height"
         sizes = (np.int32(found[name]) for name in names)
         how = np.float32(found["quality"]), np.bool_(found["grayscale"])
@@ -475,7 +375,7 @@ class Codec:
         """
         image = picture.parse(data).image
         self._own(image)
-        call = self._refusing(errors.FileFormatError)
+        call = self._graphs.refusing(errors.FileFormatError)
         return statistics.Statistics(call, image, progress)
 
     def _encoder(
@@ -487,12 +387,12 @@ class Codec:
         effort: int,
         wanted: Wanted,
         finish: Callable[[Picture], bytes] = picture.pack,
-    ) -> tiles.Encoder:
-        check_tile(tile)
-        check_effort(effort, self.model)
-        call = self._refusing(errors.ImageError)
-        how = keeps, progress, EFFORTS[effort], wanted, finish
-        return tiles.Encoder(call, pixels, tile, *how, model.CHOOSE.name in self._session)
+    ) -> Encoder:
+        checks.check_tile(tile)
+        checks.check_effort(effort, self.model)
+        call = self._graphs.refusing(errors.ImageError)
+        how = keeps, progress, checks.EFFORTS[effort], wanted, finish
+        return Encoder(call, pixels, tile, *how, model.CHOOSE in self._graphs)
 
     def _wanted(self, pixels: Pixels, quality: Quality | None, areas: Sequence[Area]) -> Wanted:
         """The qualities of an image, checked."""
@@ -533,165 +433,7 @@ class Codec:
                 f"{self.model} ({self.model.fingerprint})."
             )
 
-    def _refusing(self, refusal: type[errors.TfclicError]) -> Call:
-        return functools.partial(self._call, refusal)
-
-    def _call(
-        self, refusal: type[errors.TfclicError], function: Function[Given], *arguments: Any
-    ) -> Given:
-        """Calls a `model.Function`, and returns its results, as `session.Session.call`.
-
-        Raises `refusal` where the model refuses its arguments.
-        """
-        session = self._session_of(function)
-        if function.name not in session:
-            sentence = f"The model {self.model} has no function {function.name}; export it again."
-            raise errors.ModelError(sentence)
-        try:
-            return session.call(function, *arguments)
-        except sessions.SessionError as error:
-            if error.code == sessions.RESOURCE_EXHAUSTED:
-                sentence = "The image is too large for this machine's memory."
-                raise errors.TfclicError(sentence) from error
-            if error.code in (sessions.INVALID_ARGUMENT, sessions.DATA_LOSS):
-                what = "image" if refusal is errors.ImageError else "file"
-                sentence = f"The model {self.model} refuses this {what}: {_cause(error)}"
-                raise refusal(sentence) from error
-            raise
-
-    def _session_of(self, function: Function[Any]) -> sessions.Session:
-        """The session that runs a function, loaded when it is first wanted."""
-        if function in (model.REFINE, model.REFINE_BY_MAP):
-            with self._lock:
-                if self._refinement is None:
-                    self._refinement = _beside(self.model, model.REFINEMENT)
-            return self._refinement
-        if function.name not in (self.model.card.fast or {}):
-            return self._session
-        with self._lock:
-            if self._is_fast is None:
-                self._fast = _faster(self.model)
-                self._is_fast = self._fast is not None
-        return self._fast or self._session
-
-
-def _chosen_coder(found: Model, coder: str | None) -> str:
-    """The coder that is to write, given or not; raises errors.ModelError if a model has it not."""
-    known = found.card.coders
-    if coder is None:
-        has_both = len(known) > 1
-        return header.INTERLEAVED if has_both and not sessions.has_compression() else known[0]
-    if coder not in known:
-        raise errors.ModelError(f"The model {found} does not write with the {coder} coder.")
-    return coder
-
-
-def _start(found: Model, coder: str) -> sessions.Session:
-    """The `session.Session` of a `catalog.Model` and a coder."""
-    tags, functions = found.card.graph(coder)
-    with _loading(found):
-        if functions is None:
-            raise ValueError("its card lists no functions")
-        checksums.check(found.path, found.card)
-        return sessions.Session(found.path, functions, tags)
-
-
-def _beside(found: Model, folder: str) -> sessions.Session:
-    """That of another graph of it, `model.REFINEMENT` or `model.FAST`."""
-    functions = found.card.refinement if folder == model.REFINEMENT else found.card.fast
-    with _loading(found):
-        session = sessions.Session(found.path / folder, functions or {})
-        session.call(model.RESTORE, os.fsencode(found.path / model.VARIABLES))
-        return session
-
-
-def _faster(found: Model) -> sessions.Session | None:
-    """That of `model.FAST`, if this machine computes what it has to."""
-    try:
-        session = _beside(found, model.FAST)
-        return session if bool(session.call(model.PROBE).sound) else None
-    except (errors.ModelError, sessions.SessionError):
-        return None  # its operations do not exist here
-
-
-@contextlib.contextmanager
-def _loading(found: Model) -> Iterator[None]:
-    """Turns what goes wrong into an errors.ModelError."""
-    try:
-        yield
-    except (sessions.SessionError, KeyError, ValueError) as error:
-        sentence = f"The model {found.path} cannot be loaded: {_cause(error)}."
-        raise errors.ModelError(sentence) from error
-
-
-def check_tile(tile: int) -> None:
-    """Raises errors.UsageError unless `tile` (int, pixels) can be the longest side of a tile."""
-    if tile not in range(MULTIPLE, boxes.LONGEST_SIDE + 1, MULTIPLE):
-        raise errors.UsageError(
-            f"The side of a tile has to be a multiple of {MULTIPLE} from {MULTIPLE} to "
-            f"{boxes.LONGEST_SIDE}, not {tile}."
-        )
-
-
-def check_effort(effort: int, found: Model) -> None:
-    """Checks an effort (int), and that a `catalog.Model` knows it.
-
-    Raises:
-      errors.UsageError: it is not from 0 to 9.
-      errors.ModelError: it is above 0, which the model does not know.
-    """
-    if effort not in range(len(EFFORTS)):
-        raise errors.UsageError(
-            f"The effort has to be a whole number from 0 to {len(EFFORTS) - 1}, not {effort}."
-        )
-    objective = found.card.training.get("objective", "mse")
-    if effort and found.card.refinement is None:
-        raise errors.ModelError(f"The model {found} knows no effort above 0; export it again.")
-    if effort and objective != "mse":
-        raise errors.ModelError(
-            f"The model {found} was trained for {objective}; efforts above 0 look for the least "
-            "mean squared error."
-        )
-
-
-def _checked_image(image: Pixels) -> Pixels:
-    pixels = np.asarray(image)
-    if pixels.dtype != np.uint8:
-        raise errors.ImageError(f"The image has to be an array of uint8, not of {pixels.dtype}.")
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 2, 3, 4):
-        raise errors.ImageError(
-            f"The image has to be [H, W, 3], [H, W, 4], [H, W, 1], [H, W, 2] or [H, W], not "
-            f"{list(pixels.shape)}."
-        )
-    if not pixels.size:
-        raise errors.ImageError("The image has no pixels.")
-    return pixels
-
-
-def _check_region(region: Region, width: int, height: int) -> None:
-    x, y, across, down = region
-    inside = x >= 0 and y >= 0 and across > 0 and down > 0
-    if not (inside and x + across <= width and y + down <= height):
-        raise errors.UsageError(
-            f"The region {x},{y},{across},{down} is not inside of the image, {width}x{height}."
-        )
-
-
-def _check_pixels(width: int, height: int, most: int | None) -> None:
-    if most is not None and width * height > most:
-        raise errors.FileFormatError(
-            f"It has {width}x{height} pixels, more than {most:,} in all; --max-pixels allows more."
-        )
-
 
 def _plain(pixels: Pixels) -> Pixels:
     """Pixels [H, W, 3], or [H, W] of [H, W, 1]."""
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-
-
-def _cause(error: Exception) -> str:
-    """Returns the one line of a TensorFlow error that says what happened."""
-    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
-    return sessions.assertion(error) or (lines[0] if lines else type(error).__name__)

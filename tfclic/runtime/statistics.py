@@ -16,9 +16,12 @@ import numpy as np
 from tfclic.format import model
 from tfclic.format.model import BITS, LATENTS
 from tfclic.runtime import tiles
+from tfclic.runtime.canvas import Canvas, hull
+from tfclic.runtime.progress import Steps, in_parallel
 
 if TYPE_CHECKING:
-    from tfclic.runtime.tiles import Call, Progress
+    from tfclic.runtime.progress import Progress
+    from tfclic.runtime.tiles import Call
 
 Result = TypeVar("Result")
 Arrays = dict[str, np.ndarray]
@@ -54,7 +57,7 @@ class Statistics:
       boxes: int32 `[n, 4]`, each tile's (top, left, height, width) in pixels.
 
     Args:
-      call: as for `tiles.Encoder`; the model's functions raise what it raises.
+      call: as for `encoder.Encoder`; the model's functions raise what it raises.
       data: bytes, the file.
       progress: function of (steps done, steps in all), or None; a tile is a step.
     """
@@ -145,10 +148,8 @@ class Statistics:
         Returns:
           List of what it returned, tile by tile.
         """
-        steps = tiles.Steps(len(self.lengths), self._progress)
-        return list(
-            tiles.in_parallel(lambda tile: work(self._tile(tile)), range(steps.total), steps)
-        )
+        steps = Steps(len(self.lengths), self._progress)
+        return list(in_parallel(lambda tile: work(self._tile(tile)), range(steps.total), steps))
 
     def assembled(self, pieces: Sequence[np.ndarray]) -> np.ndarray:
         """The whole of what there is of each tile.
@@ -159,7 +160,7 @@ class Statistics:
         coded = self._opened.coded
         # hyper latents have fewer rows and columns than latents
         boxes = np.stack([box * len(piece) // box[2] for box, piece in zip(coded, pieces)])
-        canvas = tiles.Canvas(tiles.hull(boxes))
+        canvas = Canvas(hull(boxes))
         for box, piece in zip(boxes, pieces):
             canvas.paste(np.atleast_3d(piece), box)
         return canvas.array.reshape(*canvas.array.shape[:2], *pieces[0].shape[2:])

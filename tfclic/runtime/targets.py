@@ -11,7 +11,7 @@ from tfclic.format.header import MAX_QUALITY_CODE as CODES
 from tfclic.format.header import quality_of
 
 if TYPE_CHECKING:
-    from tfclic.runtime import tiles
+    from tfclic.runtime.encoder import Encoder
 
 MOST_TRIES = 24
 MOST_REFINEMENTS = 5
@@ -73,11 +73,11 @@ class OutOfReach(Exception):
         self.quality, self.value = quality, value
 
 
-def compress(encoder: tiles.Encoder, kind: str, target: float, pixels: int) -> bytes:
+def compress(encoder: Encoder, kind: str, target: float, pixels: int) -> bytes:
     """Compresses an image to a target.
 
     Args:
-      encoder: its `tiles.Encoder`, which keeps the analysis.
+      encoder: its `encoder.Encoder`, which keeps the analysis.
       kind: "file_bytes", "bpp" or "psnr".
       target: number.
       pixels: int, of the image.
@@ -117,11 +117,11 @@ class Tried:
     """An encoder's files, and what is asked of them, by quality, each made once.
 
     Args:
-      encoder: a `tiles.Encoder`.
+      encoder: a `encoder.Encoder`.
       is_psnr: whether their PSNR is asked, or their size.
     """
 
-    def __init__(self, encoder: tiles.Encoder, is_psnr: bool) -> None:
+    def __init__(self, encoder: Encoder, is_psnr: bool) -> None:
         self._encoder, self.is_psnr = encoder, is_psnr
         self._files: dict[float, bytes] = {}
         self._values: dict[float, float] = {}
@@ -140,7 +140,7 @@ class Tried:
         return self._values[quality]
 
 
-def _refined(encoder: tiles.Encoder, plain: Tried, wanted: Wanted, quality: float) -> bytes | None:
+def _refined(encoder: Encoder, plain: Tried, wanted: Wanted, quality: float) -> bytes | None:
     """The file of a refined image that is within a range; None if there is none among a few.
 
     A refinement takes long, and changes sizes and PSNRs by shares that hardly depend on the
