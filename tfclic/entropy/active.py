@@ -36,15 +36,13 @@ def of(latents: tf.Tensor) -> tf.Tensor:
 
     n is 1 at least.
     """
-    axes = list(range(len(latents.shape) - 1))
-    return _numbers(_one_at_least(tf.reduce_any(tf.not_equal(latents, 0), axes)))
+    return _numbers(_one_at_least(_are_used(latents)))
 
 
 def worth_saying(latents: tf.Tensor) -> tf.Tensor:
     """The channels that a string of latents `[..., C]` had better hold, int32 `[n]`."""
-    channels = latents.shape[-1]
-    positions = tf.size(latents) // channels
-    return tf.cond(positions < FEWEST_POSITIONS, lambda: tf.range(channels), lambda: of(latents))
+    every = tf.range(latents.shape[-1])
+    return tf.cond(_are_few(latents), lambda: every, lambda: of(latents))
 
 
 def possible(nearest: tf.Tensor) -> tf.Tensor:
@@ -53,12 +51,9 @@ def possible(nearest: tf.Tensor) -> tf.Tensor:
     Args:
       nearest: `[..., C]`, integers; others may be coded in the place of those that are not zero.
     """
-    channels = nearest.shape[-1]
-    axes = list(range(len(nearest.shape) - 1))
-    is_few = tf.size(nearest) // channels < FEWEST_POSITIONS
     # the first is taken if no other is left
-    is_first = tf.range(channels) < 1
-    return _numbers(tf.reduce_any(tf.not_equal(nearest, 0), axes) | is_first | is_few)
+    is_first = tf.range(nearest.shape[-1]) < 1
+    return _numbers(_are_used(nearest) | is_first | _are_few(nearest))
 
 
 def everywhere(latents: tf.Tensor, active: tf.Tensor, channels: int) -> tf.Tensor:
@@ -174,6 +169,16 @@ def _whole(shares: np.ndarray) -> np.ndarray:
     """Shares as probabilities of decisions, int32."""
     certain = 1 << coders.DECISION_BITS
     return np.clip(np.round(shares * certain), 1, certain - 1).astype(np.int32)
+
+
+def _are_used(latents: tf.Tensor) -> tf.Tensor:
+    """Whether channels of latents `[..., C]` are not zero everywhere, bools `[C]`."""
+    return tf.reduce_any(tf.not_equal(latents, 0), list(range(len(latents.shape) - 1)))
+
+
+def _are_few(latents: tf.Tensor) -> tf.Tensor:
+    """Whether latents `[..., C]` have fewer positions than are worth saying it."""
+    return tf.size(latents) // latents.shape[-1] < FEWEST_POSITIONS
 
 
 def _one_at_least(truth: tf.Tensor) -> tf.Tensor:
