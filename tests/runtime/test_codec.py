@@ -33,6 +33,14 @@ def test_a_model_runs_without_the_python_package_of_tfc_which_can_be_imported_la
     subprocess.run([sys.executable, "-c", program, str(toy_model)], check=True, cwd=ROOT)
 
 
+def test_what_tensorflow_brings_along_is_not_taken_for_what_python_needs():
+    program = (
+        "from tfclic.runtime import session; session.has_compression(); "
+        "import ssl; ssl.create_default_context()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
 def test_three_lines(toy_folder, make_pixels):
     codec = tfclic.load("toy")
     pixels = make_pixels(20, 30)

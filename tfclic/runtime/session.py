@@ -335,7 +335,8 @@ def _library() -> ctypes.CDLL:
             raise errors.ModelError("The package tensorflow is not installed.")
         with _without_remarks():
             for name in names:
-                library = ctypes.CDLL(os.path.join(folder, name), ctypes.RTLD_GLOBAL)
+                # not for all to see: Python's ssl would take TensorFlow's BoringSSL for its OpenSSL
+                library = ctypes.CDLL(os.path.join(folder, name), ctypes.RTLD_LOCAL)
     except OSError as error:
         raise errors.ModelError(f"TensorFlow's library cannot be loaded: {error}.") from error
     for name, letters in _PROTOTYPES.items():
