@@ -72,9 +72,10 @@ MARKS = {
         "shtab",
     ),
 }
-# For which Pythons there are TensorFlow 2.14 and what lives beside it, which extras need; and for
-# which there is any TensorFlow that models run on.
-FIRST, LAST_OF_EXTRAS, LAST = (3, 9), (3, 11), (3, 13)
+# For which Pythons there is any TensorFlow that models run on; and which extras need TensorFlow
+# 2.14, and up to which Python there is that.
+FIRST, LAST = (3, 9), (3, 13)
+OLDER, LAST_OF_OLDER = ("dev", "portable", "train"), (3, 11)
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "tfclic-setup.json")
@@ -150,9 +151,9 @@ def usable_here(extra):
     """True if this Python, other than `.venv`'s, imports tfclic and what it needs for `extra`."""
     if os.path.realpath(sys.prefix) == os.path.realpath(VENV):
         return False
-    needed = MARKS[""] + MARKS[extra]
-    if not extra and sys.version_info[:2] > LAST_OF_EXTRAS:
-        needed = needed[:-1]  # there is no TensorFlow Compression
+    needed = list(MARKS[""] + MARKS[extra])
+    if extra not in OLDER and sys.version_info[:2] > LAST_OF_OLDER:
+        needed.remove("tensorflow_compression")  # there is none
     for module in needed:
         spec = importlib.util.find_spec(module)
         # A folder that merely has the name is found as a namespace package, without an origin.
@@ -208,7 +209,7 @@ def is_current(stamp):
 
 def suits(version, extras):
     """True if there is what `extras` need for a Python of `version`, (3, minor)."""
-    return FIRST <= tuple(version) <= (LAST_OF_EXTRAS if extras else LAST)
+    return FIRST <= tuple(version) <= (LAST_OF_OLDER if set(extras) & set(OLDER) else LAST)
 
 
 def set_up(name, extra):
@@ -252,7 +253,7 @@ def wait_for(lock):
 def check_python(name, version, extras):
     """Raises SetupError unless there is what `extras` need for a Python of `version`, a tuple."""
     if not suits(version[:2], extras):
-        wanted = "3.9, 3.10 or 3.11" if extras else "3.9 to 3.13"
+        wanted = "3.9 to 3.13" if suits(LAST, extras) else "3.9, 3.10 or 3.11"
         found = ".".join(map(str, version[:3]))
         raise SetupError(
             f"needs Python {wanted}, and this is Python {found} ({sys.executable}); "

@@ -172,7 +172,8 @@ def test_install_commands_name_the_extras(launcher):
         ("recode", [3, 8, 18], "3.9 to 3.13"),
         ("decompress", [3, 14, 0], "3.9 to 3.13"),
         ("train", [3, 8, 18], "3.9, 3.10 or 3.11"),
-        ("evaluate", [3, 12, 1], "3.9, 3.10 or 3.11"),
+        ("export", [3, 12, 1], "3.9, 3.10 or 3.11"),
+        ("evaluate", [3, 14, 0], "3.9 to 3.13"),
         ("test", [3, 13, 0], "3.9, 3.10 or 3.11"),
     ],
 )
@@ -184,18 +185,19 @@ def test_another_python_is_refused_in_one_sentence(checkout, name, version, want
     assert not (checkout.folder / ".venv").exists()
 
 
-def test_newer_pythons_run_models_and_nothing_else(checkout):
+def test_newer_pythons_do_all_but_train(checkout):
     newer = {"VERSION": "[3, 13, 0]"}
     assert checkout.run("compress", **newer)[0] == 0
     assert checkout.run("recode", **newer)[0] == 0
-    assert checkout.installs() == [[True, []]]
+    assert checkout.run("evaluate", **newer)[0] == 0
+    assert checkout.installs() == [[True, []], [False, ["eval"]]]
     # what needs TensorFlow 2.14 is refused, and takes nothing away
     assert checkout.run("train", **newer)[0] == 2
     assert checkout.run("compress", **newer)[2] == ""
     # a Python that has it makes another .venv, for all
     assert checkout.run("train")[0] == 0
     assert checkout.run("compress", **newer)[2] == ""
-    assert checkout.installs() == [[True, []], [True, ["train"]]]
+    assert checkout.installs() == [[True, []], [False, ["eval"]], [True, ["eval", "train"]]]
 
 
 def test_another_python_may_start_what_is_set_up(checkout):

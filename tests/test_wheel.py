@@ -85,8 +85,8 @@ def test_a_wheel_has_what_programs_need_and_no_more(wheel):
     assert not [name for name in names if "__pycache__" in name or "cca_small/" in name]
 
 
-def requirements(wheel, python):
-    """Names of what a plain installation requires on a Python on Linux."""
+def requirements(wheel, python, extra=""):
+    """Names of what an installation, a plain one or with an extra, requires on a Linux's Python."""
     from packaging.requirements import Requirement
 
     archive = zipfile.ZipFile(wheel)
@@ -94,7 +94,7 @@ def requirements(wheel, python):
     message = email.message_from_bytes(archive.read(name))
     here = {"python_version": python, "sys_platform": "linux", "platform_machine": "x86_64"}
     wanted = map(Requirement, message.get_all("Requires-Dist"))
-    here["extra"] = ""
+    here["extra"] = extra
     return {each.name for each in wanted if not each.marker or each.marker.evaluate(here)}
 
 
@@ -107,6 +107,14 @@ def test_each_python_gets_a_tensorflow_that_exists(wheel, python):
     assert ("tensorflow-cpu" in found) == is_newer
     assert {"numpy", "Pillow", "absl-py", "tqdm"} <= found
     assert not {"pytest", "matplotlib", "aiohttp", "ml_collections", "jax"} & found
+
+
+@pytest.mark.parametrize("extra", ["eval", "corpus", "corpus-dask", "serve", "tracing", "metrics"])
+def test_extras_but_for_training_are_for_all_pythons(wheel, extra):
+    pythons = ("3.9", "3.10", "3.11", "3.12", "3.13")
+    plain, found = ([requirements(wheel, each, e) for each in pythons] for e in ("", extra))
+    added = [names - beside for names, beside in zip(found, plain)]
+    assert added[0] and all(names == added[0] for names in added)
 
 
 def display_p3():

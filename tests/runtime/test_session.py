@@ -110,7 +110,7 @@ def test_remarks_of_a_library_that_is_loaded_go_nowhere(level, told, monkeypatch
         b"WARNING: ... absl::InitializeLog() ...\nI0 port.cc] oneDNN custom operations are on.\n"
     )
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
-    with session._without_remarks():
+    with session.without_remarks():
         os.write(2, remarks + b"what matters\n")
     os.write(2, b"and what comes after\n")
     told = remarks + b"what matters\n" if told is None else told

@@ -18,6 +18,7 @@ from absl import app, flags, logging
 import tfclic
 from tfclic import errors
 from tfclic.format import header
+from tfclic.runtime.session import without_remarks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +142,8 @@ def run(
             # Imported once absl has started `main`, TensorFlow sets itself up before it has turned
             # eager execution on. Then `==` between tensors means identity where functions are
             # traced, and layers that ask whether a tensor equals 1 take the wrong way silently.
-            import tensorflow as _  # noqa: F401
+            with without_remarks():
+                import tensorflow as _  # noqa: F401
         return parsed
 
     def guarded_main(args: argparse.Namespace) -> int:

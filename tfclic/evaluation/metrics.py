@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfclic.runtime import session
+
 if TYPE_CHECKING:
     from tfclic.images import Pixels
 
@@ -40,7 +42,8 @@ def ms_ssim(image: Pixels, other: Pixels) -> float | None:
     Returns:
       1 for equal images; None if a side is below 176 pixels, where it is not defined.
     """
-    import tensorflow as tf
+    with session.without_remarks():
+        import tensorflow as tf
 
     if min(image.shape[:2]) < MS_SSIM_MIN_SIDE:
         return None

@@ -49,7 +49,9 @@ _CONFIG = b"R\x05R\x03\x98\x01\x01"
 # TensorFlow may take these in place of `model.GRAPH`.
 _OTHER_GRAPHS = ("saved_model.cpb", "saved_model.pbtxt")
 
-_REMARK = re.compile(rb"absl::InitializeLog|oneDNN custom operations are on")
+_REMARK = re.compile(
+    rb"absl::InitializeLog|oneDNN custom operations are on|Could not find cuda drivers"
+)
 
 _OPS_LOCK = threading.Lock()
 # Under TensorFlow 2.15 and later the ops come in a package of their own.
@@ -301,7 +303,7 @@ def _package_folder(package: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _without_remarks() -> Iterator[None]:
+def without_remarks() -> Iterator[None]:
     """Keeps from stderr what TensorFlow remarks while it is loaded, if its remarks are not wanted.
 
     Newer releases do so before they look at TF_CPP_MIN_LOG_LEVEL. All else comes a little later.
@@ -333,7 +335,7 @@ def _library() -> ctypes.CDLL:
     try:
         if folder is None:
             raise errors.ModelError("The package tensorflow is not installed.")
-        with _without_remarks():
+        with without_remarks():
             for name in names:
                 # not for all to see: Python's ssl would take TensorFlow's BoringSSL for its OpenSSL
                 library = ctypes.CDLL(os.path.join(folder, name), ctypes.RTLD_LOCAL)
