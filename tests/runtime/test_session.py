@@ -3,11 +3,13 @@
 import concurrent.futures
 import os
 import resource
+import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfclic import errors
 from tfclic.export import saving
 from tfclic.runtime import session
 
@@ -115,3 +117,24 @@ def test_remarks_of_a_library_that_is_loaded_go_nowhere(level, told, monkeypatch
     os.write(2, b"and what comes after\n")
     told = remarks + b"what matters\n" if told is None else told
     assert capfdbinary.readouterr().err == told + b"and what comes after\n"
+
+
+def test_a_forked_process_is_told_instead_of_waiting_for_ever(path, loaded):
+    loaded.run("echo", **arguments())
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            signal.alarm(20)  # the default ends the process
+            tries = (
+                lambda: loaded.run("echo", **arguments()),
+                lambda: session.Session(path, saving.functions(path)),
+            )
+            for attempt in tries:
+                with pytest.raises(errors.ModelError, match="forked"):
+                    attempt()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    loaded.run("echo", **arguments())

@@ -134,7 +134,8 @@ class Session:
 
     Raises:
       SessionError: it cannot be loaded, or its graph is not for running (`graphs.check`).
-      errors.ModelError: TensorFlow, or TensorFlow Compression where it is needed, is not installed.
+      errors.ModelError: TensorFlow, or TensorFlow Compression where it is needed, is not installed;
+        or this process was forked from one with sessions.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ class Session:
         tags: Sequence[str] = model.TAGS,
     ) -> None:
         _check(pathlib.Path(path), functions, tags)
+        self._begun_in = _begun_in()
         self._c = _library()
         has_ops = has_compression()
         self._graph = self._c.TF_NewGraph()
@@ -174,6 +176,8 @@ class Session:
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if is_finalizing():
             return  # with the process all of it goes, and some that this needs has gone
+        if getattr(self, "_begun_in", None) != os.getpid():
+            return  # it is another process's, or there is none
         if getattr(self, "_session", None):
             self._checked(self._c.TF_DeleteSession, self._session)
         if getattr(self, "_graph", None):
@@ -200,7 +204,9 @@ class Session:
 
         Raises:
           SessionError: TensorFlow refuses the arguments, or fails.
+          errors.ModelError: this process was forked from the one with the session.
         """
+        _begun_in()
         inputs, outputs = self._functions[name]
         given = (ctypes.c_void_p * len(inputs))()
         results = (ctypes.c_void_p * len(outputs))()
@@ -243,6 +249,27 @@ def _check(path: pathlib.Path, functions: Mapping[str, Signature], tags: Sequenc
         raise SessionError(INVALID_ARGUMENT, f"{error.strerror}: {model.GRAPH}") from error
     except graphs.GraphError as error:
         raise SessionError(INVALID_ARGUMENT, f"its graph {error}") from error
+
+
+@functools.cache
+def _first_begun_in() -> int:
+    """The process in which sessions began, or one that was forked from it."""
+    return os.getpid()
+
+
+def _begun_in() -> int:
+    """This process, in which there are or may be sessions.
+
+    Raises:
+      errors.ModelError: it was forked from one with sessions, whose threads it does not have, so
+        that it would wait for them for ever.
+    """
+    if _first_begun_in() != os.getpid():
+        raise errors.ModelError(
+            "A model had been loaded before this process was forked, and none can run in it; "
+            "start processes by multiprocessing's spawn, or load models in them alone."
+        )
+    return os.getpid()
 
 
 def _checked(c: ctypes.CDLL, function: Callable[..., Any], *arguments: Any) -> Any:
