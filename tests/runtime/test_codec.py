@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import pickle
 import subprocess
 import sys
 
@@ -45,6 +46,13 @@ def test_three_lines(toy_folder, make_pixels):
     codec = tfclic.load("toy")
     pixels = make_pixels(20, 30)
     assert np.array_equal(codec.decompress(codec.compress(pixels, quality=100)), pixels)
+
+
+def test_pickled_it_is_loaded_again(toy_codec, make_pixels):
+    pixels = make_pixels(20, 30)
+    other = pickle.loads(pickle.dumps(toy_codec))
+    assert (other.model, other.coder) == (toy_codec.model, toy_codec.coder)
+    assert other.compress(pixels) == toy_codec.compress(pixels)
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 7), (5, 1), (20, 31)])

@@ -49,7 +49,8 @@ class Received(NamedTuple):
 class Codec:
     """An exported model, loaded.
 
-    Its methods may be called from several threads at once.
+    Its methods may be called from several threads at once. One that is pickled is loaded again
+    where it is read, from the same folder.
 
     Attributes:
       model: the `catalog.Model` it was loaded from.
@@ -71,6 +72,9 @@ class Codec:
 
     def __repr__(self) -> str:
         return f"<tfclic codec {self.model} ({self.model.fingerprint})>"
+
+    def __reduce__(self) -> tuple[type[Codec], tuple[Model, str]]:
+        return Codec, (self.model, self.coder)
 
     def compress(
         self,
