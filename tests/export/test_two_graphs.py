@@ -63,8 +63,11 @@ def test_files_are_those_of_models_with_one_coder(
 
 
 def test_without_compression_the_other_graph_runs(
-    two_graphs, codecs, make_pixels, soft, without_compression
+    two_graphs, codecs, both_coders, make_pixels, soft, without_compression
 ):
+    for path, coder in ((two_graphs, header.RANGE), (both_coders / header.RANGE, None)):
+        with pytest.raises(errors.ModelError, match="tensorflow-compression"):
+            runtime.load(path, coder)
     codec, pixels = runtime.load(two_graphs), soft(make_pixels(20, 30))
     assert codec.coder == header.INTERLEAVED
     assert header.parse(codec.compress(pixels)).coder == header.INTERLEAVED

@@ -48,6 +48,18 @@ def test_three_lines(toy_folder, make_pixels):
     assert np.array_equal(codec.decompress(codec.compress(pixels, quality=100)), pixels)
 
 
+def test_slices_without_what_reads_them_are_told(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(20, 30))
+    with pytest.raises(errors.ModelError, match="does not read slices"):
+        toy_codec.decompress(data, slices=1)
+    found, functions = toy_codec.model, {**toy_codec.model.card.functions}
+    functions.pop(model.READ_PARTS.name, None)
+    card = dataclasses.replace(found.card, slices=3, functions=functions)
+    sliced = dataclasses.replace(found, card=card)
+    with pytest.raises(errors.ModelError, match="with the range coder, which needs"):
+        runtime.Codec(sliced).decompress(data, slices=1)
+
+
 def test_pickled_it_is_loaded_again(toy_codec, make_pixels):
     pixels = make_pixels(20, 30)
     other = pickle.loads(pickle.dumps(toy_codec))

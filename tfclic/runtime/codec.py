@@ -263,6 +263,11 @@ class Codec:
 
     def _check_slices(self, slices: int, coder: str) -> None:
         known = self.slices
+        if known < self.model.card.slices:
+            raise errors.ModelError(
+                f"The model {self.model} reads slices of latents with the range coder, which needs "
+                "the package tensorflow-compression."
+            )
         if known == 1:
             raise errors.ModelError(
                 f"The model {self.model} does not read slices of latents one after the other."

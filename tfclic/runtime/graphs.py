@@ -106,13 +106,20 @@ class Graphs:
 
 
 def _chosen_coder(found: Model, coder: str | None) -> str:
-    """The coder that is to write, given or not; raises errors.ModelError if a model has it not."""
+    """The coder that is to write, given or not.
+
+    Raises:
+      errors.ModelError: a model, or this machine, has it not.
+    """
     known = found.card.coders
     if coder is None:
         has_both = len(known) > 1
-        return header.INTERLEAVED if has_both and not sessions.has_compression() else known[0]
+        coder = header.INTERLEAVED if has_both and not sessions.has_compression() else known[0]
     if coder not in known:
         raise errors.ModelError(f"The model {found} does not write with the {coder} coder.")
+    # newer TensorFlows miss its operations when they are run, not when the graph is loaded
+    if coder == header.RANGE and not sessions.has_compression():
+        raise errors.ModelError(sessions.NO_COMPRESSION)
     return coder
 
 

@@ -53,6 +53,7 @@ _REMARK = re.compile(
     rb"absl::InitializeLog|oneDNN custom operations are on|Could not find cuda drivers"
 )
 
+NO_COMPRESSION = "The range coder needs the package tensorflow-compression, which is not installed."
 _OPS_LOCK = threading.Lock()
 # Under TensorFlow 2.15 and later the ops come in a package of their own.
 _OPS_PACKAGES = {
@@ -161,8 +162,7 @@ class Session:
         except SessionError as error:
             if has_ops or "Op type not registered" not in str(error):
                 raise
-            sentence = "The package tensorflow-compression, which it needs, is not installed."
-            raise errors.ModelError(sentence) from error
+            raise errors.ModelError(NO_COMPRESSION) from error
         finally:
             self._c.TF_DeleteSessionOptions(options)
         self._functions = {
