@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 from tfclic import errors
 from tfclic.export import saving
@@ -138,3 +139,16 @@ def test_a_forked_process_is_told_instead_of_waiting_for_ever(path, loaded):
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     loaded.run("echo", **arguments())
+
+
+@pytest.mark.parametrize("limited, told, threads", [(3, None, 3), (8, None, 0), (3, "2", 0)])
+def test_containers_have_as_many_threads_as_they_have_time_for(monkeypatch, limited, told, threads):
+    monkeypatch.setattr(session.machine, "schedulable_cores", lambda: 8)
+    monkeypatch.setattr(session.machine, "cores", lambda: limited)
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", told)
+    found = config_pb2.ConfigProto.FromString(session._config())
+    assert found.graph_options.rewrite_options.disable_meta_optimizer
+    # 0: as many as there are cores
+    assert found.intra_op_parallelism_threads == found.inter_op_parallelism_threads == threads

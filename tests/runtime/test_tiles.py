@@ -52,7 +52,7 @@ def test_a_shelf_has_what_lies_in_boxes_and_reads_each_tile_once():
 
 
 def test_a_shelf_reads_little_ahead_and_keeps_little(monkeypatch):
-    monkeypatch.setattr(canvas.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(canvas.machine, "cores", lambda: 2)
     source = Source()
     shelf = canvas.Shelf(_boxes(), range(ACROSS * DOWN), source)
     for tile, box in enumerate(_boxes()):

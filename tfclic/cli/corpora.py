@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tfclic import errors
+from tfclic import errors, machine
 from tfclic.cli import common, progress
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _on_dask(args: argparse.Namespace) -> tuple[int, Callable[[Job, str], Mappin
         from tfclic.corpora import cluster
     except ImportError as error:
         raise errors.UsageError("dask is not installed; install tfclic[corpus-dask].") from error
-    workers, cores = args.workers or "", _cores()
+    workers, cores = args.workers or "", machine.cores()
     is_number = workers.isdecimal() and int(workers) > 0
     if workers and not is_number and "://" not in workers:
         raise errors.UsageError(
@@ -185,11 +185,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _cores() -> int:
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-
-
 def _from_records(args: argparse.Namespace) -> bool:
     if args.input_format:
         return args.input_format == "tfrecord"
@@ -206,7 +201,7 @@ def _beam_options(args: argparse.Namespace) -> tuple[PipelineOptions, int]:
 
     from tfclic.corpora import pipeline
 
-    cores = _cores()
+    cores = machine.cores()
     local = [f"--direct_num_workers={cores}", "--direct_running_mode=multi_processing"]
     words = [f"--runner={args.runner}", *args.rest] if args.runner else args.rest
     options = pipeline_options.PipelineOptions([*local, *words])

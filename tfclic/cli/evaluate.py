@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tfclic import errors, runtime
 from tfclic.cli import common, evaluate_tables
+from tfclic.machine import cores
 from tfclic.runtime import catalog
 
 if TYPE_CHECKING:
@@ -143,11 +144,9 @@ class _Machine(NamedTuple):
 
 
 def _machine(jobs: int | None) -> _Machine:
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    jobs = jobs or cores
-    return _Machine(jobs, max(1, cores // jobs))
+    there = cores()
+    jobs = jobs or there
+    return _Machine(jobs, max(1, there // jobs))
 
 
 def _measure(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
-import os
 from collections.abc import Callable
 
 from absl import logging
 
-from tfclic import errors
+from tfclic import errors, machine
 from tfclic.cli import common
 from tfclic.runtime import catalog
 
@@ -60,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="of REST; 0: none; default: %(default)s")  # fmt: skip
     add("--file_system_poll_wait_seconds", type=float, default=1.0,
         help="between looks for new versions; 0: none; default: %(default)s")  # fmt: skip
-    add("--concurrency", type=_at_least(1), default=os.cpu_count() or 1,
+    add("--concurrency", type=_at_least(1), default=machine.cores(),
         help="requests that are worked on at once; default: the number of cores")  # fmt: skip
     add("--max_enqueued_requests", type=_at_least(0), default=128,
         help="requests that may wait for it; default: %(default)s")  # fmt: skip

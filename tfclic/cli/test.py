@@ -13,6 +13,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from tfclic import machine
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Each holds a TensorFlow of about 1 GB, and often waits for programs that a test has started.
 MOST_PROCESSES = 4
@@ -32,7 +34,7 @@ def checks() -> list[list[str]]:
 
 def tests(arguments: Sequence[str]) -> list[str]:
     """The command that runs the tests; `arguments` are the user's for pytest."""
-    processes = min(MOST_PROCESSES, (os.cpu_count() or 1) + 1)
+    processes = min(MOST_PROCESSES, machine.cores() + 1)
     pytest = [
         sys.executable,
         "-m",

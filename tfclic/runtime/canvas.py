@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfclic import machine
 from tfclic.format import boxes, model
 from tfclic.format.latents import HYPER_STRIDE
 
@@ -76,7 +76,7 @@ class Shelf:
         """Reads all tiles up to one of them, and then some more: as many as keep cores busy."""
         wanted = sum(tile <= last for tile in self._waiting)
         if wanted:
-            count = max(wanted, 2 * (os.cpu_count() or 1))
+            count = max(wanted, 2 * machine.cores())
             several, self._waiting = self._waiting[:count], self._waiting[count:]
             self._held.update(zip(several, self._read(several)))
 

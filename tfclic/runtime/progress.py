@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
+
+from tfclic import machine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,7 @@ def in_parallel(
     work: Callable[[Item], Result], items: Sequence[Item] | np.ndarray, steps: Steps
 ) -> Iterator[Result]:
     """Yields `work(item)` of each item, in order, as cores get free."""
-    pool = concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, len(items)))
+    pool = concurrent.futures.ThreadPoolExecutor(min(machine.cores(), len(items)))
     try:
         for result in pool.map(work, items):
             steps.add()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfclic import errors
+from tfclic import errors, machine
 from tfclic.format import graphs, model
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ _STRING_BYTES = 24  # sizeof(TF_TString)
 # A serialized ConfigProto that says graph_options.rewrite_options.disable_meta_optimizer: exported
 # graphs are small and run a few times only, and optimizing them takes longer than that.
 _CONFIG = b"R\x05R\x03\x98\x01\x01"
+# What precedes intra_op_parallelism_threads and inter_op_parallelism_threads, up to 127.
+_THREADS, _MOST_THREADS = b"\x10", 127
+_THREADS_OF_OPERATIONS = b"\x28"
 
 # TensorFlow may take these in place of `model.GRAPH`.
 _OTHER_GRAPHS = ("saved_model.cpb", "saved_model.pbtxt")
@@ -154,7 +157,8 @@ class Session:
         options = self._c.TF_NewSessionOptions()
         names = (ctypes.c_char_p * len(tags))(*(tag.encode() for tag in tags))
         try:
-            self._checked(self._c.TF_SetConfig, options, _CONFIG, len(_CONFIG))
+            config = _config()
+            self._checked(self._c.TF_SetConfig, options, config, len(config))
             self._session = self._checked(
                 self._c.TF_LoadSessionFromSavedModel,
                 *(options, None, os.fsencode(path), names, len(tags), self._graph, None),
@@ -235,6 +239,19 @@ class Session:
 
     def _checked(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return _checked(self._c, function, *arguments)
+
+
+def _config() -> bytes:
+    """A serialized ConfigProto.
+
+    TensorFlow has a thread for each core that it may run on. Where there is time on fewer of them,
+    as in containers, so many threads would stand in each other's way.
+    """
+    cores = machine.cores()
+    if cores == machine.schedulable_cores() or "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return _CONFIG
+    count = bytes([min(cores, _MOST_THREADS)])
+    return _CONFIG + _THREADS + count + _THREADS_OF_OPERATIONS + count
 
 
 def _check(path: pathlib.Path, functions: Mapping[str, Signature], tags: Sequence[str]) -> None:

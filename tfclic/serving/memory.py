@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 import pathlib
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from tfclic import control_groups
+from tfclic.control_groups import ROOT
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-ROOT = pathlib.Path("/")
 _UNLIMITED = 1 << 60  # bytes; version 1 of control groups has a number for it
 # Of version 2 and 1: the names of limit, use, and what of it would be given back, in memory.stat.
 _FILES = {
@@ -82,7 +83,7 @@ class Room:
 
     def _used(self, field: int) -> int:
         """Bytes, of a field of `statm`: 0, the address space, or 1, memory."""
-        text = _text(self._root / "proc/self/statm")
+        text = control_groups.text(self._root / "proc/self/statm")
         if not text or resource is None:
             return 0
         return int(text.split()[field]) * resource.getpagesize()
@@ -107,70 +108,21 @@ class Group(NamedTuple):
     def used(self) -> Iterator[int]:
         """Bytes that are in use and would not be given back; nothing where that is not told."""
         _, use, given_back = _FILES[self.version]
-        used = _text(self.folder / use).strip()
+        used = control_groups.text(self.folder / use).strip()
         if used.isdecimal():
-            fields = dict(line.split() for line in _text(self.folder / "memory.stat").splitlines())
+            fields = dict(
+                line.split()
+                for line in control_groups.text(self.folder / "memory.stat").splitlines()
+            )
             yield int(used) - int(fields.get(given_back, 0))
 
     def left(self) -> Iterator[int]:
         """Bytes that its limit leaves; nothing where it has none."""
-        most = _text(self.limit).strip()
+        most = control_groups.text(self.limit).strip()
         if most.isdecimal() and int(most) < _UNLIMITED:
             yield from (int(most) - used for used in self.used())
 
 
 def groups(root: pathlib.Path = ROOT) -> Iterator[Group]:
-    """The control groups that may limit this process's memory, each before those above it.
-
-    What of them lies above what is mounted, as a container's do, cannot be seen.
-    """
-    mounts = list(_mounts(root))
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        version = 1 if controllers else 2
-        if version == 2 or "memory" in controllers.split(","):
-            for mount in mounts:
-                if mount.version == version:
-                    yield from (Group(each, version) for each in mount.folders(path))
-
-
-class _Mount(NamedTuple):
-    """Where control groups are seen: those at `top` and below it are at `folder`."""
-
-    folder: pathlib.Path
-    top: str
-    version: int
-
-    def folders(self, path: str) -> Iterator[pathlib.Path]:
-        """Of the group at `path`, and of those above it."""
-        parts = pathlib.PurePosixPath(path).parts[1:]
-        top = pathlib.PurePosixPath(self.top).parts[1:]
-        if parts[: len(top)] == top:
-            parts = parts[len(top) :]
-        if ".." in parts or not self.folder.joinpath(*parts).is_dir():
-            # the path is one of the host, and what is mounted the container's own
-            parts = ()
-        for count in range(len(parts), -1, -1):
-            yield self.folder.joinpath(*parts[:count])
-
-
-def _mounts(root: pathlib.Path) -> Iterator[_Mount]:
-    for line in _text(root / "proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        _, _, _, top, folder, *_ = map(_unescaped, before.split(" "))
-        kind, _, options = after.split(" ", 2)
-        if kind == "cgroup2" or (kind == "cgroup" and "memory" in options.split(",")):
-            yield _Mount(root / folder.lstrip("/"), top, 2 if kind == "cgroup2" else 1)
-
-
-def _unescaped(text: str) -> str:
-    """What the kernel writes as a backslash and three octal digits, blanks for one."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
-
-
-def _text(path: pathlib.Path) -> str:
-    """What a file says; nothing where there is none."""
-    try:
-        return path.read_text(errors="surrogateescape")
-    except OSError:
-        return ""
+    """The control groups that may limit this process's memory, each before those above it."""
+    return (Group(*each) for each in control_groups.folders("memory", root))
