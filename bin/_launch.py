@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
@@ -152,8 +153,8 @@ def usable_here(extra):
     if os.path.realpath(sys.prefix) == os.path.realpath(VENV):
         return False
     needed = list(MARKS[""] + MARKS[extra])
-    if extra not in OLDER and sys.version_info[:2] > LAST_OF_OLDER:
-        needed.remove("tensorflow_compression")  # there is none
+    if extra not in OLDER and not has_compression(sys.version_info[:2]):
+        needed.remove("tensorflow_compression")
     for module in needed:
         spec = importlib.util.find_spec(module)
         # A folder that merely has the name is found as a namespace package, without an origin.
@@ -207,6 +208,11 @@ def is_current(stamp):
     return stamp == new_stamp(stamp["extras"], stamp.get("version"))
 
 
+def has_compression(version):
+    """True if there is a TensorFlow Compression for this machine and a Python of `version`."""
+    return platform.machine() == "x86_64" and tuple(version) <= LAST_OF_OLDER
+
+
 def suits(version, extras):
     """True if there is what `extras` need for a Python of `version`, (3, minor)."""
     return FIRST <= tuple(version) <= (LAST_OF_OLDER if set(extras) & set(OLDER) else LAST)
@@ -214,6 +220,7 @@ def suits(version, extras):
 
 def set_up(name, extra):
     """Makes or completes `.venv`, or waits until another process has done so."""
+    check_processor(extra)
     with open(LOCK, "a") as lock:
         wait_for(lock)
         stamp = read_stamp()
@@ -248,6 +255,15 @@ def wait_for(lock):
     except BlockingIOError:
         say("waiting for another process that is setting up .venv ...")
         fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def check_processor(extra):
+    """Raises SetupError unless there is what `extra` needs for this processor."""
+    if extra in OLDER and not has_compression(FIRST):
+        raise SetupError(
+            "needs TensorFlow Compression, which there is for x86-64 processors alone.",
+            exit_status=2,
+        )
 
 
 def check_python(name, version, extras):

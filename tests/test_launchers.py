@@ -41,6 +41,7 @@ _launch.steps = lambda extras, fresh: [
     [sys.executable, os.path.join(_launch.ROOT, "installer.py"), json.dumps([fresh, extras])]
 ]
 sys.version_info = tuple(json.loads(os.environ.get("VERSION", "[3, 11, 7]")))
+_launch.platform.machine = lambda: os.environ.get("MACHINE", "x86_64")
 _launch.launch(os.path.basename(__file__))
 """
 
@@ -198,6 +199,16 @@ def test_newer_pythons_do_all_but_train(checkout):
     assert checkout.run("train")[0] == 0
     assert checkout.run("compress", **newer)[2] == ""
     assert checkout.installs() == [[True, []], [False, ["eval"]], [True, ["eval", "train"]]]
+
+
+def test_other_processors_do_all_but_train(checkout):
+    arm = {"MACHINE": "arm64"}
+    assert checkout.run("compress", **arm)[0] == checkout.run("evaluate", **arm)[0] == 0
+    status, output, errors = checkout.run("train", **arm)
+    assert (status, output, len(errors.splitlines())) == (2, None, 1)
+    assert "x86-64" in errors
+    assert checkout.installs() == [[True, []], [False, ["eval"]]]
+    assert checkout.run("compress", **arm)[2] == ""
 
 
 def test_another_python_may_start_what_is_set_up(checkout):

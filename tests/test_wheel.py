@@ -85,14 +85,14 @@ def test_a_wheel_has_what_programs_need_and_no_more(wheel):
     assert not [name for name in names if "__pycache__" in name or "cca_small/" in name]
 
 
-def requirements(wheel, python, extra=""):
-    """Names of what an installation, a plain one or with an extra, requires on a Linux's Python."""
+def requirements(wheel, python, extra="", system="linux", machine="x86_64"):
+    """Names of what an installation, a plain one or with an extra, requires."""
     from packaging.requirements import Requirement
 
     archive = zipfile.ZipFile(wheel)
     (name,) = (each for each in archive.namelist() if each.endswith("/METADATA"))
     message = email.message_from_bytes(archive.read(name))
-    here = {"python_version": python, "sys_platform": "linux", "platform_machine": "x86_64"}
+    here = {"python_version": python, "sys_platform": system, "platform_machine": machine}
     wanted = map(Requirement, message.get_all("Requires-Dist"))
     here["extra"] = extra
     return {each.name for each in wanted if not each.marker or each.marker.evaluate(here)}
@@ -107,6 +107,13 @@ def test_each_python_gets_a_tensorflow_that_exists(wheel, python):
     assert ("tensorflow-cpu" in found) == is_newer
     assert {"numpy", "Pillow", "absl-py", "tqdm"} <= found
     assert not {"pytest", "matplotlib", "aiohttp", "ml_collections", "jax"} & found
+
+
+@pytest.mark.parametrize("system, machine", [("linux", "aarch64"), ("darwin", "arm64")])
+@pytest.mark.parametrize("python", ["3.9", "3.11", "3.13"])
+def test_processors_without_tensorflow_compression_go_without(wheel, python, system, machine):
+    found = requirements(wheel, python, system=system, machine=machine)
+    assert "tensorflow" in found and not {"tensorflow-compression", "tensorflow-cpu"} & found
 
 
 @pytest.mark.parametrize("extra", ["eval", "corpus", "corpus-dask", "serve", "tracing", "metrics"])
