@@ -64,6 +64,14 @@ def test_there_and_back(photos, tmp_path, toy_folder, toy_codec, capsys):
     assert tfclic.metadata_of(stripped) == tfclic.Metadata()
 
 
+def test_patterns_and_outputs_may_be_in_the_current_folder(photos, toy_folder, monkeypatch, capsys):
+    monkeypatch.chdir(photos)
+    assert run(compress_corpus, "--input=*.png", "--output=coded", "--model=toy", HERE) == 0
+    assert "./*.png -> coded: 2 made, 0 kept, 0 failed" in capsys.readouterr().out
+    names = sorted(path.name for path in (photos / "coded").glob("*.png.tfclic"))
+    assert names == ["0.png.tfclic", "1.png.tfclic"]
+
+
 def test_a_bad_image_is_told_in_the_manifest(photos, tmp_path, toy_folder, capsys):
     (photos / "bad.png").touch()
     coded = tmp_path / "coded"

@@ -106,7 +106,7 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
     threads, work = _engine(args)
     job = Job(
         coding=coding,
-        pattern=args.input,
+        pattern=_in_a_folder(args.input),
         output=args.output,
         from_records=_from_records(args),
         to_records=args.output_format == "tfrecord",
@@ -129,6 +129,11 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
     if totals["failed"]:
         common.complain(name, f"{totals['failed']:,} failed; {job.manifest} tells why.")
     return totals["exit_status"]
+
+
+def _in_a_folder(pattern: str) -> str:
+    """A pattern without a folder with that of the current one, without which Beam finds nothing."""
+    return pattern if "/" in pattern else os.path.join(os.curdir, pattern)
 
 
 def _engine(args: argparse.Namespace) -> tuple[int, Callable[[Job, str], Mapping[str, int]]]:
