@@ -8,9 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tfclic
-from tfclic import errors, runtime
+from tfclic import errors, images, runtime
 from tfclic.format import model, picture, vp8l
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -46,6 +47,14 @@ def test_three_lines(toy_folder, make_pixels):
     codec = tfclic.load("toy")
     pixels = make_pixels(20, 30)
     assert np.array_equal(codec.decompress(codec.compress(pixels, quality=100)), pixels)
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "1", "RGBA", "CMYK", "I;16"])
+def test_pillow_images_are_taken_by_their_colours(toy_codec, mode, make_pixels):
+    image = Image.fromarray(make_pixels(20, 30))
+    image = image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+    found = toy_codec.decompress(toy_codec.compress(image, 100))
+    np.testing.assert_array_equal(found, images.pixels_of(image))
 
 
 def test_slices_without_what_reads_them_are_told(toy_codec, make_pixels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ from tfclic.format import boxes
 from tfclic.format.latents import MULTIPLE
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from tfclic.images import Pixels
     from tfclic.runtime.catalog import Model
     from tfclic.runtime.tiles import Region
@@ -49,7 +52,14 @@ def check_effort(effort: int, found: Model) -> None:
         )
 
 
-def checked_image(image: Pixels) -> Pixels:
+def checked_image(image: Pixels | Image) -> Pixels:
+    """The pixels of an array or a Pillow image, uint8 [H, W, C]; raises errors.ImageError."""
+    # who has one has imported Pillow; as an array it may be numbers in a palette
+    pillow = sys.modules.get("PIL.Image")
+    if pillow and isinstance(image, pillow.Image):
+        from tfclic import images
+
+        image = images.pixels_of(image)
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8:
         raise errors.ImageError(f"The image has to be an array of uint8, not of {pixels.dtype}.")

@@ -18,6 +18,8 @@ from tfclic.runtime.encoder import Encoder
 from tfclic.runtime.qualities import Area, Qualities, Wanted
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from tfclic.format.picture import Picture
     from tfclic.images import Pixels
     from tfclic.runtime.catalog import Model
@@ -78,7 +80,7 @@ class Codec:
 
     def compress(
         self,
-        image: Pixels,
+        image: Pixels | Image,
         quality: Quality | None = None,
         *,
         areas: Sequence[Area] = (),
@@ -100,7 +102,8 @@ class Codec:
           image: uint8 array [H, W, 3] (sRGB, or as the metadata's profile says), or [H, W] or
             [H, W, 1] (grayscale), 0..255; or [H, W, 4] or [H, W, 2], the last channel being alpha,
             0 (clear) to 255 (opaque), not multiplied with the others. It is kept without loss;
-            colours where it is 0 are not kept.
+            colours where it is 0 are not kept. Or a Pillow image of any mode, of which `metadata`
+            are not taken.
           quality: number, 0 (smallest) to 100 (best); 50 if nothing else is said. Or a map: an
             array [h, w] of such numbers, of any size, which is spread over the image.
           areas: list of `tfclic.runtime.Area`s, parts of the image with qualities of their own.
