@@ -53,14 +53,16 @@ def metadata_of(data: bytes) -> Metadata:
     """What is beside the image in a `.tfclic` file.
 
     Args:
-      data: bytes of the file. Its image is not looked at.
+      data: bytes of the file. Of its image nothing but the header is looked at.
 
     Returns:
       A `Metadata`: `icc_profile`, `exif` and `xmp`, bytes each, empty if there is none.
 
     Raises:
-      errors.FileFormatError: it is damaged.
+      errors.FileFormatError: it is damaged, or no `.tfclic` file.
     """
-    from tfclic.format import picture
+    from tfclic.format import header, picture
 
-    return picture.parse(data).metadata
+    whole = picture.parse(data)
+    header.parse(whole.image)
+    return whole.metadata

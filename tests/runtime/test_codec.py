@@ -57,6 +57,39 @@ def test_pillow_images_are_taken_by_their_colours(toy_codec, mode, make_pixels):
     np.testing.assert_array_equal(found, images.pixels_of(image))
 
 
+@pytest.mark.parametrize(
+    "region", [(0, 0, 5), (0.5, 0, 5, 5), "0,0,5,5", (0, 0, 5, None), (0, 0, 5, 41), (-1, 0, 5, 5)]
+)
+def test_regions_that_are_none_are_told(toy_codec, region, make_pixels):
+    data = toy_codec.compress(make_pixels(20, 30))
+    with pytest.raises(errors.UsageError, match="egion"):
+        toy_codec.decompress(data, region)
+
+
+def test_regions_may_be_arrays(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(20, 30))
+    found = toy_codec.decompress(data, np.array([3, 4, 5, 6]))
+    np.testing.assert_array_equal(found, toy_codec.decompress(data)[4:10, 3:8])
+
+
+@pytest.mark.parametrize("data", ["a.tfclic", pathlib.Path("a.tfclic"), 5, None])
+def test_what_is_no_bytes_is_not_taken_for_any(toy_codec, data):
+    for function in (toy_codec.decompress, toy_codec.info, tfclic.metadata_of):
+        with pytest.raises(TypeError):
+            function(data)
+
+
+def test_bytes_of_any_kind_are_taken(toy_codec, make_pixels):
+    data = toy_codec.compress(make_pixels(20, 30))
+    for kind in (bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)):
+        np.testing.assert_array_equal(toy_codec.decompress(kind(data)), toy_codec.decompress(data))
+
+
+def test_metadata_of_what_is_no_file_are_refused():
+    with pytest.raises(errors.FileFormatError):
+        tfclic.metadata_of(b"abc")
+
+
 def test_slices_without_what_reads_them_are_told(toy_codec, make_pixels):
     data = toy_codec.compress(make_pixels(20, 30))
     with pytest.raises(errors.ModelError, match="does not read slices"):

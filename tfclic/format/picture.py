@@ -122,7 +122,8 @@ def parse(data: bytes) -> Picture:
     Raises:
       errors.FileFormatError: it is of version 5 or 6, but not a sound file.
     """
-    data = bytes(data)
+    # a path or a number would give bytes, too
+    data = bytes(memoryview(data))
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : START][:1] not in _FLAGS:
         return Picture(data)
     length, start = header.read_varint(data, START)

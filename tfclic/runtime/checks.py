@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from typing import TYPE_CHECKING
 
@@ -75,13 +76,20 @@ def checked_image(image: Pixels | Image) -> Pixels:
     return pixels
 
 
-def check_region(region: Region, width: int, height: int) -> None:
-    x, y, across, down = region
+def checked_region(region: Region, width: int, height: int) -> Region:
+    """A region as a tuple of int; raises errors.UsageError unless it is inside of the image."""
+    try:
+        x, y, across, down = map(operator.index, region)
+    except (TypeError, ValueError):
+        raise errors.UsageError(
+            f"A region is four whole numbers, x, y, width and height, not {region!r}."
+        ) from None
     inside = x >= 0 and y >= 0 and across > 0 and down > 0
     if not (inside and x + across <= width and y + down <= height):
         raise errors.UsageError(
             f"The region {x},{y},{across},{down} is not inside of the image, {width}x{height}."
         )
+    return x, y, across, down
 
 
 def check_pixels(width: int, height: int, most: int | None) -> None:

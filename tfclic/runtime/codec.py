@@ -186,7 +186,7 @@ class Codec:
         found = self._own(whole.image)
         deviating = self._qualities(whole, found["quality"], found["height"], found["width"])
         if region is not None:
-            checks.check_region(region, found["width"], found["height"])
+            region = checks.checked_region(region, found["width"], found["height"])
         width, height = region[2:] if region else (found["width"], found["height"])
         checks.check_pixels(width, height, max_pixels)
         reading = None
@@ -236,7 +236,7 @@ class Codec:
           errors.FileFormatError: it is not the beginning of one, or of too little.
           errors.ModelError: another model made it; or its latents have no slices.
         """
-        there = picture.beginning(bytes(data))
+        there = picture.beginning(bytes(memoryview(data)))
         claimed, received = header.beginning(there.image)
         self._check_fingerprint(claimed.fingerprint.hex())
         self._check_slices(self.slices, claimed.coder)

@@ -117,7 +117,7 @@ def reduction(scale: float) -> int:
         if scale * known == 1:
             return known
     listed = ", ".join(f"1/{known}" for known in REDUCTIONS)
-    raise errors.UsageError(f"The scale has to be one of 1, {listed}, not {scale:g}.")
+    raise errors.UsageError(f"The scale has to be one of 1, {listed}, not {scale}.")
 
 
 def reduced(pixels: Pixels, by: int) -> Pixels:
