@@ -86,6 +86,11 @@ def test_all_modes_are_saved(saved, make_pixels, mode, kept):
     assert mode != "F" or np.array(opened).max() == 255
 
 
+def test_samples_without_a_known_range_are_told(saved):
+    with pytest.raises(ValueError, match="^The image has samples outside 0..1;"):
+        saved(Image.fromarray(np.full([30, 40], 2.0, np.float32)))
+
+
 def test_a_transparent_colour_becomes_alpha(saved, image):
     palette = image.quantize(16)
     palette.info["transparency"] = 3

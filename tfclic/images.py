@@ -258,7 +258,10 @@ def pixels_of(image: Image.Image) -> Pixels:
       errors.ImageError: samples of more than 8 bits have no known range.
     """
     if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bits(image)
+        try:
+            image = _to_8_bits(image)
+        except errors.ImageError as error:
+            raise errors.ImageError(f"The image {error}") from error
     colour, opacity = _split_alpha(image)
     pixels = _array(_as(colour, "L" if colour.mode == "L" else "RGB"))
     return pixels if opacity is None else alpha.joined(pixels, _array(opacity))
