@@ -92,7 +92,7 @@ def test_who_lacks_the_range_coder_says_so(codecs, make_pixels):
     file = codecs[header.RANGE].compress(make_pixels(20, 30), 10)
     with pytest.raises(errors.ModelError, match="bin/recode FILE --coder=interleaved"):
         codecs[header.INTERLEAVED].decompress(file)
-    call = codecs[header.INTERLEAVED]._refusing(errors.FileFormatError)
+    call = codecs[header.INTERLEAVED]._graphs.refusing(errors.FileFormatError)
     with pytest.raises(errors.FileFormatError, match="range coder"):
         call(model.OPEN, file)
 

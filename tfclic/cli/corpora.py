@@ -133,7 +133,8 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
 
 def _in_a_folder(pattern: str) -> str:
     """A pattern without a folder with that of the current one, without which Beam finds nothing."""
-    return pattern if "/" in pattern else os.path.join(os.curdir, pattern)
+    has_one = "/" in pattern or os.path.isdir(pattern)
+    return pattern if has_one else os.path.join(os.curdir, pattern)
 
 
 def _engine(args: argparse.Namespace) -> tuple[int, Callable[[Job, str], Mapping[str, int]]]:
