@@ -104,6 +104,9 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
     except ImportError as error:
         raise errors.UsageError("apache-beam is not installed; install tfclic[corpus].") from error
     threads, work = _engine(args)
+    if os.path.isdir(args.input):
+        everything = os.path.join(args.input, "**")
+        raise errors.UsageError(f"{args.input} is a folder; all files in it are '{everything}'.")
     job = Job(
         coding=coding,
         pattern=_in_a_folder(args.input),
@@ -114,9 +117,6 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
         feature=args.feature,
         threads=threads,
     )
-    if os.path.isdir(job.pattern):
-        everything = os.path.join(job.pattern, "**")
-        raise errors.UsageError(f"{job.pattern} is a folder; all files in it are '{everything}'.")
     try:
         if not storage.matches(job.pattern):
             raise errors.UsageError(f"No file matches {job.pattern}.")
@@ -133,8 +133,7 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
 
 def _in_a_folder(pattern: str) -> str:
     """A pattern without a folder with that of the current one, without which Beam finds nothing."""
-    has_one = "/" in pattern or os.path.isdir(pattern)
-    return pattern if has_one else os.path.join(os.curdir, pattern)
+    return pattern if "/" in pattern else os.path.join(os.curdir, pattern)
 
 
 def _engine(args: argparse.Namespace) -> tuple[int, Callable[[Job, str], Mapping[str, int]]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 
 # Four halvings, then a window of 11 pixels.
 MS_SSIM_MIN_SIDE = 176
+
+
+@functools.cache
+def _tensorflow() -> Any:
+    """TensorFlow's Python package, imported when it is first wanted."""
+    with session.without_remarks():
+        import tensorflow
+    return tensorflow
 
 
 def psnr(image: Pixels, other: Pixels) -> float:
@@ -42,13 +51,10 @@ def ms_ssim(image: Pixels, other: Pixels) -> float | None:
     Returns:
       1 for equal images; None if a side is below 176 pixels, where it is not defined.
     """
-    with session.without_remarks():
-        import tensorflow as tf
-
     if min(image.shape[:2]) < MS_SSIM_MIN_SIDE:
         return None
     pair = [np.atleast_3d(array).astype(np.float32) for array in (image, other)]
-    return float(tf.image.ssim_multiscale(*pair, max_val=255))
+    return float(_tensorflow().image.ssim_multiscale(*pair, max_val=255))
 
 
 def flip(image: Pixels, other: Pixels) -> float:

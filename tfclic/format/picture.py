@@ -122,8 +122,7 @@ def parse(data: bytes) -> Picture:
     Raises:
       errors.FileFormatError: it is of version 5 or 6, but not a sound file.
     """
-    # a path or a number would give bytes, too
-    data = bytes(memoryview(data))
+    data = _bytes(data)
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : START][:1] not in _FLAGS:
         return Picture(data)
     length, start = header.read_varint(data, START)
@@ -152,6 +151,7 @@ def beginning(data: bytes) -> Picture:
     Raises:
       errors.FileFormatError: it is not the beginning of a file of version 5 or 6 with an image.
     """
+    data = _bytes(data)
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : START] not in _FLAGS:
         return Picture(data)
     _, position = header.read_varint(data, START)
@@ -170,6 +170,11 @@ def beginning(data: bytes) -> Picture:
 _VERSIONS = VERSION, WITH_MAP
 # All fourth bytes of these versions: other flags than none are refused, not passed on.
 _FLAGS = [bytes([flags]) for flags in range(256) if flags & VERSION_BITS in _VERSIONS]
+
+
+def _bytes(data: bytes) -> bytes:
+    """The bytes of what has any, such as a memoryview; of a path or a number there are none."""
+    return bytes(memoryview(data))
 
 
 def _parts(body: bytes, position: int, least: int) -> Iterator[tuple[int, bytes]]:

@@ -236,7 +236,7 @@ class Codec:
           errors.FileFormatError: it is not the beginning of one, or of too little.
           errors.ModelError: another model made it; or its latents have no slices.
         """
-        there = picture.beginning(bytes(memoryview(data)))
+        there = picture.beginning(data)
         claimed, received = header.beginning(there.image)
         self._check_fingerprint(claimed.fingerprint.hex())
         self._check_slices(self.slices, claimed.coder)

@@ -111,14 +111,13 @@ def _chosen_coder(found: Model, coder: str | None) -> str:
     Raises:
       errors.ModelError: a model, or this machine, has it not.
     """
-    known = found.card.coders
+    known, has_range = found.card.coders, sessions.has_compression()
     if coder is None:
-        has_both = len(known) > 1
-        coder = header.INTERLEAVED if has_both and not sessions.has_compression() else known[0]
+        coder = known[0] if has_range or len(known) == 1 else header.INTERLEAVED
     if coder not in known:
         raise errors.ModelError(f"The model {found} does not write with the {coder} coder.")
     # newer TensorFlows miss its operations when they are run, not when the graph is loaded
-    if coder == header.RANGE and not sessions.has_compression():
+    if coder == header.RANGE and not has_range:
         raise errors.ModelError(sessions.NO_COMPRESSION)
     return coder
 

@@ -63,7 +63,7 @@ class Library:
           errors.FileFormatError: it is not the beginning of a `.tfclic` file, or of too little.
           errors.ModelError: as `codec_of`.
         """
-        claimed, _ = header.beginning(picture.beginning(bytes(memoryview(data))).image)
+        claimed, _ = header.beginning(picture.beginning(data).image)
         return self._load(catalog.find_fingerprint(claimed.fingerprint.hex()))
 
     def recode(self, data: bytes, coder: str, progress: Progress | None = None) -> bytes:
