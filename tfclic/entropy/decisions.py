@@ -31,10 +31,12 @@ _FIELDS = ("element", "low", "high", "mass_low", "mass_high", "step", "truth")
 
 
 def _probability(part: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
-    """P(true) = part / whole as int32 1..4095, of 4096."""
-    scaled = tf.cast(part, tf.int64) * (1 << coders.DECISION_BITS) // tf.cast(whole, tf.int64)
+    """P(true) = part / whole as int32 1..4095, of 4096, rounded down."""
+    # A quotient of 43 bits by 31 that is not whole is at least 2**-31 below the next whole number;
+    # float64 errs by less, and is faster than a division of integers.
+    scaled = tf.cast(part, tf.float64) * (1 << coders.DECISION_BITS) / tf.cast(whole, tf.float64)
     limit = (1 << coders.DECISION_BITS) - 1
-    return tf.minimum(tf.maximum(tf.cast(scaled, tf.int32), 1), limit)
+    return tf.cast(tf.minimum(tf.maximum(scaled, 1), limit), tf.int32)
 
 
 def code(
@@ -59,9 +61,7 @@ def code(
 
     open_ = tf.cast(tf.where(~at_centre)[:, 0], tf.int32)
     scalars = tf.stack([dist.centre, below, above, dist.total, dist.spread, truth])
-    chosen = tf.gather(tf.concat([scalars, *dist.columns], 0), open_, axis=1)
-    scalars, columns = tf.split(chosen, [6, sum(_heights(dist))])
-    centre, below, above, whole, spread, truth = tf.unstack(scalars)
+    centre, below, above, whole, spread, truth = tf.unstack(tf.gather(scalars, open_, axis=1))
     probability = _probability(whole - above, whole - above + below)
     state, rising = coder.decide(state, probability, truth > centre, open_)
     fields = dict(
@@ -73,24 +73,19 @@ def code(
         step=tf.where(rising, spread, -spread),
         truth=truth,
     )
-    matrix = tf.concat([tf.stack([fields[name] for name in _FIELDS]), columns], 0)
-    state, symbols = _search(coder, state, matrix, dist)
+    state, symbols = _search(coder, state, tf.stack([fields[name] for name in _FIELDS]), dist)
     # only a forged string is above a centre that is the last symbol
     return state, tf.minimum(symbols, im.SYMBOLS - 1)
 
 
-def _heights(dist: AnyDistribution) -> list[int]:
-    return [columns.shape[0] for columns in dist.columns]
-
-
 def _search(
-    coder: Decider, state: State, matrix: tf.Tensor, dist: AnyDistribution
+    coder: Decider, state: State, fields: tf.Tensor, dist: AnyDistribution
 ) -> tuple[State, tf.Tensor]:
-    """Narrows [low, high) of all open elements until one symbol is left in each."""
+    """Narrows [low, high) of all open elements, `[7, n]`, until one symbol is left in each."""
 
     def settle(matrix: tf.Tensor, symbols: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # the lower end is the symbol, or will be overwritten when a later round has narrowed it
-        element, low, high = matrix[0], matrix[1], matrix[2]
+        element, low, high = tf.unstack(matrix[:3])
         symbols = tf.tensor_scatter_nd_update(symbols, element[:, None], low)
         return tf.gather(matrix, tf.where(high - low > 1)[:, 0], axis=1), symbols
 
@@ -101,7 +96,9 @@ def _search(
         state, matrix = _narrow(coder, state, matrix, dist)
         return (state, *settle(matrix, symbols))
 
-    matrix, symbols = settle(matrix, dist.centre)
+    fields, symbols = settle(fields, dist.centre)
+    columns = [tf.gather(each, fields[0], axis=1) for each in dist.columns]
+    matrix = tf.concat([fields, *columns], 0)
     state, _, symbols = tf.while_loop(
         compilation.uncompiled(lambda state, matrix, symbols: tf.shape(matrix)[1] > 0),
         narrow,
@@ -119,7 +116,8 @@ def _narrow(
     coder: Decider, state: State, matrix: tf.Tensor, dist: AnyDistribution
 ) -> tuple[State, tf.Tensor]:
     """One decision for every open element: is the symbol at or above a threshold?"""
-    fields, *columns = tf.split(matrix, [len(_FIELDS), *_heights(dist)])
+    heights = [columns.shape[0] for columns in dist.columns]
+    fields, *columns = tf.split(matrix, [len(_FIELDS), *heights])
     element, low, high, mass_low, mass_high, step, truth = tf.unstack(fields)
     rising = step > 0
     # a gallop that would reach the end leaves one symbol there, and halving starts

@@ -219,8 +219,7 @@ def traverse(
         state, symbols = decisions.code(coder, state, dist, symbols)
         rows = tf.reshape(symbols, [tf.size(chosen), channels])
         values = tf.cast(rows + mixture.LATENT_MIN, tf.float32)
-        known = tf.tensor_scatter_nd_update(known, chosen[:, None], values)
-        return following, state, known
+        return following, state, tf.raw_ops.InplaceUpdate(x=known, i=chosen, v=values)
 
     @compilation.uncompiled
     def unfinished(step: tf.Tensor, state: State, _: tf.Tensor) -> tf.Tensor:

@@ -456,7 +456,8 @@ def in_use(x: tf.Tensor) -> tf.Tensor:
 
 def of_bytes(total: tf.Tensor) -> tf.Tensor:
     """What sums of high bytes, and below them of low bytes, `[2n, M]`, come to, `[n, M]`."""
-    high, low = tf.split(total, 2)
+    count, columns = tf.unstack(tf.shape(total))
+    high, low = tf.unstack(tf.reshape(total, [2, count // 2, total.shape[1] or columns]))
     return high * BYTE + low
 
 

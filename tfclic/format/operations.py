@@ -22,7 +22,7 @@ _ARRAYS = """
 BatchToSpace BatchToSpaceND Bincount Bitcast BroadcastArgs BroadcastGradientArgs BroadcastTo
 Bucketize Cast CheckNumerics Concat ConcatOffset ConcatV2 Const DeepCopy DenseBincount Diag
 DiagPart DynamicPartition DynamicStitch Empty EnsureShape ExpandDims ExtractImagePatches Fill
-Gather GatherNd GatherV2 Identity IdentityN InvertPermutation LinSpace LowerBound MatrixBandPart
+Gather GatherNd GatherV2 Identity IdentityN InplaceUpdate InvertPermutation LinSpace LowerBound MatrixBandPart
 MatrixDiagPartV3 MatrixDiagV3 MirrorPad MirrorPadGrad NoOp OneHot OnesLike Pack Pad PadV2
 ParallelConcat ParallelDynamicStitch Placeholder PlaceholderWithDefault PreventGradient Range Rank
 Reshape Reverse ReverseSequence ReverseV2 Roll ScatterNd SegmentMax SegmentMean SegmentMin
