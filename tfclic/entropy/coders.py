@@ -228,7 +228,9 @@ class RangeDecoder(Reader):
     ) -> tuple[State, tf.Tensor]:
         """Decodes decisions, bool `[n]`."""
         handle, cost = state
-        handle, value = tfc.entropy_decode_index(handle, probability - 1, tf.shape(truth), tf.int32)
+        handle, value = tfc.entropy_decode_index(
+            handle, probability - 1, tf.shape(probability), tf.int32
+        )
         truth = value > 0
         return (handle, cost + self.cost_of_decisions(probability, truth)), truth
 

@@ -86,7 +86,7 @@ def _search(
     def settle(matrix: tf.Tensor, symbols: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # the lower end is the symbol, or will be overwritten when a later round has narrowed it
         element, low, high = tf.unstack(matrix[:3])
-        symbols = tf.tensor_scatter_nd_update(symbols, element[:, None], low)
+        symbols = tf.raw_ops.InplaceUpdate(x=symbols, i=element, v=low)
         return tf.gather(matrix, tf.where(high - low > 1)[:, 0], axis=1), symbols
 
     @compilation.uncompiled
@@ -96,7 +96,8 @@ def _search(
         state, matrix = _narrow(coder, state, matrix, dist)
         return (state, *settle(matrix, symbols))
 
-    fields, symbols = settle(fields, dist.centre)
+    # a copy, which is then written in place
+    fields, symbols = settle(fields, tf.raw_ops.DeepCopy(x=dist.centre))
     columns = [tf.gather(each, fields[0], axis=1) for each in dist.columns]
     matrix = tf.concat([fields, *columns], 0)
     state, _, symbols = tf.while_loop(

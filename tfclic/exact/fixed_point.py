@@ -34,6 +34,7 @@ STEP_BITS = 8  # of what a kernel's integers count, times a power of two
 EXACT_FLOAT64 = 1 << (48 - STEP_BITS)
 KERNEL_LIMIT = 127
 BYTE = 256
+LARGE_KERNEL = 1 << 19  # weights; as floats they do not stay in a core's own cache
 ACTIVATION_BITS = 6  # hidden activations are multiples of 1/64
 ACTIVATION_LIMIT = (1 << 15) - 1  # and have 16 bits
 # from 2**-20, which leaves room for biases, to beyond what weights can be
@@ -147,6 +148,13 @@ class Prepared(NamedTuple):
     def product(self, x: tf.Tensor) -> tf.Tensor:
         """Exact sums of products with all of them, float64 `[n, M]`."""
         return exact_sum(self.products(x))
+
+    def sums(self, x: tf.Tensor, channels: tf.Tensor | None) -> tf.Tensor:
+        """The same of some of the inputs, int32 `[c]`, that the only group of rows has."""
+        if channels is None:
+            return self.product(x)
+        (kernel,) = self.kernels
+        return exact_sum([tf.matmul(x, tf.gather(kernel, channels))])
 
 
 class FixedPointDense(tf.Module):
@@ -293,8 +301,15 @@ class FixedPointDense(tf.Module):
             return self.rounded(self._totals(x, self._sums))
         if not self.split:
             return self.rounded(prepared.product(x), prepared)
+        if self._is_large:
+            return self.rounded(self._totals(x, prepared.sums), prepared)
         # both bytes meet the kernel at once, so that it is read once
         return self.rounded(of_bytes(prepared.product(tf.concat(to_bytes(x), 0))), prepared)
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether the high bytes' few rows of the kernel are sooner read than computed with all."""
+        return len(self.groups) == 1 and self.kernel.shape.num_elements() >= LARGE_KERNEL
 
     def _sums(self, x: tf.Tensor, channels: tf.Tensor | None = None) -> tf.Tensor:
         """Exact sums of products with the kernel, float64 `[n, M]`, of operands within a byte.

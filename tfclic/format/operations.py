@@ -20,17 +20,17 @@ RightShift Select SelectV2 Where
 """
 _ARRAYS = """
 BatchToSpace BatchToSpaceND Bincount Bitcast BroadcastArgs BroadcastGradientArgs BroadcastTo
-Bucketize Cast CheckNumerics Concat ConcatOffset ConcatV2 Const DeepCopy DenseBincount Diag
-DiagPart DynamicPartition DynamicStitch Empty EnsureShape ExpandDims ExtractImagePatches Fill
-Gather GatherNd GatherV2 Identity IdentityN InplaceUpdate InvertPermutation LinSpace LowerBound MatrixBandPart
+Bucketize Cast CheckNumerics Concat ConcatOffset ConcatV2 Const DeepCopy DenseBincount Diag DiagPart
+DynamicPartition DynamicStitch Empty EnsureShape ExpandDims ExtractImagePatches Fill Gather GatherNd
+GatherV2 Identity IdentityN InplaceUpdate InvertPermutation LinSpace LowerBound MatrixBandPart
 MatrixDiagPartV3 MatrixDiagV3 MirrorPad MirrorPadGrad NoOp OneHot OnesLike Pack Pad PadV2
 ParallelConcat ParallelDynamicStitch Placeholder PlaceholderWithDefault PreventGradient Range Rank
 Reshape Reverse ReverseSequence ReverseV2 Roll ScatterNd SegmentMax SegmentMean SegmentMin
 SegmentProd SegmentSum Shape ShapeN Size Slice Snapshot SpaceToBatch SpaceToBatchND Split SplitV
 Squeeze StopGradient StridedSlice StridedSliceGrad TensorScatterAdd TensorScatterMax
 TensorScatterMin TensorScatterSub TensorScatterUpdate TensorStridedSliceUpdate Tile TopK TopKV2
-Transpose Unique UniqueV2 UniqueWithCounts Unpack UnravelIndex UnsortedSegmentMax
-UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum UpperBound ZerosLike
+Transpose Unique UniqueV2 UniqueWithCounts Unpack UnravelIndex UnsortedSegmentMax UnsortedSegmentMin
+UnsortedSegmentProd UnsortedSegmentSum UpperBound ZerosLike
 """
 _REDUCTIONS = "EuclideanNorm Max Mean Min Prod Sum"
 _PRODUCTS = "BatchMatMul BatchMatMulV2 BatchMatMulV3 Cross Einsum MatMul"
