@@ -241,11 +241,9 @@ def _distribution(
     weights = tf.gather(_WEIGHT, tf.minimum(difference, len(_WEIGHT) - 1))
     # at symbol boundary 0 the latent is LATENT_MIN - 1/2
     means -= (mixture.LATENT_MIN << MEAN_BITS) - (1 << (MEAN_BITS - 1))
-    mixtures, count = means.shape[0], tf.shape(means)[1]
-    resolution = resolution_of(mixtures)
+    resolution = resolution_of(means.shape[0])
     weights = tf.bitwise.right_shift(weights, resolution.cdf_bits - MIXTURE.cdf_bits)
-    heaviest = tf.argmax(weights, 0, output_type=tf.int32) * count + tf.range(count)
-    mean, scale = (tf.gather(tf.reshape(x, [-1]), heaviest) for x in (means, scales))
+    mean, scale = _of_heaviest(difference, means), _of_heaviest(difference, scales)
     centre = tf.clip_by_value(tf.bitwise.right_shift(mean, MEAN_BITS), 0, SYMBOLS - 1)
     return Distribution(
         weights=weights,
@@ -254,8 +252,21 @@ def _distribution(
         centre=centre,
         spread=tf.gather(_SPREAD, scale),
         total=tf.reduce_sum(weights, 0) * (1 << resolution.cdf_bits) + SYMBOLS * FLOOR,
-        table=normal_table(mixtures) if table is None else table,
+        table=normal_table(means.shape[0]) if table is None else table,
     )
+
+
+def _of_heaviest(difference: tf.Tensor, each: tf.Tensor) -> tf.Tensor:
+    """What the heaviest of K Gaussians has, `[E]` of `[K, E]`; of several the first.
+
+    Args:
+      difference: int32 `[K, E]`, how far each logit is below the largest.
+      each: `[K, E]`.
+    """
+    *others, found = tf.unstack(each)
+    for value, below in reversed(list(zip(others, tf.unstack(difference)))):
+        found = tf.where(tf.equal(below, 0), value, found)
+    return found
 
 
 def inner_mass(
