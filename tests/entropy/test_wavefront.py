@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import wavefront
+from tfclic.entropy import coders, wavefront
+from tfclic.entropy import integer_mixture as im
 from tfclic.layers.masked import MASKS, causal_mask, volume_mask
 
 SIZES = [(1, 1), (1, 7), (5, 1), (4, 9), (32, 48)]
@@ -99,3 +100,33 @@ def test_values_of_a_volume_come_after_all_that_they_see(height, width, numbers,
 def test_a_volume_takes_four_steps_a_channel():
     order = wavefront.volume_order(32, 48, tf.range(10), 10, volume_mask(3))
     assert len(order.starts) - 1 == 48 + 2 * 31 + 4 * 9
+
+
+def test_walks_in_one_graph_keep_what_they_write_apart():
+    # of equal operations TensorFlow leaves one; both walks begin with zeros, and write in place
+    size, channels = (6, 5), 2
+    order = wavefront.order(*size, causal_mask(5))
+    parameters = tf.constant([0.0] * 2 * channels + [40.0] * channels)
+
+    def distribution_at(_, chosen):
+        return im.distribution_of_rows(tf.tile(parameters[None], [tf.size(chosen), 1]), 1)
+
+    def walk(coder, latents):
+        return wavefront.traverse(coder, coder.start(), latents, distribution_at, order)
+
+    @tf.function
+    def encode(latents):
+        coder = coders.RangeEncoder(coders.NO_TABLE)
+        state, unchanged = walk(coder, latents)
+        return coder.finish(state), unchanged
+
+    @tf.function
+    def decode(strings):
+        decoders = [coders.RangeDecoder(coders.NO_TABLE, string) for string in strings]
+        return [walk(coder, tf.zeros([*size, channels]))[1] for coder in decoders]
+
+    shape = [2, *size, channels]
+    arrays = tf.round(4 * tf.random.stateless_normal(shape, [1, 2]))
+    strings, kept = zip(*(encode(array) for array in arrays))
+    np.testing.assert_array_equal(kept, arrays)
+    np.testing.assert_array_equal(decode(strings), arrays)

@@ -229,7 +229,8 @@ def traverse(
     _, state, known = tf.while_loop(
         unfinished,
         body,
-        [0, state, arrange(latents, order)],
+        # a copy that TensorFlow shares with nothing else, since steps write in place
+        [0, state, tf.raw_ops.DeepCopy(x=arrange(latents, order))],
         shape_invariants=[
             tf.TensorShape([]),
             tf.nest.map_structure(lambda x: x.shape, state),
