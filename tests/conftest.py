@@ -87,7 +87,9 @@ def toy_signatures(identity):
     """The functions of a toy model with this fingerprint, by name."""
     import tensorflow as tf
 
-    from tfclic.export import container, exported, opening, served, tiling
+    from tfclic.export import container, opening, served, tiling
+    from tfclic.export.tracing import specs, traced
+    from tfclic.export.transforming import everywhere
     from tfclic.export.whole import TRY_READ
     from tfclic.format import boxes, model
     from tfclic.format.latents import STRIDE
@@ -111,7 +113,7 @@ def toy_signatures(identity):
         return with_hyper(tf.cast(latents, tf.int16))
 
     def quantise(latents, quality, box):
-        return quantise_by_map(latents, exported.everywhere(quality), box)
+        return quantise_by_map(latents, everywhere(quality), box)
 
     def with_hyper(latents):
         return {"latents": latents, "hyper_latents": latents[::4, ::4, :0]}
@@ -178,12 +180,12 @@ def toy_signatures(identity):
         model.PLAN: (plan, {}),
     }
     made = {
-        each.name: exported.traced(*exported.specs(each, **of_codec))(function)
+        each.name: traced(*specs(each, **of_codec))(function)
         for each, (function, of_codec) in functions.items()
     }
-    data = exported.specs(model.OPEN)
-    parse = exported.traced(*data)(container.parse)
-    on_files = exported.traced(*data, autograph=True)
+    data = specs(model.OPEN)
+    parse = traced(*data)(container.parse)
+    on_files = traced(*data, autograph=True)
     made["header"] = on_files(lambda data: opening.info(data, parse))
     made["open"] = on_files(lambda data: opening.opened(data, identity, parse=parse))
 
@@ -405,15 +407,15 @@ def export_for_reading():
     from tensorflow.core.framework.attr_value_pb2 import AttrValue
     from tensorflow.python.framework import ops
 
-    from tfclic.export import compact, exported, refining, saving, served, warm_up
+    from tfclic.export import compact, refining, saving, served, strings, warm_up
     from tfclic.format import header
 
     original = saving.save  # which a test may replace by this
     create = ops.Graph.create_op
 
-    def own_readers(graph):
-        parts = graph._reader_of_parts() if graph.coder == header.RANGE else {}
-        return {**graph._reader(graph.coder), **parts}
+    def own_readers(coding, coder):
+        parts = strings.reader_of_parts(coding) if coder == header.RANGE else {}
+        return {**strings.reader(coding, coder), **parts}
 
     def create_op(graph, kind, *arguments, attrs=None, **named):
         if kind.endswith("PartitionedCall"):
@@ -427,7 +429,7 @@ def export_for_reading():
             patch.setattr(ops.Graph, "create_op", create_op)
             if not is_whole:
                 patch.setattr(served, "signatures", lambda *_: {})
-                patch.setattr(exported.ExportedCodec, "_readers", own_readers)
+                patch.setattr(strings, "readers", own_readers)
             return original(*arguments, **named)
 
     return save

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from tfclic import errors, models, runtime
-from tfclic.export import exported, integers, rough, saving, stored
+from tfclic.export import integers, rough, saving, stored
+from tfclic.export.transforming import everywhere
 from tfclic.format import header, model
 from tfclic.runtime import catalog, graphs, session
 from tfclic.training import building
@@ -123,7 +124,7 @@ def test_other_systems_have_the_same_pixels_by_bytes(name, tiny_system, make_pix
     hyper_latents = tf.constant(random.integers(-9, 10, [1, 2, coding.hyper_channels]), tf.int16)
 
     def pixels():
-        return eight.at_codes(latents, hyper_latents, exported.everywhere(tf.constant(50.0)))
+        return eight.at_codes(latents, hyper_latents, everywhere(tf.constant(50.0)))
 
     with saving.unoptimized(), eight.computing_in_bytes():
         by_bytes = tf.function(pixels, autograph=False).get_concrete_function()

@@ -13,6 +13,7 @@ from tfclic import errors, models, runtime
 from tfclic.cli import common, export
 from tfclic.evaluation import inspection
 from tfclic.export import exported, integers, samples, saving
+from tfclic.export.transforming import everywhere
 from tfclic.format import header, model
 from tfclic.runtime import catalog
 from tfclic.training import building
@@ -164,7 +165,7 @@ def test_systems_are_close_to_floats(name, tiny_system, make_pixels):
         latents = tf.cast(tf.round(coded.latents[0] / coding.latent_step), tf.int16)
         sides = {key: array[0] for key, array in coded.side_information.items()}
         hyper_latents = coding.join(sides) if coding.side_streams else tf.zeros([1, 2, 0])
-        found = made.at_codes(latents, tf.cast(hyper_latents, tf.int16), exported.everywhere(at[0]))
+        found = made.at_codes(latents, tf.cast(hyper_latents, tf.int16), everywhere(at[0]))
         np.testing.assert_array_equal(found, np.clip(np.round(found), 0, 255))
         want = 255 * codec.synthesise(coded.latents, coded.side_information, at)[0].numpy()
         # images of random weights go far beyond what can be seen

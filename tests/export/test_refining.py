@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tfclic import models
 from tfclic.entropy import float_runners, program
-from tfclic.export import container, exported, refining, stored
+from tfclic.export import container, refining, stored
+from tfclic.export.transforming import everywhere
 from tfclic.training import building
 
 SYSTEMS = (
@@ -83,7 +84,7 @@ def test_an_export_refines_as_its_codec_would_but_for_what_it_rounds(make, pixel
     image = tf.cast(tf.round(pixels * 255.0), tf.uint8)
     steps = [tf.constant(n) for n in (0, 6, 6)]
     of_export = function(latents, image, quality, moments, *steps)
-    snapped = container.quality_of(exported.everywhere(quality))
+    snapped = container.quality_of(everywhere(quality))
     exact = refining.refine(codec, pixels, latents, snapped, moments, steps)
     moved = np.abs(exact.latents - latents).max()
     assert moved > 0

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from tfclic.exact import octets
-from tfclic.export import exported, rough
+from tfclic.export import rough, transforming
+from tfclic.export.tracing import traced
 from tfclic.format import model
 
 if TYPE_CHECKING:
@@ -35,17 +36,18 @@ class Fast(tf.Module):
         assert stored.integers is not None
         self.integers, self.weights = stored.integers, stored.weights
 
-        @exported.traced()
+        @traced()
         def probe() -> dict[str, tf.Tensor]:
             return model.Probed(octets.sound())._asdict()
 
         with self.integers.computing_in_bytes():
-            by_map = stored.synthesising_by_map(self.integers.at_codes)
+            by_map = transforming.synthesising_by_map(self.integers.at_codes, stored.coding)
         self.functions = {
-            model.SYNTHESISE.name: stored.synthesising(by_map),
+            model.SYNTHESISE.name: transforming.synthesising(by_map, stored.coding),
             model.SYNTHESISE_BY_MAP.name: by_map,
             model.PROBE.name: probe,
         }
         if rough.is_possible(codec, seen):
-            with rough.in_bytes(codec, seen, stored.stand_ins(codec)):
-                self.functions[model.ANALYSE.name] = stored.analysing(codec)
+            stand_ins = stored.stand_ins(codec)
+            with rough.in_bytes(codec, seen, stand_ins):
+                self.functions[model.ANALYSE.name] = transforming.analysing(codec, stand_ins)

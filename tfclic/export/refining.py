@@ -10,7 +10,9 @@ import tensorflow as tf
 from tfclic.entropy import mixture, program
 from tfclic.entropy.float_runners import Annealed
 from tfclic.exact import compilation
-from tfclic.export import container, exported
+from tfclic.export import container
+from tfclic.export.tracing import latent_spec, specs, traced
+from tfclic.export.transforming import as_colours, everywhere
 from tfclic.format import model
 from tfclic.format.latents import STRIDE
 from tfclic.layers.substitution import substituted
@@ -44,11 +46,11 @@ class Refinement(tf.Module):
         self.coding, self.weights = stored.coding, stored.weights
         channels = codec.config.latent_channels
         of_codec = dict(
-            latents=tf.TensorSpec([None, None, channels], tf.float32),
+            latents=latent_spec(channels, tf.float32),
             moments=tf.TensorSpec([2, None, None, channels], tf.float32),
         )
 
-        @exported.traced(*exported.specs(model.REFINE_BY_MAP, **of_codec))
+        @traced(*specs(model.REFINE_BY_MAP, **of_codec))
         def by_map(
             latents: tf.Tensor,
             image: tf.Tensor,
@@ -58,10 +60,10 @@ class Refinement(tf.Module):
         ) -> dict[str, tf.Tensor]:
             weights = {**self.coding.floats(), **stored.stand_ins(codec)}
             with substituted([codec], weights):
-                pixels, quality = exported.as_colours(image), container.quality_of(codes)
+                pixels, quality = as_colours(image), container.quality_of(codes)
                 return refine(codec, pixels, latents, quality, moments, steps)._asdict()
 
-        @exported.traced(*exported.specs(model.REFINE, **of_codec))
+        @traced(*specs(model.REFINE, **of_codec))
         def plain(
             latents: tf.Tensor,
             image: tf.Tensor,
@@ -69,7 +71,7 @@ class Refinement(tf.Module):
             moments: tf.Tensor,
             *steps: tf.Tensor,
         ) -> dict[str, tf.Tensor]:
-            return by_map(latents, image, exported.everywhere(quality), moments, *steps)
+            return by_map(latents, image, everywhere(quality), moments, *steps)
 
         self.functions = {model.REFINE.name: plain, model.REFINE_BY_MAP.name: by_map}
 
