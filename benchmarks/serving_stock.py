@@ -26,7 +26,7 @@ import stock_graph
 from stock_server import Alone, b64
 
 from tfclic import images, runtime
-from tfclic.format import header, model
+from tfclic.format import header, interface, model, served
 from tfclic.runtime import catalog, tiles
 from tfclic.serving import protos, servable, tensors
 
@@ -51,7 +51,7 @@ class Trial:
             self.faults.append(sentence)
 
     def call(self, function, *arguments):
-        """Calls a `model.Function`."""
+        """Calls an `interface.Function`."""
         self._note(function.name)
         given = function.takes(*arguments)._asdict()
         return function.results(self.alone.run(function.name, given))
@@ -75,7 +75,7 @@ class Trial:
         """Replays the warm-up requests; returns the file that one of them made when recorded."""
         made = None
         records = list(servable._records(path / model.WARM_UP))
-        self.expect(len(records) == len(model.SERVED), "there are no warm-up requests for each")
+        self.expect(len(records) == len(served.SERVED), "there are no warm-up requests for each")
         for record in records:
             log = protos.prediction_log_pb2.PredictionLog.FromString(record).predict_log
             name = log.request.model_spec.signature_name
@@ -84,7 +84,7 @@ class Trial:
             outputs = self.alone.run(name, given, list(log.request.output_filter))
             said = log.response.outputs["statuses"].string_val
             self.expect(outputs["statuses"].tolist() == list(said), f"warm-up of {name}")
-            if name == model.COMPRESS.name:
+            if name == served.COMPRESS.name:
                 made = log.response.outputs["files_bytes"].string_val[0]
         return made
 
@@ -93,14 +93,14 @@ class Trial:
         pictures = [made_image(*sides) for sides in SIDES]
         sent = [b64(images.encode(picture, "x.png")) for picture in pictures]
         for rows in (True, False):
-            alone = self.rest(model.COMPRESS, rows, sent[:1], [50])
+            alone = self.rest(served.COMPRESS, rows, sent[:1], [50])
             # the last two are no image, and no quality
             both = [*sent, b64(b"GIF"), sent[0]], [50, 0, 100, 50, 101]
-            several = self.rest(model.COMPRESS, rows, *both)
+            several = self.rest(served.COMPRESS, rows, *both)
             files, statuses = several["files_bytes"], several["statuses"]
             self.expect(alone["files_bytes"][0] == files[0], "compress: a batch of one")
-            self.expect(statuses[:3] == [model.GOOD] * 3, f"compress: {statuses[:3]}")
-            self.expect(model.GOOD not in statuses[3:], f"compress: bad ones are {statuses[3:]}")
+            self.expect(statuses[:3] == [served.GOOD] * 3, f"compress: {statuses[:3]}")
+            self.expect(served.GOOD not in statuses[3:], f"compress: bad ones are {statuses[3:]}")
             self._files(rows, files[:3], pictures)
         return base64.b64decode(files[1]["b64"])
 
@@ -108,19 +108,19 @@ class Trial:
         whole = base64.b64decode(files[0]["b64"])
         damaged = b64(whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:])
         wrong = [damaged, b64(range_coded(whole)), b64(whole[:-1])]
-        for function in (model.DECOMPRESS, model.INFO, model.HEAT_MAP):
+        for function in (served.DECOMPRESS, served.INFO, served.HEAT_MAP):
             found = self.rest(function, rows, [*files, *wrong])
             statuses, name = found["statuses"], function.name
-            self.expect(statuses[:3] == [model.GOOD] * 3, f"{name}: {statuses[:3]}")
-            is_info = function is model.INFO
+            self.expect(statuses[:3] == [served.GOOD] * 3, f"{name}: {statuses[:3]}")
+            is_info = function is served.INFO
             told = [header.SENTENCES[header.CORRUPTED], header.RANGE_CODED]
             told.append(header.SENTENCES[header.TRUNCATED])
-            told[1] = model.GOOD if is_info else told[1]
+            told[1] = served.GOOD if is_info else told[1]
             self.expect(statuses[3:] == told, f"{name}: bad ones are {statuses[3:]}")
             one = self.rest(function, rows, files[:1])
             same = all(one[key][0] == found[key][0] for key in found)
             self.expect(same, f"{name}: a batch of one")
-            if function is model.DECOMPRESS:
+            if function is served.DECOMPRESS:
                 shown = [decoded(each) for each in found["images_bytes"][:3]]
                 alike = [s.shape == p.shape for s, p in zip(shown, pictures)]
                 self.expect(all(alike), "decompress: sizes")
@@ -132,52 +132,52 @@ class Trial:
         """All other functions, one by one, as `tfclic.runtime` calls them."""
         pixels = made_image(*SIDES[1])
         sides = [np.int32(side) for side in pixels.shape[:2]]
-        plan = self.call(model.PLAN, *sides, np.int32(TILE))
-        latents = self.call(model.ANALYSE, pixels).latents
+        plan = self.call(interface.PLAN, *sides, np.int32(TILE))
+        latents = self.call(interface.ANALYSE, pixels).latents
         quality, strings_, coded, bits = np.float32(60), [], [], 0.0
         for box in plan.coded:
-            coded.append(self.call(model.QUANTISE, latents, quality, box))
-            strings_.append(self.call(model.WRITE, *coded[-1]).payload.item())
-            bits += float(self.call(model.ESTIMATE, *coded[-1]).bits)
-            self.call(model.STATISTICS, *coded[-1])
+            coded.append(self.call(interface.QUANTISE, latents, quality, box))
+            strings_.append(self.call(interface.WRITE, *coded[-1]).payload.item())
+            bits += float(self.call(interface.ESTIMATE, *coded[-1]).bits)
+            self.call(interface.STATISTICS, *coded[-1])
         payload, lengths = b"".join(strings_), np.array([*map(len, strings_)], np.int32)
         tile = plan.tile_width, plan.tile_height
         how = quality, np.bool_(False)
-        packed = self.call(model.PACK, payload, lengths, *sides[::-1], *tile, *how)
+        packed = self.call(interface.PACK, payload, lengths, *sides[::-1], *tile, *how)
         data = packed.file.item()
         self.expect(abs(8 * len(payload) - bits) < 0.05 * bits + 8 * 24 * len(coded), "estimate")
-        opened = self.call(model.OPEN, data)
-        self.expect(self.call(model.HEADER, data).tiles == len(coded), "header")
+        opened = self.call(interface.OPEN, data)
+        self.expect(self.call(interface.HEADER, data).tiles == len(coded), "header")
         for i, wanted in enumerate(coded):
             found = self.latents(data, opened, i)
             self.expect(_equal(found, wanted), "read_interleaved: other latents")
             box = np.array([0, 0, 16, 16], np.int32)
-            shown = self.call(model.SYNTHESISE, *found, *how, box).image
+            shown = self.call(interface.SYNTHESISE, *found, *how, box).image
             self.expect(shown.shape == (16, 16, 3), "synthesise")
-            if model.SYNTHESISE_BY_MAP.name in self.alone.graph.signature_def:
+            if interface.SYNTHESISE_BY_MAP.name in self.alone.graph.signature_def:
                 codes = np.array([[header.quality_code(float(quality))]], np.int32)
-                again = self.call(model.QUANTISE_BY_MAP, latents, codes, plan.coded[i])
+                again = self.call(interface.QUANTISE_BY_MAP, latents, codes, plan.coded[i])
                 self.expect(_equal(again, wanted), "quantise_by_map: other latents")
-                again = self.call(model.SYNTHESISE_BY_MAP, *found, codes, how[1], box).image
+                again = self.call(interface.SYNTHESISE_BY_MAP, *found, codes, how[1], box).image
                 self.expect(np.array_equal(again, shown), "synthesise_by_map: other pixels")
-            if model.CHOOSE.name in self.alone.graph.signature_def:
+            if interface.CHOOSE.name in self.alone.graph.signature_def:
                 self.choosing(latents, (quality, codes), plan.coded[i], (wanted, strings_[i]))
 
     def choosing(self, latents, qualities, box, written):
         """What rounds latents and tells what writing follows from, and what writes these."""
         wanted, string = written
-        for function, how in zip((model.CHOOSE, model.CHOOSE_BY_MAP), qualities):
+        for function, how in zip((interface.CHOOSE, interface.CHOOSE_BY_MAP), qualities):
             found = self.call(function, latents, how, box)
             self.expect(_equal(found[:2], wanted), f"{function.name}: other latents")
-            again = self.call(model.WRITE_CHOSEN, *found[1:]).payload.item()
+            again = self.call(interface.WRITE_CHOSEN, *found[1:]).payload.item()
             self.expect(again == string, f"{function.name}, write_chosen: another string")
 
     def latents(self, data, opened=None, tile=0):
-        """The `model.Coded` of a tile of a file."""
-        opened = opened or self.call(model.OPEN, data)
+        """The `interface.Coded` of a tile of a file."""
+        opened = opened or self.call(interface.OPEN, data)
         start, size = int(opened.starts[tile]), int(opened.lengths[tile])
         sides = opened.coded[tile][2:]
-        return self.call(model.READ_INTERLEAVED, data[start : start + size], *sides)
+        return self.call(interface.READ_INTERLEAVED, data[start : start + size], *sides)
 
 
 def _equal(found, wanted):

@@ -4,7 +4,7 @@ Loading checks the nodes of the graph alone; those of its functions are looked a
 first called. Here all of them are held against what the library says it has.
 """
 
-from tfclic.format import model
+from tfclic.format import served
 
 PREDICT = "tensorflow/serving/predict"
 DEVICES = "CPU", "DEFAULT"  # of kernels that a machine without accelerators runs
@@ -102,7 +102,7 @@ def _fits(kernel, node, definition):
 
 def _faults_of_signatures(graph):
     """What the server would not take, or write, of the signatures for servers."""
-    for function in model.SERVED:
+    for function in served.SERVED:
         if function.name not in graph.signature_def:
             yield f"there is no signature {function.name}"
             continue

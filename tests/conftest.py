@@ -91,7 +91,7 @@ def toy_signatures(identity):
     from tfclic.export.tracing import specs, traced
     from tfclic.export.transforming import everywhere
     from tfclic.export.whole import TRY_READ
-    from tfclic.format import boxes, model
+    from tfclic.format import boxes, interface
     from tfclic.format.latents import STRIDE
     from tfclic.models import base
 
@@ -166,24 +166,24 @@ def toy_signatures(identity):
         return tiling.plan(height, width, longest)
 
     functions = {
-        model.ANALYSE: (analyse, {}),
-        model.QUANTISE: (quantise, floats),
-        model.QUANTISE_BY_MAP: (quantise_by_map, floats),
-        model.WRITE: (write, coded),
-        model.ESTIMATE: (estimate, coded),
-        model.STATISTICS: (explain, coded),
-        model.READ: (read, {}),
-        model.READ_PARTS: (read_parts, {}),
-        model.SYNTHESISE: (synthesise, coded),
-        model.SYNTHESISE_BY_MAP: (synthesise, coded),
-        model.PACK: (pack, {}),
-        model.PLAN: (plan, {}),
+        interface.ANALYSE: (analyse, {}),
+        interface.QUANTISE: (quantise, floats),
+        interface.QUANTISE_BY_MAP: (quantise_by_map, floats),
+        interface.WRITE: (write, coded),
+        interface.ESTIMATE: (estimate, coded),
+        interface.STATISTICS: (explain, coded),
+        interface.READ: (read, {}),
+        interface.READ_PARTS: (read_parts, {}),
+        interface.SYNTHESISE: (synthesise, coded),
+        interface.SYNTHESISE_BY_MAP: (synthesise, coded),
+        interface.PACK: (pack, {}),
+        interface.PLAN: (plan, {}),
     }
     made = {
         each.name: traced(*specs(each, **of_codec))(function)
         for each, (function, of_codec) in functions.items()
     }
-    data = specs(model.OPEN)
+    data = specs(interface.OPEN)
     parse = traced(*data)(container.parse)
     on_files = traced(*data, autograph=True)
     made["header"] = on_files(lambda data: opening.info(data, parse))

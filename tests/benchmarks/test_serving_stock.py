@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tfclic.format import header, model
+from tfclic.format import header, model, served
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
@@ -82,5 +82,5 @@ def test_whatever_a_library_lacks_is_found(load_benchmark, text, fault, inside):
         text_format.Parse(KERNELS, kernel_def_pb2.KernelList()),
         versions_pb2.VersionDef(producer=7),
     )
-    lacking = [f"there is no signature {each.name}" for each in model.SERVED]
+    lacking = [f"there is no signature {each.name}" for each in served.SERVED]
     assert found == [fault, *lacking][fault is None :]

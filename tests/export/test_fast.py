@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfclic import errors, models, runtime
 from tfclic.export import integers, rough, saving, stored
 from tfclic.export.transforming import everywhere
-from tfclic.format import header, model
+from tfclic.format import beside, header, interface, model
 from tfclic.runtime import catalog, graphs, session
 from tfclic.training import building
 
@@ -67,7 +67,7 @@ def floats(path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graphs, "_faster", lambda _: None)
         loaded = runtime.load(path)
-        loaded._graphs.session_of(model.SYNTHESISE)
+        loaded._graphs.session_of(interface.SYNTHESISE)
         return loaded
 
 
@@ -153,27 +153,27 @@ def test_bytes_are_taken_only_where_they_are_sound(path, files, floats, monkeypa
     call = session.Session.call
 
     def answer(self, function, *arguments):
-        if function is not model.PROBE:
+        if function is not beside.PROBE:
             return call(self, function, *arguments)
         found = next(answers)
         if isinstance(found, Exception):
             raise found
-        return model.Probed(found)
+        return beside.Probed(found)
 
     monkeypatch.setattr(session.Session, "call", answer)
     for _ in range(2):
         loaded = runtime.load(path)
-        assert loaded._graphs.session_of(model.SYNTHESISE) is loaded._graphs._session
+        assert loaded._graphs.session_of(interface.SYNTHESISE) is loaded._graphs._session
         np.testing.assert_array_equal(loaded.decompress(files[0]), floats.decompress(files[0]))
     assert next(answers, None) is None
 
 
 def test_the_analysis_is_nearly_that_of_floats(path, floats, pixels):
     here = runtime.load(path)
-    if here._graphs.session_of(model.ANALYSE) is here._graphs._session:
+    if here._graphs.session_of(interface.ANALYSE) is here._graphs._session:
         pytest.skip("This machine has no products of bytes.")
     found, want = (
-        each._graphs.session_of(model.ANALYSE).call(model.ANALYSE, pixels)
+        each._graphs.session_of(interface.ANALYSE).call(interface.ANALYSE, pixels)
         for each in (here, floats)
     )
     found, want = found.latents, want.latents

@@ -8,7 +8,7 @@ import pytest
 
 from tfclic import errors, runtime
 from tfclic.export import container
-from tfclic.format import header, model
+from tfclic.format import header, interface, served
 from tfclic.runtime import catalog
 
 PROGRAM = """if True:
@@ -82,10 +82,10 @@ def test_functions_for_whole_files_read_both_too(both_coders, codecs, make_pixel
         shown = codec.decompress(file)
         np.testing.assert_array_equal(loaded[header.RANGE].decompress(file), shown)
         assert header.parse(loaded[coder].compress(pixels, 40.0).numpy()).coder == coder
-    served = loaded[header.INTERLEAVED].signatures[model.DECOMPRESS.name]
+    decompress = loaded[header.INTERLEAVED].signatures[served.DECOMPRESS.name]
     files = [codecs[coder].compress(pixels, 40) for coder in header.CODERS]
-    statuses = served(files=tf.constant(files))["statuses"].numpy().tolist()
-    assert statuses == [container.RANGE_CODED.encode(), model.GOOD.encode()]
+    statuses = decompress(files=tf.constant(files))["statuses"].numpy().tolist()
+    assert statuses == [container.RANGE_CODED.encode(), served.GOOD.encode()]
 
 
 def test_who_lacks_the_range_coder_says_so(codecs, make_pixels):
@@ -94,7 +94,7 @@ def test_who_lacks_the_range_coder_says_so(codecs, make_pixels):
         codecs[header.INTERLEAVED].decompress(file)
     call = codecs[header.INTERLEAVED]._graphs.refusing(errors.FileFormatError)
     with pytest.raises(errors.FileFormatError, match="range coder"):
-        call(model.OPEN, file)
+        call(interface.OPEN, file)
 
 
 def test_damaged_and_forged_files_are_refused(codecs, make_pixels):

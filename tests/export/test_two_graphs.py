@@ -11,6 +11,7 @@ from tfclic import errors, runtime
 from tfclic.cli import common, compress, export, recode
 from tfclic.export import saving
 from tfclic.format import header, model
+from tfclic.format.served import DECOMPRESS, GOOD, INFO, SERVED
 from tfclic.runtime import catalog, session
 from tfclic.serving import servable
 
@@ -106,13 +107,13 @@ def test_the_server_takes_the_graph_that_can_run(
     monkeypatch.setattr(session, "has_compression", lambda: has_compression)
     served = servable.Servable("two", 1, two_graphs)
     assert set(served.signatures) == servable.CODEC_SIGNATURES
-    assert served.warm_up() == len(model.SERVED)
+    assert served.warm_up() == len(SERVED)
     files = [codecs[coder].compress(soft(make_pixels(20, 30))) for coder in header.CODERS]
-    found = served.run(model.DECOMPRESS.name, {"files": np.array([*files, None], object)[:-1]})
-    bad = model.GOOD if has_compression else header.RANGE_CODED
-    told = served.run(model.INFO.name, {"files": np.array([*files, b"", None], object)[:-1]})
+    found = served.run(DECOMPRESS.name, {"files": np.array([*files, None], object)[:-1]})
+    bad = GOOD if has_compression else header.RANGE_CODED
+    told = served.run(INFO.name, {"files": np.array([*files, b"", None], object)[:-1]})
     assert [coder.decode() for coder in told["coder"]] == [*header.CODERS, ""]
-    assert [status.decode() for status in found["statuses"]] == [bad, model.GOOD]
+    assert [status.decode() for status in found["statuses"]] == [bad, GOOD]
 
 
 def test_recoding_needs_one_model(two_graphs, codecs, make_pixels, soft, tmp_path, monkeypatch):

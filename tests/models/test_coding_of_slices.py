@@ -12,7 +12,7 @@ from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.networks import Exact
 from tfclic.evaluation import inspection
 from tfclic.exact import fixed_point
-from tfclic.format import header, model
+from tfclic.format import header, interface
 from tfclic.layers import FLOATS
 from tfclic.models.hyper import HYPER_LIMIT
 from tfclic.models.slices import TANH_RANGE, bounded_residual
@@ -370,7 +370,7 @@ def test_slices_are_read_one_after_the_other(codec, loaded, make_pixels, soft):
 
     def spy(function, *arguments):
         found = loaded._graphs.call(errors.FileFormatError, function, *arguments)
-        if function is model.READ_PARTS:
+        if function is interface.READ_PARTS:
             seen[int(arguments[-1])] = found.latents
         return found
 

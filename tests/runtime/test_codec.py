@@ -12,7 +12,7 @@ from PIL import Image
 
 import tfclic
 from tfclic import errors, images, runtime
-from tfclic.format import model, picture, vp8l
+from tfclic.format import interface, picture, vp8l
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -95,7 +95,7 @@ def test_slices_without_what_reads_them_are_told(toy_codec, make_pixels):
     with pytest.raises(errors.ModelError, match="does not read slices"):
         toy_codec.decompress(data, slices=1)
     found, functions = toy_codec.model, {**toy_codec.model.card.functions}
-    functions.pop(model.READ_PARTS.name, None)
+    functions.pop(interface.READ_PARTS.name, None)
     card = dataclasses.replace(found.card, slices=3, functions=functions)
     sliced = dataclasses.replace(found, card=card)
     with pytest.raises(errors.ModelError, match="with the range coder, which needs"):
@@ -187,7 +187,7 @@ def test_a_file_of_another_model_is_refused(toy_codec, tmp_path, export_toy, mak
     with pytest.raises(
         errors.FileFormatError, match="another model, whose fingerprint is deadbeef"
     ):
-        toy_codec._graphs.call(errors.FileFormatError, model.OPEN, data)
+        toy_codec._graphs.call(errors.FileFormatError, interface.OPEN, data)
 
 
 def test_a_sound_file_with_a_senseless_payload_is_refused(toy_codec):
@@ -208,7 +208,9 @@ def test_a_damaged_saved_model_is_refused(tmp_path, export_toy):
 
 def test_a_function_that_was_not_exported_is_told(toy_codec):
     with pytest.raises(errors.ModelError, match="has no function fly"):
-        toy_codec._graphs.call(errors.ImageError, dataclasses.replace(model.OPEN, name="fly"), b"")
+        toy_codec._graphs.call(
+            errors.ImageError, dataclasses.replace(interface.OPEN, name="fly"), b""
+        )
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfclic import errors, runtime
-from tfclic.format import header, model, picture
+from tfclic.format import header, interface, model, picture
 from tfclic.runtime import Area, qualities
 from tfclic.runtime.qualities import Wanted
 
@@ -187,7 +187,7 @@ def test_refined_files_are_what_the_encoder_knew(tiny_model, make_pixels, soft, 
 def test_a_model_without_maps_says_how_to_get_one(toy_model, tmp_path, make_pixels, toy_codec):
     copied = shutil.copytree(toy_model, tmp_path / "toy" / "1")
     card = json.loads((copied / model.CARD).read_text())
-    for function in (model.QUANTISE_BY_MAP, model.SYNTHESISE_BY_MAP):
+    for function in (interface.QUANTISE_BY_MAP, interface.SYNTHESISE_BY_MAP):
         del card["functions"][function.name]
     (copied / model.CARD).write_text(json.dumps(card))
     earlier, pixels = runtime.load(copied), make_pixels(60, 90)

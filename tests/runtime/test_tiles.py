@@ -1,6 +1,6 @@
 import numpy as np
 
-from tfclic.format import model
+from tfclic.format import interface
 from tfclic.runtime import canvas
 
 SIDE, ACROSS, DOWN = 8, 5, 12  # latents, tiles
@@ -31,7 +31,7 @@ class Source:
         for tile in several:
             self.read.append(tile)
             box = _boxes()[tile]
-            yield model.Coded(_cut(self.latents, box), _cut(self.hyper_latents, box // 4))
+            yield interface.Coded(_cut(self.latents, box), _cut(self.hyper_latents, box // 4))
 
 
 def _around(box, margin=4):

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import tfclic
 from tfclic import images, runtime
-from tfclic.format import header, model, picture
+from tfclic.format import header, interface, picture
 from tfclic.runtime import catalog, checks, session
 from tfclic.serving import extras, limits, servable
 from tfclic.serving.client import predict_request
@@ -274,7 +274,12 @@ def test_with_the_page_models_are_ready_for_it(serving, sliced_toy, monkeypatch,
 
     monkeypatch.setattr(session.Session, "call", noted)
     with serving(sliced_toy.parents[1], ui=ui):
-        wanted = {model.QUANTISE_BY_MAP, model.SYNTHESISE_BY_MAP, model.READ, model.READ_PARTS}
+        wanted = {
+            interface.QUANTISE_BY_MAP,
+            interface.SYNTHESISE_BY_MAP,
+            interface.READ,
+            interface.READ_PARTS,
+        }
         assert wanted.issubset(told) if ui else not told
 
 

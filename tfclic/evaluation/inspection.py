@@ -12,8 +12,8 @@ import numpy.typing as npt
 from tfclic import errors
 from tfclic.evaluation import levels
 from tfclic.format import picture
+from tfclic.format.interface import LATENTS
 from tfclic.format.latents import FLOOR, LATENT_MAX, LATENT_MIN, MASS_BITS, STRIDE
-from tfclic.format.model import LATENTS
 
 if TYPE_CHECKING:
     from tfclic import runtime

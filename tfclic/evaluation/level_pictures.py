@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfclic.evaluation import drawing, levels
-from tfclic.format.model import LATENTS
+from tfclic.format.interface import LATENTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 import numpy as np
 import numpy.typing as npt
 
-from tfclic.format.model import BITS, LATENTS
+from tfclic.format.interface import BITS, LATENTS
 
 if TYPE_CHECKING:
     from tfclic.runtime.statistics import Statistics

@@ -23,7 +23,7 @@ from PIL import Image
 
 from tfclic import errors, images
 from tfclic.evaluation import drawing, inspection, level_pictures
-from tfclic.format.model import LATENTS
+from tfclic.format.interface import LATENTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfclic.format.model import GOOD
+from tfclic.format.served import GOOD
 
 MAX_PIXELS = 1 << 26
 NOT_AN_IMAGE = "It is not a PNG, JPEG, GIF or BMP image."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tfclic import errors
 from tfclic.export import files, integers, opening, served, stored, strings, transforming, whole
 from tfclic.export.tracing import named, specs, traced
-from tfclic.format import header, model
+from tfclic.format import header, interface, model
 from tfclic.layers.substitution import substituted
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class ExportedCodec(stored.StoredCodec):
     | `decompress` | the file | uint8 `[H, W, 3]` or `[H, W, 1]` |
     | `info` | the file | header fields by name |
 
-    and, as signatures alone, those of `tfclic.format.model`: for servers, and the parts, which
-    whoever wants to see progress, to code tiles in parallel, or to try several qualities calls one
-    by one.
+    and, as signatures alone, those of `tfclic.format.served`, and the parts, those of
+    `tfclic.format.interface`, which whoever wants to see progress, to code tiles in parallel, or to
+    try several qualities calls one by one.
 
     Args:
       codec: a trained `tfclic.models.base.ImageCodec` with all its variables made.
@@ -66,11 +66,11 @@ class ExportedCodec(stored.StoredCodec):
         self.compress = traced(*named("image", "quality"))(
             lambda image, quality: whole.compress(self._parts, image, quality)
         )
-        self.decompress = traced(*specs(model.OPEN))(
+        self.decompress = traced(*specs(interface.OPEN))(
             lambda data: whole.decompress(self._parts, data, True)[0]
         )
         parse = self._parts["parse"]
-        self.info = traced(*specs(model.HEADER), autograph=True)(
+        self.info = traced(*specs(interface.HEADER), autograph=True)(
             lambda data: opening.info(data, parse)
         )
 
@@ -102,10 +102,10 @@ class ExportedCodec(stored.StoredCodec):
         """The functions as they are called from outside of TensorFlow, by name.
 
         Servers call those of `tfclic.export.served`, with batches. The others are for
-        `tfclic.runtime`; `model.HEADER` is there what `info` is here.
+        `tfclic.runtime`; `interface.HEADER` is there what `info` is here.
         """
         return {
             **served.signatures(self._parts, self.fingerprint, self.coder == header.RANGE),
-            model.HEADER.name: self.info,
+            interface.HEADER.name: self.info,
             **{name: part for name, part in self._parts.items() if name not in INTERNAL},
         }

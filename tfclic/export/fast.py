@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfclic.exact import octets
 from tfclic.export import rough, transforming
 from tfclic.export.tracing import traced
-from tfclic.format import model
+from tfclic.format import beside, interface
 
 if TYPE_CHECKING:
     from tfclic.exact.ranges import Ranges
@@ -22,8 +22,8 @@ class Fast(tf.Module):
 
     So is the analysis, roughly, if it was measured.
 
-    Other machines cannot even load such operations, or compute other sums; `model.PROBE` tells. Its
-    variables are those of the exported codec, and have their names.
+    Other machines cannot even load such operations, or compute other sums; `beside.PROBE` tells.
+    Its variables are those of the exported codec, and have their names.
 
     Args:
       stored: the exported codec, its transforms `model.INTEGER8`.
@@ -38,16 +38,16 @@ class Fast(tf.Module):
 
         @traced()
         def probe() -> dict[str, tf.Tensor]:
-            return model.Probed(octets.sound())._asdict()
+            return beside.Probed(octets.sound())._asdict()
 
         with self.integers.computing_in_bytes():
             by_map = transforming.synthesising_by_map(self.integers.at_codes, stored.coding)
         self.functions = {
-            model.SYNTHESISE.name: transforming.synthesising(by_map, stored.coding),
-            model.SYNTHESISE_BY_MAP.name: by_map,
-            model.PROBE.name: probe,
+            interface.SYNTHESISE.name: transforming.synthesising(by_map, stored.coding),
+            interface.SYNTHESISE_BY_MAP.name: by_map,
+            beside.PROBE.name: probe,
         }
         if rough.is_possible(codec, seen):
             stand_ins = stored.stand_ins(codec)
             with rough.in_bytes(codec, seen, stand_ins):
-                self.functions[model.ANALYSE.name] = transforming.analysing(codec, stand_ins)
+                self.functions[interface.ANALYSE.name] = transforming.analysing(codec, stand_ins)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfclic.export import container, opening, tiling
 from tfclic.export.tracing import specs, traced
-from tfclic.format import boxes, header, model
+from tfclic.format import boxes, header, interface
 from tfclic.format.header import TOO_SHORT
 from tfclic.format.latents import HYPER_STRIDE
 
@@ -30,11 +30,11 @@ def functions(
       coding: the exact entropy model, which knows what strings can hold.
       coder: the name of that which writes the strings.
       fingerprint: 4 bytes, the model's.
-      is_local: bool, as in `model.Opened`.
+      is_local: bool, as in `interface.Opened`.
       reach: as for `boxes.spans`.
     """
 
-    @traced(*specs(model.PLAN))
+    @traced(*specs(interface.PLAN))
     def plan(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor) -> Tensors:
         return tiling.planned(height, width, longest, boxes.MARGIN if reach is None else reach)
 
@@ -47,14 +47,14 @@ def functions(
         reach=reach,
     )
     return {
-        model.PACK.name: _packing(fingerprint, is_interleaved),
-        model.PLAN.name: plan,
+        interface.PACK.name: _packing(fingerprint, is_interleaved),
+        interface.PLAN.name: plan,
         **_opening(coding, opened),
     }
 
 
 def _packing(fingerprint: bytes, is_interleaved: bool) -> ConcreteFunction:
-    @traced(*specs(model.PACK))
+    @traced(*specs(interface.PACK))
     def pack(
         payload: tf.Tensor,
         lengths: tf.Tensor,
@@ -69,30 +69,30 @@ def _packing(fingerprint: bytes, is_interleaved: bool) -> ConcreteFunction:
         tiles = tile_height, tile_width, lengths
         image = width, height, code, grayscale
         file = container.pack(fingerprint, *image, payload, tiles, is_interleaved)
-        return model.File(file)._asdict()
+        return interface.File(file)._asdict()
 
     return pack
 
 
 def _opening(coding: EntropyCoder, opened: Callable[..., Tensors]) -> dict[str, ConcreteFunction]:
     # it is most of what a start has to read, so there is one of it
-    parse = traced(*specs(model.OPEN))(container.parse)
+    parse = traced(*specs(interface.OPEN))(container.parse)
 
     def can_hold(found: Tensors) -> tf.Tensor:
-        tiles = model.OPEN.results(found)
+        tiles = interface.OPEN.results(found)
         positions = tiles.coded[:, 2:] // HYPER_STRIDE
         held = coding.can_hold(tiles.lengths, positions[:, 0], positions[:, 1])
         return tf.reduce_all(held)
 
-    @traced(*specs(model.OPEN))
+    @traced(*specs(interface.OPEN))
     def possible(data: tf.Tensor) -> tf.Tensor:
         return can_hold(opened(data, parse=parse))
 
-    @traced(*specs(model.OPEN))
+    @traced(*specs(interface.OPEN))
     def open_(data: tf.Tensor) -> Tensors:
         found = opened(data, parse=parse)
         # more than the strings can hold shows here, before anyone takes memory for it
         with tf.control_dependencies([tf.debugging.Assert(can_hold(found), [TOO_SHORT])]):
             return tf.nest.map_structure(tf.identity, found)
 
-    return {model.OPEN.name: open_, "possible": possible, "parse": parse}
+    return {interface.OPEN.name: open_, "possible": possible, "parse": parse}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from tfclic.export import container, tiling
-from tfclic.format import boxes, model
+from tfclic.format import boxes, interface
 from tfclic.format.header import INTERLEAVED, RANGE
 
 if TYPE_CHECKING:
@@ -18,16 +18,16 @@ Parse = Callable[[tf.Tensor], container.Header]
 
 
 def info(data: tf.Tensor, parse: Parse = container.parse) -> Tensors:
-    """The header of a file (string): the dict of a `model.Info`.
+    """The header of a file (string): the dict of an `interface.Info`.
 
     `parse` is `container.parse`, or a trace of it.
     """
     return fields(container.check(parse(data)))._asdict()
 
 
-def fields(header: container.Header) -> model.Info:
-    """What a `container.Header` says, a `model.Info`; void unless its status is OK."""
-    return model.Info(
+def fields(header: container.Header) -> interface.Info:
+    """What a `container.Header` says, an `interface.Info`; void unless its status is OK."""
+    return interface.Info(
         width=header.width,
         height=header.height,
         tile_width=header.tile_width,
@@ -49,13 +49,13 @@ def opened(
     reads_range: bool = True,
     reach: int | None = None,
 ) -> Tensors:
-    """A file of this model: the dict of a `model.Opened`; `reach` as for `boxes.spans`."""
+    """A file of this model: the dict of an `interface.Opened`; `reach` as for `boxes.spans`."""
     header = container.check(parse(data), fingerprint, reads_range)
     sides = header.tile_height, header.tile_width
     layout = tiling.layout(header.height, header.width, *sides, reach)
     after_payload = tf.strings.length(data) - container.CHECKSUM_BYTES
     starts = after_payload - tf.strings.length(header.payload)
-    return model.Opened(
+    return interface.Opened(
         height=header.height,
         width=header.width,
         grayscale=header.grayscale,

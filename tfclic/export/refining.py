@@ -13,7 +13,7 @@ from tfclic.exact import compilation
 from tfclic.export import container
 from tfclic.export.tracing import latent_spec, specs, traced
 from tfclic.export.transforming import as_colours, everywhere
-from tfclic.format import model
+from tfclic.format import beside
 from tfclic.format.latents import STRIDE
 from tfclic.layers.substitution import substituted
 from tfclic.models import base
@@ -50,7 +50,7 @@ class Refinement(tf.Module):
             moments=tf.TensorSpec([2, None, None, channels], tf.float32),
         )
 
-        @traced(*specs(model.REFINE_BY_MAP, **of_codec))
+        @traced(*specs(beside.REFINE_BY_MAP, **of_codec))
         def by_map(
             latents: tf.Tensor,
             image: tf.Tensor,
@@ -63,7 +63,7 @@ class Refinement(tf.Module):
                 pixels, quality = as_colours(image), container.quality_of(codes)
                 return refine(codec, pixels, latents, quality, moments, steps)._asdict()
 
-        @traced(*specs(model.REFINE, **of_codec))
+        @traced(*specs(beside.REFINE, **of_codec))
         def plain(
             latents: tf.Tensor,
             image: tf.Tensor,
@@ -73,7 +73,7 @@ class Refinement(tf.Module):
         ) -> dict[str, tf.Tensor]:
             return by_map(latents, image, everywhere(quality), moments, *steps)
 
-        self.functions = {model.REFINE.name: plain, model.REFINE_BY_MAP.name: by_map}
+        self.functions = {beside.REFINE.name: plain, beside.REFINE_BY_MAP.name: by_map}
 
 
 def refine(
@@ -83,7 +83,7 @@ def refine(
     quality: tf.Tensor,
     moments: tf.Tensor,
     steps: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
-) -> model.Refined:
+) -> beside.Refined:
     """Takes some of the steps of a refinement.
 
     Latents follow the gradient of bits + lambda * squared error through the entropy model and the
@@ -143,7 +143,7 @@ def refine(
         compilation.uncompiled(body),
         (first, sources[program.LATENTS], moments[:1], moments[1:]),
     )
-    return model.Refined(codec.ungained(latents, quality)[0], tf.concat([mean, square], 0))
+    return beside.Refined(codec.ungained(latents, quality)[0], tf.concat([mean, square], 0))
 
 
 def temperature(done: tf.Tensor) -> tf.Tensor:

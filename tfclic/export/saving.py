@@ -17,7 +17,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tfclic import errors
 from tfclic.export import compact, exported, fast, refining, warm_up
-from tfclic.format import graphs, header, model
+from tfclic.format import beside, graphs, header, model
 from tfclic.format.model import GRAPH
 from tfclic.runtime import checksums
 
@@ -121,7 +121,7 @@ def _add_beside(
     """Writes the graph of a module to a folder in that of a SavedModel, whose variables it reads.
 
     Returns:
-      The functions that it has, JSON-compatible, `model.RESTORE` among them; None if there is none.
+      The functions that it has, JSON-compatible, `beside.RESTORE` among them; None: there is none.
     """
     if module is None:
         return None
@@ -132,9 +132,9 @@ def _add_beside(
     (graph,) = _read(target).meta_graphs
     saver = graph.saver_def
     names = {"inputs": [saver.filename_tensor_name], "outputs": [f"{saver.restore_op_name}:0"]}
-    fields = {"inputs": model.RESTORE.takes._fields, "outputs": model.RESTORE.gives._fields}
+    fields = {"inputs": beside.RESTORE.takes._fields, "outputs": beside.RESTORE.gives._fields}
     restore = {side: dict(zip(fields[side], each)) for side, each in names.items()}
-    return {**functions(target), model.RESTORE.name: restore}
+    return {**functions(target), beside.RESTORE.name: restore}
 
 
 def _read(path: pathlib.Path) -> saved_model_pb2.SavedModel:

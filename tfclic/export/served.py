@@ -1,6 +1,6 @@
 """The signatures that servers call: batches in, batches out, each element with its own status.
 
-`tfclic.format.model` says what they take and give; a bad element does not harm the others. Images
+`tfclic.format.served` says what they take and give; a bad element does not harm the others. Images
 are what `tfclic.export.encoded` reads; images and files have `encoded.MAX_PIXELS` at most, as their
 headers tell before anything is decoded.
 """
@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from tfclic.export import container, encoded, opening, whole
 from tfclic.export.encoded import MAX_PIXELS, TOO_LARGE
-from tfclic.format import model
+from tfclic.format import interface, served
 from tfclic.format.latents import STRIDE
-from tfclic.format.model import GOOD
+from tfclic.format.served import GOOD
 
 if TYPE_CHECKING:
     from tensorflow.types.experimental import PolymorphicFunction
@@ -59,7 +59,7 @@ def signatures(
             return tf.cond(tf.equal(status, GOOD), file, lambda: b""), status
 
         files, statuses = _each(one, (images, qualities), (tf.string, tf.string))
-        return model.CompressedImages(files, statuses)._asdict()
+        return served.CompressedImages(files, statuses)._asdict()
 
     def decompress(files: tf.Tensor) -> Tensors:
         def image(data: tf.Tensor) -> Result:
@@ -67,7 +67,7 @@ def signatures(
             return (tf.cond(sound, lambda: tf.io.encode_png(pixels), lambda: b""),), sound
 
         (images,), statuses = of_files(image, (b"",), files)
-        return model.DecompressedFiles(images, statuses)._asdict()
+        return served.DecompressedFiles(images, statuses)._asdict()
 
     def heat_map(files: tf.Tensor) -> Tensors:
         def drawn(data: tf.Tensor) -> Result:
@@ -78,7 +78,7 @@ def signatures(
             return (png, tf.where(sound, most / _CELL, 0.0)), sound
 
         (maps, scale), statuses = of_files(drawn, (b"", 0.0), files)
-        return model.HeatMaps(maps, scale, statuses)._asdict()
+        return served.HeatMaps(maps, scale, statuses)._asdict()
 
     def info(files: tf.Tensor) -> Tensors:
         def one(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -89,21 +89,21 @@ def signatures(
 
         example = opening.fields(part["parse"](tf.constant(b"")))
         dtypes = tuple(value.dtype for value in example)
-        return model.Infos(*_each(one, files, (*dtypes, tf.string)))._asdict()
+        return served.Infos(*_each(one, files, (*dtypes, tf.string)))._asdict()
 
     of_files = functools.partial(_of_files, part, fingerprint, reads_range)
     made = {
-        model.COMPRESS: compress,
-        model.DECOMPRESS: decompress,
-        model.INFO: info,
-        model.HEAT_MAP: heat_map,
+        served.COMPRESS: compress,
+        served.DECOMPRESS: decompress,
+        served.INFO: info,
+        served.HEAT_MAP: heat_map,
     }
     return {
-        each.name: tf.function(made[each], _specs(each), autograph=False) for each in model.SERVED
+        each.name: tf.function(made[each], _specs(each), autograph=False) for each in served.SERVED
     }
 
 
-def _specs(function: model.Function[Any]) -> list[tf.TensorSpec]:
+def _specs(function: interface.Function[Any]) -> list[tf.TensorSpec]:
     names = function.takes._fields
     return [tf.TensorSpec([None], _TYPES.get(name, tf.string), name) for name in names]
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfclic.export import whole
 from tfclic.export.tracing import as_coded, coded_specs, latent_spec, specs, traced
-from tfclic.format import header, model
+from tfclic.format import header, interface
 
 if TYPE_CHECKING:
     from tensorflow.types.experimental import ConcreteFunction
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # What reads strings, by the coder that wrote them.
 READERS = {
-    header.RANGE: (whole.TRY_READ, model.READ),
-    header.INTERLEAVED: (whole.TRY_READ_INTERLEAVED, model.READ_INTERLEAVED),
+    header.RANGE: (whole.TRY_READ, interface.READ),
+    header.INTERLEAVED: (whole.TRY_READ_INTERLEAVED, interface.READ_INTERLEAVED),
 }
 
 
@@ -31,12 +31,12 @@ def functions(coding: EntropyCoder, coder: str) -> dict[str, ConcreteFunction]:
     """All of them, by name."""
     explain = _explaining(coding)
     found = {
-        model.WRITE.name: _writing(coding, coder),
-        model.STATISTICS.name: explain,
-        model.ESTIMATE.name: _estimating(coding, explain),
+        interface.WRITE.name: _writing(coding, coder),
+        interface.STATISTICS.name: explain,
+        interface.ESTIMATE.name: _estimating(coding, explain),
     }
     if coding.told_columns:
-        found[model.WRITE_CHOSEN.name] = _writing_chosen(coding, coder)
+        found[interface.WRITE_CHOSEN.name] = _writing_chosen(coding, coder)
     return {**found, **readers(coding, coder)}
 
 
@@ -45,10 +45,10 @@ def _as_floats(*arrays: tf.Tensor) -> Iterator[tf.Tensor]:
 
 
 def _writing(coding: EntropyCoder, coder: str) -> ConcreteFunction:
-    @traced(*specs(model.WRITE, **coded_specs(coding)))
+    @traced(*specs(interface.WRITE, **coded_specs(coding)))
     def write(latents: tf.Tensor, hyper_latents: tf.Tensor) -> Tensors:
         string = coding.compress(*_as_floats(hyper_latents, latents), coder)
-        return model.String(string)._asdict()
+        return interface.String(string)._asdict()
 
     return write
 
@@ -58,16 +58,16 @@ def _writing_chosen(coding: EntropyCoder, coder: str) -> ConcreteFunction:
     of_codec["symbols"] = latent_spec(coding.channels)
     of_codec["parameters"] = latent_spec(sum(coding.told_columns or ()))
 
-    @traced(*specs(model.WRITE_CHOSEN, **of_codec))
+    @traced(*specs(interface.WRITE_CHOSEN, **of_codec))
     def write(hyper_latents: tf.Tensor, symbols: tf.Tensor, parameters: tf.Tensor) -> Tensors:
         string = coding.write(*_as_floats(hyper_latents, symbols, parameters), coder)
-        return model.String(string)._asdict()
+        return interface.String(string)._asdict()
 
     return write
 
 
 def _explaining(coding: EntropyCoder) -> ConcreteFunction:
-    @traced(*specs(model.STATISTICS, **coded_specs(coding)))
+    @traced(*specs(interface.STATISTICS, **coded_specs(coding)))
     def explain(latents: tf.Tensor, hyper_latents: tf.Tensor) -> Tensors:
         return coding.statistics(*_as_floats(hyper_latents, latents))
 
@@ -75,9 +75,9 @@ def _explaining(coding: EntropyCoder) -> ConcreteFunction:
 
 
 def _estimating(coding: EntropyCoder, explain: ConcreteFunction) -> ConcreteFunction:
-    @traced(*specs(model.ESTIMATE, **coded_specs(coding)))
+    @traced(*specs(interface.ESTIMATE, **coded_specs(coding)))
     def estimate(latents: tf.Tensor, hyper_latents: tf.Tensor) -> Tensors:
-        return model.Estimate(coding.total_bits(explain(latents, hyper_latents)))._asdict()
+        return interface.Estimate(coding.total_bits(explain(latents, hyper_latents)))._asdict()
 
     return estimate
 
@@ -95,14 +95,14 @@ def reader_of_parts(coding: EntropyCoder) -> dict[str, ConcreteFunction]:
     if coding.parts < 2:
         return {}
 
-    @traced(*specs(model.READ_PARTS))
+    @traced(*specs(interface.READ_PARTS))
     def read_parts(
         payload: tf.Tensor, height: tf.Tensor, width: tf.Tensor, wanted: tf.Tensor
     ) -> Tensors:
         sound, hyper_latents, latents = coding.read_parts(payload, height, width, wanted)
-        return model.CodedParts(*as_coded(latents, hyper_latents), sound)._asdict()
+        return interface.CodedParts(*as_coded(latents, hyper_latents), sound)._asdict()
 
-    return {model.READ_PARTS.name: read_parts}
+    return {interface.READ_PARTS.name: read_parts}
 
 
 def reader(coding: EntropyCoder, coder: str) -> dict[str, ConcreteFunction]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from tfclic.format import boxes, model
+from tfclic.format import boxes, interface
 
 if TYPE_CHECKING:
     from tfclic.layers.composite import Tensors
@@ -48,7 +48,7 @@ def plan(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor) -> Tensors:
       longest: int32, pixels, the longest side of a tile.
 
     Returns:
-      The dict of a `model.Plan`.
+      The dict of an `interface.Plan`.
     """
     return planned(height, width, longest, boxes.MARGIN)
 
@@ -56,7 +56,7 @@ def plan(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor) -> Tensors:
 def planned(height: tf.Tensor, width: tf.Tensor, longest: tf.Tensor, reach: int) -> Tensors:
     """As `plan`, for a synthesis that looks `reach` pixels far."""
     sides = boxes.tile_side(height, longest), boxes.tile_side(width, longest)
-    return model.Plan(*sides, *layout(height, width, *sides), tf.constant(reach))._asdict()
+    return interface.Plan(*sides, *layout(height, width, *sides), tf.constant(reach))._asdict()
 
 
 def assemble(tiles: tf.Tensor, height: tf.Tensor, width: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from tfclic.format import model
+from tfclic.format import interface
 
 if TYPE_CHECKING:
     from tensorflow.types.experimental import ConcreteFunction
@@ -34,11 +34,11 @@ SPECS = {
 }
 
 
-def specs(function: model.Function[Any], **of_codec: tf.TensorSpec) -> list[tf.TensorSpec]:
-    """Specs of what a `model.Function` takes, list of tf.TensorSpec.
+def specs(function: interface.Function[Any], **of_codec: tf.TensorSpec) -> list[tf.TensorSpec]:
+    """Specs of what an `interface.Function` takes, list of tf.TensorSpec.
 
     Args:
-      function: the `model.Function`.
+      function: the `interface.Function`.
       **of_codec: specs of arguments that depend on the codec, by name.
     """
     return named(*function.takes._fields, **of_codec)
@@ -51,8 +51,8 @@ def named(*names: str, **of_codec: tf.TensorSpec) -> list[tf.TensorSpec]:
 
 
 def coded_specs(coding: EntropyCoder) -> dict[str, tf.TensorSpec]:
-    """Specs of what a `model.Coded` has, by name."""
-    channels = model.Coded(coding.channels, coding.hyper_channels)
+    """Specs of what an `interface.Coded` has, by name."""
+    channels = interface.Coded(coding.channels, coding.hyper_channels)
     return {name: latent_spec(count) for name, count in channels._asdict().items()}
 
 
@@ -61,9 +61,9 @@ def latent_spec(channels: int, dtype: tf.DType = LATENT_DTYPE) -> tf.TensorSpec:
     return tf.TensorSpec([None, None, channels], dtype)
 
 
-def as_coded(latents: tf.Tensor, hyper_latents: tf.Tensor) -> model.Coded:
+def as_coded(latents: tf.Tensor, hyper_latents: tf.Tensor) -> interface.Coded:
     """Latents and hyper latents as they are outside of the graph."""
-    return model.Coded(tf.cast(latents, LATENT_DTYPE), tf.cast(hyper_latents, LATENT_DTYPE))
+    return interface.Coded(tf.cast(latents, LATENT_DTYPE), tf.cast(hyper_latents, LATENT_DTYPE))
 
 
 def traced(

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfclic.export import container
 from tfclic.export.tracing import LATENT_DTYPE, as_coded, coded_specs, latent_spec, specs, traced
-from tfclic.format import boxes, model
+from tfclic.format import boxes, interface
 from tfclic.layers.substitution import substituted
 from tfclic.models import base
 
@@ -52,21 +52,21 @@ def functions(
     by_map = synthesising_by_map(synthesis, coding)
     return {
         **found,
-        model.ANALYSE.name: analysing(codec, stand_ins),
-        model.SYNTHESISE.name: synthesising(by_map, coding),
-        model.SYNTHESISE_BY_MAP.name: by_map,
+        interface.ANALYSE.name: analysing(codec, stand_ins),
+        interface.SYNTHESISE.name: synthesising(by_map, coding),
+        interface.SYNTHESISE_BY_MAP.name: by_map,
     }
 
 
 def analysing(codec: ImageCodec, stand_ins: Mapping[int, Weight]) -> ConcreteFunction:
-    """`model.ANALYSE`."""
+    """`interface.ANALYSE`."""
 
-    @traced(*specs(model.ANALYSE))
+    @traced(*specs(interface.ANALYSE))
     def analyse(image: tf.Tensor) -> Tensors:
         pixels = as_colours(image)[None]
         with substituted(codec.transforms(), stand_ins):
             latents = codec.analysis(base.centred(base.pad_image(pixels)))[0]
-        return model.Analysed(latents)._asdict()
+        return interface.Analysed(latents)._asdict()
 
     return analyse
 
@@ -85,22 +85,22 @@ def _quantising(
         return {name: boxes.crop(sources[name][0], each) for name, each in places.items()}
 
     choosing = _choosing(coding, sources_of, analysed) if coding.told_columns else {}
-    chosen = choosing.get(model.CHOOSE_BY_MAP.name)
+    chosen = choosing.get(interface.CHOOSE_BY_MAP.name)
 
-    @traced(*specs(model.QUANTISE_BY_MAP, latents=analysed))
+    @traced(*specs(interface.QUANTISE_BY_MAP, latents=analysed))
     def quantise_by_map(latents: tf.Tensor, codes: tf.Tensor, box: tf.Tensor) -> Tensors:
         if chosen is not None:
-            return model.QUANTISE_BY_MAP.results(chosen(latents, codes, box))._asdict()
+            return interface.QUANTISE_BY_MAP.results(chosen(latents, codes, box))._asdict()
         return as_coded(*coding.quantize(sources_of(latents, codes, box)))._asdict()
 
-    @traced(*specs(model.QUANTISE, latents=analysed))
+    @traced(*specs(interface.QUANTISE, latents=analysed))
     def quantise(latents: tf.Tensor, quality: tf.Tensor, box: tf.Tensor) -> Tensors:
         return quantise_by_map(latents, everywhere(quality), box)
 
     return {
         **choosing,
-        model.QUANTISE.name: quantise,
-        model.QUANTISE_BY_MAP.name: quantise_by_map,
+        interface.QUANTISE.name: quantise,
+        interface.QUANTISE_BY_MAP.name: quantise_by_map,
     }
 
 
@@ -109,16 +109,16 @@ def _choosing(
 ) -> dict[str, ConcreteFunction]:
     """What rounds latents and tells of them what writing follows from, by name."""
 
-    @traced(*specs(model.CHOOSE_BY_MAP, latents=analysed))
+    @traced(*specs(interface.CHOOSE_BY_MAP, latents=analysed))
     def choose_by_map(latents: tf.Tensor, codes: tf.Tensor, box: tf.Tensor) -> Tensors:
         found = coding.choose(sources_of(latents, codes, box))
-        return model.Chosen(*(tf.cast(each, LATENT_DTYPE) for each in found))._asdict()
+        return interface.Chosen(*(tf.cast(each, LATENT_DTYPE) for each in found))._asdict()
 
-    @traced(*specs(model.CHOOSE, latents=analysed))
+    @traced(*specs(interface.CHOOSE, latents=analysed))
     def choose(latents: tf.Tensor, quality: tf.Tensor, box: tf.Tensor) -> Tensors:
         return choose_by_map(latents, everywhere(quality), box)
 
-    return {model.CHOOSE.name: choose, model.CHOOSE_BY_MAP.name: choose_by_map}
+    return {interface.CHOOSE.name: choose, interface.CHOOSE_BY_MAP.name: choose_by_map}
 
 
 def _in_floats(
@@ -136,9 +136,9 @@ def _in_floats(
 
 
 def synthesising_by_map(synthesis: Synthesis, coding: EntropyCoder) -> ConcreteFunction:
-    """`model.SYNTHESISE_BY_MAP` by what makes pixels."""
+    """`interface.SYNTHESISE_BY_MAP` by what makes pixels."""
 
-    @traced(*specs(model.SYNTHESISE_BY_MAP, **coded_specs(coding)))
+    @traced(*specs(interface.SYNTHESISE_BY_MAP, **coded_specs(coding)))
     def synthesise_by_map(
         latents: tf.Tensor,
         hyper_latents: tf.Tensor,
@@ -149,15 +149,15 @@ def synthesising_by_map(synthesis: Synthesis, coding: EntropyCoder) -> ConcreteF
         pixels = boxes.crop(synthesis(latents, hyper_latents, codes), box)
         gray = tf.round(tf.reduce_mean(pixels, -1, keepdims=True))
         pixels = tf.cond(grayscale, lambda: gray, lambda: pixels)
-        return model.Image(tf.cast(pixels, tf.uint8))._asdict()
+        return interface.Image(tf.cast(pixels, tf.uint8))._asdict()
 
     return synthesise_by_map
 
 
 def synthesising(by_map: ConcreteFunction, coding: EntropyCoder) -> ConcreteFunction:
-    """`model.SYNTHESISE` by a `model.SYNTHESISE_BY_MAP`."""
+    """`interface.SYNTHESISE` by an `interface.SYNTHESISE_BY_MAP`."""
 
-    @traced(*specs(model.SYNTHESISE, **coded_specs(coding)))
+    @traced(*specs(interface.SYNTHESISE, **coded_specs(coding)))
     def synthesise(
         latents: tf.Tensor,
         hyper_latents: tf.Tensor,

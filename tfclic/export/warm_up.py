@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from tfclic.format import model
+from tfclic.format import model, served
 from tfclic.runtime import session as sessions
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def write(path: pathlib.Path, name: str, functions: Mapping[str, Signature]) -> 
       functions: as `tfclic.runtime.session.Session` takes them.
     """
     session = sessions.Session(path, functions)
-    images = model.Images(_batch(_image()), np.array([50], np.float32))
-    made = session.call(model.COMPRESS, *images)
-    files = model.Files(made.files_bytes)
+    images = served.Images(_batch(_image()), np.array([50], np.float32))
+    made = session.call(served.COMPRESS, *images)
+    files = served.Files(made.files_bytes)
     target = path / model.WARM_UP
     target.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(target)) as writer:
-        for function in model.SERVED:
-            given = images if function.takes is model.Images else files
+        for function in served.SERVED:
+            given = images if function.takes is served.Images else files
             outputs = session.call(function, *given)
             log = _log(name, function.name, given._asdict(), outputs._asdict())
             writer.write(log.SerializeToString())

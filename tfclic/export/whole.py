@@ -1,7 +1,7 @@
 """A whole image through the functions of an exported codec, tile by tile, inside of the graph.
 
-`part` is everywhere the dict, by name, of the functions of `tfclic.format.model`, with `TRY_READ`,
-`TRY_READ_INTERLEAVED` or both.
+`part` is everywhere the dict, by name, of the functions of `tfclic.format.interface`, with
+`TRY_READ`, `TRY_READ_INTERLEAVED` or both.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from tfclic.export import tiling
-from tfclic.format import boxes, model
+from tfclic.format import boxes, interface
 from tfclic.format.latents import HYPER_STRIDE, STRIDE
 
 if TYPE_CHECKING:
-    from tfclic.format.model import Function, Given
+    from tfclic.format.interface import Function, Given
 
 Part = Mapping[str, Callable[..., Any]]
-Place = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # of a tile, in `model.Opened`
+Place = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # of a tile, in `interface.Opened`
 
 
 class ToTry(NamedTuple):
-    """As `model.ToRead`; if `strict`, bool, what is not the string of such a tile is an error."""
+    """As `interface.ToRead`; if `strict`, bool, what is no string of such a tile is an error."""
 
     payload: Any
     height: Any
@@ -32,34 +32,34 @@ class ToTry(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """As `model.Coded`; `sound`, bool, is whether it is the string of such a tile."""
+    """As `interface.Coded`; `sound`, bool, is whether it is the string of such a tile."""
 
     latents: Any
     hyper_latents: Any
     sound: Any
 
 
-TRY_READ = model.Function("try_read", ToTry, Tried)
-TRY_READ_INTERLEAVED = model.Function("try_read_interleaved", ToTry, Tried)
+TRY_READ = interface.Function("try_read", ToTry, Tried)
+TRY_READ_INTERLEAVED = interface.Function("try_read_interleaved", ToTry, Tried)
 
 
 def compress(part: Part, image: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
     """The file, string, of an image uint8 `[H, W, 3]` or `[H, W, 1]`."""
     height, width, channels = tf.unstack(tf.shape(image))
-    tiles = _call(part, model.PLAN, height, width, boxes.DEFAULT_SIDE)
+    tiles = _call(part, interface.PLAN, height, width, boxes.DEFAULT_SIDE)
 
     def string(tile: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         window, coded, seen = tile
-        latents = _call(part, model.ANALYSE, boxes.crop(image, window)).latents
+        latents = _call(part, interface.ANALYSE, boxes.crop(image, window)).latents
         box = boxes.relative(coded, seen)
-        if model.CHOOSE.name in part:
-            chosen = _call(part, model.CHOOSE, latents, quality, box)
-            return _call(part, model.WRITE_CHOSEN, *chosen[1:]).payload
-        found = _call(part, model.QUANTISE, latents, quality, box)
-        return _call(part, model.WRITE, *found).payload
+        if interface.CHOOSE.name in part:
+            chosen = _call(part, interface.CHOOSE, latents, quality, box)
+            return _call(part, interface.WRITE_CHOSEN, *chosen[1:]).payload
+        found = _call(part, interface.QUANTISE, latents, quality, box)
+        return _call(part, interface.WRITE, *found).payload
 
     strings = _each(string, (tiles.window, tiles.coded, tiles.seen), tf.string)
-    packed = model.ToPack(
+    packed = interface.ToPack(
         payload=tf.strings.reduce_join(strings),
         lengths=tf.strings.length(strings),
         width=width,
@@ -69,7 +69,7 @@ def compress(part: Part, image: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
         quality=quality,
         grayscale=tf.equal(channels, 1),
     )
-    return _call(part, model.PACK, *packed).file
+    return _call(part, interface.PACK, *packed).file
 
 
 def decompress(part: Part, data: tf.Tensor, strict: bool) -> tuple[tf.Tensor, tf.Tensor]:
@@ -83,7 +83,7 @@ def decompress(part: Part, data: tf.Tensor, strict: bool) -> tuple[tf.Tensor, tf
     Returns:
       `(image, sound)`: uint8 `[H, W, 3]` or `[H, W, 1]`, and whether all tiles are sound.
     """
-    opened = _call(part, model.OPEN, data)
+    opened = _call(part, interface.OPEN, data)
     places = opened.coded, opened.coded // HYPER_STRIDE
 
     def coded(tile: Place) -> tuple[tf.Tensor, ...]:
@@ -95,7 +95,7 @@ def decompress(part: Part, data: tf.Tensor, strict: bool) -> tuple[tf.Tensor, tf
         box = boxes.relative(core, seen * STRIDE)
         parts = [boxes.crop(a, b) for a, b in zip(whole, (seen, seen // HYPER_STRIDE))]
         arguments = *parts, opened.quality, opened.grayscale, box
-        return _extended(_call(part, model.SYNTHESISE, *arguments).image, opened.core)
+        return _extended(_call(part, interface.SYNTHESISE, *arguments).image, opened.core)
 
     *found, sound = _each(coded, _strings(opened), (tf.int16, tf.int16, tf.bool))
     whole = [_assembled(array, box) for array, box in zip(found, places)]
@@ -115,12 +115,12 @@ def heat_map(part: Part, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
       `(bits, sound)`: float32 `[H / 16, W / 16]`, rounded up, bits by the model's own probabilities
       of all that belongs to 16x16 pixels; and whether all tiles are sound.
     """
-    opened = _call(part, model.OPEN, data)
+    opened = _call(part, interface.OPEN, data)
 
     def bits(tile: Place) -> tuple[tf.Tensor, tf.Tensor]:
         *found, sound = _read(part, data, opened, tile, False)
-        explained = _call(part, model.STATISTICS, *found)
-        each = [array for name, array in sorted(explained.items()) if name.endswith(model.BITS)]
+        explained = _call(part, interface.STATISTICS, *found)
+        each = [array for name, array in sorted(explained.items()) if name.endswith(interface.BITS)]
         spread = tf.add_n([_spread(array, tile[2][2:]) for array in each])
         return _extended(spread[..., None], opened.coded), sound
 
@@ -131,11 +131,13 @@ def heat_map(part: Part, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _call(part: Part, function: Function[Given], *arguments: Any) -> Given:
-    """What a `model.Function` gives, as its NamedTuple, or dict."""
+    """What an `interface.Function` gives, as its NamedTuple, or dict."""
     return function.results(part[function.name](*arguments))
 
 
-def _read(part: Part, data: tf.Tensor, opened: model.Opened, tile: Place, strict: bool) -> Tried:
+def _read(
+    part: Part, data: tf.Tensor, opened: interface.Opened, tile: Place, strict: bool
+) -> Tried:
     """A tile's `Tried`, by whatever reads the strings of the file."""
     start, length, box = tile
     arguments = tf.strings.substr(data, start, length), box[2], box[3], strict
@@ -146,7 +148,7 @@ def _read(part: Part, data: tf.Tensor, opened: model.Opened, tile: Place, strict
     return tf.cond(opened.interleaved, of_interleaved, of_range)
 
 
-def _strings(opened: model.Opened) -> Place:
+def _strings(opened: interface.Opened) -> Place:
     return opened.starts, opened.lengths, opened.coded
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfclic import machine
-from tfclic.format import boxes, model
+from tfclic.format import boxes, interface
 from tfclic.format.latents import HYPER_STRIDE
 
 if TYPE_CHECKING:
@@ -47,30 +47,30 @@ class Shelf:
     Args:
       coded: the box of each tile, in latents, on the grid of hyper latents.
       tiles: the indices of those there are, in order.
-      read: of some of them, a `model.Coded` of each, in order.
+      read: of some of them, an `interface.Coded` of each, in order.
     """
 
     def __init__(
         self,
         coded: np.ndarray,
         tiles: Sequence[int] | np.ndarray,
-        read: Callable[[Sequence[int]], Iterator[model.Coded]],
+        read: Callable[[Sequence[int]], Iterator[interface.Coded]],
     ) -> None:
         self._coded, self._waiting, self._read = coded, [int(tile) for tile in tiles], read
-        self._held: dict[int, model.Coded] = {}
+        self._held: dict[int, interface.Coded] = {}
 
-    def take(self, box: np.ndarray) -> model.Coded:
+    def take(self, box: np.ndarray) -> interface.Coded:
         """What lies in a box, of latents and of hyper latents; no box after it begins above it."""
         ends = self._coded[:, 0] + self._coded[:, 2]
         self._held = {tile: held for tile, held in self._held.items() if ends[tile] > box[0]}
         needed = [int(tile) for tile in touching(self._coded, box)]
         self._fetch(needed[-1])
-        canvases = model.Coded(Canvas(box), Canvas(box // HYPER_STRIDE))
+        canvases = interface.Coded(Canvas(box), Canvas(box // HYPER_STRIDE))
         for tile in needed:
             held, of_tile = self._held[tile], self._coded[tile]
             canvases.latents.paste(held.latents, of_tile)
             canvases.hyper_latents.paste(held.hyper_latents, of_tile // HYPER_STRIDE)
-        return model.Coded(canvases.latents.array, canvases.hyper_latents.array)
+        return interface.Coded(canvases.latents.array, canvases.hyper_latents.array)
 
     def _fetch(self, last: int) -> None:
         """Reads all tiles up to one of them, and then some more: as many as keep cores busy."""

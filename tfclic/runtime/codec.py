@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tfclic import errors
-from tfclic.format import alpha, boxes, header, model, picture
+from tfclic.format import alpha, boxes, header, interface, picture
 from tfclic.format.latents import STRIDE
 from tfclic.format.picture import NO_METADATA, Metadata
 from tfclic.runtime import checks, graphs, qualities, statistics, targets, thumbnails, tiles
@@ -246,7 +246,7 @@ class Codec:
         deviating = self._qualities(there, float(how[0]), claimed.height, claimed.width)
         call = self._graphs.refusing(errors.FileFormatError)
         lengths = np.array(claimed.lengths, np.int32)
-        whole = call(model.PACK, claimed.payload, lengths, *map(np.int32, sizes), *how).file
+        whole = call(interface.PACK, claimed.payload, lengths, *map(np.int32, sizes), *how).file
         reading = tiles.Parts(self.slices, received)
         pixels = tiles.decode(call, whole, None, progress, reading, deviating)
         sound = [reading.sound[tile] for tile in range(len(claimed.lengths))]
@@ -257,12 +257,12 @@ class Codec:
     @property
     def has_maps(self) -> bool:
         """Whether qualities may differ from place to place; earlier exports know one for all."""
-        return model.SYNTHESISE_BY_MAP in self._graphs
+        return interface.SYNTHESISE_BY_MAP in self._graphs
 
     @property
     def slices(self) -> int:
         """How many slices of the latents can be had one after the other, int; 1: none but all."""
-        return self.model.card.slices if model.READ_PARTS in self._graphs else 1
+        return self.model.card.slices if interface.READ_PARTS in self._graphs else 1
 
     def _check_slices(self, slices: int, coder: str) -> None:
         known = self.slices
@@ -404,7 +404,7 @@ class Codec:
         checks.check_effort(effort, self.model)
         call = self._graphs.refusing(errors.ImageError)
         how = keeps, progress, checks.EFFORTS[effort], wanted, finish
-        return Encoder(call, pixels, tile, *how, model.CHOOSE in self._graphs)
+        return Encoder(call, pixels, tile, *how, interface.CHOOSE in self._graphs)
 
     def _wanted(self, pixels: Pixels, quality: Quality | None, areas: Sequence[Area]) -> Wanted:
         """The qualities of an image, checked."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfclic.format import boxes, model, picture
+from tfclic.format import beside, boxes, interface, picture
 from tfclic.format.picture import Picture
 from tfclic.runtime.canvas import Canvas, Shelf, hull, latents_around
 from tfclic.runtime.progress import Steps, in_parallel
@@ -18,7 +18,7 @@ from tfclic.runtime.qualities import Qualities, Wanted
 from tfclic.runtime.tiles import TRANSFORM, synthesised
 
 if TYPE_CHECKING:
-    from tfclic.format.model import Function, Given
+    from tfclic.format.interface import Function, Given
     from tfclic.images import Pixels
     from tfclic.runtime.progress import Progress, Result
     from tfclic.runtime.tiles import Call
@@ -34,7 +34,7 @@ class Encoder:
     """An image on its way to a file: analysed once, written at any quality.
 
     Args:
-      call: calls a `model.Function` with what it takes, and returns what it gives.
+      call: calls an `interface.Function` with what it takes, and returns what it gives.
       pixels: uint8 array [H, W, 1] or [H, W, 3].
       longest: int, pixels, the longest side of a tile.
       keeps: whether several things will be asked for, so that the analysis is kept in memory (for
@@ -42,11 +42,11 @@ class Encoder:
         that).
       progress: function of (steps done, steps in all), or None; a tile is a step, and so is each
         part of a refinement.
-      refinement: int, the steps of `model.REFINE` that latents take before they are rounded.
+      refinement: int, the steps of `beside.REFINE` that latents take before they are rounded.
       wanted: the image's `qualities.Wanted`, which qualities that are asked for move as a whole;
         None: they are the same everywhere.
       finish: function of a `Picture` of the image alone that makes it what `file` returns.
-      chooses: whether the model has `model.CHOOSE`.
+      chooses: whether the model has `interface.CHOOSE`.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Encoder:
         height, width = pixels.shape[:2]
         self._sides = np.array([height, width], np.int32)
         self._wanted = wanted or Wanted(height, width, 0)
-        self._plan = call(model.PLAN, *self._sides, np.int32(longest))
+        self._plan = call(interface.PLAN, *self._sides, np.int32(longest))
         self._grayscale = np.bool_(pixels.shape[2] == 1)
         self._analysed: dict[int, np.ndarray] = {}
-        self._latest: dict[int, tuple[float, model.Coded]] = {}
+        self._latest: dict[int, tuple[float, interface.Coded]] = {}
 
     def plain(self) -> Encoder:
         """One of the same image that refines nothing; both share the analysis."""
@@ -82,7 +82,7 @@ class Encoder:
         """The file, bytes, at `quality` (0..100)."""
         strings = self._each(self._string, quality)
         qualities, (height, width) = self._wanted.at(quality), self._sides
-        packed = model.ToPack(
+        packed = interface.ToPack(
             payload=b"".join(strings),
             lengths=np.array([len(string) for string in strings], np.int32),
             width=width,
@@ -92,7 +92,7 @@ class Encoder:
             quality=qualities.quality,
             grayscale=self._grayscale,
         )
-        image = self._call(model.PACK, *packed).file
+        image = self._call(interface.PACK, *packed).file
         return self._finish(Picture(image, quality_map=qualities.coded))
 
     def estimated_bits(self, quality: float) -> float:
@@ -128,7 +128,7 @@ class Encoder:
             steps.add()
 
     def _shelf(self, quality: float) -> Shelf:
-        def read(tiles: Sequence[int]) -> Iterator[model.Coded]:
+        def read(tiles: Sequence[int]) -> Iterator[interface.Coded]:
             return (self._quantised(tile, quality) for tile in tiles)
 
         return Shelf(self._plan.coded, range(len(self._plan.coded)), read)
@@ -136,31 +136,31 @@ class Encoder:
     def _string(self, tile: int, quality: float, done: Done) -> bytes:
         """A tile's string."""
         if not self._chooses or self._kept(tile, quality):
-            return self._call(model.WRITE, *self._quantised(tile, quality, done)).payload
-        found = self._quantise(tile, quality, done, model.CHOOSE, model.CHOOSE_BY_MAP)
-        self._keep(tile, quality, model.Coded(found.latents, found.hyper_latents))
-        given = model.ToWriteChosen(found.hyper_latents, found.symbols, found.parameters)
-        return self._call(model.WRITE_CHOSEN, *given).payload
+            return self._call(interface.WRITE, *self._quantised(tile, quality, done)).payload
+        found = self._quantise(tile, quality, done, interface.CHOOSE, interface.CHOOSE_BY_MAP)
+        self._keep(tile, quality, interface.Coded(found.latents, found.hyper_latents))
+        given = interface.ToWriteChosen(found.hyper_latents, found.symbols, found.parameters)
+        return self._call(interface.WRITE_CHOSEN, *given).payload
 
     def _bits(self, tile: int, quality: float, done: Done) -> float:
         """What a tile's string should take."""
-        return self._call(model.ESTIMATE, *self._quantised(tile, quality, done)).bits
+        return self._call(interface.ESTIMATE, *self._quantised(tile, quality, done)).bits
 
-    def _quantised(self, tile: int, quality: float, done: Done = lambda: None) -> model.Coded:
+    def _quantised(self, tile: int, quality: float, done: Done = lambda: None) -> interface.Coded:
         coded = self._kept(tile, quality)
         if coded:
             for _ in range(self._parts()):
                 done()
             return coded
-        coded = self._quantise(tile, quality, done, model.QUANTISE, model.QUANTISE_BY_MAP)
+        coded = self._quantise(tile, quality, done, interface.QUANTISE, interface.QUANTISE_BY_MAP)
         self._keep(tile, quality, coded)
         return coded
 
-    def _kept(self, tile: int, quality: float) -> model.Coded | None:
+    def _kept(self, tile: int, quality: float) -> interface.Coded | None:
         latest = self._latest.get(tile)
         return latest[1] if latest and latest[0] == quality else None
 
-    def _keep(self, tile: int, quality: float, coded: model.Coded) -> None:
+    def _keep(self, tile: int, quality: float, coded: interface.Coded) -> None:
         if self._keeps:
             self._latest[tile] = quality, coded
 
@@ -176,7 +176,7 @@ class Encoder:
         window = boxes.crop(self._pixels, self._plan.window[tile])
         if latents is None:
             with TRANSFORM:
-                latents = self._call(model.ANALYSE, window).latents
+                latents = self._call(interface.ANALYSE, window).latents
             if self._keeps:
                 self._analysed[tile] = latents
         seen, qualities = self._plan.seen[tile], self._wanted.at(quality)
@@ -196,10 +196,10 @@ class Encoder:
         seen: np.ndarray,
         done: Done,
     ) -> np.ndarray:
-        function: Function[model.Refined] = model.REFINE
+        function: Function[beside.Refined] = beside.REFINE
         how: Any = qualities.quality
         if qualities.deviations is not None:
-            function, how = model.REFINE_BY_MAP, qualities.codes(seen)
+            function, how = beside.REFINE_BY_MAP, qualities.codes(seen)
         moments = np.zeros([2, *latents.shape], np.float32)
         with _REFINEMENT:
             for first in range(0, self.refinement, AT_ONCE):

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfclic import errors
-from tfclic.format import header, model
+from tfclic.format import beside, header, interface, model
 from tfclic.runtime import checksums
 from tfclic.runtime import session as sessions
 
 if TYPE_CHECKING:
-    from tfclic.format.model import Function, Given
+    from tfclic.format.interface import Function, Given
     from tfclic.runtime.catalog import Model
     from tfclic.runtime.tiles import Call
 
@@ -54,13 +54,13 @@ class Graphs:
         """`call` with what it raises."""
         return functools.partial(self.call, refusal)
 
-    def header(self, data: bytes) -> model.Info:
+    def header(self, data: bytes) -> interface.Info:
         """What a file's header says, whichever model made it.
 
         Raises:
           errors.FileFormatError: it is not a sound file.
         """
-        function = model.HEADER if model.HEADER in self else model.EARLIER_HEADER
+        function = interface.HEADER if interface.HEADER in self else interface.EARLIER_HEADER
         try:
             return self._session.call(function, data)
         except sessions.SessionError as error:
@@ -69,7 +69,7 @@ class Graphs:
     def call(
         self, refusal: type[errors.TfclicError], function: Function[Given], *arguments: Any
     ) -> Given:
-        """Calls a `model.Function`, and returns its results, as `session.Session.call`.
+        """Calls an `interface.Function`, and returns its results, as `session.Session.call`.
 
         Raises `refusal` where the model refuses its arguments.
         """
@@ -91,7 +91,7 @@ class Graphs:
 
     def session_of(self, function: Function[Any]) -> sessions.Session:
         """The session that runs a function, loaded when it is first wanted."""
-        if function in (model.REFINE, model.REFINE_BY_MAP):
+        if function in (beside.REFINE, beside.REFINE_BY_MAP):
             with self._lock:
                 if self._refinement is None:
                     self._refinement = _beside(self.model, model.REFINEMENT)
@@ -137,7 +137,7 @@ def _beside(found: Model, folder: str) -> sessions.Session:
     functions = found.card.refinement if folder == model.REFINEMENT else found.card.fast
     with _loading(found):
         session = sessions.Session(found.path / folder, functions or {})
-        session.call(model.RESTORE, os.fsencode(found.path / model.VARIABLES))
+        session.call(beside.RESTORE, os.fsencode(found.path / model.VARIABLES))
         return session
 
 
@@ -145,7 +145,7 @@ def _faster(found: Model) -> sessions.Session | None:
     """That of `model.FAST`, if this machine computes what it has to."""
     try:
         session = _beside(found, model.FAST)
-        return session if bool(session.call(model.PROBE).sound) else None
+        return session if bool(session.call(beside.PROBE).sound) else None
     except (errors.ModelError, sessions.SessionError):
         return None  # its operations do not exist here
 

@@ -27,7 +27,8 @@ from tfclic import errors, machine
 from tfclic.format import graphs, model
 
 if TYPE_CHECKING:
-    from tfclic.format.model import Function, Given, Signature
+    from tfclic.format.interface import Function, Given
+    from tfclic.format.model import Signature
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, DATA_LOSS = 3, 8, 15  # TF_Code
 _OK = 0
@@ -191,7 +192,7 @@ class Session:
         return name in self._functions
 
     def call(self, function: Function[Given], *arguments: Any) -> Given:
-        """Runs a `model.Function`; its results, as its NamedTuple, or dict; otherwise as `run`."""
+        """Runs a `Function`; its results, as its NamedTuple, or dict; otherwise as `run`."""
         given = function.takes(*arguments)._asdict()
         return function.results(self.run(function.name, **given))
 

@@ -1,8 +1,8 @@
 """What a file's strings hold and what it costs, by the probabilities of the model that made it.
 
 Nothing here needs TensorFlow's Python package, nor knows which parts and parameters a model has:
-whatever its functions `READ` and `STATISTICS` give (see `tfclic.format.model`) is put together over
-the tiles.
+whatever its functions `READ` and `STATISTICS` give (see `tfclic.format.interface`) is put together
+over the tiles.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from tfclic.format import model
-from tfclic.format.model import BITS, LATENTS
+from tfclic.format import interface
+from tfclic.format.interface import BITS, LATENTS
 from tfclic.runtime import tiles
 from tfclic.runtime.canvas import Canvas, hull
 from tfclic.runtime.progress import Steps, in_parallel
@@ -64,9 +64,9 @@ class Statistics:
 
     def __init__(self, call: Call, data: bytes, progress: Progress | None = None) -> None:
         self._call, self._data, self._progress = call, data, progress
-        self._opened = call(model.OPEN, data)
+        self._opened = call(interface.OPEN, data)
         self.lengths, self.boxes = self._opened.lengths, self._opened.core
-        self._read: dict[int, model.Coded] = {}
+        self._read: dict[int, interface.Coded] = {}
         self._only: Arrays | None = None
 
     @property
@@ -89,7 +89,7 @@ class Statistics:
         def work(found: Arrays) -> tuple[list[int], dict[str, tuple[np.ndarray, np.ndarray]]]:
             # hyper latents have no channels where the model has none of them
             bits = {k: array for k, array in found.items() if k.endswith(BITS) and array.size}
-            slices = found.get(model.SLICES, found[LATENTS].shape[2:3])
+            slices = found.get(interface.SLICES, found[LATENTS].shape[2:3])
             return [int(size) for size in slices], {
                 name[: -len(BITS)]: (array.sum(2), array.sum((0, 1), np.float64))
                 for name, array in bits.items()
@@ -133,7 +133,7 @@ class Statistics:
         if tile not in self._read:
             self._read[tile] = tiles.read_tile(self._call, self._data, self._opened, tile)
         coded = self._read[tile]
-        costs = self._call(model.STATISTICS, *coded)
+        costs = self._call(interface.STATISTICS, *coded)
         found = {**coded._asdict(), **costs}
         if len(self.lengths) == 1:
             self._only = found

@@ -1,7 +1,7 @@
 """Images of any size through an exported codec's functions, tile by tile, on all cores.
 
-The functions are those of `tfclic.format.model`; boxes, (top, left, height, width), are explained
-in `tfclic.format.boxes`.
+The functions are those of `tfclic.format.interface`; boxes, (top, left, height, width), are
+explained in `tfclic.format.boxes`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tfclic.format import boxes, header, model
+from tfclic.format import boxes, header, interface
 from tfclic.format.latents import STRIDE
 from tfclic.runtime.canvas import Canvas, Shelf, hull, latents_around, overlap, touching
 from tfclic.runtime.progress import Steps, in_parallel
 from tfclic.runtime.qualities import Qualities
 
 if TYPE_CHECKING:
-    from tfclic.format.model import Function, Given
+    from tfclic.format.interface import Function, Given
     from tfclic.images import Pixels
     from tfclic.runtime import thumbnails
     from tfclic.runtime.progress import Progress
@@ -31,18 +31,18 @@ TRANSFORM = threading.Lock()
 
 
 class Call(Protocol):
-    """What calls a `model.Function` with what it takes, and returns what it gives."""
+    """What calls an `interface.Function` with what it takes, and returns what it gives."""
 
     def __call__(self, function: Function[Given], *arguments: Any) -> Given: ...
 
 
 # Of a tile's index, what a file has of it: see `read_tile`.
-Reading = Callable[[Call, bytes, "model.Opened", int], "model.Coded"]
+Reading = Callable[[Call, bytes, "interface.Opened", int], "interface.Coded"]
 
 
 def decode_latents(call: Call, data: bytes) -> np.ndarray:
     """Decodes the latents of a file (bytes): int16 [h, w, C]; `call` as for `Encoder`."""
-    opened = call(model.OPEN, data)
+    opened = call(interface.OPEN, data)
     tiles = range(len(opened.coded))
     steps = Steps(len(tiles), None)
     shelf = _shelf(call, data, opened, tiles, steps, read_tile)
@@ -74,7 +74,7 @@ def decode(
     Returns:
       uint8 array [h, w, 1] or [h, w, 3].
     """
-    opened = call(model.OPEN, data)
+    opened = call(interface.OPEN, data)
     x, y, width, height = region or (0, 0, opened.width, opened.height)
     canvas = Canvas((y, x, height, width))
     shown = opened.core[touching(opened.core, canvas.box)]
@@ -110,7 +110,7 @@ def decode_reduced(
     Returns:
       uint8 array [h, w, 1] or [h, w, 3].
     """
-    opened = call(model.OPEN, data)
+    opened = call(interface.OPEN, data)
     x, y, width, height = region or (0, 0, opened.width, opened.height)
     box = np.array([y, x, height, width], np.int32)
     seen = latents_around(box, hull(opened.coded), STRIDE)
@@ -137,21 +137,21 @@ def decode_reduced(
 def _shelf(
     call: Call,
     data: bytes,
-    opened: model.Opened,
+    opened: interface.Opened,
     tiles: Sequence[int] | np.ndarray,
     steps: Steps,
     reading: Reading,
 ) -> Shelf:
     """A `Shelf` of some tiles of a file, read side by side."""
 
-    def read(several: Sequence[int]) -> Iterator[model.Coded]:
+    def read(several: Sequence[int]) -> Iterator[interface.Coded]:
         return in_parallel(lambda tile: reading(call, data, opened, tile), several, steps)
 
     return Shelf(opened.coded, tiles, read)
 
 
-def read_tile(call: Call, data: bytes, opened: model.Opened, tile: int) -> model.Coded:
-    """Everything that one string of a file holds, a `model.Coded`.
+def read_tile(call: Call, data: bytes, opened: interface.Opened, tile: int) -> interface.Coded:
+    """Everything that one string of a file holds, an `interface.Coded`.
 
     Args:
       call: as for `Encoder`.
@@ -160,7 +160,7 @@ def read_tile(call: Call, data: bytes, opened: model.Opened, tile: int) -> model
       tile: int, its index.
     """
     start, length = opened.starts[tile], opened.lengths[tile]
-    function = model.READ_INTERLEAVED if opened.interleaved else model.READ
+    function = interface.READ_INTERLEAVED if opened.interleaved else interface.READ
     return call(function, data[start : start + length], *opened.coded[tile][2:])
 
 
@@ -180,7 +180,9 @@ class Parts:
         self._wanted, self._received = wanted, received
         self.sound: dict[int, int] = {}
 
-    def __call__(self, call: Call, data: bytes, opened: model.Opened, tile: int) -> model.Coded:
+    def __call__(
+        self, call: Call, data: bytes, opened: interface.Opened, tile: int
+    ) -> interface.Coded:
         """As `read_tile`; what nothing is known of is gray."""
         start, length = int(opened.starts[tile]), int(opened.lengths[tile])
         there = length
@@ -188,15 +190,15 @@ class Parts:
             there = min(max(self._received + int(opened.starts[0]) - start, 0), length)
         string, sides = data[start : start + there], opened.coded[tile][2:]
         sound = self._wanted
-        found = call(model.READ_PARTS, string, *sides, np.int32(sound))
+        found = call(interface.READ_PARTS, string, *sides, np.int32(sound))
         if there < length:
             sound = int(found.sound)
             if 0 <= sound < self._wanted:
                 # what was read of the others may be anything
-                found = call(model.READ_PARTS, string, *sides, np.int32(sound))
+                found = call(interface.READ_PARTS, string, *sides, np.int32(sound))
         self.sound[tile] = sound
-        coded = model.Coded(found.latents, found.hyper_latents)
-        return coded if sound >= 0 else model.Coded(*map(np.zeros_like, coded))
+        coded = interface.Coded(found.latents, found.hyper_latents)
+        return coded if sound >= 0 else interface.Coded(*map(np.zeros_like, coded))
 
 
 def recode(
@@ -212,26 +214,26 @@ def recode(
       call: as for `Encoder`, of the model that reads.
       writing: the same of the model that writes.
       data: bytes, the file.
-      fields: those of `model.ToPack` after the lengths.
+      fields: those of `interface.ToPack` after the lengths.
       progress: function of (tiles done, tiles in all), or None.
 
     Returns:
       bytes, the file.
     """
-    opened = call(model.OPEN, data)
+    opened = call(interface.OPEN, data)
 
     def work(tile: int) -> bytes:
-        return writing(model.WRITE, *read_tile(call, data, opened, tile)).payload
+        return writing(interface.WRITE, *read_tile(call, data, opened, tile)).payload
 
     tiles = range(len(opened.coded))
     strings = list(in_parallel(work, tiles, Steps(len(tiles), progress)))
     lengths = np.array([len(string) for string in strings], np.int32)
-    return writing(model.PACK, b"".join(strings), lengths, *fields).file
+    return writing(interface.PACK, b"".join(strings), lengths, *fields).file
 
 
 def synthesised(
     call: Call,
-    coded: model.Coded,
+    coded: interface.Coded,
     seen: np.ndarray,
     box: np.ndarray,
     qualities: Qualities,
@@ -239,9 +241,9 @@ def synthesised(
 ) -> Pixels:
     """The pixels of `box`, from what is coded, `Coded.cut`, of the box `seen`."""
     box = boxes.relative(box, STRIDE * seen)
-    function: Function[model.Image] = model.SYNTHESISE
+    function: Function[interface.Image] = interface.SYNTHESISE
     how: Any = qualities.quality
     if qualities.deviations is not None:
-        function, how = model.SYNTHESISE_BY_MAP, qualities.codes(seen)
+        function, how = interface.SYNTHESISE_BY_MAP, qualities.codes(seen)
     with TRANSFORM:
         return call(function, *coded, how, grayscale, box).image

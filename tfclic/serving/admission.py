@@ -18,7 +18,7 @@ import numpy as np
 from tfclic import errors
 from tfclic.format import boxes, header, picture
 from tfclic.format.latents import MULTIPLE
-from tfclic.format.model import COMPRESS, DECOMPRESS, HEAT_MAP, INFO
+from tfclic.format.served import COMPRESS, DECOMPRESS, HEAT_MAP, INFO
 from tfclic.serving import extras, limits
 from tfclic.serving.memory import NOTHING, Amount
 from tfclic.serving.refusals import Refusal, StatusCode

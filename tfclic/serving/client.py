@@ -13,11 +13,11 @@ import numpy as np
 
 from tfclic import errors
 from tfclic.format.header import OTHER_MODEL
-from tfclic.format.model import COMPRESS, DECOMPRESS, GOOD, Files, Images
+from tfclic.format.served import COMPRESS, DECOMPRESS, GOOD, Files, Images
 from tfclic.serving import protos, tensors
 
 if TYPE_CHECKING:
-    from tfclic.format.model import Function
+    from tfclic.format.interface import Function
 
 Inputs = Mapping[str, Union[np.ndarray, list[bytes]]]
 
@@ -111,7 +111,7 @@ class Client:
         refusal: type[errors.TfclicError],
         more: Inputs,
     ) -> Any:
-        """What a `Function` of `tfclic.format.model` gives for a batch of one element.
+        """What a `Function` of `tfclic.format.served` gives for a batch of one element.
 
         `more` are inputs that a server may take beside its own.
         """

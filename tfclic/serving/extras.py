@@ -24,7 +24,7 @@ from absl import logging
 
 from tfclic import errors, images
 from tfclic.format import header, picture
-from tfclic.format.model import COMPRESS, DECOMPRESS, GOOD
+from tfclic.format.served import COMPRESS, DECOMPRESS, GOOD
 from tfclic.runtime import session as sessions
 from tfclic.runtime.qualities import Area
 from tfclic.serving import limits, pictures, tensors

@@ -17,8 +17,8 @@ from PIL import Image
 
 from tfclic import errors, images
 from tfclic.format import alpha, picture
-from tfclic.format.model import COMPRESS, DECOMPRESS, GOOD, SERVED
 from tfclic.format.picture import Picture
+from tfclic.format.served import COMPRESS, DECOMPRESS, GOOD, SERVED
 from tfclic.serving import limits
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from tfclic import errors
-from tfclic.format import model
+from tfclic.format import model, served
 from tfclic.runtime import catalog, checksums
 from tfclic.runtime import codec as codecs
 from tfclic.runtime import session as sessions
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SIGNATURE = "serving_default"
 # Of a codec, these alone are served: its other functions believe their arguments.
-CODEC_SIGNATURES = frozenset(function.name for function in model.SERVED)
+CODEC_SIGNATURES = frozenset(function.name for function in served.SERVED)
 MOST_WARM_UP = 1000  # requests, as in TensorFlow Serving
 
 
@@ -38,7 +38,7 @@ class Servable:
       name: of the model.
       version: its number.
       signatures: dict of SignatureDef by name.
-      is_codec: bool, whether they are those of `tfclic.format.model`.
+      is_codec: bool, whether they are those of `tfclic.format.served`.
       codec: the same as a `tfclic.runtime.Codec`, for what no signature does; None: it has no card.
 
     Args:
@@ -55,9 +55,9 @@ class Servable:
         if found:
             checksums.check(path, found.card)
         tags, functions = _graph(path)
-        self.is_codec = model.COMPRESS.name in functions
-        served = CODEC_SIGNATURES if self.is_codec else functions
-        self.signatures = {name: each for name, each in functions.items() if name in served}
+        self.is_codec = served.COMPRESS.name in functions
+        offered = CODEC_SIGNATURES if self.is_codec else functions
+        self.signatures = {name: each for name, each in functions.items() if name in offered}
         try:
             self._session = sessions.Session(path, _functions(functions), tags)
         except sessions.SessionError as error:

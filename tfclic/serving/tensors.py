@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfclic.format.model import BINARY
+from tfclic.format.served import BINARY
 from tfclic.serving import protos
 from tfclic.serving.refusals import invalid
 
