@@ -14,7 +14,7 @@ from tfclic import errors, models, runtime
 from tfclic.export import integers, rough, saving, stored
 from tfclic.export.transforming import everywhere
 from tfclic.format import beside, header, interface, model
-from tfclic.runtime import catalog, graphs, session
+from tfclic.runtime import c_api, catalog, graphs, session
 from tfclic.training import building
 
 PROGRAM = """
@@ -149,7 +149,7 @@ def test_a_damaged_graph_of_bytes_is_refused(path, tmp_path):
 
 
 def test_bytes_are_taken_only_where_they_are_sound(path, files, floats, monkeypatch):
-    answers = iter([np.False_, session.SessionError(session.INVALID_ARGUMENT, "No OpKernel")])
+    answers = iter([np.False_, c_api.SessionError(c_api.INVALID_ARGUMENT, "No OpKernel")])
     call = session.Session.call
 
     def answer(self, function, *arguments):

@@ -12,7 +12,7 @@ from tfclic.cli import common, compress, export, recode
 from tfclic.export import saving
 from tfclic.format import header, model
 from tfclic.format.served import DECOMPRESS, GOOD, INFO, SERVED
-from tfclic.runtime import catalog, session
+from tfclic.runtime import c_api, catalog
 from tfclic.serving import servable
 
 
@@ -25,7 +25,7 @@ def codecs(two_graphs):
 @pytest.fixture
 def without_compression(monkeypatch):
     """TensorFlow Compression is not there."""
-    monkeypatch.setattr(session, "has_compression", lambda: False)
+    monkeypatch.setattr(c_api, "has_compression", lambda: False)
 
 
 def test_the_graph_of_servers_has_no_operation_but_tensorflows(two_graphs):
@@ -104,7 +104,7 @@ def test_the_program_writes_with_the_coder_that_is_asked_for(two_graphs, codecs,
 def test_the_server_takes_the_graph_that_can_run(
     two_graphs, codecs, make_pixels, soft, has_compression, monkeypatch
 ):
-    monkeypatch.setattr(session, "has_compression", lambda: has_compression)
+    monkeypatch.setattr(c_api, "has_compression", lambda: has_compression)
     served = servable.Servable("two", 1, two_graphs)
     assert set(served.signatures) == servable.CODEC_SIGNATURES
     assert served.warm_up() == len(SERVED)

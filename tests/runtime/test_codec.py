@@ -37,7 +37,7 @@ def test_a_model_runs_without_the_python_package_of_tfc_which_can_be_imported_la
 
 def test_what_tensorflow_brings_along_is_not_taken_for_what_python_needs():
     program = (
-        "from tfclic.runtime import session; session.has_compression(); "
+        "from tfclic.runtime import c_api; c_api.has_compression(); "
         "import ssl; ssl.create_default_context()"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

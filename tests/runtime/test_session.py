@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import config_pb2
 
 from tfclic import errors
 from tfclic.export import saving
-from tfclic.runtime import session
+from tfclic.runtime import c_api, session
 
 KINDS = {
     "floats": tf.TensorSpec([None, None], tf.float32),
@@ -74,9 +74,9 @@ def test_every_kind_comes_back(loaded, size):
 
 
 def test_a_refusal_carries_its_code_and_message(loaded):
-    with pytest.raises(session.SessionError, match="no reason at all") as caught:
+    with pytest.raises(c_api.SessionError, match="no reason at all") as caught:
         loaded.run("refuse", text=b"no reason at all")
-    assert caught.value.code == session.INVALID_ARGUMENT
+    assert caught.value.code == c_api.INVALID_ARGUMENT
 
 
 def test_threads_share_a_session(loaded):
@@ -97,27 +97,14 @@ def test_memory_is_given_back(loaded, path):
 
 
 def test_what_is_no_model_is_refused(tmp_path):
-    with pytest.raises(session.SessionError, match="No such file or directory: saved_model.pb"):
+    with pytest.raises(c_api.SessionError, match="No such file or directory: saved_model.pb"):
         session.Session(tmp_path, {})
 
 
 def test_a_tensor_that_is_not_in_the_graph_is_refused(path):
     functions = {"echo": {"inputs": {"text": "nowhere:0"}, "outputs": {}}}
-    with pytest.raises(session.SessionError, match="no nowhere:0"):
+    with pytest.raises(c_api.SessionError, match="no nowhere:0"):
         session.Session(path, functions)
-
-
-@pytest.mark.parametrize("level, told", [("3", b"what matters\n"), ("0", None)])
-def test_remarks_of_a_library_that_is_loaded_go_nowhere(level, told, monkeypatch, capfdbinary):
-    remarks = (
-        b"WARNING: ... absl::InitializeLog() ...\nI0 port.cc] oneDNN custom operations are on.\n"
-    )
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
-    with session.without_remarks():
-        os.write(2, remarks + b"what matters\n")
-    os.write(2, b"and what comes after\n")
-    told = remarks + b"what matters\n" if told is None else told
-    assert capfdbinary.readouterr().err == told + b"and what comes after\n"
 
 
 def test_a_forked_process_is_told_instead_of_waiting_for_ever(path, loaded):

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tfclic
 from tfclic import images, runtime
 from tfclic.format import header, interface, picture
-from tfclic.runtime import catalog, checks, session
+from tfclic.runtime import c_api, catalog, checks, session
 from tfclic.serving import extras, limits, servable
 from tfclic.serving.client import predict_request
 
@@ -285,7 +285,7 @@ def test_with_the_page_models_are_ready_for_it(serving, sliced_toy, monkeypatch,
 
 def test_a_model_that_cannot_be_made_ready_is_served(serving, toy_model, monkeypatch):
     def fail(*arguments, **named):
-        raise session.SessionError(13, "no")
+        raise c_api.SessionError(13, "no")
 
     monkeypatch.setattr(runtime.Codec, "compress", fail)
     with serving(toy_model.parents[1], ui=True) as started:

@@ -6,8 +6,7 @@ import weakref
 
 import pytest
 
-from tfclic import errors
-from tfclic.runtime import session
+from tfclic import errors, machine
 from tfclic.serving import manager, metrics, repository
 from tfclic.serving.manager import State
 from tfclic.serving.refusals import Refusal, StatusCode
@@ -85,7 +84,7 @@ def test_an_old_version_finishes_what_it_has_begun(folder, make_scaling):
 def test_what_has_gone_is_given_back_to_the_system(folder, make_scaling, monkeypatch):
     models, given_back = Models(folder), []
     old = weakref.ref(models.manager._models["scaling"][1].servable)
-    monkeypatch.setattr(session, "give_back", lambda: given_back.append(old() is None))
+    monkeypatch.setattr(machine, "give_back", lambda: given_back.append(old() is None))
     models.manager.poll()
     make_scaling(folder, version=2, factor=3.0)
     models.manager.poll()
@@ -99,7 +98,7 @@ def test_what_has_gone_is_given_back_to_the_system(folder, make_scaling, monkeyp
 
 def test_memory_can_be_given_back():
     ring = weakref.ref(Ring())
-    session.give_back()
+    machine.give_back()
     assert ring() is None
 
 

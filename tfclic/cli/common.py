@@ -18,7 +18,7 @@ from absl import app, flags, logging
 import tfclic
 from tfclic import errors
 from tfclic.format import header
-from tfclic.runtime.session import without_remarks
+from tfclic.runtime.c_api import without_remarks
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
 
 import tfclic
-from tfclic import errors, images, runtime
+from tfclic import errors, images, machine, runtime
 from tfclic.cli import common, outputs, pipelines, remote
 from tfclic.format import header, picture
-from tfclic.runtime import session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +135,7 @@ def decompress(args: argparse.Namespace) -> int:
             started = time.perf_counter()
             if found["tiles"] > 1:
                 # the image's file takes more than what is left
-                session.give_back()
+                machine.give_back()
             outputs.write(target, writer(pixels, data, source, target, args), args.force)
             seconds = decoded + time.perf_counter() - started
             return common.result_line(source, target, pixels, len(data), seconds, size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfclic.runtime import session
+from tfclic.runtime import c_api
 
 if TYPE_CHECKING:
     from tfclic.images import Pixels
@@ -20,7 +20,7 @@ MS_SSIM_MIN_SIDE = 176
 @functools.cache
 def _tensorflow() -> Any:
     """TensorFlow's Python package, imported when it is first wanted."""
-    with session.without_remarks():
+    with c_api.without_remarks():
         import tensorflow
     return tensorflow
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfclic import errors
 from tfclic.format import beside, header, interface, model
-from tfclic.runtime import checksums
+from tfclic.runtime import c_api, checksums
 from tfclic.runtime import session as sessions
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Graphs:
         function = interface.HEADER if interface.HEADER in self else interface.EARLIER_HEADER
         try:
             return self._session.call(function, data)
-        except sessions.SessionError as error:
+        except c_api.SessionError as error:
             raise errors.FileFormatError(cause(error)) from error
 
     def call(
@@ -79,11 +79,11 @@ class Graphs:
             raise errors.ModelError(sentence)
         try:
             return session.call(function, *arguments)
-        except sessions.SessionError as error:
-            if error.code == sessions.RESOURCE_EXHAUSTED:
+        except c_api.SessionError as error:
+            if error.code == c_api.RESOURCE_EXHAUSTED:
                 sentence = "The image is too large for this machine's memory."
                 raise errors.TfclicError(sentence) from error
-            if error.code in (sessions.INVALID_ARGUMENT, sessions.DATA_LOSS):
+            if error.code in (c_api.INVALID_ARGUMENT, c_api.DATA_LOSS):
                 what = "image" if refusal is errors.ImageError else "file"
                 sentence = f"The model {self.model} refuses this {what}: {cause(error)}"
                 raise refusal(sentence) from error
@@ -111,14 +111,14 @@ def _chosen_coder(found: Model, coder: str | None) -> str:
     Raises:
       errors.ModelError: a model, or this machine, has it not.
     """
-    known, has_range = found.card.coders, sessions.has_compression()
+    known, has_range = found.card.coders, c_api.has_compression()
     if coder is None:
         coder = known[0] if has_range or len(known) == 1 else header.INTERLEAVED
     if coder not in known:
         raise errors.ModelError(f"The model {found} does not write with the {coder} coder.")
     # newer TensorFlows miss its operations when they are run, not when the graph is loaded
     if coder == header.RANGE and not has_range:
-        raise errors.ModelError(sessions.NO_COMPRESSION)
+        raise errors.ModelError(c_api.NO_COMPRESSION)
     return coder
 
 
@@ -146,7 +146,7 @@ def _faster(found: Model) -> sessions.Session | None:
     try:
         session = _beside(found, model.FAST)
         return session if bool(session.call(beside.PROBE).sound) else None
-    except (errors.ModelError, sessions.SessionError):
+    except (errors.ModelError, c_api.SessionError):
         return None  # its operations do not exist here
 
 
@@ -155,7 +155,7 @@ def _loading(found: Model) -> Iterator[None]:
     """Turns what goes wrong into an errors.ModelError."""
     try:
         yield
-    except (sessions.SessionError, KeyError, ValueError) as error:
+    except (c_api.SessionError, KeyError, ValueError) as error:
         sentence = f"The model {found.path} cannot be loaded: {cause(error)}."
         raise errors.ModelError(sentence) from error
 
@@ -163,4 +163,4 @@ def _loading(found: Model) -> Iterator[None]:
 def cause(error: Exception) -> str:
     """Returns the one line of a TensorFlow error that says what happened."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()]
-    return sessions.assertion(error) or (lines[0] if lines else type(error).__name__)
+    return c_api.assertion(error) or (lines[0] if lines else type(error).__name__)

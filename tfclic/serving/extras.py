@@ -25,7 +25,7 @@ from absl import logging
 from tfclic import errors, images
 from tfclic.format import header, picture
 from tfclic.format.served import COMPRESS, DECOMPRESS, GOOD
-from tfclic.runtime import session as sessions
+from tfclic.runtime import c_api
 from tfclic.runtime.qualities import Area
 from tfclic.serving import limits, pictures, tensors
 from tfclic.serving.refusals import invalid
@@ -125,7 +125,7 @@ def warm_up(servable: Servable) -> None:
         codec.decompress(data, scale=1 / 8)
         if codec.slices > 1 and codec.coder == header.RANGE:
             codec.decompress(data, slices=codec.slices)
-    except (errors.TfclicError, sessions.SessionError) as error:
+    except (errors.TfclicError, c_api.SessionError) as error:
         # the signatures may do all the same
         logging.error("%s/%d: %s", servable.name, servable.version, error)
 
@@ -162,7 +162,7 @@ def _each(servable: Servable, signature: str, element: Mapping[str, Any], most: 
         return _DOES[signature](servable.codec, element, most)
     except errors.TfclicError as error:
         return _Done(b"", status=str(error))
-    except sessions.SessionError as error:
+    except c_api.SessionError as error:
         # TensorFlow's words have names of the graph, and sometimes paths, in them
         logging.error("%s/%d %s: %s", servable.name, servable.version, signature, error)
         return _Done(b"", status="The model failed.")

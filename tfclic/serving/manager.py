@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from absl import logging
 
-from tfclic import errors
-from tfclic.runtime import session
+from tfclic import errors, machine
 from tfclic.serving import protos
 from tfclic.serving.refusals import Refusal, StatusCode
 from tfclic.serving.servable import Servable
@@ -84,7 +83,7 @@ class Manager:
         if self._has_loaded:
             # a request may have held what went until it had ended itself
             self._has_loaded = False
-            session.give_back()
+            machine.give_back()
         try:
             wanted = self._repository.latest()
         except OSError as error:
@@ -200,7 +199,7 @@ class Manager:
             if other != version:
                 self._retire(name, other)
         self._has_loaded = True
-        session.give_back()
+        machine.give_back()
 
     def _retire(self, name: str, version: int) -> None:
         entry = self._models[name][version]

@@ -12,7 +12,7 @@ from absl import logging
 
 from tfclic import errors
 from tfclic.format import model, served
-from tfclic.runtime import catalog, checksums
+from tfclic.runtime import c_api, catalog, checksums
 from tfclic.runtime import codec as codecs
 from tfclic.runtime import session as sessions
 from tfclic.serving import protos, tensors
@@ -60,7 +60,7 @@ class Servable:
         self.signatures = {name: each for name, each in functions.items() if name in offered}
         try:
             self._session = sessions.Session(path, _functions(functions), tags)
-        except sessions.SessionError as error:
+        except c_api.SessionError as error:
             raise errors.ModelError(f"The model {path} cannot be loaded: {error}.") from error
         self.codec = None
         if found and self.is_codec:
@@ -98,7 +98,7 @@ class Servable:
             raise invalid(f"The signature has no output {unknown[0]!r}.")
         try:
             outputs = self._session.run(name or DEFAULT_SIGNATURE, **inputs)
-        except sessions.SessionError as error:
+        except c_api.SessionError as error:
             # TensorFlow's words have names of the graph, and sometimes paths, in them
             logging.error("%s/%d %s: %s", self.name, self.version, name, error)
             raise _refusal(error) from None
@@ -134,7 +134,7 @@ def _graph(path: pathlib.Path) -> tuple[tuple[str, ...], dict[str, SignatureDef]
     try:
         proto = protos.saved_model_pb2.SavedModel.FromString((path / model.GRAPH).read_bytes())
         graphs = {frozenset(graph.meta_info_def.tags): graph for graph in proto.meta_graphs}
-        of_range = frozenset(model.OF_RANGE) in graphs and sessions.has_compression()
+        of_range = frozenset(model.OF_RANGE) in graphs and c_api.has_compression()
         tags = model.OF_RANGE if of_range else model.TAGS
         graph = graphs[frozenset(tags)]
     except Exception as error:
@@ -181,18 +181,18 @@ def _check_inputs(signature: SignatureDef, inputs: Mapping[str, np.ndarray]) -> 
         raise invalid(f"The inputs {' and '.join(sorted(batches))} have to be of one length.")
 
 
-def _refusal(error: sessions.SessionError) -> Refusal:
+def _refusal(error: c_api.SessionError) -> Refusal:
     codes = {
-        sessions.INVALID_ARGUMENT: StatusCode.INVALID_ARGUMENT,
-        sessions.DATA_LOSS: StatusCode.INVALID_ARGUMENT,
-        sessions.RESOURCE_EXHAUSTED: StatusCode.RESOURCE_EXHAUSTED,
+        c_api.INVALID_ARGUMENT: StatusCode.INVALID_ARGUMENT,
+        c_api.DATA_LOSS: StatusCode.INVALID_ARGUMENT,
+        c_api.RESOURCE_EXHAUSTED: StatusCode.RESOURCE_EXHAUSTED,
     }
     code = codes.get(error.code, StatusCode.INTERNAL)
     if code is StatusCode.RESOURCE_EXHAUSTED:
         return Refusal(code, "The server has not enough memory for this request.")
     if code is StatusCode.INTERNAL:
         return Refusal(code, "The model failed.")
-    sentence = sessions.assertion(error)
+    sentence = c_api.assertion(error)
     return Refusal(code, sentence or "The model refuses these inputs.")
 
 

@@ -15,8 +15,7 @@ from aiohttp import web
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from tfclic import errors
-from tfclic.runtime import session
+from tfclic import errors, machine
 from tfclic.serving import extras, grpc_api, limits, manager, protos, rest, tracing
 from tfclic.serving.admission import Admission
 from tfclic.serving.memory import Room
@@ -90,7 +89,7 @@ class Server:
             traces = tracing.to_collector(options.traces)
         self._traces = traces = traces or tracing.Untraced()
         self._workers = limits.Workers(options.concurrency, options.queue, options.rate)
-        line = Admission(Room(options.max_memory).free, session.give_back)
+        line = Admission(Room(options.max_memory).free, machine.give_back)
         self._metrics = Metrics(self._workers.pending, lambda: line.held.resident, line.count)
         # who opens the page is not to wait for what its requests need
         prepare = [extras.warm_up] if options.ui else []
