@@ -38,10 +38,9 @@ import tensorflow as tf
 
 from tfclic import images
 from tfclic.cli import common, evaluate
-from tfclic.entropy import active, coders, decisions, exact_runners, lazy, lowering
+from tfclic.entropy import active, coders, decisions, exact_runners, lazy, lowering, wavefront
 from tfclic.entropy import integer_mixture as im
 from tfclic.entropy.program import LATENTS
-from tfclic.exact import fixed_point
 from tfclic.export import stored
 from tfclic.models import base
 
@@ -166,7 +165,7 @@ def _starts(order, width):
 def _around(magnitudes, step):
     """The sums `[h, w, n]` of those magnitudes around each position that are coded before it."""
     height, width = step.shape
-    rows, columns = (x.numpy().reshape(height, width) for x in fixed_point.grid(height, width))
+    rows, columns = (x.numpy().reshape(height, width) for x in wavefront.grid(height, width))
     total = np.zeros_like(magnitudes)
     for down, right in AROUND:
         r, c = rows + down, columns + right

@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
-from tfclic.exact.fixed_point import ACTIVATION_BITS, Grids
+from tfclic.exact.fixed_point import ACTIVATION_BITS
+from tfclic.exact.rounding import Grids
 from tfclic.layers import NeighbourhoodNetwork
 
 SLOPE = 3 / 16

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfclic import configuration, errors, models
 from tfclic.entropy import coders
-from tfclic.exact import fixed_point
+from tfclic.exact import fixed_point, rounding
 from tfclic.export import stored
 from tfclic.format.model import Card
 from tfclic.runtime import catalog
@@ -217,7 +217,7 @@ def test_large_kernels_have_bytes(tmp_path, monkeypatch):
         if id(variable) in of_bytes:
             found = tf.convert_to_tensor(made.stand_ins(codec)[id(variable)])
             peaks = np.abs(variable).max(tuple(range(len(variable.shape) - 1)))
-            assert np.all(np.abs(found - variable) <= 0.51 * peaks / fixed_point.KERNEL_LIMIT)
+            assert np.all(np.abs(found - variable) <= 0.51 * peaks / rounding.KERNEL_LIMIT)
     found, like = stored.reread(model, building.build_variables)
     assert stored.StoredCodec(found, like).digest() == made.digest()
     np.testing.assert_allclose(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tfclic.exact import fixed_point
+from tfclic.exact import exact_sums, fixed_point
 from tfclic.layers import neighbourhood
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class FixedPointNeighbourhood(tf.Module):
             # the taps that are summed in one product, side by side
             kernel = np.abs(dense.kernel.numpy().astype(np.int64))
             kernel = kernel.reshape(9 // at_once, -1, kernel.shape[1])
-            largest = kernel.sum(1).max() * fixed_point.BYTE // 2
-            if largest >= fixed_point.EXACT_FLOAT32:
+            largest = kernel.sum(1).max() * exact_sums.BYTE // 2
+            if largest >= exact_sums.EXACT_FLOAT32:
                 raise ValueError(f"layer {dense.name}: sums up to {largest:.3g} are not exact")
 
     def maps(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -72,9 +72,9 @@ class FixedPointNeighbourhood(tf.Module):
         layer, margin = self.layers[0], neighbourhood.WINDOW // 2 + 1
         x = tf.pad(x, [[margin] * 2, [margin] * 2, [0, 0]])
         kernel = tf.reshape(tf.cast(layer.kernel, tf.float32), [3, 3, x.shape[2], -1])
-        taps, (high, low) = neighbourhood.taps_side_by_side(kernel), fixed_point.to_bytes(x)
+        taps, (high, low) = neighbourhood.taps_side_by_side(kernel), exact_sums.to_bytes(x)
         # few channels have large values
-        large = fixed_point.in_use(high)
+        large = exact_sums.in_use(high)
         products = [tf.gather(high, large, axis=-1) @ tf.gather(taps, large), low @ taps]
         products = tf.stack(products)
         # what is exact for all taps together is exact for some of them
@@ -82,8 +82,8 @@ class FixedPointNeighbourhood(tf.Module):
             products = tf.cast(products, tf.float64)
         sums = neighbourhood.sums_inside(products)
         sums = tf.cast(tf.stack([each for row in sums for each in row], -2), tf.float64)
-        total = fixed_point.of_bytes(tf.reshape(sums, [-1, layer.kernel.shape[1]]))
-        return fixed_point.to_bytes(layer.rounded(total))
+        total = exact_sums.of_bytes(tf.reshape(sums, [-1, layer.kernel.shape[1]]))
+        return exact_sums.to_bytes(layer.rounded(total))
 
     def prepare(self, columns: tf.Tensor) -> Prepared:
         """What `rows` needs for some of the outputs, int32 `[m]`: a `fixed_point.Prepared`."""
@@ -117,7 +117,7 @@ class FixedPointNeighbourhood(tf.Module):
             return [tf.gather(byte, index) for byte in maps]
 
         halved = self._cells(self.layers[1], neighbourhood.halving_taps, seen)
-        bytes_ = [tf.split(byte, KINDS) for byte in fixed_point.to_bytes(halved)]
+        bytes_ = [tf.split(byte, KINDS) for byte in exact_sums.to_bytes(halved)]
 
         def cell(a: int, b: int) -> list[tf.Tensor]:
             return [byte[len(SIDE) * a + b] for byte in bytes_]
@@ -152,5 +152,5 @@ class FixedPointNeighbourhood(tf.Module):
                 part = kernel[row, columns[0] : columns[-1] + 1]
                 x = tf.concat([known[place] for place in places], 1)
                 products.append(tf.matmul(x, tf.reshape(part, [-1, kernel.shape[3]])))
-            sums.append(fixed_point.of_bytes(fixed_point.exact_sum(products)))
+            sums.append(exact_sums.of_bytes(exact_sums.exact_sum(products)))
         return layer.rounded(tf.concat(sums, 0))

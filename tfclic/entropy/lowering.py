@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tfclic import layers
 from tfclic.entropy.fixed_point_neighbourhood import FixedPointNeighbourhood
-from tfclic.exact import fixed_point
+from tfclic.exact import fixed_point, rounding
+from tfclic.exact.fixed_point_convolution import FixedPointConv2D
 
 if TYPE_CHECKING:
     from tfclic.entropy.lazy import Value
@@ -27,12 +28,12 @@ class Form(NamedTuple):
     Attributes:
       bits: they are multiples of `2**-bits`.
       limit: their largest magnitude.
-      grids: what they are multiples of instead, if these are other `fixed_point.Grids`.
+      grids: what they are multiples of instead, if these are other `rounding.Grids`.
     """
 
     bits: int
     limit: int
-    grids: fixed_point.Grids = fixed_point.PLAIN
+    grids: rounding.Grids = rounding.PLAIN
 
 
 ACTIVATIONS = Form(fixed_point.ACTIVATION_BITS, fixed_point.ACTIVATION_LIMIT)
@@ -92,7 +93,7 @@ def _(layer: layers.SubpixelConv2D, given: Form, wanted: Form, name: str) -> tf.
     grids = _grids(given, wanted, conv.activation, name)
     if conv.kernel_size == (1, 1) and layer.factor == 1:
         return Pointwise(fixed_point.FixedPointDense(conv.kernel, conv.bias, **grids))
-    return Convolution(fixed_point.FixedPointConv2D(conv.kernel, conv.bias, **grids), layer.factor)
+    return Convolution(FixedPointConv2D(conv.kernel, conv.bias, **grids), layer.factor)
 
 
 @lower.register(layers.NeighbourhoodNetwork)
@@ -144,7 +145,7 @@ class Convolution(tf.Module):
 
     is_local = False
 
-    def __init__(self, dense: fixed_point.FixedPointConv2D, factor: int) -> None:
+    def __init__(self, dense: FixedPointConv2D, factor: int) -> None:
         super().__init__(name=dense.name)
         self.dense, self.factor = dense, factor
 

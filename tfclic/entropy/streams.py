@@ -17,7 +17,7 @@ import tensorflow_compression as tfc
 
 from tfclic.entropy import active, coders, factorized, lazy, lowering, mixture, wavefront
 from tfclic.entropy import integer_mixture as im
-from tfclic.exact import compilation, fixed_point
+from tfclic.exact import compilation, fixed_point, rounding
 from tfclic.format.latents import HYPER_STRIDE
 
 if TYPE_CHECKING:
@@ -216,12 +216,12 @@ class Conditional:
         self.means: lazy.Value | None = None
         if around_mean:
             means, parameters = parameters
-            grids = fixed_point.Grids(UNITS[1], LOWEST[1])
+            grids = rounding.Grids(UNITS[1], LOWEST[1])
             self.means = means.on(lowering.Form(0, MEAN_LIMIT, grids))
             self.num_parameters = 1
         count = mixtures * (1 if self.is_volume else channels)
         ends = (np.repeat(x[-self.num_parameters :], count) for x in (UNITS, LOWEST))
-        form = lowering.Form(0, fixed_point.ACTIVATION_LIMIT, fixed_point.Grids(*ends))
+        form = lowering.Form(0, fixed_point.ACTIVATION_LIMIT, rounding.Grids(*ends))
         self.columns = self.num_parameters * count
         self.parameters: lazy.Value = parameters.on(form)
 

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic.entropy import coders, decisions, mixture
-from tfclic.exact import compilation, fixed_point
+from tfclic.exact import compilation
 
 if TYPE_CHECKING:
     from tfclic.entropy.coders import Coder, State
@@ -60,6 +60,12 @@ def steps(height: tf.Tensor, width: tf.Tensor, columns_per_row: int) -> tf.Tenso
     return width + columns_per_row * (height - 1)
 
 
+def grid(height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Rows and columns of all positions in raster order, two int32 `[height * width]`."""
+    rows = tf.repeat(tf.range(height), width)
+    return rows, tf.tile(tf.range(width), [height])
+
+
 def order(height: tf.Tensor, width: tf.Tensor, mask: Mask) -> Order:
     """The `Order` of an array's positions, each after all that it sees.
 
@@ -73,7 +79,7 @@ def order(height: tf.Tensor, width: tf.Tensor, mask: Mask) -> Order:
       ValueError: the mask is neither.
     """
     count = height * width
-    rows, columns = fixed_point.grid(height, width)
+    rows, columns = grid(height, width)
     down, right = (x - mask.shape[0] // 2 for x in np.nonzero(mask))
     if np.all((down < 0) | (down == 0) & (right < 0)):
         step = columns + slope(mask) * rows
@@ -116,7 +122,7 @@ def volume_order(
       The order of n * height * width values, which by raster are channel by channel.
     """
     count, area, size = tf.size(numbers), height * width, mask.shape[1]
-    rows, columns = (tf.tile(x, [count]) for x in fixed_point.grid(height, width))
+    rows, columns = (tf.tile(x, [count]) for x in grid(height, width))
     places = tf.repeat(tf.range(count), area)
     per_row = slope(mask[-1])
     back, down, right = np.nonzero(mask)

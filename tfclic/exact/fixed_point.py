@@ -1,47 +1,32 @@
 """Layers whose results are integers, the same on every machine.
 
-A sum of products of integers is exact in float32 while no partial sum reaches 2**24, whatever the
-order of summation. So kernels and activations are integers here (values on a binary grid), wide
-activations are split into a high and a low byte, and rows are taken in groups whose worst case
-stays below that bound. No operand exceeds 256, so hardware that shortens the inputs of a matrix
-product to bfloat16 or TF32 computes the same. Rounding to the next grid happens in float64, where
-everything involved is a short binary fraction.
+Kernels and activations are integers here (values on a binary grid), and their products are summed
+exactly (`tfclic.exact.exact_sums`). Rounding to the next grid happens in float64, where everything
+involved is a short binary fraction.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from tfclic.exact import compilation
-from tfclic.layers import neighbourhood
+from tfclic.exact.exact_sums import BYTE, exact_sum, in_use, of_bytes, row_groups, to_bytes
+from tfclic.exact.rounding import PLAIN, STEP_BITS, Grids, round_kernel
 
 if TYPE_CHECKING:
     from tfclic.layers.composite import Elementwise
 
-Array = TypeVar("Array", np.ndarray, tf.Tensor)
 # see `FixedPointDense._sums`
 Sums = Callable[[tf.Tensor, Optional[tf.Tensor]], tf.Tensor]
 
-EXACT_FLOAT32 = 1 << 24
-STEP_BITS = 8  # of what a kernel's integers count, times a power of two
 # of 53 bits, these are left for the step, four for the slope's fraction and one for the rounding
 EXACT_FLOAT64 = 1 << (48 - STEP_BITS)
-KERNEL_LIMIT = 127
-BYTE = 256
 LARGE_KERNEL = 1 << 19  # weights; as floats they do not stay in a core's own cache
 ACTIVATION_BITS = 6  # hidden activations are multiples of 1/64
 ACTIVATION_LIMIT = (1 << 15) - 1  # and have 16 bits
-# from 2**-20, which leaves room for biases, to beyond what weights can be
-_STEPS = np.ldexp(
-    np.arange(2.0 ** (STEP_BITS - 1), 2.0**STEP_BITS),
-    np.arange(1 - STEP_BITS - 20, 128)[:, None],
-).ravel()
 
 
 def slope_of(activation: Elementwise | None) -> float:
@@ -56,74 +41,6 @@ def slope_of(activation: Elementwise | None) -> float:
     if ends[0] != 1 or ends[2] != 2 * ends[1]:
         raise ValueError("its activation is neither linear nor a (leaky) ReLU")
     return -ends[1]
-
-
-def round_kernel(kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rounds each column of a kernel to integers of 8 bits, times a step.
-
-    The step is the smallest that keeps them within +-127. There are so many steps that the largest
-    becomes 127, and a kernel that was rounded is rounded to itself.
-
-    Args:
-      kernel: float64 `[K, M]`.
-
-    Returns:
-      A tuple (integers, float64 `[K, M]`; steps, float64 `[M]`), the kernel being about
-      `integers * steps`.
-    """
-    largest = tf.reduce_max(tf.abs(kernel), 0)
-    steps = tf.constant(_STEPS)
-    found = tf.searchsorted(steps, largest / (KERNEL_LIMIT + 0.49))
-    chosen = tf.gather(steps, tf.minimum(found, len(_STEPS) - 1))
-    return tf.round(kernel / chosen), chosen
-
-
-def row_groups(kernel: np.ndarray, largest: int) -> list[tuple[int, int]]:
-    """Splits rows so that no sum within a group can leave float32's exact integers.
-
-    Args:
-      kernel: int `[K, M]`.
-      largest: largest magnitude of an operand that meets the kernel, at most 256.
-
-    Returns:
-      A list of (first, end) covering 0..K.
-    """
-    groups: list[tuple[int, int]] = []
-    first, sums = 0, np.zeros(kernel.shape[1], np.int64)
-    for row, magnitudes in enumerate(np.abs(kernel.astype(np.int64))):
-        if ((sums + magnitudes) * largest).max() >= EXACT_FLOAT32:
-            groups.append((first, row))
-            first, sums = row, np.zeros_like(sums)
-        sums = sums + magnitudes
-    return [*groups, (first, len(kernel))]
-
-
-class Grids(NamedTuple):
-    """Where a layer's results y lie: at the integers `(y - lowest) * unit`.
-
-    Attributes:
-      unit, lowest: float `[M]`, or one for all.
-    """
-
-    unit: np.ndarray | float
-    lowest: np.ndarray | float
-
-    def on(self, kernel: Array, bias: Array) -> tuple[Array, Array]:
-        """Kernel `[K, M]` and bias `[M]` that give results on the grids."""
-        return kernel * self.unit, (bias - self.lowest) * self.unit
-
-    def off(self, kernel: Array, bias: Array) -> tuple[Array, Array]:
-        """What `on` was given."""
-        return kernel / self.unit, bias / self.unit + self.lowest
-
-    def rounded(self, kernel: tf.Tensor) -> tf.Tensor:
-        """A kernel `[..., M]` as its integers will have it; of its shape and type."""
-        rows = tf.reshape(tf.cast(kernel, tf.float64), [-1, kernel.shape[-1]])
-        integers, steps = round_kernel(rows * self.unit)
-        return tf.cast(tf.reshape(integers * steps / self.unit, kernel.shape), kernel.dtype)
-
-
-PLAIN = Grids(1.0, 0.0)
 
 
 class Prepared(NamedTuple):
@@ -339,149 +256,3 @@ class FixedPointDense(tf.Module):
             total = tf.maximum(total, total * self.slope)
         limit = float(self.output_limit)
         return tf.cast(tf.maximum(tf.minimum(tf.floor(total + 0.5), limit), -limit), tf.float32)
-
-
-class FixedPointConv2D(FixedPointDense):
-    """The same layer of the neighbourhoods of all positions, zero outside of the array.
-
-    It consists of products of matrices, which no library replaces by transformed convolutions.
-    Neighbours are put together before the product, or, where that is less, what comes of each
-    after it.
-
-    Args:
-      kernel: float `[size, size, C, M]`, size being odd.
-      bias: float `[M]`.
-      grids: as for `FixedPointDense`.
-    """
-
-    def __init__(self, kernel: tf.Variable, bias: tf.Variable, **grids: Any) -> None:
-        self.size, _, self.channels, self.results = kernel.shape
-        super().__init__(kernel, bias, **grids)
-
-    @property
-    def _is_product_first(self) -> bool:
-        return 2 * self.results <= self.channels
-
-    @property
-    def _matrix(self) -> tf.Tensor:
-        if not self._is_product_first:
-            return self.kernel
-        shape = [self.size, self.size, self.channels, self.results]
-        return neighbourhood.taps_side_by_side(tf.reshape(self.kernel, shape))
-
-    def regroup(self) -> None:
-        if self._is_product_first:
-            columns = np.abs(self.kernel.numpy().astype(np.int64))
-            columns = columns.reshape(-1, self.channels, self.results).sum(0)
-            self.groups = row_groups(columns, self._largest_operand)
-        else:
-            super().regroup()
-
-    def convolve(self, x: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        """Applies the layer.
-
-        Args:
-          x: float32 `[height * width, C]`, positions in raster order, integers within the input
-            limit.
-          height, width: int32.
-
-        Returns:
-          float32 `[height * width, M]`, integers within the output limit.
-        """
-
-        def sums(x: tf.Tensor, channels: tf.Tensor | None) -> tf.Tensor:
-            if self._is_product_first:
-                return self._product_first(x, channels, (height, width))
-            return self._neighbours_first(x, channels, (height, width))
-
-        return self.rounded(self._totals(x, sums))
-
-    def _neighbours_first(
-        self, x: tf.Tensor, channels: tf.Tensor | None, size: tuple[tf.Tensor, tf.Tensor]
-    ) -> tf.Tensor:
-        rows = _side_by_side(self.size)(x, *size)
-        if channels is None:
-            return self._sums(tf.ensure_shape(rows, [None, self.kernel.shape[0]]))
-        taps = tf.range(0, self.kernel.shape[0], self.channels)
-        return self._sums(rows, tf.reshape(taps[:, None] + channels, [-1]))
-
-    def _product_first(
-        self, x: tf.Tensor, channels: tf.Tensor | None, size: tuple[tf.Tensor, tf.Tensor]
-    ) -> tf.Tensor:
-        products = self.prepare(rows=channels).products(x)
-        found = exact_sum(_summed(self.size)(product, *size) for product in products)
-        return tf.ensure_shape(found, [None, self.results])
-
-
-def _windows(x: tf.Tensor, size: int) -> list[tf.Tensor]:
-    """Arrays `[h, w, ...]` as seen by each of a kernel's positions, rows of them first."""
-    height, width = tf.unstack(tf.shape(x)[:2])
-    margin = [size // 2] * 2
-    padded = tf.pad(x, [margin, margin, *[[0, 0]] * (len(x.shape) - 2)])
-    places = itertools.product(range(size), repeat=2)
-    return [padded[top : top + height, left : left + width] for top, left in places]
-
-
-def _traced(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """One trace for all layers, of rows float32 `[h * w, C]`, height and width."""
-    scalar = tf.TensorSpec([], tf.int32)
-    given = [tf.TensorSpec([None, None]), scalar, scalar]
-    return tf.function(compilation.uncompiled(function), given, autograph=False)
-
-
-@functools.cache
-def _side_by_side(size: int) -> Callable[..., tf.Tensor]:
-    """What puts the neighbours of each position beside each other, `[h * w, size * size * C]`."""
-
-    def function(x: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        channels = tf.shape(x)[1]
-        beside = tf.concat(_windows(tf.reshape(x, [height, width, channels]), size), 2)
-        return tf.reshape(beside, [height * width, size**2 * channels])
-
-    return _traced(function)
-
-
-@functools.cache
-def _summed(size: int) -> Callable[..., tf.Tensor]:
-    """What sums, for each position, the products that its neighbours have for it.
-
-    Products are `[h * w, size * size * M]`, the sums `[h * w, M]`.
-    """
-
-    def function(products: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        results = tf.shape(products)[1] // size**2
-        windows = _windows(tf.reshape(products, [height, width, size**2, results]), size)
-        total = tf.add_n([window[:, :, tap] for tap, window in enumerate(windows)])
-        return tf.reshape(total, [height * width, results])
-
-    return _traced(function)
-
-
-def to_bytes(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Integers of 16 bits as two within +-128, a high byte and a low one: `256 * high + low`."""
-    high = tf.floor((x + BYTE // 2) * (1.0 / BYTE))
-    return high, x - BYTE * high
-
-
-def in_use(x: tf.Tensor) -> tf.Tensor:
-    """The channels of `[..., C]` that are not zero everywhere, int32 `[n]`, ascending."""
-    is_used = tf.reduce_any(tf.not_equal(x, 0), list(range(len(x.shape) - 1)))
-    return tf.cast(tf.where(is_used)[:, 0], tf.int32)
-
-
-def of_bytes(total: tf.Tensor) -> tf.Tensor:
-    """What sums of high bytes, and below them of low bytes, `[2n, M]`, come to, `[n, M]`."""
-    count, columns = tf.unstack(tf.shape(total))
-    high, low = tf.unstack(tf.reshape(total, [2, count // 2, total.shape[1] or columns]))
-    return high * BYTE + low
-
-
-def exact_sum(products: Iterable[tf.Tensor]) -> tf.Tensor:
-    """The sum of float32 integers, as float64."""
-    return tf.add_n([tf.cast(product, tf.float64) for product in products])
-
-
-def grid(height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rows and columns of all positions in raster order, two int32 `[height * width]`."""
-    rows = tf.repeat(tf.range(height), width)
-    return rows, tf.tile(tf.range(width), [height])

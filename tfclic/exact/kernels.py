@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tfclic import layers
 from tfclic.exact import fixed_point
-from tfclic.exact.fixed_point import BYTE, EXACT_FLOAT32, KERNEL_LIMIT
+from tfclic.exact.exact_sums import BYTE, EXACT_FLOAT32
+from tfclic.exact.rounding import KERNEL_LIMIT
 
 if TYPE_CHECKING:
     from tfclic.layers.composite import Elementwise

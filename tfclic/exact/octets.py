@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, tensor_pb2, types_pb2
 
-KERNEL_LIMIT = 127
+from tfclic.exact.rounding import KERNEL_LIMIT
+
 RANGE = 255  # of a byte
 LEAST = -128  # of a byte with a sign
 # Of how large values get, with room, what bytes go up to: what is clipped, seldom, costs less than

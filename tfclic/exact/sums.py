@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfclic.exact import octets
 from tfclic.exact.constants import Constants
-from tfclic.exact.fixed_point import EXACT_FLOAT32
+from tfclic.exact.exact_sums import EXACT_FLOAT32
 from tfclic.exact.octets import Form
 from tfclic.exact.values import Grid, Value, clip
 

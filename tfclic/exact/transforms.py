@@ -24,7 +24,7 @@ import tensorflow as tf
 from tfclic import layers
 from tfclic.exact import kernels, octets
 from tfclic.exact.constants import Constants
-from tfclic.exact.fixed_point import BYTE
+from tfclic.exact.exact_sums import BYTE
 from tfclic.exact.octets import Form
 from tfclic.exact.sums import Joined, Shuffled, Sums, Term
 from tfclic.exact.values import OPERAND, Average, Grid, Known, Value

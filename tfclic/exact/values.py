@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfclic.exact import fixed_point, octets
+from tfclic.exact import exact_sums, octets
 from tfclic.exact.constants import Constants
-from tfclic.exact.fixed_point import BYTE
+from tfclic.exact.exact_sums import BYTE
 from tfclic.exact.octets import Form
 
 OPERAND = BYTE  # largest magnitude of what a layer takes
@@ -142,7 +142,7 @@ def clip(tensor: tf.Tensor, least: int, most: int) -> tf.Tensor:
 
 def _in_two(tensor: tf.Tensor) -> list[tuple[tf.Tensor, int]]:
     """The operands that integers of 16 bits are: a high byte and a low one."""
-    high, low = fixed_point.to_bytes(tensor)
+    high, low = exact_sums.to_bytes(tensor)
     return [(high, BYTE), (low, 1)]
 
 

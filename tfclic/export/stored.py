@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfclic import errors, models
 from tfclic.exact import ranges as exact_ranges
-from tfclic.exact.fixed_point import KERNEL_LIMIT as BYTE_LIMIT
+from tfclic.exact.rounding import KERNEL_LIMIT as BYTE_LIMIT
 from tfclic.export import earlier
 
 if TYPE_CHECKING:

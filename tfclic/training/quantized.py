@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfclic.training import building
 
 if TYPE_CHECKING:
-    from tfclic.exact.fixed_point import Grids
+    from tfclic.exact.rounding import Grids
     from tfclic.models.base import ImageCodec
 
 
@@ -24,7 +24,7 @@ class Kernels:
     """The kernels that an export of a codec rounds.
 
     Attributes:
-      grids: dict of `fixed_point.Grids` by the kernels' paths in the codec.
+      grids: dict of `rounding.Grids` by the kernels' paths in the codec.
 
     Args:
       codec: a `tfclic.models.base.ImageCodec` whose variables are made.
