@@ -8,6 +8,7 @@ from PIL import Image, ImageCms
 
 from tfclic import images, metadata
 from tfclic.format.picture import Metadata
+from tfclic.images import writing
 
 XMP = (
     b'<?xpacket begin=""?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description '
@@ -46,7 +47,7 @@ def saved(pixels, name, kept):
     """Bytes of an image file as another program writes it."""
     buffer = io.BytesIO()
     kind = images.output_format(name)
-    options = {**images._SAVE_OPTIONS.get(kind, {}), **metadata.options(kept, kind)}
+    options = {**writing.SAVE_OPTIONS.get(kind, {}), **metadata.options(kept, kind)}
     Image.fromarray(pixels).save(buffer, kind, **options)
     return buffer.getvalue()
 

@@ -1,8 +1,6 @@
-"""Images in and out: every kind of picture comes to colour or grayscale, 8 bits, alpha if asked."""
+"""Images in: every kind of picture comes to colour or grayscale, 8 bits, alpha if asked."""
 
-import errno
 import io
-import os
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from PIL import Image, ImageCms
 
 from tfclic import errors, images
 from tfclic.format import header
+from tfclic.images import conversion
 
 WHITE = (255, 255, 255)
 ALPHA = images.Keeps(alpha=True)
@@ -129,30 +128,6 @@ def test_transparency_is_kept_where_one_wants_it(save, mode, shape):
     assert images.read(opaque, keeps=ALPHA).pixels.shape == (4, 4, 3)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif", "a.tga", "a.jp2"])
-@pytest.mark.parametrize("channels", [2, 4])
-def test_transparent_pixels_are_written_and_read_again(make_pixels, name, channels):
-    pixels = make_pixels(9, 12, channels)
-    photo = images.decode(images.encode(pixels, name), name, keeps=ALPHA)
-    found = photo.pixels if photo.pixels.shape == pixels.shape else photo.pixels[..., [0, 3]]
-    assert np.array_equal(found, pixels)
-
-
-@pytest.mark.parametrize("name", ["a.jpg", "a.bmp", "a.ppm", "a.gif"])
-def test_formats_without_alpha_do_not_lose_it_silently(make_pixels, name):
-    pixels = make_pixels(9, 12, 4)
-    with pytest.raises(errors.UsageError, match="cannot hold a transparent image.*--background"):
-        images.encode(pixels, name)
-    assert images.encode(images.on(pixels, WHITE), name)
-
-
-def test_a_colour_goes_behind_what_is_transparent():
-    pixels = np.array([[[0, 0, 0, 51], [9, 8, 7, 255]]], np.uint8)
-    assert images.on(pixels, (255, 0, 100)).tolist() == [[[204, 0, 80], [9, 8, 7]]]
-    assert images.on(pixels[..., :3], WHITE) is not None
-    assert images.on(pixels[..., [0, 3]], WHITE).tolist() == [[204, 9]]
-
-
 @pytest.mark.parametrize("mode, shape", [("RGBA", (4, 4, 3)), ("LA", (4, 4))])
 def test_opaque_alpha_is_dropped(save, mode, shape):
     path = save(Image.new(mode, (4, 4), (9,) * (len(mode) - 1) + (255,)))
@@ -228,7 +203,7 @@ def test_other_profiles_are_converted_to_srgb(save, make_pixels):
     path = save(Image.fromarray(pixels), icc_profile=srgb)
     assert np.array_equal(images.read(path).pixels, pixels)
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    converted = images._to_srgb(Image.new("LAB", (2, 2), (255, 128, 128)), lab)
+    converted = conversion.to_srgb(Image.new("LAB", (2, 2), (255, 128, 128)), lab)
     assert converted.mode == "RGB"
     assert min(converted.getpixel((0, 0))) > 245
 
@@ -279,40 +254,6 @@ def test_as_many_pixels_are_allowed_as_by_pillow():
     assert header.DEFAULT_MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
 
 
-@pytest.mark.parametrize("text, color", [("white", WHITE), ("#ff8800", (255, 136, 0))])
-def test_colours_are_parsed(text, color):
-    assert images.parse_color(text) == color
-
-
-@pytest.mark.parametrize("text", ["", "whit", "#ff880080"])
-def test_what_is_no_opaque_colour_is_refused(text):
-    with pytest.raises(errors.UsageError, match="not an opaque colour"):
-        images.parse_color(text)
-
-
-@pytest.mark.parametrize("name", ["image.png", "image", "image.PNG", "image.bmp", "image.webp"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_lossless_formats_hold_the_pixels(make_pixels, name, channels):
-    pixels = make_pixels(9, 5, channels)
-    pixels = pixels[..., 0] if channels == 1 else pixels
-    decoded = Image.open(io.BytesIO(images.encode(pixels, name)))
-    assert np.array_equal(np.array(decoded.convert("L" if channels == 1 else "RGB")), pixels)
-
-
-def test_jpeg_is_written_with_high_quality(make_pixels):
-    pixels = make_pixels(32, 32)
-    decoded = Image.open(io.BytesIO(images.encode(pixels, "image.jpeg")))
-    assert decoded.format == "JPEG"
-    assert np.abs(np.array(decoded).astype(int) - pixels).mean() < 2
-
-
-def test_unknown_extensions_and_unfitting_images_are_refused(make_pixels):
-    with pytest.raises(errors.UsageError, match="image.xyz: .xyz files cannot be written"):
-        images.output_format("image.xyz")
-    with pytest.raises(errors.UsageError, match="JPEG cannot hold this image .70000x1"):
-        images.encode(np.zeros([1, 70000], np.uint8), "image.jpg")
-
-
 def test_a_file_in_memory_is_read_like_one_on_disk(save, make_pixels):
     path = save(Image.fromarray(make_pixels(7, 9)))
     assert np.array_equal(images.decode(path.read_bytes(), "it").pixels, images.read(path).pixels)
@@ -321,11 +262,3 @@ def test_a_file_in_memory_is_read_like_one_on_disk(save, make_pixels):
     clear = io.BytesIO()
     Image.new("RGBA", (1, 1)).save(clear, "PNG")
     assert images.decode(clear.getvalue(), "it", WHITE).pixels.tolist() == [[[255] * 3]]
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk that is always full")
-@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.tif"])
-def test_a_full_disk_is_the_systems_error_and_not_the_formats(make_pixels, name):
-    with pytest.raises(OSError) as caught, open("/dev/full", "wb") as file:
-        images.save(make_pixels(64, 48), file, name)
-    assert caught.value.errno == errno.ENOSPC

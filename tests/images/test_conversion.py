@@ -1,0 +1,26 @@
+"""Colours by their names, and behind what is transparent."""
+
+import numpy as np
+import pytest
+
+from tfclic import errors, images
+
+WHITE = (255, 255, 255)
+
+
+def test_a_colour_goes_behind_what_is_transparent():
+    pixels = np.array([[[0, 0, 0, 51], [9, 8, 7, 255]]], np.uint8)
+    assert images.on(pixels, (255, 0, 100)).tolist() == [[[204, 0, 80], [9, 8, 7]]]
+    assert images.on(pixels[..., :3], WHITE) is not None
+    assert images.on(pixels[..., [0, 3]], WHITE).tolist() == [[204, 9]]
+
+
+@pytest.mark.parametrize("text, color", [("white", WHITE), ("#ff8800", (255, 136, 0))])
+def test_colours_are_parsed(text, color):
+    assert images.parse_color(text) == color
+
+
+@pytest.mark.parametrize("text", ["", "whit", "#ff880080"])
+def test_what_is_no_opaque_colour_is_refused(text):
+    with pytest.raises(errors.UsageError, match="not an opaque colour"):
+        images.parse_color(text)

@@ -1,0 +1,206 @@
+"""Image files to arrays, by Pillow.
+
+The orientation in Exif is applied, and metadata that are kept say that it is. Colours stay those of
+the file's profile where this is kept, and are converted to sRGB where not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+from PIL import ExifTags, Image, ImageFile, ImageOps
+
+from tfclic import errors, metadata
+from tfclic.format import alpha
+from tfclic.format.header import DEFAULT_MAX_PIXELS
+from tfclic.format.picture import NO_METADATA, Metadata
+from tfclic.images.conversion import (
+    Colour,
+    Pixels,
+    array,
+    put_on,
+    split_alpha,
+    to_8_bits,
+    to_srgb,
+)
+
+# Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
+_SINGLE_PICTURE_FORMATS = ("MPO", "PSD")
+
+
+class Keeps(NamedTuple):
+    """What is kept of an image file beside opaque pixels.
+
+    Attributes:
+      metadata: whether they are, and with the profile the colours as they are.
+      alpha: whether transparency is.
+    """
+
+    metadata: bool = False
+    alpha: bool = False
+
+
+NOTHING = Keeps()
+
+
+class Photo(NamedTuple):
+    """An image that was read.
+
+    Attributes:
+      pixels: uint8 array [H, W, 3] (colour) or [H, W] (grayscale), 0..255; sRGB, unless `metadata`
+        has another profile. Where transparency is kept, and there is some, [H, W, 4] or [H, W, 2].
+      notes: tuple of sentences about what the file had and is left out here.
+      metadata: `Metadata` of the file, as far as they were asked for.
+    """
+
+    pixels: Pixels
+    notes: tuple[str, ...]
+    metadata: Metadata = NO_METADATA
+
+
+def read(
+    path: str | os.PathLike[str],
+    background: Colour | None = None,
+    keeps: Keeps = NOTHING,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Photo:
+    """Reads an image file.
+
+    Args:
+      path: of the file; anything that Pillow reads.
+      background: (red, green, blue), 0..255, on which a transparent image is put. None: refuse it,
+        unless alpha is kept.
+      keeps: `Keeps`.
+      max_pixels: of an image; one with more is refused before it is decoded.
+
+    Returns:
+      A `Photo`.
+
+    Raises:
+      errors.ImageError: it cannot be read, is too large, or is of a kind that is not supported.
+    """
+    return _read(path, path, background, keeps, max_pixels)
+
+
+def decode(
+    data: bytes,
+    name: str,
+    background: Colour | None = None,
+    keeps: Keeps = NOTHING,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Photo:
+    """Reads an image file that is in memory.
+
+    Args:
+      data: bytes of the file.
+      name: str, what to call it in errors.
+      background: as `read`.
+      keeps: as `read`.
+      max_pixels: as `read`.
+
+    Returns:
+      A `Photo`.
+
+    Raises:
+      errors.ImageError: as `read`.
+    """
+    return _read(io.BytesIO(data), name, background, keeps, max_pixels)
+
+
+def _read(
+    file: str | os.PathLike[str] | IO[bytes],
+    name: str | os.PathLike[str],
+    background: Colour | None,
+    keeps: Keeps,
+    max_pixels: int,
+) -> Photo:
+    try:
+        with warnings.catch_warnings():
+            # Pillow's remarks on metadata, and on sizes that it reads all the same.
+            warnings.simplefilter("ignore")
+            with _at_most(max_pixels), Image.open(file) as image:
+                return _convert(image, background, keeps)
+    except errors.ImageError as error:
+        raise errors.ImageError(f"{name} {error}") from error
+    except Image.DecompressionBombError as error:
+        raise errors.ImageError(
+            f"{name} has more than {max_pixels:,} pixels; --max-pixels allows more."
+        ) from error
+    except MemoryError as error:
+        raise errors.ImageError(f"{name} is too large for the memory of this machine.") from error
+    except Image.UnidentifiedImageError as error:
+        raise errors.ImageError(f"{name} is not an image of a known kind.") from error
+    except IsADirectoryError as error:
+        raise errors.ImageError(f"{name} is a folder; name the images in it.") from error
+    # Damaged files raise whatever the decoder stumbles over: OSError, SyntaxError, ...
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = reason.rstrip(".")
+        raise errors.ImageError(f"{name} cannot be read as an image: {reason}.") from error
+
+
+@contextlib.contextmanager
+def _at_most(max_pixels: int) -> Iterator[None]:
+    """Makes Pillow open images of so many pixels, and no larger ones."""
+    # it warns above this, and refuses twice as many
+    before, half = Image.MAX_IMAGE_PIXELS, max_pixels / 2
+    setattr(Image, "MAX_IMAGE_PIXELS", half)  # noqa: B010, for its type is that of whole numbers
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps) -> Photo:
+    notes = []
+    frames = getattr(file, "n_frames", 1)
+    if file.format not in _SINGLE_PICTURE_FORMATS and frames > 1:
+        notes.append(f"Only the first of its {frames} frames is used.")
+    deep = _has_deep_samples(file)
+    file.load()
+    profile = file.info.get("icc_profile") or b""
+    kept, unkept = metadata.of_file(file) if keeps.metadata else (NO_METADATA, [])
+    kept = metadata.upright(kept)
+    notes += unkept
+    # Before any conversion: some of them lose the tag.
+    image = _upright(file)
+    if image.mode.startswith("I") or image.mode == "F":
+        image, deep = to_8_bits(image), True
+    if deep:
+        notes.append("Its samples of more than 8 bits are reduced to 8.")
+    colour, opacity = split_alpha(image)
+    if not metadata.describes(kept.icc_profile, colour.mode):
+        colour, kept = to_srgb(colour, profile), kept._replace(icc_profile=b"")
+    if opacity is not None and keeps.alpha and background is None:
+        pixels = alpha.joined(array(colour), array(opacity))
+        return Photo(pixels, tuple(notes), kept)
+    if opacity is not None:
+        colour = put_on(colour, opacity, background)
+        if not metadata.describes(kept.icc_profile, colour.mode):
+            kept = kept._replace(icc_profile=b"")
+    return Photo(array(colour), tuple(notes), kept)
+
+
+def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
+    """True if the file has more than 8 bits per sample; asked before they are loaded as 8."""
+    arguments = [tile[3] for tile in image.tile]
+    several = [each for each in arguments if isinstance(each, tuple)]
+    if image.format == "PPM" and several:
+        # Their last argument is the largest value.
+        return any(each[-1] > 255 for each in several)
+    return any(";16" in str(each) for each in arguments)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        # upright ones would be copied
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
+    # Damaged EXIF is no reason to refuse intact pixels.
+    except Exception:
+        return image
