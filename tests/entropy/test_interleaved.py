@@ -102,11 +102,6 @@ def test_lanes_follow_from_bits_and_take_little():
         assert 8 * len(string) < (1 + overhead) * bits.sum()
 
 
-def test_carries_go_as_far_as_they_must():
-    words = tf.constant([5, 0xFFFF, 0xFFFF, 0x10003, 0, 0xFFFF, 0x1FFFF], tf.int64)
-    assert interleaved._carried(words).numpy().tolist() == [6, 0, 0, 3, 1, 0, 0xFFFF]
-
-
 def test_content_near_one_and_near_zero_comes_back():
     # low is all ones, and words are to be carried into when the size hangs over
     @tf.function
