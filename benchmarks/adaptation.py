@@ -120,7 +120,7 @@ class Recording(exact_runners.ExactRunner):
         self._latest = lazy.Known(values, lowering.ACTIVATIONS, stream.grid)
         symbols = stream.symbols_of(values)
         numbers = tf.range(stream.channels)
-        if not self.coding.is_side(name):
+        if not self.coding.layout.is_side(name):
             numbers = active.worth_saying(symbols)
             self.bits += float(self.coding.names[name].bits(numbers))
         known = tf.gather(symbols, numbers, axis=-1)

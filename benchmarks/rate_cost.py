@@ -47,7 +47,7 @@ def quantized(coding, sources):
       latents and a dict of side information.
     """
     latents, hyper_latents = coding.quantize({name: each[0] for name, each in sources.items()})
-    sides = {name: each[None] for name, each in coding.split(hyper_latents).items()}
+    sides = {name: each[None] for name, each in coding.layout.split(hyper_latents).items()}
     return (latents, hyper_latents), (coding.latent_step * latents[None], sides)
 
 

@@ -22,7 +22,7 @@ def save_coding(codec, path):
     """
     coding = codec.entropy_coder()
     size = tf.TensorSpec([], tf.int32)
-    grids = [tf.TensorSpec([None, None, count]) for count in (coding.hyper_channels, 6)]
+    grids = [tf.TensorSpec([None, None, count]) for count in (coding.layout.hyper_channels, 6)]
 
     @tf.function(input_signature=grids, autograph=False)
     def encode(hyper, latents):

@@ -121,7 +121,9 @@ def test_other_systems_have_the_same_pixels_by_bytes(name, tiny_system, make_pix
     )
     random = np.random.default_rng(0)
     latents = tf.constant(random.integers(-9, 10, [4, 8, coding.channels]), tf.int16)
-    hyper_latents = tf.constant(random.integers(-9, 10, [1, 2, coding.hyper_channels]), tf.int16)
+    hyper_latents = tf.constant(
+        random.integers(-9, 10, [1, 2, coding.layout.hyper_channels]), tf.int16
+    )
 
     def pixels():
         return eight.at_codes(latents, hyper_latents, everywhere(tf.constant(50.0)))

@@ -164,7 +164,7 @@ def test_systems_are_close_to_floats(name, tiny_system, make_pixels):
         coded = codec.coded(codec.analyse(tf.constant(image[None], tf.float32) / 255, at), at)
         latents = tf.cast(tf.round(coded.latents[0] / coding.latent_step), tf.int16)
         sides = {key: array[0] for key, array in coded.side_information.items()}
-        hyper_latents = coding.join(sides) if coding.side_streams else tf.zeros([1, 2, 0])
+        hyper_latents = coding.layout.join(sides) if coding.layout.sides else tf.zeros([1, 2, 0])
         found = made.at_codes(latents, tf.cast(hyper_latents, tf.int16), everywhere(at[0]))
         np.testing.assert_array_equal(found, np.clip(np.round(found), 0, 255))
         want = 255 * codec.synthesise(coded.latents, coded.side_information, at)[0].numpy()

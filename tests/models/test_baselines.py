@@ -119,10 +119,10 @@ def test_exact_probabilities_are_close_to_the_trained_ones(codec):
         latents = rng.logistic(0, 1, (32, 48, 6)) * codec.gains(tf.constant([100.0]))[0]
     else:
         latents = rng.normal(0, 5, (32, 48, 6))
-    hyper_latents = tf.constant(rng.normal(0, 3, (8, 12, coding.hyper_channels)), tf.float32)
-    sources = {"latents": tf.cast(latents, tf.float32), **coding.split(hyper_latents)}
+    hyper_latents = tf.constant(rng.normal(0, 3, (8, 12, coding.layout.hyper_channels)), tf.float32)
+    sources = {"latents": tf.cast(latents, tf.float32), **coding.layout.split(hyper_latents)}
     latents, hyper_latents = coding.quantize(sources)
-    sides = {name: x[None] for name, x in coding.split(hyper_latents).items()}
+    sides = {name: x[None] for name, x in coding.layout.split(hyper_latents).items()}
     floor = im.FLOOR / 2.0**im.MASS_BITS
     want = float(codec.rate(latents[None], sides, tf.constant([100.0]), floor)[0])
     found = coding.total_bits(coding.statistics(hyper_latents, latents))

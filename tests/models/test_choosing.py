@@ -28,8 +28,8 @@ def sources(coding, height, width, spread):
     spreads = np.where(np.arange(coding.channels) % 3 == 1, 0.01, spread)
     latents = rng.normal(0, spreads, [height, width, coding.channels])
     latents[..., -1] = 0.51 * (rng.random([height, width]) < 0.01)
-    hyper = rng.normal(0, 2, [height // 4, width // 4, coding.hyper_channels])
-    sides = coding.split(tf.constant(hyper, tf.float32))
+    hyper = rng.normal(0, 2, [height // 4, width // 4, coding.layout.hyper_channels])
+    sides = coding.layout.split(tf.constant(hyper, tf.float32))
     return {"latents": tf.constant(latents, tf.float32), **sides}
 
 
@@ -40,10 +40,10 @@ def test_what_is_chosen_is_written_without_computing_parameters_again(coding, si
     latents, hyper, symbols, parameters = coding.choose(given)
     for array, expected in zip((latents, hyper), coding.quantize(given)):
         np.testing.assert_array_equal(array, expected)
-    assert parameters.shape == [*size, sum(coding.told_columns)]
+    assert parameters.shape == [*size, sum(coding.layout.told_columns)]
     assert coding.write(hyper, symbols, parameters) == coding.compress(hyper, latents)
 
 
 @pytest.mark.parametrize("name", ["gmm_attention_small", "elic_small", "factorized"])
 def test_where_symbols_follow_from_their_neighbours_there_is_nothing_to_tell(name, tiny_system):
-    assert coder_of(tiny_system(name)).told_columns is None
+    assert coder_of(tiny_system(name)).layout.told_columns is None

@@ -118,7 +118,7 @@ def test_ablations_train_and_are_coded(changes):
     assert ("aggregation" in trained) == codec.config.aggregation
     assert ("coarse_prior" in trained) == codec.config.coarse
     coding = codec.entropy_coder()
-    assert set(coding.side_streams) == ({"fine", "coarse"} if codec.config.coarse else {"fine"})
+    assert set(coding.layout.sides) == ({"fine", "coarse"} if codec.config.coarse else {"fine"})
     sources = codec.sources(tf.random.stateless_normal([1, 8, 8, 6], [1, 2], stddev=3.0))
     latents, hyper = coding.quantize({name: x[0] for name, x in sources.items()})
     for found, expected in zip(
@@ -130,9 +130,9 @@ def test_ablations_train_and_are_coded(changes):
 def test_levels_are_kept_together_and_taken_apart(codec):
     levels = {"fine": tf.random.normal([6, 8, 5]), "coarse": tf.random.normal([3, 4, 4])}
     coding = codec.entropy_coder()
-    joined = coding.join(levels)
-    assert joined.shape == (3, 4, 24) and coding.hyper_channels == 24
-    for name, found in coding.split(joined).items():
+    joined = coding.layout.join(levels)
+    assert joined.shape == (3, 4, 24) and coding.layout.hyper_channels == 24
+    for name, found in coding.layout.split(joined).items():
         np.testing.assert_array_equal(found, levels[name])
 
 
@@ -169,7 +169,7 @@ def test_exact_probabilities_are_close_to_the_trained_ones(codec):
     fine, coarse = rng.normal(0, 1, (16, 24, 5)), rng.normal(0, 1, (8, 12, 4))
     levels = {"fine": tf.cast(fine, tf.float32), "coarse": tf.cast(coarse, tf.float32)}
     latents, hyper = coding.quantize({"latents": latents, **levels})
-    sides = {name: x[None] for name, x in coding.split(hyper).items()}
+    sides = {name: x[None] for name, x in coding.layout.split(hyper).items()}
     want = float(codec.rate(latents[None], sides, None, 1e-9)[0])
     found = float(coding.total_bits(coding.statistics(hyper, latents)))
     assert found == pytest.approx(want, rel=0.005)
@@ -186,9 +186,9 @@ def test_both_levels_are_known_within_what_can_be_coded():
 
 def test_rounding_clips_each_level_to_its_range(codec):
     coding = codec.entropy_coder()
-    far = coding.split(tf.fill([2, 2, 24], -1e6))
+    far = coding.layout.split(tf.fill([2, 2, 24], -1e6))
     latents, hyper = coding.quantize({"latents": tf.fill([8, 8, 6], 1e6), **far})
-    levels = coding.split(hyper)
+    levels = coding.layout.split(hyper)
     assert np.all(latents == mixture.LATENT_MAX)
     assert np.all(levels["fine"] == mixture.LATENT_MIN) and np.all(levels["coarse"] == -127)
     found = coding.read(coding.compress(hyper, latents), 8, 8)

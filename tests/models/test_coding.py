@@ -38,7 +38,7 @@ def random_latents(height, width, seed=0, spread=3.0):
 
 
 def quantized(coding, latents, hyper):
-    return coding.quantize_({"latents": latents, **coding.split(hyper)})
+    return coding.quantize_({"latents": latents, **coding.layout.split(hyper)})
 
 
 def estimate(coding, hyper, latents):
@@ -55,7 +55,7 @@ class Noting(exact_runners.Statistics):
 
 def stream_of(codec, coding, latents, hyper):
     """The latents' `Conditional` under these hyper latents."""
-    runner = Noting(coding, latents.shape[:2], {"latents": latents, **coding.split(hyper)})
+    runner = Noting(coding, latents.shape[:2], {"latents": latents, **coding.layout.split(hyper)})
     codec.entropy(runner)
     return runner.stream
 
@@ -247,7 +247,7 @@ def test_channels_that_can_be_foretold_are_named_in_few_bits(make_codec):
 def test_without_a_weight_rounding_is_plain(coding, monkeypatch):
     monkeypatch.setattr(coding, "distortion_weight", None)
     exact = tf.random.stateless_normal([8, 8, 6], [1, 2], stddev=200.0)
-    found, _ = coding.quantize({"latents": exact, **coding.split(tf.zeros([2, 2, 4]))})
+    found, _ = coding.quantize({"latents": exact, **coding.layout.split(tf.zeros([2, 2, 4]))})
     np.testing.assert_array_equal(found, tf.clip_by_value(tf.round(exact), -255.0, 256.0))
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfclic.entropy import active, coders, interleaved
 from tfclic.entropy.exact_runners import ExactRunner, Maker, Quantizer, Statistics
+from tfclic.entropy.layout import Layout
 from tfclic.entropy.networks import Networks
 from tfclic.entropy.program import DISTORTION_WEIGHT, LATENTS
 from tfclic.entropy.streams import SIDE_STRIDE, Gained, Independent, least_decision
@@ -67,11 +68,10 @@ class EntropyCoder(tf.Module):
     0.
 
     Attributes:
-      channels, hyper_channels: C and Z.
+      channels: C.
+      layout: the `Layout` of its streams, which has Z.
       names: dict of `active.Names` by stream of conditional latents.
       latent_step: what latents, integers, are multiples of.
-      told_columns: list of how many parameters each stream of latents has at a position, if all of
-        them follow from other streams alone; else None.
 
     Args:
       codec: a trained `tfclic.models.base.ImageCodec`.
@@ -94,30 +94,21 @@ class EntropyCoder(tf.Module):
         self.channels = codec.config.latent_channels
         self.networks = Networks(codec)
         self.streams: dict[str, Independent | Gained] = {}
-        self._strides: dict[str, int] = {}
-        self._widths: dict[str, int] = {}
-        self._columns: dict[str, int | None] = {}
+        self.layout = Layout()
         self.names_first = False
         made = Maker(self)
         result = self._program(made).on()
         self.latent_step = 2.0**-result.form.bits
-        # joined from fine to coarse
-        mains = [name for name in self._strides if not self.is_side(name)]
-        columns = [each for each in map(self._columns.get, mains) if each is not None]
-        self.told_columns = columns if len(columns) == len(mains) else None
-        pieces = tf.split(codec.activity, [self._widths[name] for name in mains], 1)
+        mains = self.layout.latents
+        pieces = tf.split(codec.activity, [self.layout.channels(name) for name in mains], 1)
         by_name = {name: piece for name, piece in zip(mains, pieces) if name not in self.streams}
         self.names = {name: active.Names(piece, name) for name, piece in by_name.items()}
         # of several streams each has its own channels named, right before it
         self.names_first = len(mains) == len(self.names) == 1
-        self.side_streams = tuple(
-            sorted(filter(self.is_side, self._strides), key=self._strides.__getitem__)
-        )
-        self.hyper_channels = sum(map(self._joined, self.side_streams))
         self.least_bits = self._least_bits()
 
     def _least_bits(self) -> float:
-        return sum(map(self._least_cost, self._strides)) / 2**coders.COST_BITS
+        return sum(map(self._least_cost, self.layout.names)) / 2**coders.COST_BITS
 
     def take(self, other: EntropyCoder) -> None:
         """Takes the integers of another one, of which the codec was restored that this is made of.
@@ -135,34 +126,16 @@ class EntropyCoder(tf.Module):
         """The module of a stream that has tables, made by `make()` when it is first wanted."""
         if name not in self.streams:
             stream = self.streams[name] = make()
-            self.describe(name, stream.channels, stream.stride)
+            self.layout.describe(name, stream.channels, stream.stride)
         return self.streams[name]
-
-    def describe(self, name: str, channels: int, stride: int, columns: int | None = None) -> None:
-        """Notes what a stream is like; `columns` of parameters, if these follow from others."""
-        self._strides[name], self._widths[name] = stride, channels
-        self._columns[name] = columns
-
-    def is_side(self, name: str) -> bool:
-        """Whether a stream is side information."""
-        return self._strides[name] > 1
-
-    def box(self, name: str, box: tf.Tensor) -> tf.Tensor:
-        """A box of latents as it lies in the source `name`."""
-        if name == LATENTS:
-            return box
-        return box // self._strides.get(name, SIDE_STRIDE)
-
-    def _joined(self, name: str) -> int:
-        """How many channels a stream has when it is joined with others."""
-        return self._widths[name] * (SIDE_STRIDE // self._strides[name]) ** 2
 
     def _least_cost(self, name: str) -> int:
         """The least that a stream takes for a position of the joined ones, 2**-16 bits."""
         if name in self.streams:
             return self.streams[name].least_cost
         # latents may be silent in all of their channels
-        return self._joined(name) * least_decision() if self.is_side(name) else 0
+        layout = self.layout
+        return layout.joined_channels(name) * least_decision() if layout.is_side(name) else 0
 
     @property
     def table(self) -> tf.Tensor:
@@ -206,35 +179,14 @@ class EntropyCoder(tf.Module):
         """All layers of all entropy networks, exact."""
         return [m for m in self.submodules if isinstance(m, fixed_point.FixedPointDense)]
 
-    def join(self, streams: Tensors) -> tf.Tensor:
-        """Streams of side information, a dict, as one array `[h/4, w/4, Z]`; see `split`."""
-        arrays = []
-        for name in self.side_streams:
-            times, array = SIDE_STRIDE // self._strides[name], streams[name]
-            arrays.append(tf.nn.space_to_depth(array[None], times)[0] if times > 1 else array)
-        return tf.concat(arrays, -1)
-
-    def stride(self, name: str) -> int:
-        """Latents between the positions of a stream, each way."""
-        return self._strides[name]
-
-    def split(self, hyper_latents: tf.Tensor) -> Tensors:
-        """The dict of streams that `join` was given."""
-        found, sizes = {}, [self._joined(name) for name in self.side_streams]
-        parts = tf.split(hyper_latents, sizes, -1) if sizes else []
-        for name, part in zip(self.side_streams, parts):
-            times = SIDE_STRIDE // self._strides[name]
-            found[name] = tf.nn.depth_to_space(part[None], times)[0] if times > 1 else part
-        return found
-
     def _sources(self, hyper_latents: tf.Tensor, latents: tf.Tensor) -> Tensors:
-        return {**self.split(hyper_latents), LATENTS: latents}
+        return {**self.layout.split(hyper_latents), LATENTS: latents}
 
     def _ran(self, runner: ExactRunner) -> tuple[tf.Tensor, tf.Tensor]:
         """The latents, and the side information, that a runner makes."""
         latents = self._program(runner).on().whole()
-        if self.side_streams:
-            return latents, self.join(runner.streams)
+        if self.layout.sides:
+            return latents, self.layout.join(runner.streams)
         return latents, tf.zeros([runner.size[0] // SIDE_STRIDE, runner.size[1] // SIDE_STRIDE, 0])
 
     @compilation.uncompiled
@@ -252,7 +204,7 @@ class EntropyCoder(tf.Module):
 
     @compilation.uncompiled
     def choose(self, sources: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """As `quantize`, and what `write` then needs not compute; where there are `told_columns`.
+        """As `quantize`, and what `write` then needs not compute; see `Layout.told_columns`.
 
         Returns:
           Latents and hyper latents, symbols `[h, w, C]` and parameters `[h, w, n]` of the streams
@@ -329,11 +281,6 @@ class EntropyCoder(tf.Module):
         sound = decoder.finish(runner.state)
         with tf.control_dependencies([tf.debugging.Assert(sound | ~strict, [NOT_OF_THIS_SIZE])]):
             return sound & possible, tf.identity(hyper_latents), tf.identity(latents)
-
-    @property
-    def parts(self) -> int:
-        """How many streams of latents there are, one after the other."""
-        return len(self._strides) - len(self.side_streams)
 
     @compilation.uncompiled
     def read_parts(

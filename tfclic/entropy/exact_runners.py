@@ -94,7 +94,7 @@ class ExactRunner(Exact):
         networks, grid = self.coding.networks, self._grid(stride)
         stream = Conditional(networks, grid, self._shared, channels, parameters, **kind)
         columns = stream.columns if stream.context is None else None
-        self.coding.describe(name, channels, stride, columns)
+        self.coding.layout.describe(name, channels, stride, columns)
         self.streams[name] = self._conditional(stream, name)
         return self._value(stream, name)
 
@@ -157,7 +157,7 @@ class Quantizer(ExactRunner):
 
     def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
         latents = stream.differences(self._source(name, stream.channels))
-        if self.coding.is_side(name):
+        if self.coding.layout.is_side(name):
             return clipped(tf.round(latents))
 
         is_told = stream.context is None
@@ -241,7 +241,7 @@ class Statistics(ExactRunner):
         symbols = stream.symbols_of(values)
         rows = stream.all_rows(symbols)
         (bits,) = stream.bits(rows, [symbols])
-        if not self.coding.is_side(name):
+        if not self.coding.layout.is_side(name):
             used = active.worth_saying(symbols)
             bits = active.everywhere(tf.gather(bits, used, axis=-1), used, stream.channels)
             self.named.append(self.coding.names[name].bits(used))
@@ -259,15 +259,15 @@ class Statistics(ExactRunner):
     def joined(self) -> Tensors:
         """What was found of all streams, as `EntropyCoder.statistics` returns it."""
         coding, joined = self.coding, {}
-        for name in coding.side_streams:
+        for name in coding.layout.sides:
             each = self.found[name]
             joined[f"{name}_bits"] = each["bits"]
-            if len(coding.side_streams) > 1:
+            if len(coding.layout.sides) > 1:
                 joined[name] = each["values"]
                 for kind in ("means", "scales"):
                     if kind in each:
                         joined[f"{name}_{kind}"] = each[kind][..., 0]
-        parts = [each for name, each in self.found.items() if not coding.is_side(name)]
+        parts = [each for name, each in self.found.items() if not coding.layout.is_side(name)]
         for kind in parts[0]:
             of_all = tf.concat([part[kind] for part in parts], 2)
             joined[{"bits": "latents_bits", "values": LATENTS}.get(kind, kind)] = of_all

@@ -66,7 +66,7 @@ class Walker(ExactRunner):
 
     def _coded(self, stream: Conditional, name: str, symbols: tf.Tensor) -> tf.Tensor:
         known = self._sources is not None
-        if self.coding.is_side(name):
+        if self.coding.layout.is_side(name):
             self.state, symbols = stream.code(self._coder, self.state, symbols, None, known)
             return self._possible(symbols)
         numbers = self._names(name, symbols) if self._named is None else self._named
@@ -111,17 +111,17 @@ class Writer(Walker):
         parameters: tf.Tensor,
     ) -> None:
         super().__init__(coding, size, coder, sources)
-        self._parameters = iter(tf.split(parameters, coding.told_columns, -1))
+        self._parameters = iter(tf.split(parameters, coding.layout.told_columns, -1))
 
     def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
-        if self.coding.is_side(name):
+        if self.coding.layout.is_side(name):
             return super()._conditional(stream, name)
         stream.tell(next(self._parameters))
         return self._coded(stream, name, self._given(name, [*stream.grid.size, stream.channels]))
 
     def _value(self, stream: Conditional, name: str) -> lazy.Known:
         # of latents nothing that is told follows
-        known = self.streams[name] if self.coding.is_side(name) else None
+        known = self.streams[name] if self.coding.layout.is_side(name) else None
         return stream.value_of(known)
 
 
@@ -165,7 +165,7 @@ class PartialWalker(Walker):
         return self.state[-1] <= self._budget
 
     def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
-        if self.coding.is_side(name):
+        if self.coding.layout.is_side(name):
             return super()._conditional(stream, name)
         if not self._position:
             self.sound += tf.cast(self._is_sound(), tf.int32)

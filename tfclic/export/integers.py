@@ -89,7 +89,7 @@ class IntegerSynthesis(Constants):
         self._given = lambda: (codec, coding, known, naming.names(codec))
         self.reach = math.inf
         latents = tf.zeros([HYPER_STRIDE, HYPER_STRIDE, coding.channels], tf.int16)
-        hyper_latents = tf.zeros([1, 1, coding.hyper_channels], tf.int16)
+        hyper_latents = tf.zeros([1, 1, coding.layout.hyper_channels], tf.int16)
         self.pixels(latents, hyper_latents, tf.constant([[0]]))
 
     def digest(self) -> str:
@@ -146,11 +146,11 @@ class IntegerSynthesis(Constants):
         return values.Known(self, LATENTS, scaled, steps, limit, STRIDE)
 
     def _sides(self, coding: EntropyCoder, hyper_latents: tf.Tensor) -> Mapping[str, values.Known]:
-        found: Tensors = coding.split(tf.cast(hyper_latents, tf.float32))
+        found: Tensors = coding.layout.split(tf.cast(hyper_latents, tf.float32))
         return {
             name: values.Known(
                 self, name, array[None], np.ones(array.shape[-1]), values.OPERAND,
-                STRIDE * coding.stride(name),
+                STRIDE * coding.layout.stride(name),
             )
             for name, array in found.items()
         }  # fmt: skip

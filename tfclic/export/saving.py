@@ -206,7 +206,7 @@ def save(
             fingerprint=graph.fingerprint.hex(),
             format_version=header.VERSION,
             coder=coder,
-            slices=graph.coding.parts,
+            slices=len(graph.coding.layout.latents),
             transforms=graph.transforms,
             pixels=graph.integers.digest() if graph.integers else None,
             config=config or {},

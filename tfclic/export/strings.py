@@ -35,7 +35,7 @@ def functions(coding: EntropyCoder, coder: str) -> dict[str, ConcreteFunction]:
         interface.STATISTICS.name: explain,
         interface.ESTIMATE.name: _estimating(coding, explain),
     }
-    if coding.told_columns:
+    if coding.layout.told_columns:
         found[interface.WRITE_CHOSEN.name] = _writing_chosen(coding, coder)
     return {**found, **readers(coding, coder)}
 
@@ -56,7 +56,7 @@ def _writing(coding: EntropyCoder, coder: str) -> ConcreteFunction:
 def _writing_chosen(coding: EntropyCoder, coder: str) -> ConcreteFunction:
     of_codec = coded_specs(coding)
     of_codec["symbols"] = latent_spec(coding.channels)
-    of_codec["parameters"] = latent_spec(sum(coding.told_columns or ()))
+    of_codec["parameters"] = latent_spec(sum(coding.layout.told_columns or ()))
 
     @traced(*specs(interface.WRITE_CHOSEN, **of_codec))
     def write(hyper_latents: tf.Tensor, symbols: tf.Tensor, parameters: tf.Tensor) -> Tensors:
@@ -92,7 +92,7 @@ def readers(coding: EntropyCoder, coder: str) -> dict[str, ConcreteFunction]:
 
 def reader_of_parts(coding: EntropyCoder) -> dict[str, ConcreteFunction]:
     """What reads a part of a string, by name, where strings have several."""
-    if coding.parts < 2:
+    if len(coding.layout.latents) < 2:
         return {}
 
     @traced(*specs(interface.READ_PARTS))

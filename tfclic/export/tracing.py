@@ -52,7 +52,7 @@ def named(*names: str, **of_codec: tf.TensorSpec) -> list[tf.TensorSpec]:
 
 def coded_specs(coding: EntropyCoder) -> dict[str, tf.TensorSpec]:
     """Specs of what an `interface.Coded` has, by name."""
-    channels = interface.Coded(coding.channels, coding.hyper_channels)
+    channels = interface.Coded(coding.channels, coding.layout.hyper_channels)
     return {name: latent_spec(count) for name, count in channels._asdict().items()}
 
 

@@ -81,10 +81,10 @@ def _quantising(
         with substituted(codec.transforms(), stand_ins):
             gained = codec.gained(latents[None], container.quality_of(codes)[None])
             sources = codec.sources(gained)
-        places = {name: coding.box(name, box) for name in sources}
+        places = {name: coding.layout.box(name, box) for name in sources}
         return {name: boxes.crop(sources[name][0], each) for name, each in places.items()}
 
-    choosing = _choosing(coding, sources_of, analysed) if coding.told_columns else {}
+    choosing = _choosing(coding, sources_of, analysed) if coding.layout.told_columns else {}
     chosen = choosing.get(interface.CHOOSE_BY_MAP.name)
 
     @traced(*specs(interface.QUANTISE_BY_MAP, latents=analysed))
@@ -126,7 +126,7 @@ def _in_floats(
 ) -> Synthesis:
     def synthesis(latents: tf.Tensor, hyper_latents: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
         latents = tf.cast(latents, tf.float32)[None] * coding.latent_step
-        sides = coding.split(tf.cast(hyper_latents, tf.float32))
+        sides = coding.layout.split(tf.cast(hyper_latents, tf.float32))
         sides = {name: array[None] for name, array in sides.items()}
         with substituted(codec.transforms(), stand_ins):
             pixels = codec.synthesise(latents, sides, container.quality_of(codes)[None])[0]
