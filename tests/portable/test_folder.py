@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.portable import folder, packs
+from tfclic.portable import folder, hlo, packs
 from tfclic.portable.runner import device, files, inputs
 from tfclic.training import checkpoints, loop, schedule, sources, step
 
@@ -31,9 +31,9 @@ def ten_steps_of_both(codec, config, tmp_path, per_call):
     """
     training = config.training
     state = step.State(codec, training)
-    lowered = folder.lower(folder.make_step(codec, state, training), state)
-    hlo, params, results, constants = lowered
-    (tmp_path / "step.hlo").write_bytes(hlo)
+    lowered = hlo.lower(hlo.make_step(codec, state, training), state)
+    module, params, results, constants = lowered
+    (tmp_path / "step.hlo").write_bytes(module)
     meta = {"batch": 2, "crop": training.crop_size, "params": params, "results": results}
     arrays = {**{n: v.numpy() for n, v in state.named().items()}, **constants}
     engine = device.Engine(tmp_path, meta, arrays, "cpu", QUICK)
