@@ -333,7 +333,7 @@ def make_record(codec):
 
     def record(image, quality):
         latents, sides, bits = write(image, tf.constant(quality))
-        sources = {**exact.split(sides), LATENTS: latents}
+        sources = {**exact.layout.split(sides), LATENTS: latents}
         recording = Recording(exact, tuple(latents.shape[:2]), sources)
         codec.entropy(recording)
         return int(bits), recording
