@@ -175,28 +175,34 @@ class Postponed:
     `encode`.
 
     Args:
-      group: int32 `[E]`, ascending, the group of each element.
+      group: int32 `[E]`, of each element the number of its group, from 0.
+      groups: how many there may be.
     """
 
-    def __init__(self, group: tf.Tensor) -> None:
-        self.group = group
+    def __init__(self, group: tf.Tensor, groups: int) -> None:
+        self.group, self._groups = group, groups
 
     def start(self) -> State:
-        """No decisions yet: int32 `[3, 0]`."""
-        return tf.zeros([3, 0], tf.int32)
+        """No decisions yet: int32 `[2, 0]`."""
+        return tf.zeros([2, 0], tf.int32)
 
     def decide(
         self, state: State, probability: tf.Tensor, truth: tf.Tensor, element: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
-        """Keeps decisions, int32 `[3, n]`: probability, truth, group."""
-        rows = [probability, tf.cast(truth, tf.int32), tf.gather(self.group, element)]
+        """Keeps decisions, int32 `[2, n]`: probability with truth as the last bit, and group."""
+        rows = [2 * probability + tf.cast(truth, tf.int32), tf.gather(self.group, element)]
         return tf.concat([state, tf.stack(rows)], 1), truth
 
     def encode(self, encoder: Decider, state: State, decisions: tf.Tensor) -> State:
         """Gives the `decisions` kept to another coder, in order; returns its state."""
-        order = tf.argsort(decisions[2], stable=True)
-        probability, truth, element = tf.unstack(tf.gather(decisions, order, axis=1))
-        state, _ = encoder.decide(state, probability, truth > 0, element)
+        kept, group = tf.unstack(decisions)
+        ordered = tf.concat(tf.dynamic_partition(kept, group, self._groups), 0)
+        every = tf.range(tf.size(ordered))
+        probability, truth = (
+            tf.bitwise.right_shift(ordered, 1),
+            tf.bitwise.bitwise_and(ordered, 1) > 0,
+        )
+        state, _ = encoder.decide(state, probability, truth, every)
         return state
 
 

@@ -6,6 +6,7 @@ a sum of integer products, so that no machine can disagree about a probability.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -300,14 +301,22 @@ def cumulative(dist: AnyDistribution, boundary: tf.Tensor) -> tf.Tensor:
     return tf.where(boundary >= SYMBOLS, dist.total, mass)
 
 
-def bits(dist: AnyDistribution, latents: tf.Tensor) -> tf.Tensor:
-    """What latents cost by their integer probability, float32 `[E]`.
+def bits(dist: AnyDistribution, candidates: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """What latents cost by their integer probability, float32 `[E]` each.
 
     Args:
       dist: `Distribution` of E elements.
-      latents: int32 `[E]`, -255..256.
+      candidates: int32 `[E]`, -255..256, one or two; these are neighbours of each other, or equal,
+        and so have three boundaries.
     """
-    symbols = latents - mixture.LATENT_MIN
-    mass = cumulative(dist, symbols + 1) - cumulative(dist, symbols)
-    likelihood = tf.cast(mass, tf.float32) / tf.cast(dist.total, tf.float32)
-    return -tf.math.log(likelihood) / tf.math.log(2.0)
+    lowest = functools.reduce(tf.minimum, candidates)
+    first = lowest - mixture.LATENT_MIN
+    boundaries = [tf.minimum(first + i, SYMBOLS) for i in range(len(candidates) + 1)]
+    below = [cumulative(dist, boundary) for boundary in boundaries]
+    masses = [high - low for low, high in zip(below, below[1:])]
+    found = []
+    for latents in candidates:
+        mass = masses[0] if len(masses) == 1 else tf.where(latents > lowest, masses[1], masses[0])
+        likelihood = tf.cast(mass, tf.float32) / tf.cast(dist.total, tf.float32)
+        found.append(-tf.math.log(likelihood) / tf.math.log(2.0))
+    return found

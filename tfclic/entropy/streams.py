@@ -353,14 +353,14 @@ class Conditional:
         candidates: Sequence[tf.Tensor],
         used: lowering.Used | None = None,
     ) -> list[tf.Tensor]:
-        """What each symbol of the candidates, `[h, w, n]` each, would cost; `used` as there."""
+        """What each symbol of the candidates, `[h, w, n]` each, would cost; `used` as there.
+
+        There are one or two, as for `integer_mixture.bits`.
+        """
         dist = im.distribution_of_rows(rows, self.mixtures, self.table)
-        found = []
-        for symbols in candidates:
-            arranged = self._arranged(symbols, used)[: tf.shape(rows)[0]]
-            bits = im.bits(dist, tf.cast(tf.reshape(arranged, [-1]), tf.int32))
-            found.append(self.in_place(bits, symbols, used))
-        return found
+        arranged = (self._arranged(each, used)[: tf.shape(rows)[0]] for each in candidates)
+        found = im.bits(dist, [tf.cast(tf.reshape(each, [-1]), tf.int32) for each in arranged])
+        return [self.in_place(bits, like, used) for bits, like in zip(found, candidates)]
 
     def in_place(
         self, elements: tf.Tensor, like: tf.Tensor, used: lowering.Used | None = None

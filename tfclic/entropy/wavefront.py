@@ -218,8 +218,8 @@ def traverse(
         dist = distribution_at(known, chosen)
         symbols = tf.reshape(tf.cast(tf.gather(known, chosen), tf.int32), [-1]) - mixture.LATENT_MIN
         if together > 1:
-            group = tf.searchsorted(order.starts, tf.repeat(chosen, channels), side="right")
-            postponed = coders.Postponed(group)
+            group = tf.searchsorted(order.starts, chosen, side="right") - 1 - step
+            postponed = coders.Postponed(tf.repeat(group, channels), together)
             kept, _ = decisions.code(postponed, postponed.start(), dist, symbols)
             return following, postponed.encode(coder, state, kept), known
         state, symbols = decisions.code(coder, state, dist, symbols)
