@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -88,13 +87,15 @@ class FixedPointConv2D(FixedPointDense):
         return tf.ensure_shape(found, [None, self.results])
 
 
-def _windows(x: tf.Tensor, size: int) -> list[tf.Tensor]:
-    """Arrays `[h, w, ...]` as seen by each of a kernel's positions, rows of them first."""
-    height, width = tf.unstack(tf.shape(x)[:2])
+def _padded(x: tf.Tensor, size: int) -> tf.Tensor:
+    """An array `[h, w, ...]` with zeros around it, as far as a kernel reaches."""
     margin = [size // 2] * 2
-    padded = tf.pad(x, [margin, margin, *[[0, 0]] * (len(x.shape) - 2)])
-    places = itertools.product(range(size), repeat=2)
-    return [padded[top : top + height, left : left + width] for top, left in places]
+    return tf.pad(x, [margin, margin, *[[0, 0]] * (len(x.shape) - 2)])
+
+
+def _places(size: int) -> list[tuple[int, int]]:
+    """Where, in a padded array, it begins as each of a kernel's positions sees it."""
+    return [(top, left) for top in range(size) for left in range(size)]
 
 
 def _traced(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
@@ -110,8 +111,9 @@ def _side_by_side(size: int) -> Callable[..., tf.Tensor]:
 
     def function(x: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         channels = tf.shape(x)[1]
-        beside = tf.concat(_windows(tf.reshape(x, [height, width, channels]), size), 2)
-        return tf.reshape(beside, [height * width, size**2 * channels])
+        x = _padded(tf.reshape(x, [height, width, channels]), size)
+        windows = [x[top : top + height, left : left + width] for top, left in _places(size)]
+        return tf.reshape(tf.concat(windows, 2), [height * width, size**2 * channels])
 
     return _traced(function)
 
@@ -125,8 +127,11 @@ def _summed(size: int) -> Callable[..., tf.Tensor]:
 
     def function(products: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         results = tf.shape(products)[1] // size**2
-        windows = _windows(tf.reshape(products, [height, width, size**2, results]), size)
-        total = tf.add_n([window[:, :, tap] for tap, window in enumerate(windows)])
-        return tf.reshape(total, [height * width, results])
+        x = _padded(tf.reshape(products, [height, width, size**2, results]), size)
+        windows = [
+            x[top : top + height, left : left + width, tap]
+            for tap, (top, left) in enumerate(_places(size))
+        ]
+        return tf.reshape(tf.add_n(windows), [height * width, results])
 
     return _traced(function)
