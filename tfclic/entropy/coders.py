@@ -197,13 +197,9 @@ class Postponed:
         """Gives the `decisions` kept to another coder, in order; returns its state."""
         kept, group = tf.unstack(decisions)
         ordered = tf.concat(tf.dynamic_partition(kept, group, self._groups), 0)
-        every = tf.range(tf.size(ordered))
-        probability, truth = (
-            tf.bitwise.right_shift(ordered, 1),
-            tf.bitwise.bitwise_and(ordered, 1) > 0,
-        )
-        state, _ = encoder.decide(state, probability, truth, every)
-        return state
+        probability = tf.bitwise.right_shift(ordered, 1)
+        truth = tf.bitwise.bitwise_and(ordered, 1) > 0
+        return encoder.decide(state, probability, truth, tf.range(tf.size(ordered)))[0]
 
 
 class RangeDecoder(Reader):

@@ -232,11 +232,14 @@ def traverse(
         return (step < count) & ~coder.exhausted(state)
 
     count = tf.shape(order.starts)[0] - 1
+    known = arrange(latents, order)
+    if together == 1:
+        # a copy that TensorFlow shares with nothing else, since steps write in place
+        known = tf.raw_ops.DeepCopy(x=known)
     _, state, known = tf.while_loop(
         unfinished,
         body,
-        # a copy that TensorFlow shares with nothing else, since steps write in place
-        [0, state, tf.raw_ops.DeepCopy(x=arrange(latents, order))],
+        [0, state, known],
         shape_invariants=[
             tf.TensorShape([]),
             tf.nest.map_structure(lambda x: x.shape, state),
