@@ -7,9 +7,10 @@ image of 768x512 pixels; milliseconds, the least of some rounds, and operations 
 them. The second one has passes over the result of the largest: what leads from sums to the operands
 of the next layer, one by one and as a synthesis in integers does it. The third one has how many
 operations the transforms of gmm_attention take for such an image, and the seconds of these at the
-best rate of the first table: below them no program comes that computes these transforms so. Whether
-sums of bytes are exact here is told first; where there are no such products there are no figures
-for them.
+best rate of the first table: below them no program comes that computes these transforms so. The
+last one has the products of a wavefront of latents, as a context model in integers of 16 bits takes
+them, two bytes each. Whether sums of bytes are exact here is told first; where there are no such
+products there are no figures for them.
 """
 
 import argparse
@@ -22,8 +23,11 @@ import train_step_ours
 from tfclic import configuration, models
 from tfclic.exact import octets
 from tfclic.export import saving
+from tfclic.layers import masked
 
 HEIGHT, WIDTH = 256, 384  # at half the size of the image
+# Of a 768x512 image, the positions of the longest wavefronts, and how many wavefronts there are.
+POSITIONS, WAVEFRONTS = 16, 141
 
 
 def shapes(channels):
@@ -113,6 +117,59 @@ def passes(channels, random):
     return {name: traced(*each) for name, each in given.items()}
 
 
+def wavefront_products(in_use):
+    """(name, all rows and columns, those in use) of gmm_attention_small's kernels, each a pair.
+
+    In use are those that go with latents that are not silent, of which there are `in_use`.
+    """
+    _, config = configuration.load("gmm_attention_small")
+    model, taps = config.model, masked.causal_mask(5).sum()
+    hidden, parameters = model.parameter_channels, 3 * model.mixtures
+    features = 2 * model.feature_channels
+
+    def pair(of_latents, others):
+        return tuple(of_latents(count) for count in (model.latent_channels, in_use)), (others,) * 2
+
+    rows, columns = pair(lambda latents: int(taps) * latents, model.feature_channels)
+    yield "context", *zip(rows, columns)
+    yield "parameters, first layer", (features, hidden), (features, hidden)
+    yield "parameters, second layer", (hidden, hidden), (hidden, hidden)
+    columns, rows = pair(lambda latents: parameters * latents, hidden)
+    yield "parameters, last layer", *zip(rows, columns)
+
+
+def in_a_loop(product, shape, random):
+    """A function without arguments, traced: `product` of the bytes of each wavefront in turn."""
+    rows = 2 * POSITIONS
+    operands = tf.constant(random.integers(0, 128, [WAVEFRONTS, rows, shape[0]]), tf.float32)
+
+    def loop(operands):
+        def body(step, total):
+            return step + 1, total + product(operands[step])[0, 0]
+
+        return tf.while_loop(lambda step, _: step < WAVEFRONTS, body, [0, 0.0])[1]
+
+    return traced(loop, operands)
+
+
+def products(whole, used, random):
+    """Functions without arguments, by name: the products of all wavefronts with a kernel.
+
+    In float32 with the part of the kernel that is in use; of bytes with all of it, since kernels of
+    bytes have to be constants.
+    """
+    weights = tf.Variable(tf.cast(random.integers(-127, 128, used), tf.float32))
+    kernel = random.integers(-127, 128, whole)[None, None]
+    bias = np.zeros(whole[1])
+
+    def of_bytes(x):
+        given = octets.rounded(x[None, None], octets.UNSIGNED)
+        return tf.cast(octets.convolved(given, kernel, bias, octets.UNSIGNED)[0, 0], tf.float32)
+
+    given = {"float32": (lambda x: x @ weights, used), "bytes": (of_bytes, whole)}
+    return {name: in_a_loop(product, shape, random) for name, (product, shape) in given.items()}
+
+
 def traced(function, x):
     """`function` of `x`, to be called without arguments, as it runs in an exported model."""
     made = tf.function(function, autograph=False).get_concrete_function(
@@ -165,6 +222,9 @@ def main():
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--channels", type=int, default=192)
+    parser.add_argument(
+        "--in-use", type=int, default=325, metavar="N", help="latents that are not silent"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     random = np.random.default_rng(0)
@@ -191,6 +251,14 @@ def main():
         print(f"\n| pass, {args.channels} channels, {WIDTH}x{HEIGHT} | ms |\n|---|---|")
         for name, spent in milliseconds(passes(args.channels, random), args.rounds).items():
             print(f"| {name} | " + ("" if spent is None else f"{spent:.1f}") + " |")
+        print(
+            f"\n| of a wavefront, {args.in_use} latents in use | kernel | float32, ms | bytes, ms |"
+        )
+        print("|---" * 4 + "|")
+        for name, whole, used in wavefront_products(args.in_use):
+            spent = milliseconds(products(whole, used, random), args.rounds)
+            cells = ["" if each is None else f"{each / WAVEFRONTS:.2f}" for each in spent.values()]
+            print("| " + " | ".join([name, f"{used[0]} to {used[1]}", *cells]) + " |", flush=True)
     heads = ", s | ".join(names)
     print(f"\n| gmm_attention, N = {args.channels} | 10^12 operations | {heads}, s |")
     print("|---" * (2 + len(names)) + "|")
