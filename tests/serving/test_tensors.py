@@ -54,3 +54,24 @@ def test_json_is_told_by_the_name_of_an_output():
 def test_json_of_another_type_is_refused(value, kind):
     with pytest.raises(Refusal):
         tensors.from_json(value, kind.as_datatype_enum)
+
+
+def test_shapes_that_no_array_has_are_refused():
+    deep = [7.0]
+    for _ in range(40):
+        deep = [deep]
+    with pytest.raises(Refusal, match="more than 32 dimensions"):
+        tensors.from_json(deep, tensors.FLOAT)
+
+
+@pytest.mark.parametrize(
+    "shape, values", [([1] * 40, [7.0]), ([1 << 62, 1 << 62, 0], []), ([0, (1 << 63) - 1], [])]
+)
+def test_shapes_of_messages_that_no_array_has_are_refused(shape, values):
+    proto = tensors.to_proto(np.zeros(0, np.float32))
+    del proto.tensor_shape.dim[:]
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    proto.float_val.extend(values)
+    with pytest.raises(Refusal):
+        tensors.to_array(proto)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,8 @@ _KINDS: dict[int, tuple[Any, str]] = {
 }
 _NUMBERS = {np.dtype(array): number for number, (array, _) in _KINDS.items()}
 MOST_REPEATED = 1 << 20  # elements that one value may stand for
+# that numpy's arrays have; more than any signature's
+MOST_DIMENSIONS, MOST_ELEMENTS = 32, 1 << 40
 
 
 def type_name(number: int) -> str:
@@ -63,6 +66,7 @@ def to_array(tensor: protos.tensor_pb2.TensorProto) -> np.ndarray:
     size = math.prod(shape)
     if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
         raise invalid("A tensor's shape is not known.")
+    _check_shape(shape)
     if tensor.tensor_content and tensor.dtype != STRING:
         if len(tensor.tensor_content) != size * np.dtype(dtype).itemsize:
             raise invalid("A tensor does not hold what its shape says.")
@@ -76,6 +80,14 @@ def to_array(tensor: protos.tensor_pb2.TensorProto) -> np.ndarray:
     if len(values) == 1 and dtype is not np.object_ and size <= MOST_REPEATED:
         return np.broadcast_to(np.asarray(values[0], dtype), shape)
     raise invalid("A tensor does not hold what its shape says.")
+
+
+def _check_shape(shape: Sequence[int]) -> None:
+    """Refuses a shape that no array has; without elements, it may say anything else."""
+    if len(shape) > MOST_DIMENSIONS:
+        raise invalid(f"A tensor has more than {MOST_DIMENSIONS} dimensions.")
+    if math.prod(filter(None, shape)) > MOST_ELEMENTS:
+        raise invalid("A tensor's shape is too large.")
 
 
 def to_proto(value: npt.ArrayLike) -> protos.tensor_pb2.TensorProto:
@@ -111,6 +123,7 @@ def from_json(value: Any, number: int) -> np.ndarray:
         flat = [item for each in flat for item in each]
     if any(isinstance(each, list) for each in flat):
         raise invalid("Lists that are one tensor have to be of one depth.")
+    _check_shape(shape)
     converted = [_scalar(each, number) for each in flat]
     try:
         array = np.empty(len(flat), dtype)
