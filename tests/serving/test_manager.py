@@ -1,5 +1,7 @@
 """Versions come and go while the server serves."""
 
+import json
+import pathlib
 import shutil
 import threading
 import weakref
@@ -123,6 +125,36 @@ def test_a_broken_version_leaves_the_old_one_and_is_tried_again_once_mended(fold
     make_scaling(folder, version=2, factor=5.0)
     models.manager.poll()
     assert models.factor() == 5
+
+
+@pytest.mark.parametrize("checksums", [[1], 5])
+def test_whatever_a_broken_version_raises_it_is_tried_again_once_mended(
+    folder, toy_model, checksums
+):
+    broken = folder / "toy" / "1"
+    shutil.copytree(toy_model, broken)
+    card = broken / "model_card.json"
+    whole = card.read_text()
+    card.write_text(json.dumps({**json.loads(whole), "checksums": checksums}))
+    models = Models(folder)
+    assert models.factor() == 2 and models.states("toy") == {1: State.END}
+    card.write_text(whole)
+    models.manager.poll()
+    assert models.states("toy") == {1: State.AVAILABLE}
+
+
+def test_a_folder_that_cannot_be_read_takes_no_other_away(folder, monkeypatch):
+    # such as lost+found, at the top of a disk
+    (folder / "lost+found").mkdir()
+    listed = pathlib.Path.iterdir
+
+    def refused(self):
+        if self.name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return listed(self)
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", refused)
+    assert Models(folder).factor() == 2
 
 
 def test_a_model_that_is_removed_is_not_served(folder, make_scaling):

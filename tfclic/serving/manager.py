@@ -173,7 +173,10 @@ class Manager:
         known = self._models.get(name, {}).get(version)
         if known and known.state in (State.LOADING, State.AVAILABLE):
             return
-        seen = _stamp(path)
+        try:
+            seen = _stamp(path)
+        except OSError:  # it goes while it is looked at
+            return
         if known and known.failure == seen:
             return
         entry = _Version(path)
@@ -184,8 +187,12 @@ class Manager:
             servable = Servable(name, version, path)
             count = servable.warm_up()
             self._prepare(servable)
-        except errors.TfclicError as error:
-            logging.error("%s", error)
+        # whatever a broken version raises, it must neither stay LOADING nor harm other models
+        except Exception as error:
+            if isinstance(error, errors.TfclicError):
+                logging.error("%s", error)
+            else:
+                logging.exception("%s/%d cannot be loaded.", name, version)
             with self._changed:
                 entry.state, entry.failure = State.END, seen
             return

@@ -37,9 +37,20 @@ class Repository:
         own = _versions(self._folder)
         if own:
             return {self._name or self._folder.resolve().name: max(own.items())}
-        folders = [self._folder / self._name] if self._name else sorted(self._folder.iterdir())
-        found = {folder.name: _versions(folder) for folder in folders if folder.is_dir()}
+        if self._name:
+            folder = self._folder / self._name
+            found = {folder.name: _versions(folder) if folder.is_dir() else {}}
+        else:
+            found = {each.name: _readable(each) for each in sorted(self._folder.iterdir())}
         return {name: max(versions.items()) for name, versions in found.items() if versions}
+
+
+def _readable(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """The versions of what lies beside models; none where it is closed, as lost+found may be."""
+    try:
+        return _versions(folder) if folder.is_dir() else {}
+    except PermissionError:
+        return {}
 
 
 def _versions(folder: pathlib.Path) -> dict[int, pathlib.Path]:
