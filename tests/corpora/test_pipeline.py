@@ -227,3 +227,33 @@ def test_a_name_that_is_not_unicode_is_worked_on(photos, job):
         pytest.skip("This file system has Unicode names only.")
     assert run(job)["made"] == 3
     assert os.path.exists(os.fsencode(job.output) + b"/\xff.bmp.tfclic")
+
+
+def test_names_that_are_not_unicode_go_into_records_and_out_of_them(photos, job, tmp_path):
+    try:
+        os.rename(photos / "a.bmp", os.fsencode(photos) + b"/\xff.bmp")
+    except OSError:
+        pytest.skip("This file system has Unicode names only.")
+    sharded = dataclasses.replace(job, to_records=True, shards=1)
+    assert run(sharded)["made"] == 3
+    (shard,) = (path for path in os.listdir(job.output) if path.startswith("part-"))
+    os.rename(os.path.join(job.output, shard), os.fsencode(tmp_path) + b"/\xfe.tfrecord")
+    back = Job(
+        coding.Decompression(), f"{tmp_path}/*.tfrecord", str(tmp_path / "back"), from_records=True
+    )
+    assert run(back)["made"] == 3
+    assert "\ufffd.bmp" in {record["key"] for record in manifest(back).values()}
+
+
+def test_records_do_not_take_the_place_of_their_inputs(photos, tmp_path, compression):
+    import tensorflow as tf
+
+    path = tmp_path / "0.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as file:
+        file.write((photos / "a.png").read_bytes())
+    before = path.read_bytes()
+    kinds = {"from_records": True, "to_records": True}
+    job = Job(compression, f"{tmp_path}/*.tfrecord", str(tmp_path), **kinds)
+    with pytest.raises(errors.UsageError, match="would replace the inputs; take another folder"):
+        job.prepare(anew=False)
+    assert path.read_bytes() == before

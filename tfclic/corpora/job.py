@@ -84,8 +84,13 @@ class Job:
 
     def relative(self, path: str) -> str:
         """The part of an input's path that differs among inputs: what follows the fixed folders."""
+        return path[len(self._fixed) :]
+
+    @property
+    def _fixed(self) -> str:
+        """The folders of the pattern that have no wildcards, up to the last slash."""
         fixed = re.split(r"[*?\[]", self.pattern)[0]
-        return path[fixed.rfind("/") + 1 :]
+        return fixed[: fixed.rfind("/") + 1]
 
     def path(self, name: str) -> str:
         """The input file of the input called `name`: a path, or PATH#INDEX of a TFRecord."""
@@ -121,8 +126,10 @@ class Job:
           anew: whether to forget what is done, and do it again.
 
         Raises:
-          errors.UsageError: other inputs or settings filled this folder, or it cannot be written.
+          errors.UsageError: other inputs or settings filled this folder, it cannot be written, or it
+            is that of the inputs, which records would replace.
         """
+        self._keep_inputs()
         settings = json.loads(json.dumps(self._settings()))
         try:
             if anew:
@@ -136,6 +143,15 @@ class Job:
             storage.write(self.settings_path, text.encode(), self.unfinished)
         except (storage.StorageError, ValueError) as error:
             raise errors.UsageError(str(error)) from error
+
+    def _keep_inputs(self) -> None:
+        """Refuses the folder of TFRecord inputs for outputs that are called the same."""
+        is_same = os.path.realpath(self._fixed) == os.path.realpath(self.output)
+        # without the .gz they are called otherwise
+        if is_same and self.from_records and self.to_records and self.pattern[-3:] != ".gz":
+            raise errors.UsageError(
+                f"The outputs in {self.output} would replace the inputs; take another folder."
+            )
 
     def _settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {"coding": type(self.coding).__name__, "input": self.pattern}

@@ -6,6 +6,7 @@ To be imported where records are read or written only: it needs TensorFlow's Pyt
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def read(path: str) -> Iterator[bytes]:
     kind = "GZIP" if path.endswith(".gz") else ""
     count = 0
     try:
-        for record in tf.data.TFRecordDataset(path, kind).as_numpy_iterator():
+        for record in tf.data.TFRecordDataset(os.fsencode(path), kind).as_numpy_iterator():
             yield record
             count += 1
     except tf.errors.OpError as error:
@@ -77,7 +78,7 @@ def writer(path: str) -> Iterator[Callable[[str, bytes, Mapping[str, Any]], None
       storage.StorageError: it cannot be written.
     """
     try:
-        with tf.io.TFRecordWriter(path) as file:
+        with tf.io.TFRecordWriter(os.fsencode(path)) as file:
             yield lambda *item: file.write(_example(*item))
     except tf.errors.OpError as error:
         raise storage.StorageError(f"{path} cannot be written: {error.message}.") from error
@@ -86,7 +87,7 @@ def writer(path: str) -> Iterator[Callable[[str, bytes, Mapping[str, Any]], None
 def _example(key: str, data: bytes, facts: Mapping[str, Any]) -> bytes:
     features = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        for name, value in ((KEY, key.encode()), (ENCODED, data))
+        for name, value in ((KEY, os.fsencode(key)), (ENCODED, data))
     }
     for name in ("width", "height"):
         values = tf.train.Int64List(value=[facts[name]])
