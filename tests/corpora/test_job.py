@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("apache_beam")
 
 from tfclic import errors
-from tfclic.corpora import coding, job, storage
+from tfclic.corpora import coding, job, records, storage
 
 COMPRESSION = coding.Compression("toy", "00ff10ab")
 
@@ -44,11 +44,18 @@ def test_what_was_compressed_gets_its_name_back():
 
 
 def test_records_are_numbered_below_the_name_of_their_file():
-    records = made("in/*.tfrecord", from_records=True)
-    assert records.output_name("in/x.tfrecord#7") == "x.tfrecord/00000007.tfclic"
-    assert records.unit("in/x.tfrecord#7") == records.unit("in/x.tfrecord") == "x.tfrecord"
-    assert records.path("in/a#b.tfrecord#7") == "in/a#b.tfrecord"
+    numbered = made("in/*.tfrecord", from_records=True)
+    assert numbered.output_name("in/x.tfrecord#7") == "x.tfrecord/00000007.tfclic"
+    assert numbered.unit("in/x.tfrecord#7") == numbered.unit("in/x.tfrecord") == "x.tfrecord"
+    assert numbered.path("in/a#b.tfrecord#7") == "in/a#b.tfrecord"
     assert made("in/*").path("in/a#7") == "in/a#7"
+    # as a file that cannot be read is called
+    assert numbered.path("in/a#b.tfrecord") == "in/a#b.tfrecord"
+
+
+def test_names_that_look_like_numbers_of_records_stay_apart():
+    names = ["in/page#1", "in/page#01", "in/page#001", "in/page"]
+    assert len({records.order(name) for name in names}) == len(names)
 
 
 def test_shards_are_the_same_in_each_start_and_all_are_used():

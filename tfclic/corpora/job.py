@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfclic import errors
-from tfclic.corpora import storage
+from tfclic.corpora import records, storage
 
 if TYPE_CHECKING:
     from tfclic.corpora.coding import Coding
@@ -94,7 +94,7 @@ class Job:
 
     def path(self, name: str) -> str:
         """The input file of the input called `name`: a path, or PATH#INDEX of a TFRecord."""
-        return (self.from_records and name.rpartition("#")[0]) or name
+        return records.order(name)[0] if self.from_records else name
 
     def unit(self, name: str) -> str:
         """The unit of work, one for each output file of image files or else for each input file.
@@ -126,8 +126,8 @@ class Job:
           anew: whether to forget what is done, and do it again.
 
         Raises:
-          errors.UsageError: other inputs or settings filled this folder, it cannot be written, or it
-            is that of the inputs, which records would replace.
+          errors.UsageError: other inputs or settings filled this folder, it cannot be written, or
+            it is that of the inputs, which records would replace.
         """
         self._keep_inputs()
         settings = json.loads(json.dumps(self._settings()))

@@ -46,7 +46,8 @@ def count(totals: Totals, record: Record, is_new: bool) -> None:
 def order(name: str) -> tuple[str, int]:
     """What records are sorted by: the path of the input, and its number within a TFRecord."""
     path, _, index = name.rpartition("#")
-    return (path, int(index)) if path and index.isdecimal() else (name, -1)
+    is_number = path and index.isdecimal() and str(int(index)) == index
+    return (path, int(index)) if is_number else (name, -1)
 
 
 class Journal:
