@@ -51,6 +51,34 @@ def test_gray_and_palette_images_become_rgb(tmp_path):
     assert [store.load(i).shape for i in range(2)] == [(80, 70, 3), (80, 70, 3)]
 
 
+def test_gray_of_16_bits_keeps_its_range(tmp_path):
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray((ramp / 65535).astype(np.float32)).save(tmp_path / "b.tif")
+    store = sources.open_source(str(tmp_path), 64)
+    expected = np.round(ramp[..., None] / 257) * [1, 1, 1]
+    for index in range(2):
+        np.testing.assert_allclose(store.load(index), expected, atol=1)
+
+
+def test_links_that_lead_back_show_no_image_twice(photos):
+    before = sources.open_source(str(photos), 64)
+    (photos / "deep" / "up").symlink_to("..")
+    (photos / "deep" / "er" / "itself").symlink_to(".")
+    after = sources.open_source(str(photos), 64)
+    assert after.names == before.names
+    (photos / "other").symlink_to("deep")  # which does not
+    assert "other/er/p3.JPEG" in sources.open_source(str(photos), 64).names
+
+
+def test_whatever_a_damaged_image_raises_it_is_left_out(photos):
+    Image.new("RGB", (70, 80)).save(photos / "damaged.dds")
+    data = bytearray((photos / "damaged.dds").read_bytes())
+    data[80:84] = bytes(4)  # the pixel format, at which Pillow raises NotImplementedError
+    (photos / "damaged.dds").write_bytes(data)
+    assert len(sources.open_source(str(photos), 64)) == 8
+
+
 def test_fingerprint_follows_the_images(photos):
     before = sources.open_source(str(photos), 64).fingerprint()
     Image.new("RGB", (90, 90)).save(photos / "new.png")

@@ -23,13 +23,13 @@ from absl import logging
 from PIL import Image
 
 from tfclic import errors
+from tfclic.images.conversion import to_8_bits
 
 Encoded = Union[bytes, pathlib.Path]
 
 TFDS_PREFIX = "tfds:"
 DECODED_LIMIT = 3 * 10**9
 ENCODED_LIMIT = 6 * 10**9
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class ImageStore:
@@ -141,7 +141,13 @@ def open_source(data: str, shortest: int, decoded_limit: int = DECODED_LIMIT) ->
 def _list_folder(folder: pathlib.Path) -> tuple[list[Encoded], list[str]]:
     extensions = set(Image.registered_extensions())
     found: list[pathlib.Path] = []
-    for directory, _, files in os.walk(folder, followlinks=True):
+    above: dict[str, frozenset[str]] = {str(folder): frozenset()}
+    for directory, folders, files in os.walk(folder, followlinks=True):
+        # a link to a folder above would show the same images again, forty times over
+        here = above.pop(directory) | {os.path.realpath(directory)}
+        inner = {f: os.path.join(directory, f) for f in folders}
+        folders[:] = [f for f, path in inner.items() if os.path.realpath(path) not in here]
+        above.update((inner[f], here) for f in folders)
         paths = [pathlib.Path(directory) / f for f in files if not f.startswith(".")]
         found += [p for p in paths if p.suffix.lower() in extensions]
     names = {p.relative_to(folder).as_posix(): p for p in found}
@@ -193,13 +199,20 @@ def _read_size(encoded: Encoded) -> tuple[int, int] | None:
     try:
         with _open(encoded) as image:
             return image.height, image.width
-    except _UNREADABLE:
+    except MemoryError:
+        raise
+    # damaged files raise whatever the decoder stumbles over
+    except Exception:
         return None
 
 
 def _decode(encoded: Encoded) -> npt.NDArray[np.uint8] | None:
     try:
         with _open(encoded) as image:
-            return np.asarray(image.convert("RGB"))
-    except _UNREADABLE:
+            has_deep_gray = image.mode.startswith("I") or image.mode == "F"
+            # which Pillow would clip at 255
+            return np.asarray((to_8_bits(image) if has_deep_gray else image).convert("RGB"))
+    except MemoryError:
+        raise
+    except Exception:
         return None
