@@ -253,12 +253,34 @@ def test_images_that_vanish_end_the_run_with_a_sentence(tmp_path, start, store):
         ({"rounded_share": 0.5, "first_share": 0.6, "first_lmbda": 0.01}, "leave the other"),
         ({"rounded_share": 0.5, "stage_shares": (0.3, 0.3)}, "leave the other"),
         ({"rounded_share": 0.5, "rounded_learning_rate": 0.0}, "rounded_learning_rate"),
+        ({"seed": -1}, "seed must be from 0 to 4294967295"),
+        ({"validation_images": -1}, "validation_images must be at least 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be at least 0"),
+        ({"final_learning_rate": -1e-4}, "final_learning_rate must be at least 0"),
+        ({"ema_decay": 1.5}, "ema_decay must be from 0 to 1"),
+        ({"decay_share": 2.0}, "decay_share must be from 0 to 1"),
     ],
 )
 def test_impossible_configurations_are_refused(config, changes, message):
     loop.check(config)
     config.training.update(changes)
     with pytest.raises(errors.UsageError, match=message):
+        loop.check(config)
+
+
+@pytest.mark.parametrize("lmbdas", [(0.02, 0.01), (0.01, 0.01), (0.0, 0.01), (float("nan"),), ()])
+def test_levels_have_to_rise(config, lmbdas):
+    config.model.lmbdas = lmbdas
+    with pytest.raises(errors.UsageError, match="model.lmbdas must be above 0 and ascending"):
+        loop.check(config)
+
+
+@pytest.mark.parametrize("field", ["synthesis_input", "context_input"])
+def test_what_training_sees_is_noise_or_rounded(config, field):
+    config.model[field] = "round"
+    loop.check(config)
+    config.model[field] = "rounded"
+    with pytest.raises(errors.UsageError, match=f"model.{field} must be noise or round"):
         loop.check(config)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import os
 import pathlib
 import platform
@@ -37,6 +38,23 @@ if TYPE_CHECKING:
     from tfclic.training.sources import ImageStore
 
 MOST_SKIPPED_IN_A_ROW = 100
+# Least and most of fields of `training`, None: any finite number.
+_RANGES: dict[str, tuple[int, int | None]] = {
+    "steps": (1, None),
+    "batch_size": (1, None),
+    "log_every": (1, None),
+    "checkpoint_every": (1, None),
+    "validate_every": (1, None),
+    "seed": (0, 2**32 - 1),
+    "validation_images": (0, None),
+    "learning_rate": (0, None),
+    "final_learning_rate": (0, None),
+    "warmup_steps": (0, None),
+    "decay_share": (0, 1),
+    "ema_decay": (0, 1),
+    "first_share": (0, 1),
+    "rounded_share": (0, 1),
+}
 
 
 class Interrupted(errors.TfclicError):
@@ -73,25 +91,35 @@ def check(config: ConfigDict) -> None:
     of_structure = training.objective in objectives.WITH_MS_SSIM
     if of_structure and training.crop_size < objectives.MS_SSIM_SHORTEST:
         raise errors.UsageError("MS-SSIM needs a training.crop_size of at least 192.")
-    for field in ("steps", "batch_size", "log_every", "checkpoint_every", "validate_every"):
-        if training[field] < 1:
-            raise errors.UsageError(f"training.{field} must be at least 1.")
+    for field, (least, most) in _RANGES.items():
+        if most is None and not least <= training[field] < math.inf:
+            raise errors.UsageError(f"training.{field} must be at least {least}.")
+        if most is not None and not least <= training[field] <= most:
+            raise errors.UsageError(f"training.{field} must be from {least} to {most}.")
     if training.level_sampling not in step.LEVEL_SAMPLINGS:
         known = ", ".join(step.LEVEL_SAMPLINGS)
         raise errors.UsageError(f"training.level_sampling must be one of {known}.")
     if not 0 < training.downscale_min <= 1:
         raise errors.UsageError("training.downscale_min must be above 0 and at most 1.")
-    if not 0 <= training.first_share <= 1:
-        raise errors.UsageError("training.first_share must be from 0 to 1.")
     if training.first_share and training.first_lmbda <= 0:
         raise errors.UsageError("training.first_lmbda must be above 0.")
     _check_rounded(training)
+    _check_model(config.model)
+
+
+def _check_model(model: ConfigDict) -> None:
+    """Of all systems: levels that rise, and words that would silently mean something else."""
+    lmbdas = [0.0, *model.lmbdas]
+    rises = all(below < above < math.inf for below, above in zip(lmbdas, lmbdas[1:]))
+    if not model.lmbdas or not rises:
+        raise errors.UsageError("model.lmbdas must be above 0 and ascending, at least one.")
+    for field in ("synthesis_input", "context_input"):
+        if model.get(field, "noise") not in ("noise", "round"):
+            raise errors.UsageError(f"model.{field} must be noise or round.")
 
 
 def _check_rounded(training: ConfigDict) -> None:
     share = training.rounded_share
-    if not 0 <= share <= 1:
-        raise errors.UsageError("training.rounded_share must be from 0 to 1.")
     before = max(training.first_share, sum(training.stage_shares))
     if share and before + share > 1:
         raise errors.UsageError(
