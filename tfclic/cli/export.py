@@ -159,17 +159,18 @@ def _of_run(workdir: pathlib.Path) -> tuple[ImageCodec, dict[str, Any]]:
 
     try:
         config = json.loads((workdir / "config.json").read_text())
+        structure, objective = config["model"], config["training"]["objective"]
     except OSError:
         raise errors.ModelError(f"{workdir} is not the folder of a training run.") from None
-    except ValueError:
+    except (ValueError, LookupError, TypeError):
         raise errors.ModelError(f"{workdir / 'config.json'} is damaged.") from None
 
     from tfclic.training import checkpoints
 
-    codec = models.build(ConfigDict(config["model"]))
+    codec = models.build(ConfigDict(structure))
     step = checkpoints.restore_weights(codec, workdir)
-    record = json.loads((workdir / "record.json").read_text())
-    record["objective"] = config["training"]["objective"]
+    # that of these weights: the workdir's may be of a step later, or earlier where a run was killed
+    record = {**checkpoints.read_record(workdir, step), "objective": objective}
     print(f"Exporting step {step} of {workdir} ...", flush=True)
     return codec, {"config": config, "training": record}
 

@@ -141,6 +141,19 @@ def save(workdir: pathlib.Path, state: State, record: Mapping[str, Any]) -> path
     return target
 
 
+def read_record(workdir: str | os.PathLike[str], step: int) -> dict[str, Any]:
+    """Returns the record filed with the checkpoint of a step.
+
+    Raises:
+      errors.ModelError: it is damaged, or the run has dropped the checkpoint meanwhile.
+    """
+    path = pathlib.Path(workdir) / "checkpoints" / f"step-{step:08d}" / "record.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise errors.ModelError(f"{path} cannot be read.") from None
+
+
 def write_record(workdir: pathlib.Path, step: int, record: Mapping[str, Any]) -> None:
     """Files another record with the checkpoint of a step, and as the workdir's.
 
