@@ -7,11 +7,13 @@ import json
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from tfclic import errors, places
+from tfclic import configuration, errors, places
 from tfclic.cli import common
 from tfclic.format import header, model
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from tfclic.exact.ranges import Ranges
     from tfclic.models.base import ImageCodec
     from tfclic.runtime.catalog import Model
@@ -172,7 +174,30 @@ def _of_run(workdir: pathlib.Path) -> tuple[ImageCodec, dict[str, Any]]:
     # that of these weights: the workdir's may be of a step later, or earlier where a run was killed
     record = {**checkpoints.read_record(workdir, step), "objective": objective}
     print(f"Exporting step {step} of {workdir} ...", flush=True)
+    _complain_of_stage(codec, ConfigDict(configuration.complete(config)["training"]), step)
     return codec, {"config": config, "training": record}
+
+
+def _complain_of_stage(codec: ImageCodec, training: ConfigDict, step: int) -> None:
+    """Tells of a run that has not come to what the exported model uses."""
+    import tensorflow as tf
+
+    from tfclic.training import schedule
+
+    latest = tf.constant(max(step - 1, 0))
+    number = int(schedule.stage(latest, training)) + 1
+    if number < codec.stages:
+        common.complain(
+            "export",
+            f"Step {step} is of stage {number} of {codec.stages}; what only later ones train is "
+            "as in a new model, and so may pixels be.",
+        )
+    if training.first_share and schedule.in_first_phase(latest, training):
+        common.complain(
+            "export",
+            f"Up to step {step} all images had one lambda, {training.first_lmbda:g}; other "
+            "qualities have not been trained.",
+        )
 
 
 def _of_export(args: argparse.Namespace) -> tuple[ImageCodec, dict[str, Any]]:
