@@ -99,6 +99,19 @@ def test_malformed_requests_are_refused_in_a_sentence(toy_server, wrong):
     assert expected in answer["error"] and answer["error"].endswith(".")
 
 
+def test_a_body_that_is_not_what_its_headers_say_is_refused_in_a_sentence(toy_server):
+    request = urllib.request.Request(
+        toy_server.url + MODEL + ":predict", b"{}", {"Content-Encoding": "gzip"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=60)
+    found = json.loads(caught.value.read())
+    assert (caught.value.code, found) == (
+        400,
+        {"error": "The request's body is not what its headers say."},
+    )
+
+
 def test_what_is_not_there_is_not_found(toy_server):
     for path in ("/v1/models/other", MODEL + "/versions/9", "/v1/models/other/metadata"):
         status, answer = ask(toy_server, path)

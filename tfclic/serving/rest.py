@@ -11,7 +11,7 @@ from aiohttp import web
 from google.protobuf import json_format
 
 from tfclic.serving import extras, grpc_api, protos, rest_format
-from tfclic.serving.refusals import HTTP_STATUSES, Refusal, StatusCode
+from tfclic.serving.refusals import HTTP_STATUSES, Refusal, StatusCode, invalid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,10 @@ class _Routes:
 
     async def predict(self, request: web.Request) -> web.Response:
         name, version = _asked(request)
-        body = await request.read()
+        try:
+            body = await request.read()
+        except web.RequestPayloadError:
+            raise invalid("The request's body is not what its headers say.") from None
         parsed: rest_format.Request | None = None
 
         def parse(servable: Servable) -> tuple[str, dict[str, np.ndarray], tuple[()]]:
