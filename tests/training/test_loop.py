@@ -98,6 +98,31 @@ def test_a_signal_saves_first_and_the_run_goes_on_later(tmp_path, start, number,
     assert_same_state(run.state, whole.state)
 
 
+def test_a_last_validation_that_a_signal_ended_is_made_up(tmp_path, start, monkeypatch):
+    whole = start(tmp_path / "whole")
+    whole.train(io.StringIO())
+    run, validate = start(tmp_path / "parts"), loop.Run._validate
+
+    def stopped(self, done, caught):
+        if done == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        validate(self, done, caught)
+
+    monkeypatch.setattr(loop.Run, "_validate", stopped)
+    with pytest.raises(loop.Interrupted, match="Stopped at step 6 of 6"):
+        run.train(io.StringIO())
+    # again, while it is made up
+    with pytest.raises(loop.Interrupted, match="Stopped at step 6 of 6"):
+        start(tmp_path / "parts").train(io.StringIO())
+    monkeypatch.undo()
+    run = start(tmp_path / "parts")
+    run.train(io.StringIO())
+    assert_same_state(run.state, whole.state)
+    for found in (run.record(), json.loads((tmp_path / "parts" / "record.json").read_text())):
+        assert found["validation"] == whole.record()["validation"]
+        assert found["images_seen"] == whole.record()["images_seen"]
+
+
 def test_a_done_run_does_nothing_and_more_steps_can_follow(tmp_path, start):
     start(tmp_path).train(io.StringIO())
     again = start(tmp_path)

@@ -218,7 +218,8 @@ class Run:
           Diverged: the loss became NaN or infinite; the message names the last good checkpoint.
         """
         training = self._training
-        if self.step >= training.steps:
+        lacks = self._replicas.gather([self._lacks_validation()])[0][0]
+        if self.step >= training.steps and not lacks:
             return
         chosen, held_out = data.split_validation(self._store, training.validation_images)
         crops = data.RandomCrops(
@@ -233,9 +234,28 @@ class Run:
         batches = crops.dataset(training.batch_size, self.step, training.steps, self._rows)
         try:
             with signals.caught(self._progress.say) as caught:
-                self._loop(batches, caught)
+                if self.step >= training.steps:
+                    self._make_up(caught)
+                else:
+                    self._loop(batches, caught)
         finally:
             self._progress.close()
+
+    def _lacks_validation(self) -> bool:
+        """Whether a done run has no last validation: a signal ended it, or it was adopted."""
+        measured = (self._validation or {}).get("step")
+        lacks = bool(self._training.validation_images) and measured != self.step
+        return self._replicas.is_chief and lacks
+
+    def _make_up(self, caught: Sequence[int]) -> None:
+        """Validates a done run."""
+        if schedule.rounded_from(self._training) < self._training.steps:
+            self._kernels = quantized.Kernels(self._codec)
+        self._validate(self.step, caught)
+        if not self._lacks_validation():
+            self._saved_step = None  # the checkpoint has what validation measures
+            self.save()
+        self._part(caught)
 
     def _crops_ahead(self) -> int:
         """How many more crops were seen than steps of this batch size would have taken."""
@@ -285,14 +305,18 @@ class Run:
             if done % training.checkpoint_every == 0 or last or signal_number:
                 self.save()
             if signal_number or last:
-                self._replicas.part()
-            if signal_number and not last:
-                raise Interrupted(
-                    f"Stopped at step {done} of {training.steps}; saved in {self._workdir}. "
-                    "The same command goes on from there.",
-                    signal_number,
-                )
+                self._part([signal_number] if signal_number else [])
             self._progress.begin()
+
+    def _part(self, caught: Sequence[int]) -> None:
+        """Ends the run, which is saved; raises Interrupted if a signal does."""
+        self._replicas.part()
+        if caught and (self.step < self._training.steps or self._lacks_validation()):
+            raise Interrupted(
+                f"Stopped at step {self.step} of {self._training.steps}; saved in {self._workdir}. "
+                "The same command goes on from there.",
+                caught[0],
+            )
 
     def _make_step(self) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
         if self.step >= schedule.rounded_from(self._training):
