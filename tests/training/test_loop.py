@@ -309,6 +309,13 @@ def test_what_training_sees_is_noise_or_rounded(config, field):
         loop.check(config)
 
 
+def test_shares_may_make_up_the_whole(config):
+    shares, rounded = (0.05, 0.55, 0.3), 0.1
+    assert sum(shares) + rounded > 1  # in binary
+    config.training.update({"stage_shares": shares, "rounded_share": rounded})
+    loop.check(config)
+
+
 def test_crops_with_a_single_hyper_latent_are_warned_of(config, caplog):
     loop.warn_of_crops(config)
     assert not caplog.records

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tfclic.training.sources import ImageStore
 
 MOST_SKIPPED_IN_A_ROW = 100
+SLACK = 1e-9  # of shares that are to make 1, which decimals in binary may miss
 # Least and most of fields of `training`, None: any finite number.
 _RANGES: dict[str, tuple[int, int | None]] = {
     "steps": (1, None),
@@ -121,7 +122,7 @@ def _check_model(model: ConfigDict) -> None:
 def _check_rounded(training: ConfigDict) -> None:
     share = training.rounded_share
     before = max(training.first_share, sum(training.stage_shares))
-    if share and before + share > 1:
+    if share and before + share > 1 + SLACK:
         raise errors.UsageError(
             "training.rounded_share must leave the other phases and stages their shares."
         )
@@ -148,7 +149,7 @@ def _check_stages(codec: ImageCodec, training: ConfigDict) -> None:
             f"training.stage_shares has to have {codec.stages - 1} shares, all but the last "
             f"stage's, not {len(shares)}."
         )
-    if any(share < 0 for share in shares) or sum(shares) > 1:
+    if any(share < 0 for share in shares) or sum(shares) > 1 + SLACK:
         raise errors.UsageError("training.stage_shares must not be negative, nor exceed 1 in all.")
 
 
