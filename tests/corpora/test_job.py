@@ -58,6 +58,24 @@ def test_names_that_look_like_numbers_of_records_stay_apart():
     assert len({records.order(name) for name in names}) == len(names)
 
 
+@pytest.mark.parametrize(
+    "pattern, output, path, is_input",
+    [
+        ("in/**", "out", "in/out/a.png", True),
+        ("in/**", "in/out", "in/out/a.png.tfclic", False),
+        ("in/**", "./in/out/", "in/out/a.png.tfclic", False),
+        ("in/**", "in/out", "in/out2/a.png", True),
+        ("in/**", "in", "in/.tfclic/settings.json", False),
+        ("in/**", "in", "in/a.png", True),
+        ("**", "out", "out/a.png.tfclic", False),
+        ("gs://b/in/**", "gs://b/in/out", "gs://b/in/out/a.png.tfclic", False),
+        ("gs://b/in/**", "gs://b/out", "gs://b/in/out/a.png", True),
+    ],
+)
+def test_what_a_job_writes_is_no_input(pattern, output, path, is_input):
+    assert made(pattern, output).is_input(path) == is_input
+
+
 def test_shards_are_the_same_in_each_start_and_all_are_used():
     sharded = made("in/**", to_records=True, shards=5)
     units = [sharded.unit(f"in/{i}.png") for i in range(100)]

@@ -257,3 +257,15 @@ def test_records_do_not_take_the_place_of_their_inputs(photos, tmp_path, compres
     with pytest.raises(errors.UsageError, match="would replace the inputs; take another folder"):
         job.prepare(anew=False)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["photos/coded", "photos"])
+def test_what_a_job_writes_below_its_inputs_is_no_input(photos, tmp_path, compression, place):
+    (photos / "bad.png").unlink()
+    job = Job(compression, f"{photos}/**", str(tmp_path / "x" / ".." / place))
+    assert run(job)["failed"] == 0
+    names = [name for name in manifest(job) if not name.endswith(".tfclic")]
+    assert names == ["a.bmp", "a.png", "sub/a.png"]
+    totals = run(job)
+    # side by side with the inputs they are told from these by their names alone
+    assert (totals["kept"], totals["failed"]) == (3, 0 if place == "photos/coded" else 3)

@@ -69,7 +69,8 @@ def watched(job: Job) -> Iterator[None]:
         look(lambda count: bar.add(0, count))
         with contextlib.suppress(storage.StorageError):
             bar.add(0, sum(1 for path in storage.listed(job.manifest) for _ in storage.lines(path)))
-            images = None if job.from_records else sum(1 for _ in storage.listed(job.pattern))
+            inputs = filter(job.is_input, storage.listed(job.pattern))
+            images = None if job.from_records else sum(1 for _ in inputs)
             bar.expect(images)
 
         def watch() -> None:

@@ -92,6 +92,23 @@ class Job:
         fixed = re.split(r"[*?\[]", self.pattern)[0]
         return fixed[: fixed.rfind("/") + 1]
 
+    def is_input(self, path: str) -> bool:
+        """Whether a file that the pattern matches is one of the inputs, and none of this job's own.
+
+        A folder of outputs below that of the inputs has no inputs.
+        """
+        return not path.startswith(self._own)
+
+    @functools.cached_property
+    def _own(self) -> tuple[str, ...]:
+        """What paths begin with, as the pattern gives them, of what the job itself writes."""
+        below = os.path.relpath(os.path.realpath(self.output), os.path.realpath(self._fixed))
+        if below.split(os.sep)[0] == os.pardir:
+            return ()
+        if below == os.curdir:  # inputs and outputs lie side by side
+            return (f"{self._fixed}.tfclic/", f"{self._fixed}manifest.jsonl")
+        return (f"{self._fixed}{below}/",)
+
     def path(self, name: str) -> str:
         """The input file of the input called `name`: a path, or PATH#INDEX of a TFRecord."""
         return records.order(name)[0] if self.from_records else name

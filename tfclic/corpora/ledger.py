@@ -92,6 +92,7 @@ class Ledger:
             (
                 (os.fsencode(unit(path)), os.fsencode(path))
                 for path in storage.listed(self._job.pattern)
+                if self._job.is_input(path)
             ),
         )
         journals = storage.listed(storage.join(self._job.journals, "*"))

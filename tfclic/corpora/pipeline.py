@@ -57,6 +57,7 @@ def _build(pipeline: beam.Pipeline, job: Job) -> None:
         pipeline
         | "inputs" >> beam.Create([job.pattern])
         | "find inputs" >> beam.FlatMap(_match)
+        | "all but its own" >> beam.Filter(_is_input, job)
         | "units of inputs" >> beam.Map(_keyed_source, job)
     )
     known = (
@@ -110,6 +111,11 @@ class _Worker(beam.DoFn):
 def _match(pattern: str) -> Iterable[str]:
     # as JSON, as all names that go through a runner; see `work.Work`
     return map(json.dumps, storage.match(pattern))
+
+
+@no_annotations
+def _is_input(path: str, job: Job) -> bool:
+    return job.is_input(json.loads(path))
 
 
 @no_annotations
