@@ -100,6 +100,31 @@ def test_a_changed_codec_image_or_lost_file_is_measured_again(works, codec, tmp_
     assert codec.encoded == 7
 
 
+def test_no_file_is_replaced_by_that_of_another_image_or_target(
+    works, codec, tmp_path, make_pixels
+):
+    """Images of one name but for the ending, an image that has changed, and other equal bits."""
+    other = str(tmp_path / "a.bmp")
+    Image.fromarray(make_pixels(20, 30, seed=1)).save(other)
+    works = [*works, works[0]._replace(path=other, digest=campaign.digest(other))]
+    equal = works[0]._replace(setting=None, known=((1, 100), (10, 1000)))
+    works += [equal._replace(target=target) for target in (300, 700)]
+    run(works, codec, tmp_path / "out")
+    encoded = codec.encoded
+    for _ in range(2):
+        found = run(works, codec, tmp_path / "out")
+        files = [tmp_path / "out" / found[work]["file"] for work in works]
+        assert len(set(files)) == len(works)
+        sizes = [file.stat().st_size for file in files]
+        assert sizes == [found[work]["bytes"] for work in works]
+        assert codec.encoded == encoded
+    # a folder of an earlier release has one file for several of them
+    lines = (tmp_path / "out" / "measurements.jsonl").read_text()
+    (tmp_path / "out" / "measurements.jsonl").write_text(lines.replace("a-1-2.fake", "a-1.fake"))
+    found = run(works, codec, tmp_path / "out")
+    assert found[works[0]]["file"] != found[works[2]]["file"]
+
+
 @pytest.mark.parametrize(
     "target, integral", [(550, False), (333, False), (333, True), (5000, True)]
 )

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import math
 import multiprocessing
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 ByImage = Mapping[str, list[Record]]
+_Key = tuple[Any, ...]  # identity of a codec, digest of an image, setting, target
 
 # What the numbers of one file may differ by to be called equal: in the logarithm, 3 %.
 EQUAL_BITS = math.log(1.03)
@@ -75,7 +77,9 @@ class Store:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder / "measurements.jsonl"
-        self._records: dict[tuple[Any, ...], Record] = {}
+        self._records: dict[_Key, Record] = {}
+        # by name of a file whose record it is: images of one name, and other bits, share none
+        self._owners: dict[str, _Key] = {}
         # a process that was killed may have left half a line
         lines = self._path.read_bytes().split(b"\n") if self._path.exists() else []
         for line in lines:
@@ -93,8 +97,11 @@ class Store:
 
     def find(self, codec: codecs.Codec, work: Work) -> Record | None:
         """The record of a piece of work, a dict; None if it is not done, or its file is gone."""
-        record = self._records.get((codec.identity, work.digest, work.setting, work.target))
-        if record is None or not (self.folder / record["file"]).is_file():
+        key = codec.identity, work.digest, work.setting, work.target
+        record = self._records.get(key)
+        if record is None or self._owners[record["file"]] != key:
+            return None
+        if not (self.folder / record["file"]).is_file():
             return None
         verifies = work.is_verifying and codec.is_verifiable
         if verifies and not record.get("verification"):
@@ -105,7 +112,10 @@ class Store:
         """Keeps what was measured and the file (bytes)."""
         stem = pathlib.Path(work.path).stem
         at = f"{record['used']:g}" if work.target is None else "equal"
-        file = pathlib.Path("files", codec.name, f"{stem}-{at}{codec.suffix}")
+        key = codec.identity, work.digest, work.setting, work.target
+        start = pathlib.Path("files", codec.name, f"{stem}-{at}")
+        names = (f"{start}{more}{codec.suffix}" for more in _distinctions())
+        file = next(name for name in names if self._owners.get(name, key) == key)
         (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / file).write_bytes(data)
         record = {
@@ -115,7 +125,7 @@ class Store:
             "digest": work.digest,
             "setting": work.setting,
             "target": work.target,
-            "file": str(file),
+            "file": file,
             **record,
         }
         self._remember(record)
@@ -124,8 +134,15 @@ class Store:
         return record
 
     def _remember(self, record: Record) -> None:
-        key = tuple(record[name] for name in ("identity", "digest", "setting", "target"))
+        key: _Key = tuple(record[name] for name in ("identity", "digest", "setting", "target"))
+        self._owners[record["file"]] = key
         self._records[key] = record
+
+
+def _distinctions() -> Iterator[str]:
+    """What tells files apart that would have the same name, none first."""
+    yield ""
+    yield from (f"-{number}" for number in itertools.count(2))
 
 
 def measurement(record: Record) -> evaluate.Measurement:
