@@ -106,6 +106,36 @@ def test_an_unreadable_image_is_left_out_and_told(run, folder, capsys):
     assert "toy/1" in told.out
 
 
+def test_an_image_that_a_codec_cannot_hold_is_left_out_of_all_averages_and_told(
+    run, folder, tmp_path, capsys
+):
+    """WebP has no sides above 16383 pixels, and a report of such an image no WebP files."""
+    Image.fromarray(np.full([1, 17000], 100, np.uint8)).save(folder / "wide.png")
+    output = tmp_path / "out"
+    assert run("--qualities=0", "--codec=jpeg,webp", "--output", output) == 3
+    told = capsys.readouterr()
+    assert "wide.png: WebP cannot hold an image of 17000x1 pixels: " in told.err
+    for name in ("toy-1", "jpeg", "webp"):
+        curve = json.loads((output / f"{name}.json").read_text())
+        assert list(curve["images"]) == ["a.png", "b.png"]
+    for name in ("a.png", "b.png"):
+        (folder / name).unlink()
+    assert run("--qualities=0", "--codec=jpeg", "--output", output) == 0
+    page = (output / "report.html").read_text()
+    assert "data:image/png;base64," in page and "data:image/webp" not in page
+
+
+def test_a_codec_that_measured_nothing_is_no_anchor(run, folder, capsys):
+    for name in ("a.png", "b.png"):
+        (folder / name).unlink()
+    Image.fromarray(np.full([1, 17000], 100, np.uint8)).save(folder / "wide.png")
+    words = "--codec=webp,jpeg", "--anchor=webp", "--anchor=jpeg"
+    assert run("--qualities=0,20", *words) == 3
+    told = capsys.readouterr()
+    assert told.out.count(" against ") == 1 and " against JPEG" in told.out
+    assert "There is no curve of WebP, so that nothing is compared with it." in told.err
+
+
 def test_files_are_verified_against_the_encoder(run, capsys):
     assert run("--qualities=0,100", "--verify") == 0
     told = capsys.readouterr().out

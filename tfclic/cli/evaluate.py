@@ -120,7 +120,7 @@ def evaluate(args: argparse.Namespace) -> int:
         if not measured:
             return status
         evaluate_tables.print_curves(measured)
-        compared = [_measured_or(anchor, measured) for anchor in anchors]
+        compared = [each for anchor in anchors if (each := _curve_of(anchor, measured))]
         tables = report.differences(compared, [*measured, *others], args.metrics)
         evaluate_tables.print_differences(tables)
         if args.output:
@@ -184,7 +184,14 @@ def _measure(
         }
         for codec in loaded
     }
-    return complete, max(status, failed)
+    # averages over other images could not be compared
+    everywhere = [set(by_image) for by_image in complete.values() if by_image]
+    common_to_all = set.intersection(*everywhere) if everywhere else set()
+    shared: dict[str, ByImage] = {
+        name: {image: found for image, found in by_image.items() if image in common_to_all}
+        for name, by_image in complete.items()
+    }
+    return shared, max(status, failed)
 
 
 def _work(
@@ -272,10 +279,15 @@ def _read(name: str, dataset: str) -> Curve:
     return curve if same else {**curve, "title": f"{curve['title']}, on {of}"}
 
 
-def _measured_or(anchor: Codec | Curve, measured: Sequence[Curve]) -> Curve:
+def _curve_of(anchor: Codec | Curve, measured: Iterable[Curve]) -> Curve | None:
+    """The curve of an anchor; None, which is told, if no image could be measured with it."""
     if isinstance(anchor, dict):
         return anchor
-    return next((curve for curve in measured if curve["name"] == anchor.name), measured[0])
+    found = next((curve for curve in measured if curve["name"] == anchor.name), None)
+    if found is None:
+        sentence = f"There is no curve of {anchor.title}, so that nothing is compared with it."
+        common.complain("evaluate", sentence)
+    return found
 
 
 def _curve_names(names: list[str]) -> list[str]:

@@ -304,6 +304,9 @@ def _in_process(work: Work) -> _Done | errors.TfclicError:
 def _do(work: Work, codec: codecs.Codec) -> _Done | errors.TfclicError:
     try:
         pixels = _pixels(work.path)
+    except errors.ImageError as error:
+        return error
+    try:
         setting = _setting_for(codec, pixels, work) if work.setting is None else work.setting
         measured, data = evaluate.measure(codec, pixels, setting, work.more)
         record: Record = {"measured": list(measured), "used": setting, "bytes": len(data)}
@@ -312,6 +315,9 @@ def _do(work: Work, codec: codecs.Codec) -> _Done | errors.TfclicError:
                 evaluate.verify(codec.runtime, pixels, setting, codec.effort)
             )
         return _Done(record, data)
+    except errors.ImageError as error:
+        # which does not say of which image
+        return errors.ImageError(f"{work.path}: {error}")
     except errors.TfclicError as error:
         return error
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfclic import errors
@@ -51,12 +52,26 @@ class Codec:
     is_shown_by_browsers = False
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """Returns the file, bytes, of a uint8 array [H, W, 3]."""
+        """Returns the file, bytes, of a uint8 array [H, W, 3].
+
+        Raises:
+          errors.ImageError: there is none of such an image.
+        """
         raise NotImplementedError
 
     def decode(self, data: bytes) -> Pixels:
         """Returns the uint8 array [H, W, 3] of a file."""
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _refusing(self, pixels: Pixels) -> Iterator[None]:
+        """Makes an errors.ImageError of what a library says of an image, each in its own way."""
+        try:
+            yield
+        except Exception as error:
+            height, width = pixels.shape[:2]
+            sentence = f"{self.title} cannot hold an image of {width}x{height} pixels: {error}."
+            raise errors.ImageError(sentence) from error
 
 
 class Model(Codec):
@@ -140,7 +155,7 @@ class _PillowCodec(Codec):
     def encode(self, pixels: Pixels, setting: float) -> bytes:
         from PIL import Image
 
-        with io.BytesIO() as file:
+        with io.BytesIO() as file, self._refusing(pixels):
             Image.fromarray(pixels).save(file, self._form, **self._save(setting))
             return file.getvalue()
 
@@ -175,7 +190,8 @@ class _JpegXl(Codec):
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
         encode = self._library.jpegxl_encode
-        return bytes(encode(pixels, distance=setting, effort=self.effort, lossless=False))
+        with self._refusing(pixels):
+            return bytes(encode(pixels, distance=setting, effort=self.effort, lossless=False))
 
     def decode(self, data: bytes) -> Pixels:
         return self._library.jpegxl_decode(data)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from tfclic import images
 from tfclic.evaluation import curves, evaluate, perceptual
+from tfclic.format import vp8l
 
 if TYPE_CHECKING:
     from tfclic.bd_rate import Difference
@@ -118,7 +119,7 @@ def shown(
         "width": width,
         "height": height,
         "versions": [
-            {"title": "original", "bytes": None, "source": _as_webp(pixels)},
+            {"title": "original", "bytes": None, "source": _lossless(pixels)},
             *(_version(*version) for version in versions),
         ],
     }
@@ -132,7 +133,7 @@ def _version(
         kind = "jpeg" if codec.suffix == ".jpg" else codec.suffix[1:]
         source = _data_url(kind, data)
     else:
-        source = _as_webp(evaluate.as_colour(codec.decode(data)))
+        source = _lossless(evaluate.as_colour(codec.decode(data)))
     ms_ssim = measured.ms_ssim
     return {
         "title": codec.title,
@@ -145,12 +146,16 @@ def _version(
     }
 
 
-def _as_webp(pixels: Pixels) -> str:
+def _lossless(pixels: Pixels) -> str:
+    """A file of these pixels: WebP, the smallest that browsers show, or PNG beyond its sides."""
     from PIL import Image
 
+    form, how = "webp", {"lossless": True, "quality": 50, "method": 3}
+    if max(pixels.shape) > vp8l.MAX_SIDE:
+        form, how = "png", {}
     with io.BytesIO() as file:
-        Image.fromarray(pixels).save(file, "WEBP", lossless=True, quality=50, method=3)
-        return _data_url("webp", file.getvalue())
+        Image.fromarray(pixels).save(file, form, **how)
+        return _data_url(form, file.getvalue())
 
 
 def _data_url(kind: str, data: bytes) -> str:
