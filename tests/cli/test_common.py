@@ -129,3 +129,21 @@ def test_tensors_compare_by_value_where_a_program_traces_functions():
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "SymbolicTensor"
+
+
+@pytest.mark.parametrize(
+    "encoding, told", [("utf-8", b"\xc3\xa4\\udce9"), ("ascii", b"\\xe4\\udce9")]
+)
+def test_names_that_are_no_text_are_told_all_the_same(encoding, told):
+    """As a terminal has it whose locale is en_US.UTF-8, say, and another one."""
+    program = """\
+from tfclic.cli import common
+def main(args):
+    print("\\xe4\\udce9")
+    return 0
+common.run(main, common.parser("name", ""), ["name"])
+"""
+    environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, told, b"")

@@ -106,6 +106,15 @@ def test_an_unreadable_image_is_left_out_and_told(run, folder, capsys):
     assert "toy/1" in told.out
 
 
+def test_a_transparent_image_is_left_out_and_told(run, folder, capsys):
+    Image.fromarray(np.full([20, 30, 4], 100, np.uint8)).save(folder / "c.png")
+    assert run("--qualities=0") == 3
+    told = capsys.readouterr().err
+    assert "c.png is transparent; what is measured has to be opaque." in told
+    # which this program does not have
+    assert "--background" not in told
+
+
 def test_an_image_that_a_codec_cannot_hold_is_left_out_of_all_averages_and_told(
     run, folder, tmp_path, capsys
 ):

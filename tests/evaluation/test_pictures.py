@@ -19,7 +19,8 @@ from tfclic.evaluation import inspection, pictures  # noqa: E402
 def view(explanation, make_pixels):
     places = [(0, 0), (129, 89), (60, 40)]
     qualities = np.linspace(20, 60, 54, dtype=np.float32).reshape(6, 9)
-    image = "made, $5, 写真", make_pixels(90, 130)
+    # the last letter is a byte of a file's name that is no text
+    image = "made, $5, 写真, \udce9", make_pixels(90, 130)
     return inspection.view(*image, explanation, 200, None, places, qualities)
 
 

@@ -62,8 +62,10 @@ def test_a_page_without_images_has_the_tables(tmp_path):
         each["meta"]["source"] = "published"
         each["description"] = "made"
     tables = report.differences([anchor], [anchor, other])
-    report.write(tmp_path / "page.html", "made", [], [anchor, other], tables, [], (2, 1))
+    # a folder whose name is no text
+    report.write(tmp_path / "page.html", "made\udce9", [], [anchor, other], tables, [], (2, 1))
     page = (tmp_path / "page.html").read_text()
+    assert "Codecs on made?" in page
     assert "-50.0 %, +3.00 dB (26.0 to 32.0 dB)" in page
     assert "against &lt;B&gt;" in page
     assert "<th>PSNR</th><th>MS-SSIM</th></tr>" in page

@@ -6,6 +6,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import functools
+import io
 import math
 import os
 import signal
@@ -128,6 +129,9 @@ def run(
       tensorflow: whether `main` uses TensorFlow's Python package.
     """
     quiet_tensorflow()
+    # as stderr: names of files may be no text, or none of this terminal's
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     # An exception undoes what is half-written, where the signal itself would leave it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 

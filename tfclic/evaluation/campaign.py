@@ -337,7 +337,10 @@ def _warm(codec: codecs.Codec) -> None:
 
 @functools.lru_cache(maxsize=2)
 def _pixels(path: str) -> Pixels:
-    return images.read(path).pixels
+    pixels = images.read(path, keeps=images.Keeps(alpha=True)).pixels
+    if pixels.shape[2:] in ((2,), (4,)):
+        raise errors.ImageError(f"{path} is transparent; what is measured has to be opaque.")
+    return pixels
 
 
 def _setting_for(codec: codecs.Codec, pixels: Pixels, work: Work) -> float:

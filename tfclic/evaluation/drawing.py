@@ -25,7 +25,8 @@ DEVIATIONS: dict[str, Any] = {
 
 def figure_of(view: View, height: float, title: str) -> Figure:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    name = view.title.replace("$", r"\$")
+    # names of files may be no text, which fonts do not take
+    name = view.title.encode(errors="replace").decode().replace("$", r"\$")
     figure.suptitle(f"{title}\n{name}")
     return figure
 

@@ -96,7 +96,8 @@ def write(
         plotly=plotly.offline.get_plotlyjs() if measured or others else "",
     )
     temporary = f"{path}.tmp"
-    pathlib.Path(temporary).write_text(text, encoding="utf-8")
+    # names of files may be no text
+    pathlib.Path(temporary).write_text(text, encoding="utf-8", errors="replace")
     os.replace(temporary, path)
 
 
