@@ -43,7 +43,7 @@ def test_more_effort_lowers_the_cost_and_the_file_still_holds_what_the_encoder_k
 def test_a_file_is_the_same_again_and_differs_from_that_of_another_effort(
     loaded, pixels, few_steps
 ):
-    files = [loaded.compress(pixels, 100, effort=effort) for effort in (0, 5, 5)]
+    files = [loaded.compress(pixels, 100, effort=effort) for effort in (0, 5, 5.0)]
     assert files[1] == files[2] != files[0]
     assert loaded.compress(pixels, 100) == files[0]
 

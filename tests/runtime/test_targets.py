@@ -120,6 +120,24 @@ def test_a_target_that_no_refinement_meets_is_met_without():
     assert 490 <= len(data) <= 500 and data[:1] == b"\0"
 
 
+@pytest.mark.parametrize("highest", [(math.inf, math.inf), (48, math.inf), (math.inf, 48)])
+def test_an_image_that_loses_nothing_has_its_file(highest):
+    """Of an image in one gray the PSNR jumps from 48 dB to infinity, with refinement or without."""
+
+    class Jumping(Refining):
+        psnrs = highest
+
+        def plain(self):
+            other = Jumping()
+            other.psnrs = self.psnrs[1:]
+            return other
+
+        def psnr(self, quality):
+            return self.psnrs[0] if quality > 60 else 45
+
+    assert targets.compress(Jumping(), "psnr", 47, 8000)
+
+
 @pytest.mark.parametrize(
     "kind, target, sentence",
     [

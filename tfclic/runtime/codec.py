@@ -403,7 +403,7 @@ class Codec:
         checks.check_tile(tile)
         checks.check_effort(effort, self.model)
         call = self._graphs.refusing(errors.ImageError)
-        how = keeps, progress, checks.EFFORTS[effort], wanted, finish
+        how = keeps, progress, checks.EFFORTS[int(effort)], wanted, finish
         return Encoder(call, pixels, tile, *how, interface.CHOOSE in self._graphs)
 
     def _wanted(self, pixels: Pixels, quality: Quality | None, areas: Sequence[Area]) -> Wanted:

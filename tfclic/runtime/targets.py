@@ -152,6 +152,8 @@ def _refined(encoder: Encoder, plain: Tried, wanted: Wanted, quality: float) -> 
         if wanted.low <= value <= wanted.high:
             return refined.file(quality)
         share = plain.value(quality) / value
+        if not 0 < share < math.inf:
+            break  # a PSNR of equal images, by which nothing can be found
         middle = (wanted.low + wanted.high) / 2 * share
         margin = (wanted.high - wanted.low) / 4 * share
         try:
