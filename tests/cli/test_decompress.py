@@ -179,6 +179,15 @@ def test_the_beginning_of_a_file_is_not_reduced(run, coded, capsys):
     assert "--scale works without --partial only" in capsys.readouterr().err
 
 
+def test_a_damaged_file_that_has_its_end_is_no_beginning(run, coded, capsys):
+    data = coded.read_bytes()
+    for damaged in (data[:30] + b"X" + data[31:], data + b"X"):
+        coded.write_bytes(damaged)
+        assert run(coded, "--partial") == 4
+        assert f"{coded}: It is corrupted" in capsys.readouterr().err
+    assert not coded.with_suffix(".png").exists()
+
+
 @pytest.mark.parametrize("text", ["1/3", "1/32", "2/1", "1:8", "0.125", "8", ""])
 def test_other_scales_are_refused(run, coded, text, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -450,6 +450,10 @@ def test_the_program_makes_the_best_of_what_is_there(
     assert "slices of the latents" in capsys.readouterr().err
     written = np.asarray(Image.open(tmp_path / "half.png"))
     np.testing.assert_array_equal(written, loaded.decompress_beginning(data[: len(data) // 2])[0])
+    # nothing but the checksum is missing
+    (tmp_path / "half.tfclic").write_bytes(data[:-1])
+    assert status("--partial", "--force", half) == 4
+    assert "of the others" not in capsys.readouterr().err
     assert status("--slices", "1", whole) == 0
     written = np.asarray(Image.open(tmp_path / "whole.png"))
     np.testing.assert_array_equal(written, loaded.decompress(data, slices=1))

@@ -116,7 +116,7 @@ def decompress(args: argparse.Namespace) -> int:
             try:
                 codec = library.codec_of(data)
             except errors.FileFormatError:
-                if not args.partial:
+                if not (args.partial and header.is_cut(data)):
                     raise
                 return of_beginning(library, data, source, target, args)
             # Only now: that a file is damaged matters more than where it would go.
@@ -169,7 +169,8 @@ def of_beginning(
     def finish() -> str:
         outputs.write(target, functools.partial(images.save, pixels, path=target), args.force)
         slices = f"{max(received.least, 0)} of {received.slices} slices"
-        tiles = f"{received.tiles} tiles whole, of the others " if received.tiles else ""
+        has_both = received.tiles and received.least < received.slices
+        tiles = f"{received.tiles} tiles whole, of the others " if has_both else ""
         raise errors.FileFormatError(
             f"{source}: Its end is missing. {target} is what {received.share:.0%} of it gives: "
             f"{tiles}{slices} of the latents, without alpha and metadata."

@@ -256,6 +256,12 @@ def _claimed(data: bytes) -> tuple[tuple[int, int] | None, bytes]:
     return (width, height), data[position : position + 2]
 
 
+def is_cut(data: bytes) -> bool:
+    """Whether a file has fewer bytes than it says."""
+    length, _ = read_varint(data, START)
+    return length is None or len(data) < length
+
+
 def beginning(data: bytes) -> tuple[Header, int]:
     """What the beginning of a file claims, which its end would have to confirm.
 
