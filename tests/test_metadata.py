@@ -1,6 +1,7 @@
 """Colour profiles, Exif and XMP: kept as they are, and the image is turned once."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -31,6 +32,25 @@ def wide_gamut(gray=False):
     if gray:
         known[16:20] = b"GRAY"
     return bytes(known)
+
+
+def linear_gray():
+    """An ICC profile of grays that are shares of light, as small as it can be."""
+    white = struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    parts = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"gray" + bytes(79),
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        b"kTRC": b"curv" + bytes(4) + struct.pack(">IHxx", 1, 256),
+        b"cprt": b"text" + bytes(4) + b"none" + bytes(4),
+    }
+    table, body = struct.pack(">I", len(parts)), b""
+    for name, part in parts.items():
+        table += name + struct.pack(">II", 132 + 12 * len(parts) + len(body), len(part))
+        body += part
+    size = 128 + len(table) + len(body)
+    head = struct.pack(">I4sI", size, b"lcms", 0x02100000) + b"mntrGRAYXYZ "
+    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + white + bytes(48)
+    return head + table + body
 
 
 def exif_of(orientation, order="<"):
@@ -147,6 +167,22 @@ def test_gray_profiles_belong_to_gray_images(make_pixels):
     data = saved(gray, "a.png", Metadata(wide_gamut()))
     photo = images.decode(data, "a", keeps=KEEPS)
     assert photo.metadata == Metadata() and photo.pixels.shape == (8, 8)
+
+
+def test_grays_on_a_colour_are_colours_of_srgb():
+    profile, red = linear_gray(), (255, 0, 0)
+    assert metadata.describes(profile, "L")
+    pixels = np.array([[[0, 0], [100, 255]]], np.uint8)
+    kept = Metadata(profile, exif_of(1))
+    # 100 of 255 parts of light are 168 in sRGB
+    wanted = [[list(red), [168] * 3]]
+    photo = images.decode(saved(pixels, "a.png", kept), "a", red, keeps=KEEPS)
+    assert photo.pixels.tolist() == wanted
+    assert photo.metadata == kept._replace(icc_profile=b"")
+    found, held = images.on(pixels, red, kept)
+    assert found.tolist() == wanted and held == photo.metadata
+    found, held = images.on(pixels, (0, 0, 0), kept)
+    assert found.tolist() == [[0, 100]] and held == kept
 
 
 def test_what_is_damaged_or_too_large_is_left_out_with_a_note(make_pixels, monkeypatch):

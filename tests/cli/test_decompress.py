@@ -246,3 +246,13 @@ def test_transparent_images_stay_so_or_go_on_a_colour(
     assert run(path, "-o", tmp_path / "a.jpg", "--background=red") == 0
     assert Image.open(tmp_path / "a.jpg").mode == "RGB"
     assert run(path, "--background=bege", "--force") == 2
+
+
+def test_a_gray_image_on_a_colour_has_no_profile_of_grays(run, tmp_path, toy_codec, make_pixels):
+    path = tmp_path / "clear.tfclic"
+    kept = tfclic.Metadata(icc_profile=b"of grays")
+    path.write_bytes(toy_codec.compress(make_pixels(5, 7, 2), metadata=kept))
+    for colour, mode, profile in (("red", "RGB", None), ("white", "L", b"of grays")):
+        assert run(path, f"--background={colour}", "--force") == 0
+        with Image.open(tmp_path / "clear.png") as image:
+            assert image.mode == mode and image.info.get("icc_profile") == profile

@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 
 from tfclic import errors, images
+from tfclic.format.picture import Metadata
 
 WHITE = (255, 255, 255)
 
 
 def test_a_colour_goes_behind_what_is_transparent():
     pixels = np.array([[[0, 0, 0, 51], [9, 8, 7, 255]]], np.uint8)
-    assert images.on(pixels, (255, 0, 100)).tolist() == [[[204, 0, 80], [9, 8, 7]]]
-    assert images.on(pixels[..., :3], WHITE) is not None
-    assert images.on(pixels[..., [0, 3]], WHITE).tolist() == [[204, 9]]
+    kept = Metadata(b"profile", b"exif")
+    found, metadata = images.on(pixels, (255, 0, 100), kept)
+    assert found.tolist() == [[[204, 0, 80], [9, 8, 7]]] and metadata == kept
+    opaque = pixels[..., :3]
+    assert images.on(opaque, WHITE, kept)[0] is opaque
+    found, metadata = images.on(pixels[..., [0, 3]], WHITE, kept)
+    assert found.tolist() == [[204, 9]] and metadata == kept
 
 
 @pytest.mark.parametrize("text, color", [("white", WHITE), ("#ff8800", (255, 136, 0))])

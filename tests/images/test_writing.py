@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tfclic import errors, images
+from tfclic.format.picture import NO_METADATA
 
 WHITE = (255, 255, 255)
 ALPHA = images.Keeps(alpha=True)
@@ -28,7 +29,7 @@ def test_formats_without_alpha_do_not_lose_it_silently(make_pixels, name):
     pixels = make_pixels(9, 12, 4)
     with pytest.raises(errors.UsageError, match="cannot hold a transparent image.*--background"):
         images.encode(pixels, name)
-    assert images.encode(images.on(pixels, WHITE), name)
+    assert images.encode(images.on(pixels, WHITE, NO_METADATA)[0], name)
 
 
 @pytest.mark.parametrize("name", ["image.png", "image", "image.PNG", "image.bmp", "image.webp"])

@@ -192,7 +192,7 @@ def writer(
     """
     metadata = tfclic.metadata_of(data)
     if args.background:
-        pixels = images.on(pixels, images.parse_color(args.background))
+        pixels, metadata = images.on(pixels, images.parse_color(args.background), metadata)
     if args.strip:
         return functools.partial(images.save, images.resolved(pixels, metadata), path=target)
     for note in images.unkept(target, metadata):

@@ -60,12 +60,26 @@ def pixels_of(image: Image.Image) -> Pixels:
     return pixels if opacity is None else alpha.joined(pixels, array(opacity))
 
 
-def on(pixels: Pixels, background: Colour) -> Pixels:
-    """Pixels [H, W, 4] or [H, W, 2] put on a colour, 0..255; opaque ones as they are."""
+def on(pixels: Pixels, background: Colour, kept: Metadata) -> tuple[Pixels, Metadata]:
+    """Pixels [H, W, 4] or [H, W, 2] put on a colour, 0..255; opaque ones as they are.
+
+    Gray ones on a colour are colours of sRGB.
+
+    Args:
+      pixels: uint8 array.
+      background: (red, green, blue).
+      kept: `Metadata` of the pixels.
+
+    Returns:
+      `(pixels, metadata)`, the latter of these pixels.
+    """
     image = Image.fromarray(pixels)
     if not image.mode.endswith("A"):
-        return pixels
-    return array(put_on(*_split(image), background))
+        return pixels, kept
+    opaque = put_on(*_split(image), background, kept.icc_profile)
+    if opaque.mode != image.mode.rstrip("A"):
+        kept = kept._replace(icc_profile=b"")
+    return array(opaque), kept
 
 
 def resolved(pixels: Pixels, kept: Metadata) -> Pixels:
@@ -158,9 +172,12 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def put_on(
-    colour: Image.Image, opacity: Image.Image | None, background: Colour | None
+    colour: Image.Image,
+    opacity: Image.Image | None,
+    background: Colour | None,
+    profile: bytes = b"",
 ) -> Image.Image:
-    """An "L" or "RGB" image on a colour, by its alpha.
+    """An "L" or "RGB" image with an ICC profile on a colour, by its alpha; "L" may become "RGB".
 
     Raises:
       errors.ImageError: there is no colour.
@@ -170,8 +187,9 @@ def put_on(
             "is transparent: put it on a colour with --background COLOR, for example "
             "--background white."
         )
-    if len(set(background)) > 1:
-        colour = colour.convert("RGB")
+    if colour.mode == "L" and len(set(background)) > 1:
+        # no profile of grays is one of colours
+        colour = to_srgb(colour, profile).convert("RGB")
     fill = background if colour.mode == "RGB" else background[0]
     canvas = Image.new(colour.mode, colour.size, fill)
     canvas.paste(colour, mask=opacity)

@@ -180,7 +180,7 @@ def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps)
         pixels = alpha.joined(array(colour), array(opacity))
         return Photo(pixels, tuple(notes), kept)
     if opacity is not None:
-        colour = put_on(colour, opacity, background)
+        colour = put_on(colour, opacity, background, kept.icc_profile)
         if not metadata.describes(kept.icc_profile, colour.mode):
             kept = kept._replace(icc_profile=b"")
     return Photo(array(colour), tuple(notes), kept)
