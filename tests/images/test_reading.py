@@ -1,6 +1,8 @@
 """Images in: every kind of picture comes to colour or grayscale, 8 bits, alpha if asked."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -29,20 +31,35 @@ def save(tmp_path):
     return save
 
 
-def deep_png(samples, color_type):
-    """Bytes of a PNG file with 16 bits per sample; `samples` is uint16 [H, W, C]."""
-    import struct
-    import zlib
+def raw_png(rows, width, depth, color_type, transparent=b""):
+    """Bytes of a PNG file; `rows` are bytes, `transparent` is the content of its tRNS chunk."""
 
     def chunk(kind, content):
         checksum = zlib.crc32(kind + content)
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
-    height, width = samples.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, color_type, 0, 0, 0)
+    content = zlib.compress(b"".join(b"\0" + row for row in rows))
+    chunks = chunk(b"IHDR", header) + (chunk(b"tRNS", transparent) if transparent else b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+def deep_png(samples, color_type):
+    """Bytes of a PNG file with 16 bits per sample; `samples` is uint16 [H, W, C]."""
+    return raw_png(
+        [row.astype(">u2").tobytes() for row in samples], samples.shape[1], 16, color_type
+    )
+
+
+def tiff_of_12_bits(samples):
+    """Bytes of a TIFF file of one row of an even number of grays, 0..4095."""
+    content = bytes.fromhex("".join(f"{sample:03x}" for sample in samples))
+    content += bytes(len(content) % 2)
+    tags = {256: len(samples), 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1}
+    tags[279] = len(content)
+    entries = (struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    folder = struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(content)) + content + folder
 
 
 def gray_ramp():
@@ -112,6 +129,25 @@ def test_a_transparent_colour_is_refused(save):
         images.read(path)
 
 
+@pytest.mark.parametrize(
+    "file, alpha",
+    [
+        (raw_png([bytes([0b00011011])], 4, 2, 0, b"\0\2"), [255, 255, 0, 255]),
+        (raw_png([bytes([0x0F, 0x30])], 4, 4, 0, b"\0\x0f"), [255, 0, 255, 255]),
+        (
+            raw_png([bytes([7, 0, 9, 1, 8, 2, 1, 0, 5, 0, 5, 0])], 2, 16, 2, b"\7\0\11\1\10\2"),
+            [0, 255],
+        ),
+        # whose low bytes are those of black
+        (raw_png([bytes(6) + bytes([1, 0] * 3)], 2, 16, 2, bytes([1, 0] * 3)), [255, 0]),
+    ],
+    ids=["2 bits", "4 bits", "16 bits", "16 bits, low ones"],
+)
+def test_a_transparent_colour_is_found_in_whatever_bits(save, file, alpha):
+    pixels = images.read(save(file), keeps=ALPHA).pixels
+    assert pixels[0, :, -1].tolist() == alpha
+
+
 @pytest.mark.parametrize("mode, shape", [("RGBA", (4, 4, 4)), ("LA", (4, 4, 2)), ("P", (4, 6, 4))])
 def test_transparency_is_kept_where_one_wants_it(save, mode, shape):
     if mode == "P":
@@ -172,6 +208,12 @@ def test_16_bit_colour_is_reduced_with_a_note(save, make_pixels, kind):
         path = save(b"P6\n6 4\n65535\n" + deep.astype(">u2").tobytes(), "image.ppm")
     photo = images.read(path)
     assert np.array_equal(photo.pixels, pixels)
+    assert len(photo.notes) == 1
+
+
+def test_12_bits_are_reduced_by_their_own_range(save):
+    photo = images.read(save(tiff_of_12_bits([0, 1028, 2056, 4095]), "image.tif"))
+    assert photo.pixels.tolist() == [[0, 64, 128, 255]]
     assert len(photo.notes) == 1
 
 

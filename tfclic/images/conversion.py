@@ -20,6 +20,7 @@ Colour = tuple[int, int, int]
 
 _GRAY_MODES = ("1", "L", "LA", "La")
 _BAND = 256  # rows
+MOST_OF_16_BITS = 65535
 
 
 def parse_color(text: str) -> Colour:
@@ -122,10 +123,10 @@ def array(image: Image.Image) -> Pixels:
     return pixels
 
 
-def to_8_bits(image: Image.Image) -> Image.Image:
-    """Converts 16-bit integers (in 32 bits too), and floats in 0..1, to "L" or "LA"."""
+def to_8_bits(image: Image.Image, most: int = MOST_OF_16_BITS) -> Image.Image:
+    """Converts integers up to `most` (in 32 bits too), and floats in 0..1, to "L" or "LA"."""
     samples = np.asarray(image)
-    limit = 1.0 if image.mode == "F" else 65535
+    limit = 1.0 if image.mode == "F" else most
     # Written so that NaN is refused too.
     if not (samples.min() >= 0 and samples.max() <= limit):
         raise errors.ImageError(

@@ -20,6 +20,7 @@ from tfclic.format import alpha
 from tfclic.format.header import DEFAULT_MAX_PIXELS
 from tfclic.format.picture import NO_METADATA, Metadata
 from tfclic.images.conversion import (
+    MOST_OF_16_BITS,
     Colour,
     Pixels,
     array,
@@ -29,6 +30,10 @@ from tfclic.images.conversion import (
     to_srgb,
 )
 
+# What Pillow leaves as the file has it: the largest samples, and, of files of so few bits, by what
+# samples that it enlarges are more than the transparent one.
+_MOST = {"I;12": 4095}
+_FACTORS = {"L;2": 85, "L;4": 17}
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")
 
@@ -161,8 +166,9 @@ def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps)
     frames = getattr(file, "n_frames", 1)
     if file.format not in _SINGLE_PICTURE_FORMATS and frames > 1:
         notes.append(f"Only the first of its {frames} frames is used.")
-    deep = _has_deep_samples(file)
+    deep, raw_mode = _has_deep_samples(file), _raw_mode(file)
     file.load()
+    _rescale_transparency(file, raw_mode)
     profile = file.info.get("icc_profile") or b""
     kept, unkept = metadata.of_file(file) if keeps.metadata else (NO_METADATA, [])
     kept = metadata.upright(kept)
@@ -170,7 +176,7 @@ def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps)
     # Before any conversion: some of them lose the tag.
     image = _upright(file)
     if image.mode.startswith("I") or image.mode == "F":
-        image, deep = to_8_bits(image), True
+        image, deep = to_8_bits(image, _MOST.get(raw_mode, MOST_OF_16_BITS)), True
     if deep:
         notes.append("Its samples of more than 8 bits are reduced to 8.")
     colour, opacity = split_alpha(image)
@@ -194,6 +200,22 @@ def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
         # Their last argument is the largest value.
         return any(each[-1] > 255 for each in several)
     return any(";16" in str(each) for each in arguments)
+
+
+def _raw_mode(image: ImageFile.ImageFile) -> str:
+    """How the file has its samples, in Pillow's words; asked before they are loaded."""
+    arguments = image.tile[0][3] if image.tile else None
+    found = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return found if isinstance(found, str) else ""
+
+
+def _rescale_transparency(image: ImageFile.ImageFile, raw_mode: str) -> None:
+    """Brings the transparent colour of a PNG file to the range of its pixels, once loaded."""
+    found = image.info.get("transparency")
+    if raw_mode in _FACTORS and isinstance(found, int):
+        image.info["transparency"] = found * _FACTORS[raw_mode]
+    elif raw_mode == "RGB;16B" and isinstance(found, tuple):
+        image.info["transparency"] = tuple(sample >> 8 for sample in found)
 
 
 def _upright(image: Image.Image) -> Image.Image:
