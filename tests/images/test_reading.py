@@ -1,7 +1,10 @@
 """Images in: every kind of picture comes to colour or grayscale, 8 bits, alpha if asked."""
 
+import concurrent.futures
 import io
 import struct
+import threading
+import warnings
 import zlib
 
 import numpy as np
@@ -290,6 +293,32 @@ def test_images_of_more_pixels_than_are_allowed_are_refused(save, make_pixels, m
     with open(path, "rb") as file, pytest.raises(errors.ImageError, match="it has more than"):
         images.decode(file.read(), "it", max_pixels=most)
     assert images.read(path, max_pixels=1600).pixels.shape == (40, 40, 3)
+
+
+def test_threads_that_read_do_not_change_what_others_allow(save, make_pixels, monkeypatch):
+    """One that begins first ends first; the other has then still to open its image."""
+    small, large = (save(Image.fromarray(make_pixels(n, n)), f"{n}.png") for n in (10, 40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    began, ended, opened = threading.Event(), threading.Event(), Image.open
+
+    def in_turn(path):
+        if path == small:
+            assert began.wait(60)
+        else:
+            began.set()
+            assert ended.wait(60)
+        return opened(path)
+
+    monkeypatch.setattr(Image, "open", in_turn)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = pool.submit(images.read, small, max_pixels=99)
+        second = pool.submit(images.read, large, max_pixels=1600)
+        with pytest.raises(errors.ImageError, match="has more than 99 pixels"):
+            first.result(60)
+        ended.set()
+        assert second.result(60).pixels.shape == (40, 40, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_as_many_pixels_are_allowed_as_by_pillow():

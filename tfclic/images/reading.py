@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import IO, NamedTuple
@@ -36,6 +37,8 @@ _MOST = {"I;12": 4095}
 _FACTORS = {"L;2": 85, "L;4": 17}
 # Several "frames" of one photograph: previews, gain maps, layers. The first is the picture.
 _SINGLE_PICTURE_FORMATS = ("MPO", "PSD")
+# How many pixels the threads that read at the moment allow, and what puts back what was before.
+_LOCK, _ALLOWED, _BEFORE = threading.Lock(), list[int](), contextlib.ExitStack()
 
 
 class Keeps(NamedTuple):
@@ -125,11 +128,10 @@ def _read(
     max_pixels: int,
 ) -> Photo:
     try:
-        with warnings.catch_warnings():
-            # Pillow's remarks on metadata, and on sizes that it reads all the same.
-            warnings.simplefilter("ignore")
-            with _at_most(max_pixels), Image.open(file) as image:
-                return _convert(image, background, keeps)
+        with _at_most(max_pixels), Image.open(file) as image:
+            if image.width * image.height > max_pixels:
+                raise Image.DecompressionBombError
+            return _convert(image, background, keeps)
     except errors.ImageError as error:
         raise errors.ImageError(f"{name} {error}") from error
     except Image.DecompressionBombError as error:
@@ -151,14 +153,33 @@ def _read(
 
 @contextlib.contextmanager
 def _at_most(max_pixels: int) -> Iterator[None]:
-    """Makes Pillow open images of so many pixels, and no larger ones."""
-    # it warns above this, and refuses twice as many
-    before, half = Image.MAX_IMAGE_PIXELS, max_pixels / 2
-    setattr(Image, "MAX_IMAGE_PIXELS", half)  # noqa: B010, for its type is that of whole numbers
+    """Makes Pillow open images of so many pixels, and be quiet; other threads may ask for more.
+
+    What it allows, and which warnings are shown, is the same for all threads: the first one to come
+    changes it, and the last one to leave puts it back.
+    """
+    with _LOCK:
+        if not _ALLOWED:
+            # Pillow's remarks on metadata, and on sizes that it reads all the same
+            _BEFORE.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            _BEFORE.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+        _ALLOWED.append(max_pixels)
+        _allow()
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        with _LOCK:
+            _ALLOWED.remove(max_pixels)
+            if _ALLOWED:
+                _allow()
+            else:
+                _BEFORE.close()
+
+
+def _allow() -> None:
+    # it warns above this, and refuses twice as many
+    setattr(Image, "MAX_IMAGE_PIXELS", max(_ALLOWED) / 2)  # noqa: B010, its type is that of ints
 
 
 def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps) -> Photo:
