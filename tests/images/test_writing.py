@@ -41,11 +41,24 @@ def test_lossless_formats_hold_the_pixels(make_pixels, name, channels):
     assert np.array_equal(np.array(decoded.convert("L" if channels == 1 else "RGB")), pixels)
 
 
-def test_jpeg_is_written_with_high_quality(make_pixels):
+@pytest.mark.parametrize("name, form", [("image.jpeg", "JPEG"), ("image.mpo", "JPEG")])
+def test_jpeg_is_written_with_high_quality(make_pixels, name, form):
     pixels = make_pixels(32, 32)
-    decoded = Image.open(io.BytesIO(images.encode(pixels, "image.jpeg")))
-    assert decoded.format == "JPEG"
+    decoded = Image.open(io.BytesIO(images.encode(pixels, name)))
+    assert decoded.format == form
     assert np.abs(np.array(decoded).astype(int) - pixels).mean() < 2
+
+
+def test_icons_are_of_the_images_size_or_refused(make_pixels):
+    for sides in ((1, 1), (20, 30), (256, 200)):
+        pixels = make_pixels(*sides)
+        decoded = Image.open(io.BytesIO(images.encode(pixels, "image.ico")))
+        assert np.array_equal(np.array(decoded.convert("RGB")), pixels)
+    for name, most in (("image.ico", 256), ("image.icns", 1024)):
+        with pytest.raises(errors.UsageError, match=f"cannot hold this image .*{most} pixels"):
+            images.encode(make_pixels(257, 20), name)
+    decoded = Image.open(io.BytesIO(images.encode(np.zeros([1024, 1024], np.uint8), "image.icns")))
+    assert decoded.size == (1024, 1024)
 
 
 def test_unknown_extensions_and_unfitting_images_are_refused(make_pixels):

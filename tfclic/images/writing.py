@@ -15,9 +15,12 @@ from tfclic.images.conversion import Pixels, without
 _WITH_ALPHA = ("PNG", "WEBP", "AVIF", "TIFF", "TGA", "JPEG2000")
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
+    "MPO": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
+# Of images of other sizes Pillow writes smaller or larger ones: the sides, pixels, they may have.
+_ICONS = {"ICO": range(1, 257), "ICNS": range(1024, 1025)}
 
 
 class _Stream:
@@ -79,6 +82,8 @@ def save(
     try:
         image = without(image, kept, held)
         options = {**SAVE_OPTIONS.get(name, {}), **metadata.options(held, name)}
+        if name in _ICONS:
+            options["sizes"] = [_icon_size(image, _ICONS[name])]
         image.save(cast("IO[bytes]", _Stream(file)), name, **options)
     # Each writer has its own way to refuse a mode or a size.
     except Exception as error:
@@ -86,6 +91,12 @@ def save(
             raise  # the system's
         reason = f"{pixels.shape[1]}x{pixels.shape[0]}, {error}"
         raise errors.UsageError(f"{path}: {name} cannot hold this image ({reason}).") from error
+
+
+def _icon_size(image: Image.Image, sides: range) -> tuple[int, int]:
+    if image.width not in sides or image.height not in sides:
+        raise ValueError(f"its sides have to be {sides[0]} to {sides[-1]} pixels")
+    return image.size
 
 
 def unkept(path: str | os.PathLike[str], kept: Metadata) -> list[str]:
