@@ -1,6 +1,7 @@
 """Errors become sentences and exit statuses; one bad file does not stop the others."""
 
 import argparse
+import errno
 import os
 import subprocess
 import sys
@@ -41,6 +42,32 @@ def test_sentences_begin_with_the_whole_name_of_a_subcommand(monkeypatch, capsys
 def test_an_interrupt_is_told(capsys):
     assert common.guarded(fail, KeyboardInterrupt(), "name") == 130
     assert capsys.readouterr().err == "name: Interrupted.\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no disk that is always full")
+def test_a_full_disk_behind_stdout_is_told():
+    program = """\
+from tfclic.cli import common
+common.run(lambda args: print("result") or 0, common.parser("name", ""), ["name"])
+"""
+    with open("/dev/full", "wb") as full:
+        how = {"stdout": full, "stderr": subprocess.PIPE, "text": True}
+        done = subprocess.run([sys.executable, "-c", program], **how)
+    sentence = "name: The output cannot be written: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (2, sentence)
+
+
+def test_a_full_disk_is_told_wherever_it_is(capsys):
+    full = OSError(errno.ENOSPC, "No space")
+    assert common.guarded(fail, full, "name") == 2
+    assert capsys.readouterr().err == "name: The output cannot be written: No space.\n"
+    with pytest.raises(PermissionError):
+        common.guarded(fail, OSError(errno.EPERM, "No permission"), "name")
+
+
+def test_nobody_has_to_listen(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert common.guarded(lambda args: 0, None, "name") == 0
 
 
 def test_mistakes_of_ours_are_not_hidden():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import errno
 import functools
 import io
 import math
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG  # disks, and what one may have of them
 PREFIX = ""  # of the programs' names, where they are subcommands
 
 EXIT_STATUSES = """\
@@ -174,7 +176,7 @@ def guarded(main: Callable[[argparse.Namespace], int], args: argparse.Namespace,
     """Returns `main(args)`; an error becomes a sentence on stderr and its exit status."""
     try:
         status = main(args)
-        sys.stdout.flush()
+        _flush()
         return status
     except errors.TfclicError as error:
         complain(name, error)
@@ -183,9 +185,28 @@ def guarded(main: Callable[[argparse.Namespace], int], args: argparse.Namespace,
         complain(name, "Interrupted.")
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Who read our output has gone; the interpreter would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Who read our output has gone.
+        _drop_output()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        complain(name, f"The output cannot be written: {error.strerror}.")
+        try:
+            _flush()
+        except OSError:
+            _drop_output()
+        return errors.UsageError.exit_status
+
+
+def _flush() -> None:
+    """Writes what was printed; there may be no stdout."""
+    print(end="", flush=True)
+
+
+def _drop_output() -> None:
+    """What is not yet written to stdout goes nowhere: the interpreter would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(name: str, sentence: object) -> None:
