@@ -251,6 +251,9 @@ def test_a_mask_goes_with_a_target_but_not_with_a_quality(run, photo, toy_codec,
 def test_masks_that_are_none_are_refused(run, photo, tmp_path, capsys):
     assert run(photo, "--quality-map", photo) == 3
     assert "has colours; a map of qualities is a gray image" in capsys.readouterr().err
+    Image.new("LA", (5, 5)).save(tmp_path / "clear.png")
+    assert run(photo, "--quality-map", tmp_path / "clear.png") == 3
+    assert "clear.png has transparency; a map of qualities is" in capsys.readouterr().err
     assert run(photo, "--quality-map", tmp_path / "missing.png") == 3
     assert not photo.with_suffix(".tfclic").exists()
 

@@ -100,6 +100,8 @@ def test_metadata_are_counted_by_themselves(run, coded, toy_codec, make_pixels, 
         (["coded.tfclic", "-o", "x.pdf", "--channel=768"], 2, "the model has 0 to 767."),
         (["coded.tfclic", "-o", "x.pdf", "--at=0,30"], 2, "0,30 is not inside of the image, 40x30"),
         (["photo.png", "--model=toy", "--tile=65"], 2, "has to be a multiple of 64"),
+        (["photo.png", "--max-pixels=1199", "--model=toy"], 3, "--max-pixels allows more"),
+        (["coded.tfclic", "-o", "x.pdf", "--max-pixels=1199"], 4, "more than 1,199 in all"),
         (["photo.png", "--model=none"], 5, "There is no model none"),
     ],
 )

@@ -129,9 +129,10 @@ def map_of(path: str) -> npt.NDArray[np.float32]:
     Raises:
       errors.ImageError: it cannot be read, or is not gray.
     """
-    pixels = images.read(path).pixels
+    pixels = images.read(path, keeps=images.Keeps(alpha=True)).pixels
     if pixels.ndim == 3:
-        raise errors.ImageError(f"{path} has colours; a map of qualities is a gray image.")
+        has = "transparency" if pixels.shape[2] in (2, 4) else "colours"
+        raise errors.ImageError(f"{path} has {has}; a map of qualities is a gray image.")
     return (pixels / 2.55).astype("float32").clip(0, 100)
 
 

@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--at", metavar="X,Y", type=place, action="append", default=[],
         help="a pixel whose distribution is drawn; may be repeated; default: five, chosen by bits",
     )  # fmt: skip
+    common.add_max_pixels(parser)
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     group = parser.add_argument_group("for images")
     group.add_argument(
@@ -98,7 +99,8 @@ def inspect(args: argparse.Namespace) -> int:
                 parts, missing = None, error
             found = inspection.report(codec, data, explanation, parts)
             if target and parts:
-                pixels = codec.decompress(data) if pixels is None else pixels
+                if pixels is None:
+                    pixels = codec.decompress(data, max_pixels=args.max_pixels)
                 qualities = codec.qualities(data) if found["file"]["map_bytes"] else None
                 found["drawn"] = _draw(args, target, pixels, explanation, found, qualities)
     except errors.TfclicError as error:
@@ -152,7 +154,7 @@ def _code_image(
     """Returns (codec, bytes of the file that the image makes, its pixels)."""
     background = images.parse_color(args.background) if args.background else None
     model = catalog.find(args.model or runtime.DEFAULT_MODEL)
-    photo = images.read(args.input, background)
+    photo = images.read(args.input, background, max_pixels=args.max_pixels)
     for note in photo.notes:
         common.complain("inspect", f"{args.input}: {note}")
     tile = runtime.DEFAULT_TILE if args.tile is None else args.tile
