@@ -75,7 +75,13 @@ def test_every_stored_curve_can_be_read_and_names_its_source():
 
 def test_what_is_no_curve_is_told(tmp_path):
     path = tmp_path / "curve.json"
-    for content in ("", "[]", "{}", json.dumps({"results": {"bpp": [1, 2], "psnr-rgb": [30]}})):
+    results = {"bpp": [1, 2], "psnr-rgb": [30, 40]}
+    wrong = (
+        {"results": {**results, "psnr-rgb": [30]}},
+        {"results": {**results, "psnr-rgb": [30, "forty"]}},
+        {"results": results, "meta": None},
+    )
+    for content in ("", "[]", "{}", *map(json.dumps, wrong)):
         path.write_text(content)
         with pytest.raises(errors.UsageError, match="is not a rate-distortion curve"):
             curves.read(path)

@@ -1,5 +1,7 @@
 """Tables of differences, and the page with the images."""
 
+import json
+
 import pytest
 
 from tfclic import bd_rate
@@ -70,3 +72,13 @@ def test_a_page_without_images_has_the_tables(tmp_path):
     assert "against &lt;B&gt;" in page
     assert "<th>PSNR</th><th>MS-SSIM</th></tr>" in page
     assert 'id="view"' not in page
+
+
+def test_names_of_images_do_not_end_the_page(tmp_path):
+    name = "<!--<script></script>.png"
+    gallery = [{"name": name, "width": 1, "height": 1, "versions": []}]
+    report.write(tmp_path / "page.html", "made", [], [], [], gallery, (1, 1))
+    page = (tmp_path / "page.html").read_text()
+    assert "<!--" not in page and page.count("<script>") == page.count("</script>") == 1
+    (line,) = (line for line in page.splitlines() if line.startswith("const gallery = "))
+    assert json.loads(line[len("const gallery = ") : -1]) == gallery

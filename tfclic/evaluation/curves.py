@@ -142,16 +142,23 @@ def read(name_or_path: str) -> Curve:
             raise ValueError("its lists differ in length")
         if any(rate is None or rate <= 0 for rate in results["bpp"]):
             raise ValueError("a rate is not positive")
+        for axis in METRICS.values():
+            _check_numbers(axis.field, results.get(axis.field) or [])
         if "ms-ssim-rgb" in results and "ms-ssim-db" not in results:
             similarities = results["ms-ssim-rgb"]
             results["ms-ssim-db"] = [
                 None if s is None else metrics.decibels(float(s)) for s in similarities
             ]
+        meta = {"source": "published", **content.get("meta", {})}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.UsageError(f"{path} is not a rate-distortion curve: {error}.") from error
     title = content.get("title") or content.get("name") or path.stem
-    meta = {"source": "published", **content.get("meta", {})}
     return cast(Curve, {**content, "name": path.stem, "title": title, "meta": meta})
+
+
+def _check_numbers(name: str, values: Sequence[Any]) -> None:
+    if not all(value is None or isinstance(value, (int, float)) for value in values):
+        raise ValueError(f"{name} is no list of numbers")
 
 
 def difference(anchor: Curve, curve: Curve, metric: str = "psnr") -> bd_rate.Difference:

@@ -91,8 +91,8 @@ def write(
         processes=machine[0],
         threads=machine[1],
         gallery=[{key: image[key] for key in ("name", "width", "height")} for image in gallery],
-        # "</" would end the script
-        data=json.dumps(gallery).replace("</", "<\\/"),
+        # "</script" would end the script, and "<!--" with "<script" after it keep it from its end
+        data=json.dumps(gallery).replace("<", "\\u003c"),
         plotly=plotly.offline.get_plotlyjs() if measured or others else "",
     )
     temporary = f"{path}.tmp"
