@@ -98,6 +98,14 @@ def test_the_card_gets_the_averages(run, export_toy, tmp_path, monkeypatch):
     assert results["quality"] == [0] and results["bpp"][0] > 0
 
 
+def test_different_models_of_one_name_are_refused(run, export_toy, tmp_path, capsys):
+    """Each would be told to be as good as the other."""
+    other = export_toy(tmp_path / "own", fingerprint="deadbeef")
+    assert run("--model=toy", "--model", other, "--qualities=0") == 2
+    assert f"toy and {other} are both called toy/1;" in capsys.readouterr().err
+    assert run("--model=toy", "--model=toy/1", "--qualities=0") == 0
+
+
 def test_an_unreadable_image_is_left_out_and_told(run, folder, capsys):
     (folder / "c.png").write_bytes(b"damaged")
     assert run("--qualities=0") == 3

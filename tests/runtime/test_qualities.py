@@ -94,6 +94,7 @@ def test_what_is_even_is_no_map():
         ((np.zeros([0, 3]),), r"A map of qualities is \[h, w\], not \[0, 3\]"),
         ((np.full([2, 2], np.nan),), "numbers from 0 to 100"),
         ((np.array([[50, 100.5]]),), "numbers from 0 to 100"),
+        ((50, [Area(0.5, 0, 21, 1)]), "An area has four whole numbers"),
         ((50, [Area(300, 0, 21, 1)]), "The area 300,0,21,1 is not inside of the image, 320x256"),
         ((50, [Area(0, 0, 0, 1)]), "not inside of the image"),
         ((50, [Area(0, 0, 1, 1, 101)]), "from -100 to 100, not 101"),

@@ -101,6 +101,7 @@ def evaluate(args: argparse.Namespace) -> int:
     peers = list(codecs.PEERS) if "all" in args.codec else args.codec
     models = args.model or ([] if peers else [runtime.DEFAULT_MODEL])
     loaded = [codecs.load(source, tuple(args.qualities)) for source in _distinct(models, peers)]
+    _check_names(loaded)
     dataset = _folder_name(args.images)
     others = [_read(name, dataset) for name in _curve_names(args.curve)]
     anchors = [_anchor(name, loaded, dataset) for name in args.anchor]
@@ -136,6 +137,18 @@ def evaluate(args: argparse.Namespace) -> int:
             print("\n".join(evaluate_tables.verdict(checks)))
             status = status or int(not all(check.passed for check in checks))
     return status
+
+
+def _check_names(loaded: Sequence[Codec]) -> None:
+    """Raises errors.UsageError if different codecs have one name, by which records are kept."""
+    known: dict[str, Codec] = {}
+    for codec in loaded:
+        other = known.setdefault(codec.name, codec)
+        if other.identity != codec.identity:
+            raise errors.UsageError(
+                f"{other.source} and {codec.source} are both called {codec.title}; give the folder "
+                "of one of them another name or version."
+            )
 
 
 class _Machine(NamedTuple):

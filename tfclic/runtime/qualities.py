@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from typing import NamedTuple, Union
@@ -193,7 +194,12 @@ def _averaged(array: np.ndarray, axis: int, side: int) -> np.ndarray:
 
 def _blocks(area: Area, height: int, width: int) -> tuple[slice, slice]:
     """The blocks that an area and what is around it touch."""
-    x, y, across, down = area[:4]
+    try:
+        x, y, across, down = map(operator.index, area[:4])
+    except TypeError:
+        raise errors.UsageError(
+            f"An area has four whole numbers, x, y, width and height, not {tuple(area[:4])}."
+        ) from None
     inside = x >= 0 and y >= 0 and across > 0 and down > 0
     if not (inside and x + across <= width and y + down <= height):
         raise errors.UsageError(
