@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from tfclic import configuration, models
-from tfclic.training import loop
+from tfclic.training import checks
 
 STEMS = sorted(p.stem for p in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -14,7 +14,7 @@ STEMS = sorted(p.stem for p in (pathlib.Path(__file__).parents[1] / "configs").g
 def test_it_can_be_trained(stem):
     name, config = configuration.load(stem)
     assert name == stem and config.model.name in models.names()
-    loop.check(config)
+    checks.check(config)
     lmbdas = config.model.lmbdas
     assert list(lmbdas) == sorted(set(lmbdas)) and lmbdas[0] > 0
     assert (lmbdas[0] > 1) == (config.training.objective == "ms_ssim")

@@ -166,11 +166,11 @@ def train(
     start: what a new run's weights begin with, except for the parts in `fresh`: workdir of a run,
     or an exported model.
     """
-    from tfclic.training import checkpoints, loop, precision, sources, strategies
+    from tfclic.training import checkpoints, checks, precision, sources, strategies
 
     sources.check(data)
-    loop.check(config)
-    loop.warn_of_crops(config)
+    checks.check(config)
+    checks.warn_of_crops(config)
     workdir = pathlib.Path(workdir)
     precision.check(config.training.precision)
     replicas = strategies.open_replicas(strategy)

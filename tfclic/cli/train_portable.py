@@ -29,10 +29,10 @@ def export(
     """
     from tfclic.portable import folder, packs
     from tfclic.portable.runner import files
-    from tfclic.training import loop, precision, sources
+    from tfclic.training import checks, precision, sources
 
-    loop.check(config)
-    loop.warn_of_crops(config)
+    checks.check(config)
+    checks.warn_of_crops(config)
     # The device is not known here; bfloat16 is a choice that changes results.
     wanted = config.training.precision
     compute_dtype = "float32" if wanted == "auto" else precision.resolve(wanted)

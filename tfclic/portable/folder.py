@@ -25,7 +25,7 @@ import tensorflow as tf
 from tfclic import configuration, errors
 from tfclic.portable import hlo, packs
 from tfclic.portable.runner import files
-from tfclic.training import changes, checkpoints, loop, step
+from tfclic.training import changes, checkpoints, checks, step
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -73,7 +73,7 @@ def export_folder(
         the workdir, or no image is large enough.
     """
     folder, training = pathlib.Path(folder), config.training
-    loop.check(config)
+    checks.check(config)
     if training.rounded_share:
         raise errors.UsageError(
             f"{hlo.REFUSED} training.rounded_share has to be 0; bin/train takes the last phase, "
