@@ -13,7 +13,7 @@ import turns
 from ml_collections import config_dict
 
 from tfclic import configuration, models
-from tfclic.training import loop, step
+from tfclic.training import record, step
 
 PROFILED_STEPS = 3
 COUNTED = "Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter", "MatMul", "BatchMatMulV2"
@@ -108,7 +108,7 @@ def main():
     run, flops = make_step(*(options[key] for key in keys))
     info = pathlib.Path("/proc/cpuinfo")
     amx = info.exists() and "amx_bf16" in info.read_text()
-    print(json.dumps({"flops": flops, "hardware": loop.hardware(), "amx": amx}), flush=True)
+    print(json.dumps({"flops": flops, "hardware": record.hardware(), "amx": amx}), flush=True)
     if options["profile"]:
         print(json.dumps(profile(run)), flush=True)
     turns.answer(run)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import os
 import pathlib
-import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import tensorflow as tf
 
-from tfclic import errors, machine
+from tfclic import errors
 from tfclic.training import (
     changes,
     checkpoints,
@@ -22,6 +19,7 @@ from tfclic.training import (
     history,
     progress,
     quantized,
+    record,
     schedule,
     signals,
     step,
@@ -90,28 +88,30 @@ class Run:
         checks.check(config)
         checks.check_stages(codec, config.training)
         self._codec, self._training = codec, config.training
-        self._workdir, self._store, self._extra = pathlib.Path(workdir), store, extra or {}
+        self._workdir, self._store = pathlib.Path(workdir), store
         self._replicas = replicas or strategies.Replicas()
         self._rows = self._replicas.rows(self._training.batch_size)
         with self._replicas.strategy.scope():
             self.state = step.State(codec, self._training)
-        self._old = self._restored(changed) if self._replicas.is_chief else {}
+        before = self._restored(changed) if self._replicas.is_chief else {}
         self._replicas.share(self.state.variables)
-        self._saved_step = self.step if self._old else None
-        self._validation = self._old.get("validation")
+        self._record = record.Record(before, self._training, store, extra)
+        self._saved_step = self.step if before else None
+        self._validation = before.get("validation")
         self._kernels: quantized.Kernels | None = None  # in the last phase
-        self.data_changed = self._old.get("data_fingerprint") not in (None, store.fingerprint())
+        self._progress: progress.Silent | progress.Progress = progress.Silent()  # until it trains
+        self.data_changed = self._record.is_of_other_images()
 
     def _restored(self, changed: Sequence[changes.Change]) -> dict[str, Any]:
         checkpoints.clean(self._workdir)
-        record = checkpoints.restore(self._workdir, self.state) or {}
+        before = checkpoints.restore(self._workdir, self.state) or {}
         # What is new is kept at once: a run that is killed before its next checkpoint had it too.
-        new = changes.dated(changed, self.step) if record else []
-        new = [change for change in new if change not in record.get("changes", [])]
+        new = changes.dated(changed, self.step) if before else []
+        new = [change for change in new if change not in before.get("changes", [])]
         if new:
-            record["changes"] = [*record.get("changes", []), *new]
-            checkpoints.write_record(self._workdir, self.step, record)
-        return record
+            before["changes"] = [*before.get("changes", []), *new]
+            checkpoints.write_record(self._workdir, self.step, before)
+        return before
 
     @property
     def step(self) -> int:
@@ -169,21 +169,19 @@ class Run:
         self._part(caught)
 
     def _crops_ahead(self) -> int:
-        """How many more crops were seen than steps of this batch size would have taken."""
-        by_steps = self._old.get("steps", 0) * int(self._training.batch_size)
-        ahead = self._old.get("images_seen", by_steps) - by_steps
-        return int(self._replicas.gather([ahead])[0][0])  # the chief has the record
+        """As the record has them, which only the chief goes on from."""
+        return int(self._replicas.gather([self._record.crops_ahead()])[0][0])
 
     def _prepare(self, held_out: Sequence[int], stream: TextIO | None) -> None:
         training = self._training
         if not self._replicas.is_chief:
-            self._progress: progress.Silent | progress.Progress = progress.Silent(stream)
+            self._progress = progress.Silent(stream)
             return
         self._images = data.validation_images(self._store, held_out)
         anchor = history.reference(
             self.record(), self._store.fingerprint(), int(training.validation_images)
         )
-        self._history = history.History(self._workdir, self._old, anchor)
+        self._history = history.History(self._workdir, self._record.before, anchor)
         self._evaluate = validation.make_evaluate(self._codec, training, self.state)
         self._progress = progress.Progress(
             training.steps,
@@ -272,36 +270,5 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """Returns what the weights were trained on so far, as JSON content."""
-        shown = getattr(self, "_progress", None)
-        return {
-            **self._extra,
-            "steps": self.step,
-            "planned_steps": int(self._training.steps),
-            "images_seen": self._old.get("images_seen", 0)
-            + (self.step - self._old.get("steps", 0)) * int(self._training.batch_size),
-            "seconds": round(self._old.get("seconds", 0.0) + (shown.seconds if shown else 0.0), 1),
-            "skipped_steps": self._old.get("skipped_steps", 0) + (shown.skipped if shown else 0),
-            "data": self._store.description,
-            "data_fingerprint": self._store.fingerprint(),
-            "validation_images": int(self._training.validation_images),
-            "hardware": hardware(),
-            "tensorflow": tf.__version__,
-            "date": datetime.date.today().isoformat(),
-            "validation": self._validation,
-            **{k: v for k, v in self._old.items() if k in ("portable", "start", "changes")},
-        }
-
-
-def hardware() -> str:
-    """Returns one line on what this machine computes with."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        details = tf.config.experimental.get_device_details(gpus[0])
-        return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    return f"{machine.cores()} cores of {name}"
+        shown = self._progress
+        return self._record.content(self.step, self._validation, shown.seconds, shown.skipped)
