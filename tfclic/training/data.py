@@ -7,7 +7,7 @@ uninterrupted one would have seen: the stream simply starts there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,6 +142,23 @@ class RandomCrops:
 
         steps = tf.data.Dataset.range(first_step, last_step)
         return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+
+def readable(batches: Iterable[tf.Tensor]) -> Iterator[tf.Tensor]:
+    """Yields what `RandomCrops.dataset` makes, uint8 [B, crop_size, crop_size, 3] each.
+
+    Raises:
+      errors.ImageError: no more can be made (the disk is gone).
+    """
+    batches = iter(batches)
+    while True:
+        try:
+            images = next(batches)
+        except StopIteration:
+            return
+        except tf.errors.OpError:
+            raise errors.ImageError("The training images can no longer be read.") from None
+        yield images
 
 
 def _resized(

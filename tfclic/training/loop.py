@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -46,19 +46,6 @@ class Interrupted(errors.TfclicError):
 
 class Diverged(errors.TfclicError):
     """The loss is no longer a number."""
-
-
-def _readable(batches: Iterable[tf.Tensor]) -> Iterator[tf.Tensor]:
-    """Yields the batches; raises errors.ImageError when no more can be made (the disk is gone)."""
-    batches = iter(batches)
-    while True:
-        try:
-            images = next(batches)
-        except StopIteration:
-            return
-        except tf.errors.OpError:
-            raise errors.ImageError("The training images can no longer be read.") from None
-        yield images
 
 
 class Run:
@@ -196,7 +183,7 @@ class Run:
         training = self._training
         train_step, in_a_row = None, 0
         self._progress.begin()
-        for images in _readable(batches):
+        for images in data.readable(batches):
             if train_step is None or self.step == schedule.rounded_from(training):
                 train_step = self._make_step()
             parts, seed = self._replicas.parts(images), step.seed_of(training.seed, self.step)
