@@ -14,6 +14,7 @@ from ml_collections import config_dict
 
 from tfclic import configuration, models
 from tfclic.training import record, step
+from tfclic.training.state import State
 
 PROFILED_STEPS = 3
 COUNTED = "Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter", "MatMul", "BatchMatMulV2"
@@ -39,7 +40,7 @@ def make_step(name, width, dtype, batch, size):
         model.update(latent_channels=width, widths=(width,) * 3, hyper_channels=width)
         model.update(feature_channels=2 * width)
     codec = models.build(model)
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     function = step.make_step(codec, state, config.training)
     pixels = np.random.default_rng(0).integers(0, 256, [batch, size, size, 3], np.uint8)
     images, seed = tf.constant(pixels), step.seed_of(1, 0)

@@ -10,6 +10,7 @@ from tfclic import configuration, errors
 from tfclic.export import saving
 from tfclic.models.slices import RESIDUAL_LIMIT, Slice, slice_sizes
 from tfclic.training import building, step
+from tfclic.training.state import State
 
 IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
 QUALITY = tf.constant([0.0, 80.0])
@@ -198,7 +199,7 @@ def test_a_few_steps_lessen_the_loss_and_the_help_is_told(make_cca):
     codec = make_cca()
     _, config = configuration.load("cca_small")
     config.training.update(steps=40, warmup_steps=1, learning_rate=2e-3, decay_share=0.0)
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     train_step = step.make_step(codec, state, config.training)
     images = tf.cast(tf.image.resize(IMAGES, [64, 64]) * 64 + 96, tf.uint8)
     with saving.unoptimized():

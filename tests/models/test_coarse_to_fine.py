@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tfclic import configuration, models, runtime
 from tfclic.entropy import mixture
-from tfclic.training import building, step
+from tfclic.training import building
+from tfclic.training.state import State
 
 IMAGES = tf.constant(np.random.default_rng(0).random((2, 64, 128, 3)), tf.float32)
 QUALITY = tf.constant([0.0, 80.0])
@@ -92,7 +93,7 @@ def test_each_stage_trains_its_parts(stage):
 
 def test_training_has_the_variables_of_all_stages():
     _, config = configuration.load("coarse_to_fine_small")
-    trained = step.State(tiny(), config.training).trained
+    trained = State(tiny(), config.training).trained
     parts = ALWAYS.union(*STAGES) | {"block_analysis", "block_synthesis"}
     assert {path.split("/")[0] for path in trained} == parts
 
@@ -112,7 +113,7 @@ def test_without_a_stage_it_is_in_the_last():
 def test_ablations_train_and_are_coded(changes):
     codec = tiny(block_transform=False, **changes)
     _, config = configuration.load("coarse_to_fine_small")
-    step.State(codec, config.training)  # needs all variables
+    State(codec, config.training)  # needs all variables
     _, found = gradients(codec, 2)
     trained = {path.split("/")[0] for path, g in found.items() if g is not None and np.any(g)}
     assert ("aggregation" in trained) == codec.config.aggregation

@@ -11,6 +11,7 @@ from tfclic import errors
 from tfclic.portable import folder, hlo, packs
 from tfclic.portable.runner import device, files, inputs
 from tfclic.training import checkpoints, loop, schedule, sources, step
+from tfclic.training.state import State
 
 # The tests wait for the compiler, not for the steps.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -30,7 +31,7 @@ def ten_steps_of_both(codec, config, tmp_path, per_call):
       (arrays, jax's losses, state, TensorFlow's losses).
     """
     training = config.training
-    state = step.State(codec, training)
+    state = State(codec, training)
     lowered = hlo.lower(hlo.make_step(codec, state, training), state)
     module, params, results, constants = lowered
     (tmp_path / "step.hlo").write_bytes(module)

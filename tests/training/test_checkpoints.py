@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfclic import errors
-from tfclic.training import checkpoints, filed, step
+from tfclic.training import checkpoints, filed
+from tfclic.training.state import State
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def codec(fake, config):
 
 @pytest.fixture
 def state(codec, config):
-    return step.State(codec, config.training)
+    return State(codec, config.training)
 
 
 def save_at(workdir, state, number):
@@ -43,7 +44,7 @@ def test_restore_brings_everything_back(tmp_path, state, fake, config):
     state.updates.assign(7)
     state.first_moment["analysis/kernel"].assign_add(tf.ones([9, 9, 3, 4]))
     save_at(tmp_path, state, 10)
-    fresh = step.State(fake.FakeCodec(config.model.lmbdas), config.training)
+    fresh = State(fake.FakeCodec(config.model.lmbdas), config.training)
     assert checkpoints.restore(tmp_path, fresh) == {"steps": 10}
     assert (int(fresh.step), int(fresh.updates)) == (10, 7)
     for kind in ("weights", "ema", "first_moment", "second_moment"):
@@ -102,7 +103,7 @@ def test_restore_weights(tmp_path, state, fake, config, ema, expected):
 
 def test_restore_weights_of_a_run_without_averages(tmp_path, fake, config):
     config.training.ema_decay = 0.0
-    state = step.State(fake.FakeCodec(config.model.lmbdas), config.training)
+    state = State(fake.FakeCodec(config.model.lmbdas), config.training)
     checkpoints.save(tmp_path, state, {})
     codec = fake.FakeCodec(config.model.lmbdas)
     checkpoints.restore_weights(codec, tmp_path)
@@ -130,7 +131,7 @@ def make_gained(fake):
 def test_variables_that_are_new_begin_as_in_a_new_model(tmp_path, state, fake, config, caplog):
     state.first_moment["analysis/bias"].assign(tf.ones([4]))
     save_at(tmp_path, state, 10)
-    newer = step.State(make_gained(fake), config.training)
+    newer = State(make_gained(fake), config.training)
     assert checkpoints.restore(tmp_path, newer) == {"steps": 10}
     assert "new variables: 2 (first analysis/scale), which begin" in caplog.text
     assert "no longer used" not in caplog.text
@@ -155,7 +156,7 @@ def test_what_is_not_trained_may_be_missing(tmp_path, state, fake):
 
 
 def test_variables_that_are_gone_are_left(tmp_path, state, fake, config, caplog):
-    older = step.State(make_gained(fake), config.training)
+    older = State(make_gained(fake), config.training)
     older.step.assign(10)
     checkpoints.save(tmp_path, older, {"steps": 10})
     checkpoints.restore(tmp_path, state)
@@ -174,7 +175,7 @@ def assert_same_values(one, other):
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, state, fake, config):
     save_at(tmp_path, state, 10)
-    wider = step.State(fake.FakeCodec(channels=5), config.training)
+    wider = State(fake.FakeCodec(channels=5), config.training)
     with pytest.raises(errors.ModelError, match=r"fit this model: analysis/bias .*\(4,\)"):
         checkpoints.restore(tmp_path, wider)
     with pytest.raises(errors.ModelError, match="does not fit this model: none of its variables"):
@@ -184,14 +185,14 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, state, fake, config)
 def test_averages_begin_at_the_weights_and_may_end(tmp_path, state, fake, config):
     save_at(tmp_path, state, 10)
     config.training.ema_decay = 0.0
-    without = step.State(fake.FakeCodec(), config.training)
+    without = State(fake.FakeCodec(), config.training)
     checkpoints.restore(tmp_path, without)
     assert not without.ema
     np.testing.assert_array_equal(without.weights["analysis/bias"], [10.0] * 4)
     without.step.assign(20)
     checkpoints.save(tmp_path, without, {"steps": 20})
     config.training.ema_decay = 0.9
-    again = step.State(fake.FakeCodec(), config.training)
+    again = State(fake.FakeCodec(), config.training)
     assert checkpoints.restore(tmp_path, again) == {"steps": 20}
     for average in again.ema.values():
         np.testing.assert_array_equal(average, np.full(average.shape, 10.0))

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfclic import models
 from tfclic.training import quantized, step, validation
+from tfclic.training.state import State
 
 IMAGE = np.random.default_rng(0).integers(0, 256, [64, 64, 3], np.uint8)
 
@@ -16,7 +17,7 @@ def made(configured, name):
     config.training.update(crop_size=64, batch_size=1)
     tf.keras.utils.set_random_seed(0)
     codec = models.build(config.model)
-    return codec, step.State(codec, config.training), config.training
+    return codec, State(codec, config.training), config.training
 
 
 def values(state):

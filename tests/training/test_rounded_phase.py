@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfclic import errors, models
 from tfclic.portable import folder
 from tfclic.training import building, checkpoints, loop, quantized, sources, step
+from tfclic.training.state import KINDS, State
 
 # what stays in each system, by the first attribute that leads to it
 ENCODER = {"nonlinear_analysis", "block_analysis", "gain", "activity"}
@@ -55,7 +56,7 @@ def values(variables):
 @pytest.mark.parametrize("name", STAYING)
 def test_the_encoder_stays_and_the_decoder_learns_what_is_coded(make, name):
     codec, config = make(name)
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     for average in state.ema.values():
         average.assign_add(1e-3 * tf.ones_like(average))
     state.step.assign(3)
@@ -109,7 +110,7 @@ def test_a_run_that_is_resumed_within_the_phase_equals_one_that_was_not(
     second = start("parts")
     assert second.step == 5
     second.train(io.StringIO())
-    for kind in step.KINDS:
+    for kind in KINDS:
         for path, value in getattr(whole.state, kind).items():
             np.testing.assert_allclose(getattr(second.state, kind)[path], value, atol=1e-6)
 

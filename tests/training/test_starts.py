@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tfclic import configuration, errors, models
 from tfclic.export import stored
-from tfclic.training import building, checkpoints, starts, step
+from tfclic.training import building, checkpoints, starts
+from tfclic.training.state import State
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def codec(fake, config):
 @pytest.fixture
 def run(codec, config, tmp_path):
     """The folder of a run whose weights are 10 and whose averages are 10.5."""
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     state.step.assign(10)
     for name, variable in state.weights.items():
         variable.assign(tf.fill(variable.shape, 10.0))
@@ -97,7 +98,7 @@ def test_an_exported_model_is_a_start(tmp_path, monkeypatch, export_for_reading)
 def tiny_run(tmp_path):
     """The folder of a tiny run for lambdas 0.01 and 0.04, and a codec with its averages."""
     codec, config = tiny(lmbdas=(0.01, 0.04))
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     for average in state.ema.values():
         average.assign_add(tf.random.normal(average.shape, stddev=0.1))
     checkpoints.save(tmp_path, state, {"steps": 3})

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfclic.training import step
+from tfclic.training.state import State
 
 
 def make_images(seed=0):
@@ -14,7 +15,7 @@ def made(fake, config):
     """(codec, its state, its step function)."""
     tf.keras.utils.set_random_seed(1)
     codec = fake.FakeCodec(config.model.lmbdas)
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     return codec, state, step.make_step(codec, state, config.training)
 
 
@@ -22,35 +23,12 @@ def values(variables):
     return {name: v.numpy() for name, v in variables.items()}
 
 
-def test_state_holds_every_variable_by_its_path(made):
-    codec, state, _ = made
-    assert list(state.weights) == [
-        "analysis/bias",
-        "analysis/kernel",
-        "synthesis/bias",
-        "synthesis/kernel",
-    ]
-    assert state.weights["synthesis/kernel"] is codec.synthesis.kernel
-    assert list(state.ema) == list(state.first_moment) == list(state.weights)
-
-
-def test_a_variable_out_of_reach_is_an_error(fake, config):
-    class Hiding(fake.FakeCodec):
-        @property
-        def variables(self):
-            return [*super().variables, hidden]
-
-    hidden = tf.Variable(0.0)
-    with pytest.raises(ValueError, match="not reached"):
-        step.State(Hiding(), config.training)
-
-
 def test_a_step_is_a_function_of_state_images_and_seed(fake, config):
     results = []
     for _ in range(2):
         tf.keras.utils.set_random_seed(1)
         codec = fake.FakeCodec(config.model.lmbdas)
-        state = step.State(codec, config.training)
+        state = State(codec, config.training)
         train_step = step.make_step(codec, state, config.training)
         metrics = [train_step(make_images(i), step.seed_of(3, i)) for i in range(3)]
         results.append((float(metrics[-1]["loss"]), values(state.weights)))
@@ -89,7 +67,7 @@ def test_levels_are_sampled_as_configured(fake, config):
         tf.keras.utils.set_random_seed(1)
         codec = fake.FakeCodec(config.model.lmbdas)
         config.training.level_sampling = sampling
-        train_step = step.make_step(codec, step.State(codec, config.training), config.training)
+        train_step = step.make_step(codec, State(codec, config.training), config.training)
         losses[sampling] = [float(train_step(make_images(), step.seed_of(3, 0))["loss"])]
     assert losses["independent"] != losses["stratified"]
 
@@ -136,7 +114,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_but_the_step(fake, config
             return out._replace(bits=poisoned(out.bits))
 
     codec = Poisoned()
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     train_step = step.make_step(codec, state, config.training)
     kinds = (state.weights, state.ema, state.first_moment, state.second_moment)
     before = [values(kind) for kind in kinds]
@@ -152,7 +130,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_but_the_step(fake, config
 def test_ms_ssim_trains_from_a_random_start(fake, config):
     config.training.update(objective="ms_ssim", ema_decay=0.0)
     codec = fake.FakeCodec((3.0, 12.0))
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     assert not state.ema
     train_step = step.make_step(codec, state, config.training)
     images = np.random.default_rng(0).integers(0, 256, [2, 192, 192, 3], np.uint8)

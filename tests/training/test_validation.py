@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from tfclic.entropy import active
-from tfclic.training import step, validation
+from tfclic.training import validation
+from tfclic.training.state import State
 
 IMAGES = [
     np.random.default_rng(i).integers(0, 256, [64, 64 * (i + 1), 3], np.uint8) for i in range(2)
@@ -14,7 +15,7 @@ IMAGES = [
 def made(fake, config):
     """(codec, state, evaluate)."""
     codec = fake.FakeCodec(config.model.lmbdas)
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     return codec, state, validation.make_evaluate(codec, config.training)
 
 
@@ -60,7 +61,7 @@ def test_result_is_the_mean_over_images_of_the_rounded_codec(made, config):
 def test_it_measures_which_channels_are_in_use(make_codec, config):
     codec = make_codec()
     louder = np.array([1, 0, 0.01, 0.02, 0.05, 0.1], np.float32)
-    state = step.State(codec, config.training)
+    state = State(codec, config.training)
     for path, average in state.ema.items():
         if path.startswith("nonlinear_analysis"):
             average.assign(tf.zeros_like(average))

@@ -25,7 +25,8 @@ import tensorflow as tf
 from tfclic import configuration, errors
 from tfclic.portable import hlo, packs
 from tfclic.portable.runner import files
-from tfclic.training import changes, checkpoints, checks, step
+from tfclic.training import changes, checkpoints, checks
+from tfclic.training.state import State
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -81,7 +82,7 @@ def export_folder(
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise errors.UsageError(f"{folder} is not empty; a portable folder is made in a new one.")
-    state = step.State(codec, training)
+    state = State(codec, training)
     record = _start_from(pathlib.Path(workdir), config, state) if workdir else {}
     start = int(state.step)
     if start >= training.steps:
@@ -139,7 +140,7 @@ def _write_runner(folder: pathlib.Path) -> None:
         shutil.copy(path, folder / files.MODULES)
 
 
-def _start_from(workdir: pathlib.Path, config: ConfigDict, state: step.State) -> dict[str, Any]:
+def _start_from(workdir: pathlib.Path, config: ConfigDict, state: State) -> dict[str, Any]:
     """Loads the newest checkpoint of a workdir of the same model into `state`; its record."""
     if not changes.is_same_model(checkpoints.read_config(workdir), checkpoints.as_plain(config)):
         raise errors.UsageError(f"{workdir} was made by another configuration of the model.")
@@ -173,7 +174,7 @@ def adopt(
     except files.PortableError as error:
         raise errors.UsageError(str(error)) from None
     config = ml_collections.ConfigDict(configuration.complete(meta["config"]))
-    state = step.State(build(config), config.training)
+    state = State(build(config), config.training)
     variables = state.named()
     shapes = {name: tuple(v.shape) for name, v in variables.items()}
     found = {n: a.shape for n, a in arrays.items() if not n.startswith("constant/")}

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from tensorflow.types.experimental import ConcreteFunction, PolymorphicFunction
 
     from tfclic.models.base import ImageCodec
+    from tfclic.training.state import State
 
 Named = list[list[str]]
 REFUSED = "This configuration has no portable step:"
 
 
-def make_step(codec: ImageCodec, state: step.State, training: ConfigDict) -> PolymorphicFunction:
+def make_step(codec: ImageCodec, state: State, training: ConfigDict) -> PolymorphicFunction:
     """Makes the portable step.
 
     Args:
@@ -55,13 +56,13 @@ def make_step(codec: ImageCodec, state: step.State, training: ConfigDict) -> Pol
 
 
 def lower(
-    train_step: PolymorphicFunction, state: step.State
+    train_step: PolymorphicFunction, state: State
 ) -> tuple[bytes, Named, Named, dict[str, np.ndarray]]:
     """Turns a portable step into HLO.
 
     Args:
       train_step: from `make_step`.
-      state: its `step.State`.
+      state: its `state.State`.
 
     Returns:
       (hlo, params, results, constants): the serialised HloModuleProto; what its parameters and
@@ -90,9 +91,7 @@ def lower(
     return _slim(module).SerializeToString(), params, results, constants
 
 
-def _parameters(
-    concrete: ConcreteFunction, state: step.State
-) -> tuple[Named, dict[str, np.ndarray]]:
+def _parameters(concrete: ConcreteFunction, state: State) -> tuple[Named, dict[str, np.ndarray]]:
     """Returns the parameters' kinds and names, and the constants among them as arrays."""
     names = {id(v.handle): name for name, v in state.named().items()}
     params = [["input", name] for name in files.INPUTS]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.models.base import ImageCodec
-    from tfclic.training.step import State
+    from tfclic.training.state import State
 
 KEPT = 3
 _STEP = re.compile(r"step-(\d{8,})")
@@ -109,7 +109,7 @@ def save(workdir: pathlib.Path, state: State, record: Mapping[str, Any]) -> path
 
     Args:
       workdir: pathlib.Path.
-      state: trackable with a `step` variable; see `loop.State`.
+      state: trackable with a `step` variable; see `state.State`.
       record: JSON content, filed with the checkpoint and as the workdir's record.json.
 
     Returns:

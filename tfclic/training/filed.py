@@ -8,16 +8,14 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfclic import errors
 from tfclic.export.stored import SUFFIX
-
-if TYPE_CHECKING:
-    from tfclic.training.step import State
+from tfclic.training.state import COUNTS, KINDS, State
 
 # TensorFlow's readers raise any of these for files that are damaged or hold other variables.
 UNREADABLE = (
@@ -29,8 +27,6 @@ UNREADABLE = (
     TypeError,
     tf.errors.OpError,
 )
-KINDS = ("weights", "ema", "first_moment", "second_moment")
-COUNTS = ("step", "updates")
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # read for its checksum alone
 
 
@@ -97,7 +93,7 @@ def check_fit(
 
 
 def assign(state: State, values: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Gives a new `step.State` what `read` returned, wherever kind and path are the same.
+    """Gives a new `state.State` what `read` returned, wherever kind and path are the same.
 
     What the checkpoint has not stays as in a new model: the weight as it begins, its average the
     same, Adam's moments zero. Averages begin at the weights that were read where the run had none.

@@ -26,6 +26,7 @@ from tfclic.training import (
     strategies,
     validation,
 )
+from tfclic.training.state import State
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -79,7 +80,7 @@ class Run:
         self._replicas = replicas or strategies.Replicas()
         self._rows = self._replicas.rows(self._training.batch_size)
         with self._replicas.strategy.scope():
-            self.state = step.State(codec, self._training)
+            self.state = State(codec, self._training)
         before = self._restored(changed) if self._replicas.is_chief else {}
         self._replicas.share(self.state.variables)
         self._record = record.Record(before, self._training, store, extra)

@@ -1,4 +1,4 @@
-"""One training step: everything that training changes, and how a batch changes it.
+"""One training step: how a batch of images changes the state.
 
 A step depends on the state, the images and the seed alone, so a repeated step repeats its result.
 """
@@ -13,61 +13,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfclic.layers import drawn_for_batch
-from tfclic.training import building, objectives, schedule
+from tfclic.training import objectives, schedule
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from tfclic.models.base import ImageCodec
     from tfclic.training.quantized import Kernels
+    from tfclic.training.state import State
 
 Structure = TypeVar("Structure")
 Metrics = dict[str, tf.Tensor]
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 LEVEL_SAMPLINGS = ("independent", "stratified")
-KINDS = ("weights", "ema", "first_moment", "second_moment")
-
-
-class State(tf.Module):
-    """All that a checkpoint holds.
-
-    Attributes:
-      step: int64 [], steps done.
-      updates: int64 [], steps that changed the weights.
-      weights, ema, first_moment, second_moment: dicts from variable path to tf.Variable: the
-        codec's variables, the moving averages of the trainable ones (empty without EMA), and Adam's
-        moments.
-    """
-
-    def __init__(self, codec: ImageCodec, training: ConfigDict) -> None:
-        """codec: its variables are made here if they are not yet; training: configuration."""
-        super().__init__()
-        building.build_for_training(codec)
-        self.weights = building.variable_paths(codec)
-        if not {id(v) for v in codec.variables} <= {id(v) for v in self.weights.values()}:
-            raise ValueError("The codec has variables that are not reached by its attributes.")
-        wanted = {id(v) for v in codec.trainable_variables}
-        self.trained = [p for p, v in self.weights.items() if id(v) in wanted]
-        self.ema: dict[str, tf.Variable] = self._copies(lambda v: v) if training.ema_decay else {}
-        self.first_moment = self._copies(tf.zeros_like)
-        self.second_moment = self._copies(tf.zeros_like)
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False)
-
-    def _copies(self, initial: Callable[[tf.Variable], tf.Tensor]) -> dict[str, tf.Variable]:
-        return {p: tf.Variable(initial(self.weights[p]), trainable=False) for p in self.trained}
-
-    @property
-    def parameters(self) -> list[tf.Variable]:
-        """The trained variables, in a fixed order."""
-        return [self.weights[p] for p in self.trained]
-
-    def named(self) -> dict[str, tf.Variable]:
-        """Returns every variable by its name: "step", "updates", or kind and path, "ema/..."."""
-        kinds = {kind: getattr(self, kind) for kind in KINDS}
-        files = {f"{kind}/{path}": v for kind, group in kinds.items() for path, v in group.items()}
-        return {**files, "step": self.step, "updates": self.updates}
 
 
 def seed_of(run_seed: int, step: int) -> tf.Tensor:
@@ -82,7 +41,7 @@ def make_step(
 
     Args:
       codec: the model to train.
-      state: its `State`.
+      state: its `state.State`.
       training: configuration.
       kernels: for a step of the last phase, as `advance` has them.
 

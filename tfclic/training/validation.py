@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tfclic.models.base import ImageCodec
     from tfclic.training.quantized import Kernels
+    from tfclic.training.state import State
 
 # How latents are rounded: what was measured otherwise cannot be compared. Until results said so, it
 # was to the nearest integers.
@@ -27,7 +28,7 @@ Evaluate = Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]]
 
 
 @contextlib.contextmanager
-def averaged_weights(state: step.State) -> Iterator[None]:
+def averaged_weights(state: State) -> Iterator[None]:
     """Puts the moving averages in place of the weights while the context lasts."""
     kept = {path: state.weights[path].numpy() for path in state.ema}
     try:
@@ -39,9 +40,7 @@ def averaged_weights(state: step.State) -> Iterator[None]:
             state.weights[path].assign(value)
 
 
-def make_evaluate(
-    codec: ImageCodec, training: ConfigDict, state: step.State | None = None
-) -> Evaluate:
+def make_evaluate(codec: ImageCodec, training: ConfigDict, state: State | None = None) -> Evaluate:
     """Makes the function that measures one image at all lambdas.
 
     Args:
@@ -80,7 +79,7 @@ def make_evaluate(
 
 def validate(
     evaluate: Evaluate,
-    state: step.State,
+    state: State,
     images: Iterable[npt.NDArray[np.uint8]],
     lmbdas: Sequence[float],
     shown: int = 4,
@@ -91,7 +90,7 @@ def validate(
 
     Args:
       evaluate: from `make_evaluate`.
-      state: `step.State`.
+      state: `state.State`.
       images: list of uint8 [H, W, 3], sides multiples of 64.
       lmbdas: the codec's.
       shown: how many reconstructions to return.
