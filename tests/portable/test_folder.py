@@ -11,6 +11,7 @@ from tfclic import errors
 from tfclic.portable import folder, hlo, packs
 from tfclic.portable.runner import device, files, inputs
 from tfclic.training import checkpoints, loop, schedule, sources, step
+from tfclic.training.levels import draw_levels
 from tfclic.training.state import State
 
 # The tests wait for the compiler, not for the steps.
@@ -44,7 +45,7 @@ def ten_steps_of_both(codec, config, tmp_path, per_call):
     images = random.integers(0, 256, shape).astype(np.uint8)
     seeds = np.stack([step.seed_of(training.seed, i) for i in range(10)])
     drawing = len(codec.lmbdas), tf.constant([2]), training.level_sampling
-    levels = np.stack([step.draw_levels(seed, *drawing) for seed in seeds])
+    levels = np.stack([draw_levels(seed, *drawing) for seed in seeds])
     rates = [float(schedule.learning_rate(i, training)) for i in range(10)]
     train_step = step.make_step(codec, state, training)
     expected = [float(train_step(x, s)["loss"]) for x, s in zip(images, seeds)]

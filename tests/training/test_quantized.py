@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfclic import models
 from tfclic.training import quantized, step, validation
+from tfclic.training.levels import draw_levels, targets_of
 from tfclic.training.state import State
 
 IMAGE = np.random.default_rng(0).integers(0, 256, [64, 64, 3], np.uint8)
@@ -73,8 +74,8 @@ def test_a_step_has_the_gradients_of_rounded_kernels(tiny_system):
         state.weights[each].assign(value)
     for each in kernels.grids:
         state.weights[each].assign(kernels.grids[each].rounded(before[each]))
-    levels = step.draw_levels(seed, len(codec.lmbdas), tf.constant([1]), training.level_sampling)
-    targets = step.targets_of(codec, state, training, levels)
+    levels = draw_levels(seed, len(codec.lmbdas), tf.constant([1]), training.level_sampling)
+    targets = targets_of(codec, state, training, levels)
     _, (wanted,) = step.loss_and_gradients(
         codec, [state.weights[path]], step.objectives.get("mse"), images, seed, targets, None, True
     )

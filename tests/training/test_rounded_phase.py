@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfclic import errors, models
 from tfclic.portable import folder
 from tfclic.training import building, checkpoints, loop, quantized, sources, step
+from tfclic.training.levels import draw_levels, targets_of
 from tfclic.training.state import KINDS, State
 
 # what stays in each system, by the first attribute that leads to it
@@ -76,10 +77,8 @@ def test_the_encoder_stays_and_the_decoder_learns_what_is_coded(make, name):
     for path, average in state.ema.items():
         assert (path in moved) == np.any(average.numpy() != averages[path])
 
-    levels = step.draw_levels(
-        step.seed_of(1, 0), len(codec.lmbdas), tf.constant([2]), "independent"
-    )
-    qualities, _ = step.targets_of(codec, state, config.training, levels)
+    levels = draw_levels(step.seed_of(1, 0), len(codec.lmbdas), tf.constant([2]), "independent")
+    qualities, _ = targets_of(codec, state, config.training, levels)
     with kernels.rounded(state.weights):
         coded = codec(tf.cast(IMAGES, tf.float32) / 255.0, qualities, training=False, rdo=True)
     measured = train_step(IMAGES, step.seed_of(1, 0))["bpp"]

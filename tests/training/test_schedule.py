@@ -40,6 +40,14 @@ def test_stages_follow_each_other_at_their_shares():
     assert stages == [0, 0, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3]
 
 
+def test_only_codecs_with_stages_are_told_which_it_is(fake):
+    codec = fake.FakeCodec()
+    training = ml_collections.ConfigDict({"steps": 10, "stage_shares": (0.2,)})
+    assert schedule.stage_of(codec, tf.constant(2), training) == {}
+    codec.stages = 2
+    assert int(schedule.stage_of(codec, tf.constant(2), training)["stage"]) == 1
+
+
 def test_the_first_phase_ends_after_its_share():
     training = ml_collections.ConfigDict({"steps": 10, "first_share": 0.3})
     found = [bool(schedule.in_first_phase(tf.constant(step), training)) for step in range(10)]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from absl import logging
 
 from tfclic import errors
-from tfclic.training import objectives, step
+from tfclic.training import objectives
+from tfclic.training.levels import LEVEL_SAMPLINGS
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -56,8 +57,8 @@ def check(config: ConfigDict) -> None:
             raise errors.UsageError(f"training.{field} must be at least {least}.")
         if most is not None and not least <= training[field] <= most:
             raise errors.UsageError(f"training.{field} must be from {least} to {most}.")
-    if training.level_sampling not in step.LEVEL_SAMPLINGS:
-        known = ", ".join(step.LEVEL_SAMPLINGS)
+    if training.level_sampling not in LEVEL_SAMPLINGS:
+        known = ", ".join(LEVEL_SAMPLINGS)
         raise errors.UsageError(f"training.level_sampling must be one of {known}.")
     if not 0 < training.downscale_min <= 1:
         raise errors.UsageError("training.downscale_min must be above 0 and at most 1.")

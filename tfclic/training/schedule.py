@@ -9,6 +9,8 @@ import tensorflow as tf
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+    from tfclic.models.base import ImageCodec
+
 
 def learning_rate(step: tf.Tensor, training: ConfigDict) -> tf.Tensor:
     """Linear warm-up, constant, then a linear fall over the last `decay_share` of the steps.
@@ -65,6 +67,19 @@ def stage(step: tf.Tensor, training: ConfigDict) -> tf.Tensor:
         done += share
         ends.append(round(done * training.steps))
     return tf.reduce_sum(tf.cast(step >= tf.constant(ends, step.dtype), tf.int32))
+
+
+def stage_of(codec: ImageCodec, step: tf.Tensor, training: ConfigDict) -> dict[str, tf.Tensor]:
+    """The stage that a codec is in, as an argument for it by name.
+
+    Args:
+      codec: the model.
+      step, training: as for `stage`.
+
+    Returns:
+      {"stage": int32 []}; {} if the codec has one stage only.
+    """
+    return {"stage": stage(step, training)} if codec.stages > 1 else {}
 
 
 def in_first_phase(step: tf.Tensor, training: ConfigDict) -> tf.Tensor:

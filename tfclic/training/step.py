@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from tfclic.layers import drawn_for_batch
 from tfclic.training import objectives, schedule
+from tfclic.training.levels import draw_levels, targets_of
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -26,7 +26,6 @@ Structure = TypeVar("Structure")
 Metrics = dict[str, tf.Tensor]
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
-LEVEL_SAMPLINGS = ("independent", "stratified")
 
 
 def seed_of(run_seed: int, step: int) -> tf.Tensor:
@@ -113,7 +112,7 @@ def advance(
     Args:
       codec, state, training: as `make_step`.
       distortion, images, seed: as `loss_and_gradients`.
-      levels: int32 [B], indices into the codec's lambdas, for `targets_of`; drawn if None.
+      levels: int32 [B], indices into the codec's lambdas, for `levels.targets_of`; drawn if None.
       rate: float32 [], the learning rate.
       select: whether to leave the weights alone after a gradient that is not finite by choosing
         between old and new values, where an accelerator would have to wait for a branch.
@@ -123,7 +122,7 @@ def advance(
       Dict of scalars: those of `loss_and_gradients`, gradient_norm and skipped; and phase, 1 or 2,
       where training has two.
     """
-    stage = stage_of(codec, state, training)
+    stage = schedule.stage_of(codec, state.step, training)
     if levels is None:
         batch = tf.shape(images)[:1]
         levels = draw_levels(seed, len(codec.lmbdas), batch, training.level_sampling)
@@ -181,71 +180,6 @@ def add_to_copy(variable: tf.Variable, value: int) -> tf.Tensor:
     return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
-def draw_levels(seed: tf.Tensor, count: int, batch: tf.Tensor, sampling: str) -> tf.Tensor:
-    """Draws the quality level of each image of a step.
-
-    In the mean over a batch every level is as likely as any other. "independent" draws for each
-    image alone; "stratified" draws each image's from its own B-th part of the levels, in order,
-    which lets the mean gradient of a small batch vary less.
-
-    Args:
-      seed: int32 [2], the step's.
-      count: number of lambdas.
-      batch: int32 [1], images in the batch.
-      sampling: one of LEVEL_SAMPLINGS.
-
-    Returns:
-      int32 [B], indices into the codec's lambdas.
-    """
-    level_seed, _ = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-
-    def draw(batch: tf.Tensor) -> tf.Tensor:
-        if sampling == "stratified":
-            places = tf.cast(tf.range(batch[0]), tf.float32)
-            places += tf.random.stateless_uniform(batch, level_seed)
-            drawn = places * (count / tf.cast(batch[0], tf.float32))
-            return tf.minimum(tf.cast(drawn, tf.int32), count - 1)  # rounding may reach `count`
-        return tf.random.stateless_uniform(batch, level_seed, 0, count, tf.int32)
-
-    return drawn_for_batch(draw, batch)
-
-
-def levels_of(codec: ImageCodec) -> tuple[tf.Tensor, tf.Tensor]:
-    """The quality and the lambda of each of a codec's levels: a pair of float32 [L]."""
-    qualities = [codec.quality_of(i) for i in range(len(codec.lmbdas))]
-    return tf.constant(qualities, tf.float32), tf.constant(codec.lmbdas, tf.float32)
-
-
-def targets_of(
-    codec: ImageCodec, state: State, training: ConfigDict, levels: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The quality and the lambda of each image: those of its level, except in a first phase.
-
-    There all images have training's first_lmbda, and the quality whose lambda is nearest to it.
-
-    Args:
-      codec, state, training: as `make_step`.
-      levels: int32 [B], indices into the codec's lambdas.
-
-    Returns:
-      (qualities, lmbdas): float32 [B].
-    """
-    qualities, lmbdas = levels_of(codec)
-    found = tf.gather(qualities, levels), tf.gather(lmbdas, levels)
-    if not training.first_share:
-        return found
-    nearest = np.argmin(np.abs(np.log(codec.lmbdas) - np.log(training.first_lmbda)))
-    first = qualities[nearest], tf.constant(training.first_lmbda, tf.float32)
-    is_first = schedule.in_first_phase(state.step, training)
-    quality, lmbda = (tf.where(is_first, a, b) for a, b in zip(first, found))
-    return quality, lmbda
-
-
-def stage_of(codec: ImageCodec, state: State, training: ConfigDict) -> dict[str, tf.Tensor]:
-    """The stage that a codec is in, as an argument for it by name; none if it has one only."""
-    return {"stage": schedule.stage(state.step, training)} if codec.stages > 1 else {}
-
-
 def loss_and_gradients(
     codec: ImageCodec,
     parameters: Sequence[tf.Variable],
@@ -264,8 +198,8 @@ def loss_and_gradients(
       distortion: one of the objectives.
       images: uint8 [B, H, W, 3].
       seed: int32 [2].
-      targets: as `targets_of` gives them.
-      stage: as `stage_of` gives it.
+      targets: as `levels.targets_of` gives them.
+      stage: as `schedule.stage_of` gives it.
       rounded: whether latents are rounded, by rate and distortion, and nothing else counts.
 
     Returns:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfclic.entropy import active
-from tfclic.training import objectives, step
+from tfclic.training import objectives, schedule
+from tfclic.training.levels import levels_of
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -56,12 +57,12 @@ def make_evaluate(codec: ImageCodec, training: ConfigDict, state: State | None =
     """
     distortion = objectives.get(training.objective)
     count = len(codec.lmbdas)
-    qualities, lmbdas = step.levels_of(codec)
+    qualities, lmbdas = levels_of(codec)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
     def evaluate(image: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         images = tf.repeat(tf.cast(image, tf.float32)[None] / 255.0, count, axis=0)
-        stage = step.stage_of(codec, state, training) if state else {}
+        stage = schedule.stage_of(codec, state.step, training) if state else {}
         seed = tf.constant([0, 0])
         out = codec(images, qualities, seed=seed, training=False, rdo=True, **stage)
         pixels = tf.round(tf.clip_by_value(out.reconstruction, 0.0, 1.0) * 255.0)

@@ -59,7 +59,7 @@ class Batches:
         return crops, seed, self._draw_levels(random)
 
     def _draw_levels(self, random: np.random.Generator) -> np.ndarray:
-        """As `tfclic.training.step.draw_levels`, with other random numbers: int32 [B]."""
+        """As `tfclic.training.levels.draw_levels`, with other random numbers: int32 [B]."""
         if not self._stratified:
             return random.integers(self._levels, size=self._batch, dtype=np.int32)
         places = np.arange(self._batch) + random.random(self._batch)
