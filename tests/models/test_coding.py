@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfclic.entropy import exact_runners, lowering, streams, wavefront
+from tfclic.entropy import conditional_streams, exact_runners, lowering, wavefront
 from tfclic.models.hyper import HYPER_LIMIT
 
 SIZE = tf.TensorSpec([], tf.int32)
@@ -126,7 +126,7 @@ def test_parameters_do_not_depend_on_what_is_not_decoded_yet(codec, coding):
 @pytest.mark.parametrize("together", [1, 3])
 def test_wavefronts_taken_together_give_the_same_string(coding, monkeypatch, together):
     latents, hyper = random_latents(8, 12)
-    monkeypatch.setattr(streams, "WAVEFRONTS_TOGETHER", together)
+    monkeypatch.setattr(conditional_streams, "WAVEFRONTS_TOGETHER", together)
     string = tf.function(coding.compress)(hyper, latents)
     assert string == coding.compress_(hyper, latents)
 

@@ -7,8 +7,9 @@ from PIL import Image
 
 from tfclic import errors, runtime
 from tfclic.cli import common, decompress
-from tfclic.entropy import coders, exact_runners, lazy, lowering, mixture, streams, walking
+from tfclic.entropy import coders, exact_runners, lazy, lowering, mixture, walking
 from tfclic.entropy import integer_mixture as im
+from tfclic.entropy.conditional_streams import VALUE_STEP as STEP
 from tfclic.entropy.networks import Exact
 from tfclic.evaluation import inspection
 from tfclic.exact import fixed_point
@@ -17,8 +18,6 @@ from tfclic.layers import FLOATS
 from tfclic.models.hyper import HYPER_LIMIT
 from tfclic.models.slices import TANH_RANGE, bounded_residual
 from tfclic.runtime import tiles
-
-STEP = streams.VALUE_STEP
 
 
 def prepared(codec):

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from tfclic.entropy import active, coders, interleaved
 from tfclic.entropy.exact_runners import ExactRunner, Maker, Quantizer, Statistics
-from tfclic.entropy.layout import Layout
+from tfclic.entropy.factorized_streams import Gained, Independent, least_decision
+from tfclic.entropy.layout import SIDE_STRIDE, Layout
 from tfclic.entropy.networks import Networks
 from tfclic.entropy.program import DISTORTION_WEIGHT, LATENTS
-from tfclic.entropy.streams import SIDE_STRIDE, Gained, Independent, least_decision
 from tfclic.entropy.walking import PartialWalker, Walker, Writer
 from tfclic.exact import compilation, fixed_point
 from tfclic.format import header

@@ -9,17 +9,11 @@ import tensorflow as tf
 
 from tfclic.entropy import active, lazy, lowering
 from tfclic.entropy import integer_mixture as im
+from tfclic.entropy.conditional_streams import LATENT_LIMIT, VALUE_STEP, Conditional
+from tfclic.entropy.factorized_streams import SIDE_LIMIT, Gained, Independent
+from tfclic.entropy.layout import SIDE_STRIDE
 from tfclic.entropy.networks import Exact
 from tfclic.entropy.program import LATENTS, Pieces, clipped, rdo_quantize
-from tfclic.entropy.streams import (
-    LATENT_LIMIT,
-    SIDE_LIMIT,
-    SIDE_STRIDE,
-    VALUE_STEP,
-    Conditional,
-    Gained,
-    Independent,
-)
 
 if TYPE_CHECKING:
     from tfclic.entropy.coding import EntropyCoder

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import tensorflow as tf
 
 from tfclic.entropy.program import LATENTS
-from tfclic.entropy.streams import SIDE_STRIDE
+from tfclic.format.latents import HYPER_STRIDE
 
 if TYPE_CHECKING:
     from tfclic.layers.composite import Tensors
+
+SIDE_STRIDE = HYPER_STRIDE  # of what streams of side information are joined to
 
 
 class Stream(NamedTuple):

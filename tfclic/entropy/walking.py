@@ -15,8 +15,9 @@ from tfclic.format.header import NOT_OF_THIS_SIZE
 
 if TYPE_CHECKING:
     from tfclic.entropy.coding import EntropyCoder
+    from tfclic.entropy.conditional_streams import Conditional
     from tfclic.entropy.exact_runners import Size
-    from tfclic.entropy.streams import Conditional, Gained, Independent
+    from tfclic.entropy.factorized_streams import Gained, Independent
     from tfclic.layers.composite import Tensors
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Union
 
 import tensorflow as tf
 
-from tfclic.entropy import streams
 from tfclic.entropy.factorized import ChannelPrior
+from tfclic.entropy.factorized_streams import SIDE_LIMIT
+from tfclic.entropy.layout import SIDE_STRIDE
 from tfclic.layers import Sequential, SubpixelConv2D
 from tfclic.models import base
 from tfclic.models.transforms import TransformCodec
@@ -23,7 +24,7 @@ Activation = Union[str, Callable[[tf.Tensor], tf.Tensor], None]
 # nearest to the papers' 0.2 that binary fractions with few bits represent exactly
 ENTROPY_SLOPE = 3 / 16
 TFC_PRIOR_SCALE = 10.0  # its default
-HYPER_LIMIT, HYPER_STRIDE = streams.SIDE_LIMIT, streams.SIDE_STRIDE
+HYPER_LIMIT, HYPER_STRIDE = SIDE_LIMIT, SIDE_STRIDE
 # Hidden activations of a hyper synthesis are some hundredths in size: on the grid of 1/64 that
 # suits other networks they would lose 0.2 % of the rate.
 HYPER_BITS = 8
