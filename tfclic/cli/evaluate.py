@@ -7,17 +7,17 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tfclic import errors, runtime
-from tfclic.cli import common, evaluate_tables
-from tfclic.machine import cores
+from tfclic.cli import common, evaluate_measuring, evaluate_tables
 from tfclic.runtime import catalog
 
 if TYPE_CHECKING:
     import pathlib
 
-    from tfclic.evaluation.campaign import ByImage, Record, Store, Work
+    from tfclic.cli.evaluate_measuring import Machine
+    from tfclic.evaluation.campaign import ByImage, Store
     from tfclic.evaluation.codecs import Codec
     from tfclic.evaluation.curves import Curve
     from tfclic.evaluation.evaluate import Measurement
@@ -111,8 +111,10 @@ def evaluate(args: argparse.Namespace) -> int:
             store = stack.enter_context(campaign.Store(folder))
         except OSError as error:
             raise errors.UsageError(f"{folder} cannot be used: {error.strerror}.") from error
-        machine = _machine(args.jobs)
-        records, status = _measure(loaded, paths, store, args.verify, more, machine)
+        machine = evaluate_measuring.machine_for(args.jobs)
+        records, status = evaluate_measuring.measure(
+            loaded, paths, store, args.verify, more, machine
+        )
         measured = [
             campaign.curve(codec, dataset, records[codec.name], machine.threads)
             for codec in loaded
@@ -151,86 +153,6 @@ def _check_names(loaded: Sequence[Codec]) -> None:
             )
 
 
-class _Machine(NamedTuple):
-    jobs: int
-    threads: int
-
-
-def _machine(jobs: int | None) -> _Machine:
-    there = cores()
-    jobs = jobs or there
-    return _Machine(jobs, max(1, there // jobs))
-
-
-def _measure(
-    loaded: Sequence[Codec],
-    paths: Sequence[str],
-    store: Store,
-    is_verifying: bool,
-    more: tuple[str, ...],
-    machine: _Machine,
-) -> tuple[dict[str, ByImage], int]:
-    """Returns (codec name -> image name -> records by rising setting, exit status)."""
-    from tfclic.evaluation import campaign
-
-    status, works = 0, []
-    for path in paths:
-        try:
-            digest = campaign.digest(path)
-        except errors.ImageError as error:
-            common.complain("evaluate", error)
-            status = error.exit_status
-            continue
-        for codec in loaded:
-            options = codec.source, codec.options, path, digest
-            works += [
-                campaign.Work(*options, setting, is_verifying=is_verifying, more=more)
-                for setting in codec.settings
-            ]
-    records, failed = _work(works, loaded, store, machine, "measuring")
-    complete: dict[str, ByImage] = {
-        codec.name: {
-            os.path.basename(path): found
-            for path in paths
-            if len(found := [r for w, r in records if w.path == path and w.source == codec.source])
-            == len(codec.settings)
-        }
-        for codec in loaded
-    }
-    # averages over other images could not be compared
-    everywhere = [set(by_image) for by_image in complete.values() if by_image]
-    common_to_all = set.intersection(*everywhere) if everywhere else set()
-    shared: dict[str, ByImage] = {
-        name: {image: found for image, found in by_image.items() if image in common_to_all}
-        for name, by_image in complete.items()
-    }
-    return shared, max(status, failed)
-
-
-def _work(
-    works: Sequence[Work], loaded: Sequence[Codec], store: Store, machine: _Machine, verb: str
-) -> tuple[list[tuple[Work, Record]], int]:
-    """Does pieces of work, with a bar: (list of (work, record), in order, and an exit status)."""
-    from tqdm import tqdm
-
-    from tfclic.evaluation import campaign
-
-    status, done, complaints = 0, {}, set()
-    total = len(works)
-    with tqdm(total=total, desc=verb, unit="file", leave=False, disable=None) as bar:
-        for work, record in campaign.run(works, loaded, store, *machine):
-            bar.update()
-            if not isinstance(record, errors.TfclicError):
-                done[work] = record
-                continue
-            status = max(status, record.exit_status)
-            if str(record) not in complaints:
-                complaints.add(str(record))
-                with tqdm.external_write_mode():
-                    common.complain("evaluate", record)
-    return [(work, done[work]) for work in works if work in done], status
-
-
 def _write(
     args: argparse.Namespace,
     loaded: Sequence[Codec],
@@ -239,7 +161,7 @@ def _write(
     shown: Sequence[Curve],
     tables: Sequence[Table],
     store: Store,
-    machine: _Machine,
+    machine: Machine,
 ) -> int:
     """Writes curves and report; returns an exit status."""
     from tfclic.evaluation import campaign, curves, report
@@ -248,7 +170,7 @@ def _write(
         curves.write(curve, store.folder / f"{curve['name']}.json")
     paths = image_paths(args.images)[: args.gallery]
     works = campaign.equal_works(loaded, paths, records)
-    equal, status = _work(works, loaded, store, machine, "equal bits")
+    equal, status = evaluate_measuring.do(works, loaded, store, machine, "equal bits")
     by_path: dict[str, list[tuple[Codec, Measurement, pathlib.Path]]] = {}
     for work, record in equal:
         codec = next(codec for codec in loaded if codec.source == work.source)
