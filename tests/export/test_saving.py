@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 import random
 import resource
@@ -18,7 +17,6 @@ from tfclic import errors, runtime
 from tfclic.entropy.coding import NOT_OF_THIS_SIZE, TOO_SHORT
 from tfclic.evaluation import metrics
 from tfclic.export import compact, container, saving, stored
-from tfclic.format import model
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SIZES = [(1, 1), (1, 70), (64, 64), (65, 3), (90, 130)]
@@ -172,41 +170,6 @@ def test_versions_count_up_and_cards_tell(codec, exported):
     assert exported.name == "10" and card["version"] == 10
     assert card["name"] == "tiny" and card["training"] == {"steps": 0}
     assert card["fingerprint"] == stored.StoredCodec(codec).digest().hex()
-
-
-def test_of_two_exports_to_one_name_each_has_its_version(tmp_path, monkeypatch):
-    card = model.Card("x", 0, "00ff10ab")
-    replace = os.replace
-
-    def late(work, target):
-        # another one was as fast
-        monkeypatch.setattr(os, "replace", replace)
-        target.mkdir()
-        (target / "saved_model.pb").touch()
-        replace(work, target)
-
-    monkeypatch.setattr(os, "replace", late)
-    with saving._in_new_folder(tmp_path / "x") as work:
-        path = saving._published(work, tmp_path / "x", card)
-    assert path == tmp_path / "x" / "2"
-    assert json.loads((path / "model_card.json").read_text())["version"] == 2
-    assert sorted(each.name for each in (tmp_path / "x").iterdir()) == ["1", "2"]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [OSError(28, "No space left"), tf.errors.ResourceExhaustedError(None, None, "No space")],
-)
-def test_a_disk_that_refuses_is_told_and_nothing_is_left(tmp_path, error):
-    with pytest.raises(errors.ModelError, match="x cannot be written: No space"):
-        with saving._in_new_folder(tmp_path / "x") as work:
-            (work / "half").touch()
-            raise error
-    assert list((tmp_path / "x").iterdir()) == []
-    (tmp_path / "file").touch()
-    with pytest.raises(errors.ModelError, match="file/x cannot be written: Not a directory."):
-        with saving._in_new_folder(tmp_path / "file" / "x"):
-            pass
 
 
 def test_loading_does_not_need_the_compression_package(exported):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import json
 import os
 import pathlib
 import shutil
@@ -17,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfclic import errors
-from tfclic.export import compact, exported, fast, refining, warm_up
+from tfclic.export import compact, exported, fast, refining, versions, warm_up
 from tfclic.format import beside, graphs, header, model
 from tfclic.format.model import GRAPH
 from tfclic.runtime import checksums
@@ -30,10 +28,6 @@ if TYPE_CHECKING:
     from tfclic.export.stored import StoredCodec
     from tfclic.format.model import Signature
     from tfclic.models.base import ImageCodec
-
-
-# By TensorFlow, of a disk: that it is full, or closed.
-_REFUSED = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
 
 
 @contextlib.contextmanager
@@ -197,13 +191,13 @@ def save(
         if seen and graph.transforms == model.INTEGER8:
             faster = fast.Fast(graph, codec, seen)
     parent = pathlib.Path(folder) / name
-    with _in_new_folder(parent) as work:
+    with versions.new_folder(parent) as work:
         _write(graph, graph.signatures(), work)
         signatures = functions(work)
         stock_signatures = _add_stock(stock, work) if stock else None
         card = model.Card(
             name=name,
-            version=0,  # `_published` counts
+            version=0,  # `versions.publish` counts
             fingerprint=graph.fingerprint.hex(),
             format_version=header.VERSION,
             coder=coder,
@@ -224,40 +218,4 @@ def save(
         if thumbnails is not None:
             (work / model.THUMBNAILS).write_bytes(thumbnails)
         card = dataclasses.replace(card, checksums=checksums.of_files(work))
-        return _published(work, parent, card)
-
-
-@contextlib.contextmanager
-def _in_new_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a new folder in `parent`, which is gone unless it was given another name."""
-    work = None
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        work = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
-        yield work
-    except (OSError, *_REFUSED) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-        raise errors.ModelError(f"{parent} cannot be written: {reason}.") from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _published(work: pathlib.Path, parent: pathlib.Path, card: model.Card) -> pathlib.Path:
-    """Writes the card of the next free version, and gives a model's folder its name; its path.
-
-    Another export to the same name may have taken the version meanwhile: then it is the one after.
-    """
-    work.chmod(0o755)
-    while True:
-        version = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
-        target = parent / str(version)
-        content = dataclasses.replace(card, version=version).content()
-        (work / model.CARD).write_text(json.dumps(content, indent=1) + "\n")
-        try:
-            os.replace(work, target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        else:
-            return target
+        return versions.publish(work, parent, card)
