@@ -84,6 +84,30 @@ def test_latents_of_any_size_fit_and_come_back(coding, spread):
     np.testing.assert_array_equal(found, latents)
 
 
+def test_means_that_no_symbol_is_near_are_forgone(make_cca):
+    codec = prepared(make_cca())
+    last = codec.slices[0].mean.layers[-1].conv
+    last.kernel.assign(30 * last.kernel)
+    coding = codec.entropy_coder()
+    hyper = np.zeros((8, 8, 4), np.float32)
+    hyper[1, 1], hyper[6, 6] = 40, 1  # the former far beyond what means are made for
+    latents = np.random.default_rng(0).normal(0, 3, (32, 32, 12)).astype(np.float32)
+    latents[:8, :8, : codec.sizes[0]] = 250
+    sources = {"latents": tf.constant(latents), "hyper_latents": tf.constant(hyper)}
+    size = tf.constant(32), tf.constant(32)
+    runner = exact_runners.Quantizer(coding, size, sources)
+    alone, _ = coding._ran(runner)
+    assert np.any(runner.missed) and np.abs(alone / STEP - latents).max() > 10
+    found, side, symbols, _ = tf.function(coding.choose, autograph=False)(sources)
+    np.testing.assert_allclose(found / STEP, latents, atol=1.5)
+    assert np.abs(symbols).max() < 256
+    # elsewhere it says what it said
+    np.testing.assert_array_equal(side[6, 6], hyper[6, 6])
+    assert not np.any(side[:4, :4])
+    _, read = coding.read(coding.compress(side, found), *size)
+    np.testing.assert_array_equal(read, found)
+
+
 def test_what_is_coded_is_near_what_was_given(coding):
     latents = tf.constant(np.random.default_rng(0).normal(0, 8, (8, 12, 12)), tf.float32)
     sources = {"latents": latents, "hyper_latents": tf.fill([2, 3, 4], 1e6)}

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 # coarse as that of mixtures.
 REVISION = 3
 
+# How often latents are rounded at most, and how far side information at a position matters, in its
+# own positions: hyper syntheses have two 3x3 convolutions at its resolution or the next finer one.
+ATTEMPTS, SIDE_REACH = 2, 2
+
 # What writes, and what reads, by the coder's name.
 ENCODERS: dict[str, type[coders.RangeEncoder] | type[interleaved.Encoder]] = {
     header.RANGE: coders.RangeEncoder,
@@ -98,6 +102,7 @@ class EntropyCoder(tf.Module):
         self.names_first = False
         made = Maker(self)
         result = self._program(made).on()
+        self._has_means = made.has_means
         self.latent_step = 2.0**-result.form.bits
         mains = self.layout.latents
         pieces = tf.split(codec.activity, [self.layout.channels(name) for name in mains], 1)
@@ -210,10 +215,56 @@ class EntropyCoder(tf.Module):
           Latents and hyper latents, symbols `[h, w, C]` and parameters `[h, w, n]` of the streams
           of latents; all float32, integers.
         """
+        latents, hyper_latents, *told = self._quantized(sources, is_told=True)
+        return latents, hyper_latents, *told
+
+    def _quantized(self, sources: Tensors, is_told: bool = False) -> list[tf.Tensor]:
+        """What `quantize` returns, or `choose`.
+
+        Where latents are coded as differences from means, these may be so far off that no symbol is
+        what a latent would be: at the highest qualities, of images unlike those of the training.
+        There side information becomes zero, which expects little, and all is computed once more.
+        """
         shape = tf.shape(sources[LATENTS])
-        runner = Quantizer(self, (shape[0], shape[1]), sources)
-        found = self._ran(runner)
-        return *found, tf.concat(runner.symbols, -1), tf.concat(runner.parameters, -1)
+        size = shape[0], shape[1]
+
+        def once(sources: Tensors) -> tuple[Quantizer, list[tf.Tensor]]:
+            runner = Quantizer(self, size, sources)
+            found = [*self._ran(runner)]
+            if is_told:
+                found += [tf.concat(runner.symbols, -1), tf.concat(runner.parameters, -1)]
+            return runner, found
+
+        if not (self._has_means and self.layout.sides):
+            return once(sources)[1]
+
+        @compilation.uncompiled
+        def attempt(_: tf.Tensor, kept: tf.Tensor, *__: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            sides = {
+                name: sources[name] * _enlarged(kept, SIDE_STRIDE // self.layout.stride(name))
+                for name in self.layout.sides
+            }
+            runner, found = once({**sources, **sides})
+            missed = tf.reduce_any(tf.stack(runner.missed), 0)
+            return tf.reduce_any(missed), kept * (1 - _around(missed)), *found
+
+        coarse = size[0] // SIDE_STRIDE, size[1] // SIDE_STRIDE
+        widths = [self.channels, self.layout.hyper_channels]
+        columns = self.layout.told_columns
+        if is_told and columns is not None:
+            widths += [self.channels, sum(columns)]
+        empty = [tf.zeros([*(coarse if i == 1 else size), n]) for i, n in enumerate(widths)]
+        _, _, *found = tf.while_loop(
+            compilation.uncompiled(lambda missed, *_: missed),
+            attempt,
+            [tf.constant(True), tf.ones([*coarse, 1]), *empty],
+            shape_invariants=[
+                tf.TensorShape([]),
+                *(tf.TensorShape([None, None, n]) for n in (1, *widths)),
+            ],
+            maximum_iterations=ATTEMPTS,
+        )
+        return found
 
     @compilation.uncompiled
     def write(
@@ -322,8 +373,8 @@ class EntropyCoder(tf.Module):
         Returns:
           Latents and hyper latents, float32, integers.
         """
-        shape = tf.shape(sources[LATENTS])
-        return self._ran(Quantizer(self, (shape[0], shape[1]), sources))
+        latents, hyper_latents = self._quantized(sources)
+        return latents, hyper_latents
 
     @compilation.uncompiled
     def statistics(self, hyper_latents: tf.Tensor, latents: tf.Tensor) -> Tensors:
@@ -349,3 +400,15 @@ class EntropyCoder(tf.Module):
         bits = (array for name, array in explained.items() if name.endswith("_bits"))
         levels = (stream.extra_bits for stream in self.streams.values())
         return tf.add_n([tf.reduce_sum(array) for array in bits]) + sum(levels)
+
+
+def _enlarged(values: tf.Tensor, factor: int) -> tf.Tensor:
+    """`[h, w, 1]` as `[factor * h, factor * w, 1]`."""
+    return tf.repeat(tf.repeat(values, factor, 0), factor, 1) if factor > 1 else values
+
+
+def _around(places: tf.Tensor) -> tf.Tensor:
+    """1 where side information reaches any of the places, bool `[h, w]`: `[h/4, w/4, 1]`."""
+    marks = tf.cast(places, tf.float32)[None, :, :, None]
+    marks = tf.nn.max_pool2d(marks, SIDE_STRIDE, SIDE_STRIDE, "VALID")
+    return tf.nn.max_pool2d(marks, 2 * SIDE_REACH + 1, 1, "SAME")[0]

@@ -108,15 +108,23 @@ class ExactRunner(Exact):
 
 
 class Maker(ExactRunner):
-    """Makes all networks and tables, and computes nothing."""
+    """Makes all networks and tables, and computes nothing.
+
+    Attributes:
+      has_means: whether any stream is coded as differences from means.
+    """
 
     def __init__(self, coding: EntropyCoder) -> None:
         super().__init__(coding, (0, 0))
+        self.has_means = False
 
     def _nothing(self, *_: Any, **__: Any) -> None:
         return None
 
-    _independent = _gained = _conditional = _nothing
+    _independent = _gained = _nothing
+
+    def _conditional(self, stream: Conditional, name: str) -> None:
+        self.has_means |= stream.means is not None
 
 
 class Quantizer(ExactRunner):
@@ -125,6 +133,8 @@ class Quantizer(ExactRunner):
     Attributes:
       symbols, parameters: lists of float32 `[h, w, C]` and `[h, w, n]` of each stream of latents
         whose parameters follow from other streams alone: what is coded, and as `Writer` takes them.
+      missed: list of bool `[h, w]`, of each stream that is coded as differences from means: where
+        these are so far off that no symbol is what a latent would be.
 
     Args:
       coding, size, sources: as for `ExactRunner`.
@@ -134,6 +144,7 @@ class Quantizer(ExactRunner):
         super().__init__(coding, size, sources)
         self.symbols: list[tf.Tensor] = []
         self.parameters: list[tf.Tensor] = []
+        self.missed: list[tf.Tensor] = []
 
     def _independent(self, stream: Independent, name: str, shape: Sequence[tf.Tensor]) -> tf.Tensor:
         limit = float(SIDE_LIMIT)
@@ -151,6 +162,9 @@ class Quantizer(ExactRunner):
 
     def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
         latents = stream.differences(self._source(name, stream.channels))
+        if stream.means:
+            whole = tf.round(latents)
+            self.missed.append(tf.reduce_any(tf.not_equal(clipped(whole), whole), -1))
         if self.coding.layout.is_side(name):
             return clipped(tf.round(latents))
 
