@@ -257,11 +257,11 @@ class EntropyCoder(tf.Module):
         _, _, *found = tf.while_loop(
             compilation.uncompiled(lambda missed, *_: missed),
             attempt,
-            [tf.constant(True), tf.ones([*coarse, 1]), *empty],
-            shape_invariants=[
+            (tf.constant(True), tf.ones([*coarse, 1]), *empty),
+            shape_invariants=(
                 tf.TensorShape([]),
                 *(tf.TensorShape([None, None, n]) for n in (1, *widths)),
-            ],
+            ),
             maximum_iterations=ATTEMPTS,
         )
         return found
