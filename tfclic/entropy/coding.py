@@ -240,19 +240,15 @@ class EntropyCoder(tf.Module):
 
         @compilation.uncompiled
         def attempt(_: tf.Tensor, kept: tf.Tensor, *__: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            sides = {
-                name: sources[name] * _enlarged(kept, SIDE_STRIDE // self.layout.stride(name))
-                for name in self.layout.sides
-            }
+            sides = self.layout.split(self.layout.join(sources) * kept)
             runner, found = once({**sources, **sides})
             missed = tf.reduce_any(tf.stack(runner.missed), 0)
             return tf.reduce_any(missed), kept * (1 - _around(missed)), *found
 
         coarse = size[0] // SIDE_STRIDE, size[1] // SIDE_STRIDE
         widths = [self.channels, self.layout.hyper_channels]
-        columns = self.layout.told_columns
-        if is_told and columns is not None:
-            widths += [self.channels, sum(columns)]
+        if is_told:
+            widths += [self.channels, sum(self.layout.told_columns or [])]
         empty = [tf.zeros([*(coarse if i == 1 else size), n]) for i, n in enumerate(widths)]
         _, _, *found = tf.while_loop(
             compilation.uncompiled(lambda missed, *_: missed),
@@ -400,11 +396,6 @@ class EntropyCoder(tf.Module):
         bits = (array for name, array in explained.items() if name.endswith("_bits"))
         levels = (stream.extra_bits for stream in self.streams.values())
         return tf.add_n([tf.reduce_sum(array) for array in bits]) + sum(levels)
-
-
-def _enlarged(values: tf.Tensor, factor: int) -> tf.Tensor:
-    """`[h, w, 1]` as `[factor * h, factor * w, 1]`."""
-    return tf.repeat(tf.repeat(values, factor, 0), factor, 1) if factor > 1 else values
 
 
 def _around(places: tf.Tensor) -> tf.Tensor:

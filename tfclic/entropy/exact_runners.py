@@ -111,7 +111,7 @@ class Maker(ExactRunner):
     """Makes all networks and tables, and computes nothing.
 
     Attributes:
-      has_means: whether any stream is coded as differences from means.
+      has_means: whether any stream of latents is coded as differences from means.
     """
 
     def __init__(self, coding: EntropyCoder) -> None:
@@ -124,7 +124,8 @@ class Maker(ExactRunner):
     _independent = _gained = _nothing
 
     def _conditional(self, stream: Conditional, name: str) -> None:
-        self.has_means |= stream.means is not None
+        is_side = self.coding.layout.is_side(name)
+        self.has_means |= stream.means is not None and not is_side
 
 
 class Quantizer(ExactRunner):
@@ -133,8 +134,8 @@ class Quantizer(ExactRunner):
     Attributes:
       symbols, parameters: lists of float32 `[h, w, C]` and `[h, w, n]` of each stream of latents
         whose parameters follow from other streams alone: what is coded, and as `Writer` takes them.
-      missed: list of bool `[h, w]`, of each stream that is coded as differences from means: where
-        these are so far off that no symbol is what a latent would be.
+      missed: list of bool `[h, w]`, of each stream of latents that is coded as differences from
+        means: where these are so far off that no symbol is what a latent would be.
 
     Args:
       coding, size, sources: as for `ExactRunner`.
@@ -162,11 +163,11 @@ class Quantizer(ExactRunner):
 
     def _conditional(self, stream: Conditional, name: str) -> tf.Tensor:
         latents = stream.differences(self._source(name, stream.channels))
+        if self.coding.layout.is_side(name):
+            return clipped(tf.round(latents))
         if stream.means:
             whole = tf.round(latents)
             self.missed.append(tf.reduce_any(tf.not_equal(clipped(whole), whole), -1))
-        if self.coding.layout.is_side(name):
-            return clipped(tf.round(latents))
 
         is_told = stream.context is None
 
