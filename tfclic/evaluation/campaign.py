@@ -97,7 +97,7 @@ class Store:
 
     def find(self, codec: codecs.Codec, work: Work) -> Record | None:
         """The record of a piece of work, a dict; None if it is not done, or its file is gone."""
-        key = codec.identity, work.digest, work.setting, work.target
+        key = _key(codec, work)
         record = self._records.get(key)
         if record is None or self._owners[record["file"]] != key:
             return None
@@ -112,7 +112,7 @@ class Store:
         """Keeps what was measured and the file (bytes)."""
         stem = pathlib.Path(work.path).stem
         at = f"{record['used']:g}" if work.target is None else "equal"
-        key = codec.identity, work.digest, work.setting, work.target
+        key = _key(codec, work)
         start = pathlib.Path("files", codec.name, f"{stem}-{at}")
         names = (f"{start}{more}{codec.suffix}" for more in _distinctions())
         file = next(name for name in names if self._owners.get(name, key) == key)
@@ -137,6 +137,10 @@ class Store:
         key: _Key = tuple(record[name] for name in ("identity", "digest", "setting", "target"))
         self._owners[record["file"]] = key
         self._records[key] = record
+
+
+def _key(codec: codecs.Codec, work: Work) -> _Key:
+    return codec.identity, work.digest, work.setting, work.target
 
 
 def _distinctions() -> Iterator[str]:
