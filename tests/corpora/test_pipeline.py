@@ -267,7 +267,7 @@ def test_what_a_job_writes_below_its_inputs_is_no_input(photos, tmp_path, compre
     names = [name for name in manifest(job) if not name.endswith(".tfclic")]
     assert names == ["a.bmp", "a.png", "sub/a.png"]
     totals = run(job)
-    assert totals["kept"] == 3
-    if place == "photos/coded":
-        # side by side with the inputs they are told from these by their names alone
-        assert totals["failed"] == 0
+    # side by side with the inputs they are told from these by their names alone, and are no images,
+    # unless tfclic.pillow is in use, which other tests may have imported
+    are_damaged = place == "photos" and ".tfclic" not in Image.registered_extensions()
+    assert (totals["kept"], totals["failed"]) == (3, 3 if are_damaged else 0)
