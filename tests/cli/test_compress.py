@@ -110,6 +110,18 @@ def test_what_gets_lost_is_noted(run, tmp_path, capsys):
     assert "deep.png: Its samples of more than 8 bits" in capsys.readouterr().err
 
 
+def test_a_file_that_is_larger_than_the_image_was_says_so(run, tmp_path, capsys):
+    plain, noisy = tmp_path / "plain.png", tmp_path / "noisy.png"
+    Image.new("RGB", (64, 64), "white").save(plain)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(noisy)
+    assert run(plain, noisy, "--quality=0") == 0
+    assert plain.stat().st_size < plain.with_suffix(".tfclic").stat().st_size
+    of_plain, of_noisy = capsys.readouterr().out.splitlines()
+    assert of_plain.endswith(f" s; larger than {plain} is")
+    assert of_noisy.endswith(" s")
+
+
 def test_a_missing_model_is_told_before_any_work(run, photo, capsys):
     assert run(photo, "--model=large") == 5
     assert "There is no model large" in capsys.readouterr().err

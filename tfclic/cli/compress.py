@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,9 @@ all cores, in bounded memory.
 Transparency is kept without loss. Colour profile, Exif and XMP go into the file; --strip leaves
 them out, and converts the colours to sRGB, which is what an image without a profile is in.
 
-Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples.
+Each result tells the sizes in bytes, bits per pixel (bpp) and the ratio to the raw 8-bit samples;
+and if the file is larger than PHOTO. Models are for photographs: text, drawings and screenshots are
+often best as PNG or lossless WebP.
 Models are looked for in saved_models/ and in the folders that TFCLIC_MODELS lists.
 """
 
@@ -136,6 +139,14 @@ def map_of(path: str) -> npt.NDArray[np.float32]:
     return (pixels / 2.55).astype("float32").clip(0, 100)
 
 
+def told(source: str, target: str, pixels: images.Pixels, coded_bytes: int, seconds: float) -> str:
+    """The line of a result, as `common.result_line`, and whether the image was smaller before."""
+    line = common.result_line(source, target, pixels, coded_bytes, seconds)
+    # what is no regular file, such as a pipe, has no size
+    is_larger = os.path.isfile(source) and coded_bytes > os.path.getsize(source)
+    return f"{line}; larger than {source} is" if is_larger else line
+
+
 def compress(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     if args.server:
@@ -182,7 +193,7 @@ def compress(args: argparse.Namespace) -> int:
             raise type(error)(f"{source}: {error}") from error
         outputs.write(target, data, args.force)
         seconds = read + time.perf_counter() - started
-        return common.result_line(source, target, photo.pixels, len(data), seconds)
+        return told(source, target, photo.pixels, len(data), seconds)
 
     return common.each_file("compress", pairs, work, fatal=errors.ModelError)
 
@@ -221,7 +232,7 @@ def compress_at_server(args: argparse.Namespace) -> int:
         for note in photo.notes:
             common.complain("compress", f"{source}: {note}")
         outputs.write(target, data, args.force)
-        return common.result_line(source, target, photo.pixels, len(data), seconds)
+        return told(source, target, photo.pixels, len(data), seconds)
 
     return common.each_file("compress", pairs, work, fatal=errors.ModelError)
 
