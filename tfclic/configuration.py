@@ -19,6 +19,7 @@ TRAINING = {
     "stage_shares": (),
     "first_share": 0.0,
     "first_lmbda": 0.0,
+    "drawn_share": 0.0,
     "rounded_share": 0.0,
     "rounded_learning_rate": 1e-4,
 }

@@ -16,6 +16,7 @@ from tfclic.training import checks
         ({"level_sampling": "even"}, "independent, stratified"),
         ({"first_share": 1.5}, "first_share"),
         ({"first_share": 0.5, "first_lmbda": 0.0}, "first_lmbda"),
+        ({"drawn_share": 1.1}, "drawn_share must be from 0 to 1"),
         ({"rounded_share": -0.1}, "rounded_share must be from 0 to 1"),
         ({"rounded_share": 0.5, "first_share": 0.6, "first_lmbda": 0.01}, "leave the other"),
         ({"rounded_share": 0.5, "stage_shares": (0.3, 0.3)}, "leave the other"),

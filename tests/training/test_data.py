@@ -108,6 +108,20 @@ def test_images_are_drawn_in_proportion_to_their_area():
     assert share == pytest.approx(6 / 7, abs=0.05)
 
 
+def test_a_share_of_the_crops_is_drawn():
+    flat = Arrays([np.full([128, 192, 3], 9, np.uint8)])
+    crops = data.RandomCrops(flat, [0], 64, drawn_share=0.3)
+    drawn = [crop for crop in map(crops.crop, range(300)) if (crop != 9).any()]
+    assert len(drawn) / 300 == pytest.approx(0.3, abs=0.08)
+    assert {crop.shape for crop in drawn} == {(64, 64, 3)}
+    # a pure function of the seed and the number, and each another picture
+    again = data.RandomCrops(flat, [0], 64, drawn_share=0.3)
+    assert all(np.array_equal(crops.crop(i), again.crop(i)) for i in range(40))
+    assert len({crop.tobytes() for crop in drawn}) == len(drawn)
+    # black and white in the same one, which photographs hardly have
+    assert np.mean([(crop.min(), crop.max()) == (0, 255) for crop in drawn]) > 0.5
+
+
 def test_damaged_images_are_passed_over():
     images = Arrays([np.zeros([64, 64, 3], np.uint8), np.full([64, 64, 3], 9, np.uint8)])
     images.load = lambda i: None if i == 0 else images._images[1]

@@ -89,7 +89,14 @@ def write_packs(
         raise errors.UsageError(
             f"No training image has sides of at least {options.side} pixels, as the packs' crops."
         )
-    crops = data.RandomCrops(store, chosen, options.side, training.downscale_min, training.seed)
+    crops = data.RandomCrops(
+        store,
+        chosen,
+        options.side,
+        training.downscale_min,
+        training.seed,
+        drawn_share=training.drawn_share,
+    )
     most = max(64, int(4 * np.prod(store.sizes[chosen], axis=1).sum() / options.side**2))
     writer = files.PackWriter(folder, options.file_bytes)
     count, ending = 0, f".{options.image_format}"

@@ -33,6 +33,7 @@ _RANGES: dict[str, tuple[int, int | None]] = {
     "ema_decay": (0, 1),
     "first_share": (0, 1),
     "rounded_share": (0, 1),
+    "drawn_share": (0, 1),
 }
 
 

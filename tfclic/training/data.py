@@ -17,6 +17,7 @@ from absl import logging
 from PIL import Image
 
 from tfclic import errors
+from tfclic.training import drawing
 
 if TYPE_CHECKING:
     from tfclic.training.sources import ImageStore
@@ -58,6 +59,7 @@ class RandomCrops:
     Images are drawn in proportion to their area, so every pixel of the set is equally likely to be
     seen; drawn evenly, a set of mixed sizes would repeat the few crops of its small images. Each
     crop is flipped left to right at random and first scaled down, antialiased, by a random factor.
+    Some may be no crops of images, but drawn (`drawing.drawn`).
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class RandomCrops:
         downscale_min: float = 1.0,
         seed: int = 0,
         ahead: int = 0,
+        drawn_share: float = 0.0,
     ) -> None:
         """Makes the stream.
 
@@ -80,18 +83,22 @@ class RandomCrops:
           seed: of all random numbers.
           ahead: added to the numbers of the crops of all batches: a run whose batches had
             another size before goes on in the stream where it was.
+          drawn_share: of the crops, which are drawn.
         """
         self._store = store
         self._indices = np.asarray(indices)
         self._crop = crop_size
         self._downscale_min = downscale_min
-        self._seed, self._ahead = seed, ahead
+        self._seed, self._ahead, self._drawn_share = seed, ahead, drawn_share
         areas = np.cumsum(np.prod(store.sizes[self._indices], axis=1))
         self._shares = areas / areas[-1]
 
     def crop(self, number: int) -> npt.NDArray[np.uint8]:
         """Returns crop `number` of the stream, uint8 [crop_size, crop_size, 3]."""
         random = np.random.Generator(np.random.Philox(key=[self._seed % 2**64, number]))
+        # one number more, so that streams without drawn crops stay what they were
+        if self._drawn_share and random.random() < self._drawn_share:
+            return drawing.drawn(random, self._crop)
         for _ in range(100):
             drawn = int(np.searchsorted(self._shares, random.random(), side="right"))
             image = self._store.load(int(self._indices[min(drawn, len(self._indices) - 1)]))

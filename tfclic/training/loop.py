@@ -128,6 +128,7 @@ class Run:
             training.downscale_min,
             training.seed,
             self._crops_ahead(),
+            training.drawn_share,
         )
         self._prepare(held_out, stream)
         batches = crops.dataset(training.batch_size, self.step, training.steps, self._rows)
