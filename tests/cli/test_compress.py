@@ -41,6 +41,18 @@ def test_the_file_lies_beside_the_photo_and_holds_it(run, photo, toy_codec, caps
     assert told.err == ""
 
 
+def test_a_photo_may_come_from_a_pipe(run, photo, piped, tmp_path, capsys):
+    assert run(photo) == 0
+    capsys.readouterr()
+    pipe, target = piped(photo.read_bytes()), tmp_path / "piped.tfclic"
+    assert run(pipe, "-o", target) == 0
+    assert target.read_bytes() == photo.with_suffix(".tfclic").read_bytes()
+    told = capsys.readouterr().out
+    assert told.startswith(f"{pipe} -> {target}: 40x30, {target.stat().st_size:,} bytes, ")
+    assert run(piped(photo.read_bytes())) == 2
+    assert "is a pipe, which nothing lies beside; use -o." in capsys.readouterr().err
+
+
 def test_the_default_quality_is_in_the_middle(run, photo, toy_codec):
     run(photo)
     data = photo.with_suffix(".tfclic").read_bytes()

@@ -44,6 +44,14 @@ def test_a_png_lies_beside_the_file(run, coded, pixels, capsys):
     assert told.err == ""
 
 
+def test_a_file_may_come_from_a_pipe(run, coded, piped, pixels, tmp_path, capsys):
+    pipe, target = piped(coded.read_bytes()), tmp_path / "piped.png"
+    assert run(pipe, "-o", target) == 0
+    assert np.array_equal(np.array(Image.open(target)), pixels)
+    told = capsys.readouterr().out
+    assert told.startswith(f"{pipe} -> {target}: 40x30, {target.stat().st_size:,} bytes, ")
+
+
 def test_the_extension_says_the_format(run, coded, tmp_path):
     for name, kind in (("a.jpg", "JPEG"), ("a.bmp", "BMP"), ("a", "PNG")):
         assert run(coded, "-o", tmp_path / name) == 0

@@ -65,6 +65,18 @@ def test_an_image_named_like_a_file_or_the_reverse_is_what_it_holds(run, coded, 
     assert run(photo.rename(tmp_path / "b.tfclic")) == 4
 
 
+def test_what_a_pipe_brings_is_read_once(run, coded, photo, piped, tmp_path, capsys):
+    assert run(coded, "--json") == 0
+    told = capsys.readouterr().out
+    assert run(piped(coded.read_bytes()), "--json") == 0
+    assert capsys.readouterr().out == told
+    target = tmp_path / "drawn.png"
+    assert run(piped(photo.read_bytes()), "--model=toy", "-o", target) == 0
+    assert "40x30, colour" in capsys.readouterr().out and target.exists()
+    assert run(piped(photo.read_bytes()), "--model=toy") == 2
+    assert "is a pipe, which nothing lies beside; use -o." in capsys.readouterr().err
+
+
 def test_existing_drawings_are_replaced_by_force_only(run, photo, capsys):
     target = photo.with_name("mine.pdf")
     target.write_bytes(b"mine")

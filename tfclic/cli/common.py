@@ -342,6 +342,8 @@ def result_line(
     coded_width, coded_height = image_size or (width, height)
     coded_pixels = coded_width * coded_height
     samples = pixels[0, 0].size * coded_pixels
-    sizes = f"{os.path.getsize(source):,} -> {os.path.getsize(target):,} bytes"
+    sizes = f"{os.path.getsize(target):,} bytes"
+    if os.path.isfile(source):  # pipes have no size
+        sizes = f"{os.path.getsize(source):,} -> {sizes}"
     rate = f"{8 * coded_bytes / coded_pixels:.3f} bpp, {samples / coded_bytes:.1f}:1 of raw"
     return f"{source} -> {target}: {width}x{height}, {sizes}, {rate}, {seconds:.2f} s"

@@ -85,9 +85,10 @@ def inspect(args: argparse.Namespace) -> int:
     """Does what the parsed arguments say; returns the exit status."""
     from tfclic.evaluation import inspection
 
-    is_coded = _is_coded(args.input)
+    content = _content(args.input)
+    is_coded = args.input.endswith(".tfclic") or (content or b"").startswith(MAGIC)
     target = _target(args, is_coded)
-    codec, data, pixels = _open_file(args) if is_coded else _code_image(args)
+    codec, data, pixels = (_open_file if is_coded else _code_image)(args, content)
     missing = None
     try:
         with common.tiles_bar(args.input) as progress:
@@ -111,12 +112,13 @@ def inspect(args: argparse.Namespace) -> int:
     return 0
 
 
-def _is_coded(path: str) -> bool:
+def _content(path: str) -> bytes | None:
+    """The bytes of a file, which is read once, as pipes can be; None if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return file.read(len(MAGIC)) == MAGIC or path.endswith(".tfclic")
+            return file.read()
     except OSError:
-        return path.endswith(".tfclic")
+        return None
 
 
 def _target(args: argparse.Namespace, is_coded: bool) -> str | None:
@@ -138,10 +140,11 @@ def _target(args: argparse.Namespace, is_coded: bool) -> str | None:
 
 
 def _open_file(
-    args: argparse.Namespace,
+    args: argparse.Namespace, content: bytes | None
 ) -> tuple[runtime.Codec, bytes, npt.NDArray[np.uint8] | None]:
     """Returns (codec, bytes of the file, None)."""
-    data = common.read_coded(args.input)
+    # what could not be read is told why
+    data = common.read_coded(args.input) if content is None else content
     try:
         return runtime.Library().codec_of(data), data, None
     except errors.TfclicError as error:
@@ -149,12 +152,16 @@ def _open_file(
 
 
 def _code_image(
-    args: argparse.Namespace,
+    args: argparse.Namespace, content: bytes | None
 ) -> tuple[runtime.Codec, bytes, npt.NDArray[np.uint8] | None]:
     """Returns (codec, bytes of the file that the image makes, its pixels)."""
     background = images.parse_color(args.background) if args.background else None
     model = catalog.find(args.model or runtime.DEFAULT_MODEL)
-    photo = images.read(args.input, background, max_pixels=args.max_pixels)
+    how = background, images.Keeps(), args.max_pixels
+    if content is None:
+        photo = images.read(args.input, *how)
+    else:
+        photo = images.decode(content, args.input, *how)
     for note in photo.notes:
         common.complain("inspect", f"{args.input}: {note}")
     tile = runtime.DEFAULT_TILE if args.tile is None else args.tile

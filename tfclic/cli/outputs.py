@@ -25,14 +25,18 @@ def plan(inputs: Sequence[str], output: str | None, suffix: str) -> list[tuple[s
       List of (input, output) pairs of str.
 
     Raises:
-      errors.UsageError: the same file is to be written twice, -o is no folder and has to be one, or
-        something is called -, which elsewhere means standard input or output.
+      errors.UsageError: the same file is to be written twice, -o is no folder and has to be one,
+        there is none for what a pipe brings, or something is called -, which elsewhere means
+        standard input or output.
     """
     if "-" in (*inputs, output):
         raise errors.UsageError(
             "Files are read and written by their names, not by - (a file of that name is ./-); "
             "in Python tfclic.load codes bytes."
         )
+    for path in inputs if output is None else ():
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise errors.UsageError(f"{path} is a pipe, which nothing lies beside; use -o.")
     is_folder = output is not None and (
         len(inputs) > 1 or output.endswith(os.sep) or os.path.isdir(output)
     )
