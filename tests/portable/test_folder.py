@@ -176,6 +176,12 @@ def test_a_step_that_xla_cannot_compile_is_refused(fake, config, photos, tmp_pat
 def test_what_cannot_be_packed_or_is_in_the_way_is_refused(fake, config, photos, tmp_path):
     with pytest.raises(errors.UsageError, match="is not empty"):
         make_folder(fake, config, photos, photos)
+    with config.unlocked():
+        config.training.stage_shares = (0.5,)
+    # which the ordinary run would refuse that the folder comes back to
+    with pytest.raises(errors.UsageError, match="has to have 0 shares, all but the last stage's"):
+        make_folder(fake, config, photos, tmp_path / "o")
+    config.training.stage_shares = ()
     store = sources.open_source(str(photos), 64)
     options = packs.Options(side=512)
     codec = fake.FakeCodec(config.model.lmbdas)

@@ -75,6 +75,7 @@ def export_folder(
     """
     folder, training = pathlib.Path(folder), config.training
     checks.check(config)
+    checks.check_stages(codec, training)
     if training.rounded_share:
         raise errors.UsageError(
             f"{hlo.REFUSED} training.rounded_share has to be 0; bin/train takes the last phase, "
