@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import shutil
+import struct
 import sys
 
 import numpy as np
@@ -217,6 +218,22 @@ def verbosity():
 def make_pixels_fixture():
     """`make_pixels`, for tests that want images of their own."""
     return make_pixels
+
+
+@pytest.fixture(scope="session")
+def tiff_of_12_bits():
+    """A function of an even number of grays, 0..4095: bytes of a TIFF file of one row of them."""
+
+    def made(samples):
+        content = bytes.fromhex("".join(f"{sample:03x}" for sample in samples))
+        content += bytes(len(content) % 2)
+        tags = {256: len(samples), 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1}
+        tags[279] = len(content)
+        entries = (struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+        folder = struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4)
+        return b"II*\0" + struct.pack("<I", 8 + len(content)) + content + folder
+
+    return made
 
 
 @pytest.fixture(scope="session")

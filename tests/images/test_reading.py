@@ -54,17 +54,6 @@ def deep_png(samples, color_type):
     )
 
 
-def tiff_of_12_bits(samples):
-    """Bytes of a TIFF file of one row of an even number of grays, 0..4095."""
-    content = bytes.fromhex("".join(f"{sample:03x}" for sample in samples))
-    content += bytes(len(content) % 2)
-    tags = {256: len(samples), 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1}
-    tags[279] = len(content)
-    entries = (struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    folder = struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4)
-    return b"II*\0" + struct.pack("<I", 8 + len(content)) + content + folder
-
-
 def gray_ramp():
     return np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
 
@@ -214,7 +203,7 @@ def test_16_bit_colour_is_reduced_with_a_note(save, make_pixels, kind):
     assert len(photo.notes) == 1
 
 
-def test_12_bits_are_reduced_by_their_own_range(save):
+def test_12_bits_are_reduced_by_their_own_range(save, tiff_of_12_bits):
     photo = images.read(save(tiff_of_12_bits([0, 1028, 2056, 4095]), "image.tif"))
     assert photo.pixels.tolist() == [[0, 64, 128, 255]]
     assert len(photo.notes) == 1

@@ -61,6 +61,12 @@ def test_gray_of_16_bits_keeps_its_range(tmp_path):
         np.testing.assert_allclose(store.load(index), expected, atol=1)
 
 
+def test_gray_of_12_bits_keeps_its_range(tmp_path, tiff_of_12_bits):
+    (tmp_path / "a.tif").write_bytes(tiff_of_12_bits([0, 1028, 2056, 4095]))
+    pixels = sources.open_source(str(tmp_path), 1).load(0)
+    assert pixels.tolist() == [[[0] * 3, [64] * 3, [128] * 3, [255] * 3]]
+
+
 def test_links_that_lead_back_show_no_image_twice(photos):
     before = sources.open_source(str(photos), 64)
     (photos / "deep" / "up").symlink_to("..")

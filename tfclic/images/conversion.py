@@ -51,11 +51,10 @@ def pixels_of(image: Image.Image) -> Pixels:
     Raises:
       errors.ImageError: samples of more than 8 bits have no known range.
     """
-    if image.mode.startswith("I") or image.mode == "F":
-        try:
-            image = to_8_bits(image)
-        except errors.ImageError as error:
-            raise errors.ImageError(f"The image {error}") from error
+    try:
+        image = to_8_bits(image)
+    except errors.ImageError as error:
+        raise errors.ImageError(f"The image {error}") from error
     colour, opacity = split_alpha(image)
     pixels = array(_as(colour, "L" if colour.mode == "L" else "RGB"))
     return pixels if opacity is None else alpha.joined(pixels, array(opacity))
@@ -124,7 +123,16 @@ def array(image: Image.Image) -> Pixels:
 
 
 def to_8_bits(image: Image.Image, most: int = MOST_OF_16_BITS) -> Image.Image:
-    """Converts integers up to `most` (in 32 bits too), and floats in 0..1, to "L" or "LA"."""
+    """Converts integers up to `most` (in 32 bits too), and floats in 0..1, to "L" or "LA".
+
+    Images of bytes are returned as they are. Of the others Pillow's own conversion cuts all samples
+    off at 255.
+
+    Raises:
+      errors.ImageError: a sample is not in the range.
+    """
+    if not (image.mode.startswith("I") or image.mode == "F"):
+        return image
     samples = np.asarray(image)
     limit = 1.0 if image.mode == "F" else most
     # Written so that NaN is refused too.

@@ -128,7 +128,7 @@ def _read(
     max_pixels: int,
 ) -> Photo:
     try:
-        with _at_most(max_pixels), Image.open(file) as image:
+        with at_most(max_pixels), Image.open(file) as image:
             if image.width * image.height > max_pixels:
                 raise Image.DecompressionBombError
             return _convert(image, background, keeps)
@@ -152,7 +152,7 @@ def _read(
 
 
 @contextlib.contextmanager
-def _at_most(max_pixels: int) -> Iterator[None]:
+def at_most(max_pixels: int) -> Iterator[None]:
     """Makes Pillow open images of so many pixels, and be quiet; other threads may ask for more.
 
     What it allows, and which warnings are shown, is the same for all threads: the first one to come
@@ -187,7 +187,7 @@ def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps)
     frames = getattr(file, "n_frames", 1)
     if file.format not in _SINGLE_PICTURE_FORMATS and frames > 1:
         notes.append(f"Only the first of its {frames} frames is used.")
-    deep, raw_mode = _has_deep_samples(file), _raw_mode(file)
+    deep, raw_mode, most = _has_deep_samples(file), _raw_mode(file), largest_sample(file)
     file.load()
     _rescale_transparency(file, raw_mode)
     profile = file.info.get("icc_profile") or b""
@@ -195,10 +195,9 @@ def _convert(file: ImageFile.ImageFile, background: Colour | None, keeps: Keeps)
     kept = metadata.upright(kept)
     notes += unkept
     # Before any conversion: some of them lose the tag.
-    image = _upright(file)
-    if image.mode.startswith("I") or image.mode == "F":
-        image, deep = to_8_bits(image, _MOST.get(raw_mode, MOST_OF_16_BITS)), True
-    if deep:
+    upright = _upright(file)
+    image = to_8_bits(upright, most)
+    if deep or image is not upright:
         notes.append("Its samples of more than 8 bits are reduced to 8.")
     colour, opacity = split_alpha(image)
     if not metadata.describes(kept.icc_profile, colour.mode):
@@ -221,6 +220,11 @@ def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
         # Their last argument is the largest value.
         return any(each[-1] > 255 for each in several)
     return any(";16" in str(each) for each in arguments)
+
+
+def largest_sample(image: ImageFile.ImageFile) -> int:
+    """What `to_8_bits` needs to know of a file of deep grays; asked before they are loaded."""
+    return _MOST.get(_raw_mode(image), MOST_OF_16_BITS)
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:

@@ -20,10 +20,11 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 from absl import logging
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tfclic import errors
 from tfclic.images.conversion import to_8_bits
+from tfclic.images.reading import largest_sample
 
 Encoded = Union[bytes, pathlib.Path]
 
@@ -191,7 +192,7 @@ def _image_feature(tfds: types.ModuleType, features: Mapping[str, Any]) -> str:
     return keys[0]
 
 
-def _open(encoded: Encoded) -> Image.Image:
+def _open(encoded: Encoded) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded)
 
 
@@ -209,9 +210,8 @@ def _read_size(encoded: Encoded) -> tuple[int, int] | None:
 def _decode(encoded: Encoded) -> npt.NDArray[np.uint8] | None:
     try:
         with _open(encoded) as image:
-            has_deep_gray = image.mode.startswith("I") or image.mode == "F"
-            # which Pillow would clip at 255
-            return np.asarray((to_8_bits(image) if has_deep_gray else image).convert("RGB"))
+            most = largest_sample(image)
+            return np.asarray(to_8_bits(image, most).convert("RGB"))
     except MemoryError:
         raise
     except Exception:
