@@ -72,6 +72,21 @@ def test_patterns_and_outputs_may_be_in_the_current_folder(photos, toy_folder, m
     assert names == ["0.png.tfclic", "1.png.tfclic"]
 
 
+def test_outputs_beside_the_inputs_are_left_out_of_them(photos, toy_folder, capsys):
+    words = [f"--input={photos}/**", f"--output={photos}", HERE]
+    assert run(compress_corpus, *words, "--model=toy") == 0
+    assert capsys.readouterr().err == ""
+    assert run(compress_corpus, *words, "--model=toy") == 0
+    told = capsys.readouterr()
+    assert "0 made, 2 kept, 0 failed" in told.out
+    sentence = f"2 files in {photos} are called like outputs, and are no inputs.\n"
+    assert told.err == f"compress_corpus: {sentence}"
+    assert run(decompress_corpus, *words, "--force") == 0
+    told = capsys.readouterr()
+    assert "2 made, 0 kept, 0 failed" in told.out and told.err == f"decompress_corpus: {sentence}"
+    assert (photos / "1.png.png").exists() and not (photos / "1.png.tfclic.tfclic").exists()
+
+
 def test_a_bad_image_is_told_in_the_manifest(photos, tmp_path, toy_folder, capsys):
     (photos / "bad.png").touch()
     coded = tmp_path / "coded"

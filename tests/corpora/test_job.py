@@ -68,12 +68,22 @@ def test_names_that_look_like_numbers_of_records_stay_apart():
         ("in/**", "in", "in/.tfclic/settings.json", False),
         ("in/**", "in", "in/a.png", True),
         ("**", "out", "out/a.png.tfclic", False),
+        ("in/**", "in", "in/a/b.png.tfclic", False),
+        ("in/**", "out", "in/a/b.png.tfclic", True),
         ("gs://b/in/**", "gs://b/in/out", "gs://b/in/out/a.png.tfclic", False),
         ("gs://b/in/**", "gs://b/out", "gs://b/in/out/a.png", True),
     ],
 )
 def test_what_a_job_writes_is_no_input(pattern, output, path, is_input):
     assert made(pattern, output).is_input(path) == is_input
+
+
+def test_outputs_of_all_kinds_beside_the_inputs_are_none_of_them():
+    back = made("in/**", "in", coding=coding.Decompression())
+    assert back.is_input("in/a.png.tfclic") and not back.is_input("in/a.png.png")
+    sharded = made("in/**", "in", to_records=True)
+    assert not sharded.is_input("in/part-00003-of-00016.tfrecord")
+    assert sharded.is_input("in/a.png.tfclic") and sharded.is_input("in/a/part-1-of-2.tfrecord")
 
 
 def test_shards_are_the_same_in_each_start_and_all_are_used():

@@ -123,12 +123,29 @@ def run(name: str, coding: Coding, args: argparse.Namespace) -> int:
     except storage.StorageError as error:
         raise errors.UsageError(str(error)) from error
     job.prepare(args.force)
+    _tell_of_outputs(job, name)
     started = time.perf_counter()
     totals = work(job, name)
     print(_summary(job, totals, time.perf_counter() - started))
     if totals["failed"]:
         common.complain(name, f"{totals['failed']:,} failed; {job.manifest} tells why.")
     return totals["exit_status"]
+
+
+def _tell_of_outputs(job: Job, name: str) -> None:
+    """Says how many files the pattern matches that are called like outputs, and left out."""
+    from tfclic.corpora import storage
+
+    if not job.is_beside_inputs:
+        return
+    try:
+        count = sum(map(job.is_named_like_an_output, storage.listed(job.pattern)))
+    except storage.StorageError as error:
+        raise errors.UsageError(str(error)) from error
+    if count:
+        common.complain(
+            name, f"{count:,} files in {job.output} are called like outputs, and are no inputs."
+        )
 
 
 def _in_a_folder(pattern: str) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tfclic.corpora.coding import Coding
 
 
+_PART = re.compile(r"part-\d{5,}-of-\d{5,}\.tfrecord")  # a TFRecord file that is made of images
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """A corpus to work through.
@@ -97,7 +100,23 @@ class Job:
 
         A folder of outputs below that of the inputs has no inputs.
         """
-        return not path.startswith(self._own)
+        return not path.startswith(self._own) and not self.is_named_like_an_output(path)
+
+    def is_named_like_an_output(self, path: str) -> bool:
+        """Whether outputs lie beside the inputs, and a file that the pattern matches is called so.
+
+        It may be of an earlier start, of another job, or of an image that is gone: it is no input.
+        """
+        if not self.is_beside_inputs or self.from_records:
+            return False
+        if self.to_records:
+            return bool(_PART.fullmatch(self.relative(path)))
+        return path.endswith(self.coding.suffix)
+
+    @functools.cached_property
+    def is_beside_inputs(self) -> bool:
+        """Whether the folder of outputs is that of the inputs."""
+        return os.path.realpath(self.output) == os.path.realpath(self._fixed)
 
     @functools.cached_property
     def _own(self) -> tuple[str, ...]:
@@ -105,7 +124,7 @@ class Job:
         below = os.path.relpath(os.path.realpath(self.output), os.path.realpath(self._fixed))
         if below.split(os.sep)[0] == os.pardir:
             return ()
-        if below == os.curdir:  # inputs and outputs lie side by side
+        if self.is_beside_inputs:
             return (f"{self._fixed}.tfclic/", f"{self._fixed}manifest.jsonl")
         return (f"{self._fixed}{below}/",)
 
@@ -163,9 +182,9 @@ class Job:
 
     def _keep_inputs(self) -> None:
         """Refuses the folder of TFRecord inputs for outputs that are called the same."""
-        is_same = os.path.realpath(self._fixed) == os.path.realpath(self.output)
+        from_records_to_records = self.from_records and self.to_records
         # without the .gz they are called otherwise
-        if is_same and self.from_records and self.to_records and self.pattern[-3:] != ".gz":
+        if self.is_beside_inputs and from_records_to_records and self.pattern[-3:] != ".gz":
             raise errors.UsageError(
                 f"The outputs in {self.output} would replace the inputs; take another folder."
             )
