@@ -279,6 +279,9 @@ def test_masks_that_are_none_are_refused(run, photo, tmp_path, capsys):
     assert run(photo, "--quality-map", tmp_path / "clear.png") == 3
     assert "clear.png has transparency; a map of qualities is" in capsys.readouterr().err
     assert run(photo, "--quality-map", tmp_path / "missing.png") == 3
+    Image.new("L", (50, 25)).save(tmp_path / "large.png")
+    assert run(photo, "--quality-map", tmp_path / "large.png", "--max-pixels=1200") == 3
+    assert "large.png has more than 1,200 pixels; --max-pixels all" in capsys.readouterr().err
     assert not photo.with_suffix(".tfclic").exists()
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfclic import images, runtime
 from tfclic.cli import common, evaluate, evaluate_tables
 from tfclic.evaluation.evaluate import Verification
+from tfclic.format import header
 
 
 @pytest.fixture
@@ -44,6 +46,21 @@ def test_averages_are_printed(run, capsys):
     rows = [line.split()[:2] for line in told.out.splitlines()[1:]]
     assert rows == [["toy/1", "0"], ["toy/1", "100"]]
     assert told.err == ""
+
+
+def test_large_images_are_let_in_if_they_are_asked_for(run, tmp_path, capsys, monkeypatch):
+    assert run("--qualities=50", "--max-pixels=599") == 3
+    told = capsys.readouterr().err
+    assert "a.png has more than 599 pixels; --max-pixels allows more.\n" in told
+    # as if all images were larger than what is usual
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for function in (images.read, runtime.Codec.decompress):
+        usual = header.DEFAULT_MAX_PIXELS
+        smaller = tuple(599 if each == usual else each for each in function.__defaults__)
+        monkeypatch.setattr(function, "__defaults__", smaller)
+    words = "--max-pixels=0", "--codec=jpeg", "--verify", "--output", tmp_path / "out"
+    assert run("--qualities=50", *words) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_the_curve_has_one_entry_per_quality(run, tmp_path, folder, toy_codec):

@@ -215,6 +215,13 @@ def test_samples_are_of_the_folder(tmp_path, make_pixels):
     for number in range(3):
         data = tf.io.encode_png(make_pixels(300 + number, 20, 1)).numpy()
         (tmp_path / f"{number}.png").write_bytes(data)
-    assert [each.shape for each in samples.of_folder(tmp_path)] == [(256, 20, 3)] * 3
+        last = data
+    found = samples.of_folder(tmp_path)
+    assert [each.shape for each in found] == [(256, 20, 3)] * 3
+    # each once, however many are asked for
+    middle = tf.io.decode_png(last).numpy()[23:279]
+    np.testing.assert_array_equal(found[2], np.repeat(middle, 3, axis=2))
+    with pytest.raises(errors.ImageError, match="2.png has more than 6,039 pixels; --max-pixels"):
+        samples.of_folder(tmp_path, max_pixels=6039)
     first, again = samples.made(), samples.made()
     assert all(np.array_equal(a, b) for a, b in zip(first, again))

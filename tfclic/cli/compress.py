@@ -126,13 +126,13 @@ def area(text: str) -> runtime.Area:
         raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
 
-def map_of(path: str) -> npt.NDArray[np.float32]:
-    """The qualities, float32 [h, w], that a gray image has.
+def map_of(path: str, max_pixels: int) -> npt.NDArray[np.float32]:
+    """The qualities, float32 [h, w], that a gray image of at most so many pixels has.
 
     Raises:
       errors.ImageError: it cannot be read, or is not gray.
     """
-    pixels = images.read(path, keeps=images.Keeps(alpha=True)).pixels
+    pixels = images.read(path, keeps=images.Keeps(alpha=True), max_pixels=max_pixels).pixels
     if pixels.ndim == 3:
         has = "transparency" if pixels.shape[2] in (2, 4) else "colours"
         raise errors.ImageError(f"{path} has {has}; a map of qualities is a gray image.")
@@ -160,7 +160,7 @@ def compress(args: argparse.Namespace) -> int:
     if args.quality_map:
         if args.quality is not None:
             raise errors.UsageError("--quality-map says every quality: leave out --quality.")
-        goal["quality"] = map_of(args.quality_map)
+        goal["quality"] = map_of(args.quality_map, args.max_pixels)
     how = {**goal, "areas": args.roi, "effort": args.effort, "tile": args.tile}
 
     @functools.lru_cache(maxsize=1)

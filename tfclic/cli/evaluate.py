@@ -88,6 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--card", action="store_true", help="put the averages into the models' cards"
     )
     parser.add_argument("--verify", action="store_true", help="check files against the encoder")
+    common.add_max_pixels(parser)
     return parser
 
 
@@ -113,7 +114,7 @@ def evaluate(args: argparse.Namespace) -> int:
             raise errors.UsageError(f"{folder} cannot be used: {error.strerror}.") from error
         machine = evaluate_measuring.machine_for(args.jobs)
         records, status = evaluate_measuring.measure(
-            loaded, paths, store, args.verify, more, machine
+            loaded, paths, store, args.verify, more, machine, args.max_pixels
         )
         measured = [
             campaign.curve(codec, dataset, records[codec.name], machine.threads)
@@ -169,14 +170,14 @@ def _write(
     for curve in measured:
         curves.write(curve, store.folder / f"{curve['name']}.json")
     paths = image_paths(args.images)[: args.gallery]
-    works = campaign.equal_works(loaded, paths, records)
+    works = campaign.equal_works(loaded, paths, records, args.max_pixels)
     equal, status = evaluate_measuring.do(works, loaded, store, machine, "equal bits")
     by_path: dict[str, list[tuple[Codec, Measurement, pathlib.Path]]] = {}
     for work, record in equal:
         codec = next(codec for codec in loaded if codec.source == work.source)
         version = codec, campaign.measurement(record), store.folder / record["file"]
         by_path.setdefault(work.path, []).append(version)
-    gallery = [report.shown(path, versions) for path, versions in by_path.items()]
+    gallery = [report.shown(path, of_it, args.max_pixels) for path, of_it in by_path.items()]
     path = store.folder / "report.html"
     dataset = _folder_name(args.images)
     report.write(path, dataset, measured, shown, tables, gallery, machine)

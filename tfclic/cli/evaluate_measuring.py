@@ -41,6 +41,7 @@ def measure(
     is_verifying: bool,
     more: tuple[str, ...],
     machine: Machine,
+    max_pixels: int,
 ) -> tuple[dict[str, ByImage], int]:
     """Measures codecs on images, and complains of what could not be measured.
 
@@ -51,6 +52,7 @@ def measure(
       is_verifying: whether files are checked against the encoder.
       more: names of metrics beyond the usual ones, of `perceptual.KNOWN`.
       machine: as `do` has it.
+      max_pixels: of an image; one with more is complained of.
 
     Returns:
       (records, status): a dict from the codec's name to one from the image's name to records by
@@ -68,9 +70,10 @@ def measure(
             continue
         for codec in loaded:
             options = codec.source, codec.options, path, digest
+            of_codec = (campaign.Work(*options, setting) for setting in codec.settings)
             works += [
-                campaign.Work(*options, setting, is_verifying=is_verifying, more=more)
-                for setting in codec.settings
+                work._replace(is_verifying=is_verifying, more=more, max_pixels=max_pixels)
+                for work in of_codec
             ]
     records, failed = do(works, loaded, store, machine, "measuring")
     complete: dict[str, ByImage] = {

@@ -70,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="photographs by which the steps of integers are set (default: made images), and of "
         "which thumbnails are learned (default: none)",
     )  # fmt: skip
+    common.add_max_pixels(parser)
     return parser
 
 
@@ -103,7 +104,7 @@ def export(args: argparse.Namespace) -> int:
         path = save(None)
     if args.images and codec.scales_latents:
         try:
-            _learn_thumbnails(catalog.at(path), codec, args.images)
+            _learn_thumbnails(catalog.at(path), codec, args)
         except errors.UsageError as error:
             common.complain("export", error)
     size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
@@ -125,15 +126,16 @@ def add_thumbnails(args: argparse.Namespace) -> int:
     from tfclic.training import building
 
     codec, _ = stored.read(found, building.build_variables)
-    _learn_thumbnails(found, codec, args.images)
+    _learn_thumbnails(found, codec, args)
     return 0
 
 
-def _learn_thumbnails(found: Model, codec: ImageCodec, folder: str) -> None:
+def _learn_thumbnails(found: Model, codec: ImageCodec, args: argparse.Namespace) -> None:
     from tfclic.export import samples, thumbnails
 
-    print(f"Learning thumbnails of {folder} ...", flush=True)
-    learned = thumbnails.add(found, codec, samples.of_folder(folder, thumbnails.IMAGES))
+    print(f"Learning thumbnails of {args.images} ...", flush=True)
+    shown = samples.of_folder(args.images, thumbnails.IMAGES, args.max_pixels)
+    learned = thumbnails.add(found, codec, shown)
     for by, near in learned.items():
         print(f"1/{by}: {near:.1f} dB from whole decoding")
     file = found.path / model.THUMBNAILS
@@ -149,8 +151,9 @@ def _seen(args: argparse.Namespace, codec: ImageCodec, known: Ranges | None) -> 
 
     from tfclic.export import integers, samples
 
-    shown = samples.of_folder(args.images) if args.images else samples.made()
-    return integers.measured(codec, shown)
+    if not args.images:
+        return integers.measured(codec, samples.made())
+    return integers.measured(codec, samples.of_folder(args.images, max_pixels=args.max_pixels))
 
 
 def _of_run(workdir: pathlib.Path) -> tuple[ImageCodec, dict[str, Any]]:

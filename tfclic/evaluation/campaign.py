@@ -21,6 +21,7 @@ import numpy as np
 
 from tfclic import errors, images
 from tfclic.evaluation import codecs, curves, evaluate
+from tfclic.format import header
 
 if TYPE_CHECKING:
     from tfclic.images import Pixels
@@ -48,6 +49,7 @@ class Work(NamedTuple):
       known: tuple of (setting, bytes) that have been measured, for the search.
       is_verifying: whether a model's file is compared with what the encoder knew.
       more: names of `perceptual.KNOWN` that are measured as well.
+      max_pixels: of an image; one with more is refused before it is decoded.
     """
 
     source: str
@@ -59,6 +61,7 @@ class Work(NamedTuple):
     known: tuple[tuple[float, int], ...] = ()
     is_verifying: bool = False
     more: tuple[str, ...] = ()
+    max_pixels: int = header.DEFAULT_MAX_PIXELS
 
 
 class _Done(NamedTuple):
@@ -178,7 +181,10 @@ def curve(codec: codecs.Codec, dataset: str, by_image: ByImage, threads: int) ->
 
 
 def equal_works(
-    loaded: Sequence[codecs.Codec], paths: Iterable[str], records: Mapping[str, ByImage]
+    loaded: Sequence[codecs.Codec],
+    paths: Iterable[str],
+    records: Mapping[str, ByImage],
+    max_pixels: int = header.DEFAULT_MAX_PIXELS,
 ) -> list[Work]:
     """The work of coding images to nearly equal bits with all codecs.
 
@@ -188,6 +194,7 @@ def equal_works(
       loaded: list of `codecs.Codec`.
       paths: list of str.
       records: dict from a codec's name to a dict from an image's name to its records.
+      max_pixels: as `Work` has it.
 
     Returns:
       A list of `Work`.
@@ -203,7 +210,8 @@ def equal_works(
             if of_codec:
                 known = tuple((record["used"], record["bytes"]) for record in of_codec)
                 of_image = path, of_codec[0]["digest"]
-                works.append(Work(codec.source, codec.options, *of_image, None, target, known))
+                work = Work(codec.source, codec.options, *of_image, None, target, known)
+                works.append(work._replace(max_pixels=max_pixels))
     return works
 
 
@@ -307,7 +315,7 @@ def _in_process(work: Work) -> _Done | errors.TfclicError:
 
 def _do(work: Work, codec: codecs.Codec) -> _Done | errors.TfclicError:
     try:
-        pixels = _pixels(work.path)
+        pixels = _pixels(work.path, work.max_pixels)
     except errors.ImageError as error:
         return error
     try:
@@ -340,8 +348,8 @@ def _warm(codec: codecs.Codec) -> None:
 
 
 @functools.lru_cache(maxsize=2)
-def _pixels(path: str) -> Pixels:
-    pixels = images.read(path, keeps=images.Keeps(alpha=True)).pixels
+def _pixels(path: str, max_pixels: int) -> Pixels:
+    pixels = images.read(path, keeps=images.Keeps(alpha=True), max_pixels=max_pixels).pixels
     if pixels.shape[2:] in ((2,), (4,)):
         raise errors.ImageError(f"{path} is transparent; what is measured has to be opaque.")
     return pixels

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfclic import errors
+from tfclic.format import header
 
 if TYPE_CHECKING:
     from tfclic.images import Pixels
@@ -112,7 +113,7 @@ class Model(Codec):
         return self.runtime.compress(pixels, setting, effort=self.effort)
 
     def decode(self, data: bytes) -> Pixels:
-        return self.runtime.decompress(data)
+        return self.runtime.decompress(data, max_pixels=None)
 
 
 def effort_of(source: str) -> tuple[str, int]:
@@ -163,7 +164,11 @@ class _PillowCodec(Codec):
         import numpy as np
         from PIL import Image
 
-        with Image.open(io.BytesIO(data), formats=[self._form]) as image:
+        from tfclic.images import reading
+
+        # of an image that was let in
+        everything = reading.at_most(header.MAX_PIXELS)
+        with everything, Image.open(io.BytesIO(data), formats=[self._form]) as image:
             return np.asarray(image.convert("RGB"))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from tfclic import images
 from tfclic.evaluation import curves, evaluate, perceptual
-from tfclic.format import vp8l
+from tfclic.format import header, vp8l
 
 if TYPE_CHECKING:
     from tfclic.bd_rate import Difference
@@ -102,18 +102,21 @@ def write(
 
 
 def shown(
-    path: str, versions: Iterable[tuple[Codec, evaluate.Measurement, str | os.PathLike[str]]]
+    path: str,
+    versions: Iterable[tuple[Codec, evaluate.Measurement, str | os.PathLike[str]]],
+    max_pixels: int = header.DEFAULT_MAX_PIXELS,
 ) -> dict[str, Any]:
     """What the report needs of one image.
 
     Args:
       path: of the original.
       versions: list of (`codecs.Codec`, `evaluate.Measurement`, path of the file).
+      max_pixels: of an image, as `images.read` has it.
 
     Returns:
       A JSON-compatible dict.
     """
-    pixels = evaluate.as_colour(images.read(path).pixels)
+    pixels = evaluate.as_colour(images.read(path, max_pixels=max_pixels).pixels)
     height, width = pixels.shape[:2]
     return {
         "name": os.path.basename(path),

@@ -9,17 +9,24 @@ import numpy as np
 from PIL import Image
 
 from tfclic import errors, images
+from tfclic.format import header
 
 SIDE, COUNT = 256, 8
 # of made images: how fast contrasts fall with frequency, and what colours have of the grey
 FALL, COLOURFUL = 1.2, 0.35
+WHITE = (255, 255, 255)
 
 
-def of_folder(folder: str | os.PathLike[str], count: int = COUNT) -> list[np.ndarray]:
+def of_folder(
+    folder: str | os.PathLike[str],
+    count: int = COUNT,
+    max_pixels: int = header.DEFAULT_MAX_PIXELS,
+) -> list[np.ndarray]:
     """The middles of `count` images of a folder, evenly chosen by name: uint8 `[H, W, 3]`.
 
     Raises:
       errors.UsageError: no such folder, or it has no images.
+      errors.ImageError: as `images.read` with this `max_pixels`.
     """
     known = Image.registered_extensions()
     try:
@@ -29,8 +36,9 @@ def of_folder(folder: str | os.PathLike[str], count: int = COUNT) -> list[np.nda
     found = [path for path in paths if path.suffix.lower() in known]
     if not found:
         raise errors.UsageError(f"{folder} has no images.")
-    chosen = [found[i * len(found) // count] for i in range(min(count, len(found)))]
-    return [_middle(images.read(path, (255, 255, 255)).pixels) for path in chosen]
+    count = min(count, len(found))
+    chosen = [found[i * len(found) // count] for i in range(count)]
+    return [_middle(images.read(path, WHITE, max_pixels=max_pixels).pixels) for path in chosen]
 
 
 def _middle(pixels: np.ndarray) -> np.ndarray:
