@@ -159,6 +159,20 @@ def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
+def test_folders_of_outputs_may_be_called_like_patterns(tmp_path):
+    other = made("in/*", tmp_path / "out1")
+    named = made("in/*", tmp_path / "out[1]")
+    for each in (other, named):
+        each.prepare(anew=False)
+        for path in (each.manifest, storage.join(each.journals, "a")):
+            storage.write(path, b"{}\n", each.unfinished)
+    found = [path for pattern in named.records for path in storage.listed(pattern)]
+    assert found == [named.manifest, storage.join(named.journals, "a")]
+    for anew in (False, True):
+        named.prepare(anew)
+    assert storage.exists(other.manifest) and not storage.exists(named.manifest)
+
+
 def test_errors_of_storage_are_sentences(tmp_path):
     missing = str(tmp_path / "missing.gz")
     with pytest.raises(storage.StorageError) as caught:

@@ -52,12 +52,13 @@ def watched(job: Job) -> Iterator[None]:
     """Shows how many images are done, if stderr is a terminal, from the journals of the workers."""
     from tfclic.corpora import storage
 
+    manifest, journals = job.records
     stop = threading.Event()
     seen: set[str] = set()
 
     def look(tell: Callable[[int], object]) -> None:
         with contextlib.suppress(storage.StorageError):
-            for path in storage.listed(storage.join(job.journals, "*")):
+            for path in storage.listed(journals):
                 if path not in seen:
                     tell(storage.read(path).count(b"\n"))
                     seen.add(path)
@@ -68,7 +69,7 @@ def watched(job: Job) -> Iterator[None]:
             return
         look(lambda count: bar.add(0, count))
         with contextlib.suppress(storage.StorageError):
-            bar.add(0, sum(1 for path in storage.listed(job.manifest) for _ in storage.lines(path)))
+            bar.add(0, sum(1 for path in storage.listed(manifest) for _ in storage.lines(path)))
             inputs = filter(job.is_input, storage.listed(job.pattern))
             images = None if job.from_records else sum(1 for _ in inputs)
             bar.expect(images)

@@ -66,6 +66,11 @@ class Job:
         return storage.join(self.state, "journals")
 
     @property
+    def records(self) -> tuple[str, ...]:
+        """Patterns of the files with records of what is done."""
+        return storage.literal(self.manifest), storage.join(storage.literal(self.journals), "*")
+
+    @property
     def unfinished(self) -> str:
         """Path of the folder with files that are being written."""
         return storage.join(self.state, "unfinished")

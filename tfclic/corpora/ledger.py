@@ -95,8 +95,7 @@ class Ledger:
                 if self._job.is_input(path)
             ),
         )
-        journals = storage.listed(storage.join(self._job.journals, "*"))
-        for path in itertools.chain(storage.listed(self._job.manifest), journals):
+        for path in itertools.chain.from_iterable(map(storage.listed, self._job.records)):
             self._base.executemany(
                 _ADD, (self._row(json.loads(line), _KNOWN) for line in storage.lines(path))
             )

@@ -62,8 +62,8 @@ def _build(pipeline: beam.Pipeline, job: Job) -> None:
     )
     known = (
         pipeline
-        | "records" >> beam.Create([job.manifest, storage.join(job.journals, "*")])
-        | "find records" >> beam.FlatMap(_match)
+        | "records" >> beam.Create(list(job.records))
+        | "find records" >> beam.FlatMap(_listed)
         | "read records" >> beam.FlatMap(_read_records)
         | "units of records" >> beam.Map(_keyed_record, job)
     )
@@ -111,6 +111,11 @@ class _Worker(beam.DoFn):
 def _match(pattern: str) -> Iterable[str]:
     # as JSON, as all names that go through a runner; see `work.Work`
     return map(json.dumps, storage.match(pattern))
+
+
+@no_annotations
+def _listed(pattern: str) -> Iterable[str]:
+    return map(json.dumps, storage.listed(pattern))
 
 
 @no_annotations

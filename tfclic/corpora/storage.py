@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,6 +19,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 join = FileSystems.join
+# the beginning of a pattern without wildcards, but for those of `literal`
+_FIXED = re.compile(r"(?:[^*?\[]|\[[*?\[]\])*")
 
 
 class StorageError(OSError):
@@ -40,6 +43,11 @@ def _told(path: str, verb: str) -> Iterator[None]:
         raise StorageError(f"{path} cannot be {verb}: {reason.rstrip('.')}.") from error
 
 
+def literal(path: str) -> str:
+    """A pattern that matches this path alone: a folder may be called `photos [2020]`."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
+
+
 def match(pattern: str) -> list[str]:
     """Returns the sorted paths (list of str) that `pattern` matches; raises StorageError."""
     with _told(pattern, "listed"):
@@ -51,9 +59,15 @@ def listed(pattern: str) -> Iterator[str]:
 
     In a file system names are not held in memory, however many they are.
     """
-    fixed = re.split(r"[*?\[]", pattern)[0]
-    if fixed == pattern or not isinstance(FileSystems.get_filesystem(pattern), LocalFileSystem):
+    found = _FIXED.match(pattern)
+    assert found
+    fixed = re.sub(r"\[([*?\[])\]", r"\1", found.group())
+    is_path = found.group() == pattern
+    if fixed == pattern or not _is_local(pattern):
         yield from match(pattern)
+        return
+    if is_path:
+        yield from filter(os.path.exists, [fixed])
         return
     wanted = re.compile(LocalFileSystem.translate_pattern(pattern)).match
     with _told(pattern, "listed"):
@@ -152,5 +166,16 @@ def make_folder(folder: str) -> None:
 def remove(path: str) -> None:
     """Removes a file or a folder with all that is in it, if there is one; raises StorageError."""
     with _told(path, "removed"):
-        if FileSystems.exists(path):
+        if not FileSystems.exists(path):
+            return
+        if not _is_local(path):
             FileSystems.delete([path])
+        # Beam would take the name for a pattern, and other folders that match it along
+        elif os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            os.remove(path)
+
+
+def _is_local(path: str) -> bool:
+    return isinstance(FileSystems.get_filesystem(path), LocalFileSystem)
