@@ -101,6 +101,19 @@ def test_a_folder_is_whole_and_its_files_are_small(fake, config, photos, tmp_pat
     assert len(files.read_packs(found[:1], 64)) < len(images)
 
 
+@pytest.mark.parametrize("name", [".", "mounted"])
+def test_an_empty_folder_that_is_there_stays(fake, config, photos, tmp_path, monkeypatch, name):
+    there = tmp_path / "here" / name
+    # what a killed program left
+    (there / folder.UNFINISHED).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    before = there.stat().st_ino
+    make_folder(fake, config, photos, name)
+    assert there.stat().st_ino == before
+    assert files.read_meta(there)["name"] == "fake"
+    assert not list(there.glob(".*"))
+
+
 def test_a_workdir_goes_out_trains_elsewhere_and_comes_back(fake, config, photos, tmp_path):
     def codec_of(_):
         return fake.FakeCodec((0.001, 0.01))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tfclic.models.base import ImageCodec
     from tfclic.training.sources import ImageStore
 
+UNFINISHED = ".unfinished"  # in an empty folder that is filled
 RUNNER = pathlib.Path(__file__).parent / files.MODULES
 # The program that starts a run, in the folder.
 PROGRAM = """\
@@ -81,7 +82,8 @@ def export_folder(
             f"{hlo.REFUSED} training.rounded_share has to be 0; bin/train takes the last phase, "
             "after --adopt."
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    is_free = folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {UNFINISHED}
+    if folder.exists() and not is_free:
         raise errors.UsageError(f"{folder} is not empty; a portable folder is made in a new one.")
     state = State(codec, training)
     record = _start_from(pathlib.Path(workdir), config, state) if workdir else {}
@@ -120,15 +122,19 @@ def export_folder(
 
 @contextlib.contextmanager
 def _filled(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder to fill, which takes the place of `folder`, empty or not there, once it is."""
-    temporary = folder.with_name(f".{folder.name}.new")
+    """A folder to fill, whose files are in `folder`, empty or not there, once all of them are."""
+    # one that is there stays: it may be the current one, or a file system of its own
+    is_there = folder.exists()
+    temporary = folder / UNFINISHED if is_there else folder.with_name(f".{folder.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
+        if is_there:
+            for entry in sorted(temporary.iterdir()):
+                entry.rename(folder / entry.name)
+        else:
+            temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
