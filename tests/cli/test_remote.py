@@ -1,11 +1,14 @@
 """bin/compress and bin/decompress with --server: as without it, but for who does the work."""
 
+import contextlib
 import os
 
+import grpc
 import pytest
 from PIL import Image
 
 from tests.serving.conftest import running
+from tfclic import errors
 from tfclic.cli import common, compress, decompress, remote
 
 
@@ -165,3 +168,19 @@ def test_no_server_is_told(photos, monkeypatch, capsys):
     args = compress.make_parser().parse_args(["--server=127.0.0.1:1", str(photos[1])])
     assert common.guarded(compress.compress, args, "compress") == 1
     assert "The server 127.0.0.1:1 cannot be reached." in capsys.readouterr().err
+
+
+def test_a_server_that_is_there_says_itself_why_it_does_not_answer():
+    from tfclic.serving import client
+
+    class Unavailable(grpc.RpcError):
+        def code(self):
+            return grpc.StatusCode.UNAVAILABLE
+
+        def details(self):
+            return "The model toy is being loaded."
+
+    with contextlib.closing(client.Client("127.0.0.1:1")) as one:
+        told = one._failure(Unavailable(), errors.ImageError)
+    assert type(told) is errors.TfclicError
+    assert str(told) == "The server 127.0.0.1:1 says: The model toy is being loaded."

@@ -132,8 +132,9 @@ class Client:
     def _failure(
         self, error: grpc.RpcError, refusal: type[errors.TfclicError]
     ) -> errors.TfclicError:
-        code, sentence = error.code(), error.details()
-        if code is grpc.StatusCode.UNAVAILABLE:
+        code, sentence = error.code(), error.details() or ""
+        # what gRPC itself tells of a connection is no sentence
+        if code is grpc.StatusCode.UNAVAILABLE and not sentence.endswith("."):
             return errors.TfclicError(f"The server {self._address} cannot be reached.")
         if code is grpc.StatusCode.NOT_FOUND:
             return errors.ModelError(f"The server {self._address} says: {sentence}")
