@@ -142,6 +142,13 @@ def test_sizes_of_images_are_in_their_headers(tmp_path, format_):
     assert limits.image_size(path.read_bytes()) == (300, 200)
 
 
+def test_what_is_too_large_is_for_the_server_to_say(monkeypatch, make_pixels):
+    png = images.encode(make_pixels(30, 40), "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert limits.image_size(png) == (40, 30)
+    limits.check_pixels({"images": np.array([png], object)}, 1200)
+
+
 def test_what_is_no_image_has_no_size():
     for data in (b"", b"garbage", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"):
         assert limits.image_size(data) is None

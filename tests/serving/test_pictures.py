@@ -70,6 +70,24 @@ def test_a_file_becomes_the_picture_with_all_that_it_has(call, dressed, toy_code
     assert not found["images_bytes"][2]
 
 
+def test_transparent_images_may_be_as_large_as_the_server_takes(
+    call, transparent, toy_codec, monkeypatch
+):
+    png = images.encode(transparent, "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    usual = header.DEFAULT_MAX_PIXELS
+    smaller = tuple(599 if each == usual else each for each in images.decode.__defaults__)
+    monkeypatch.setattr(images.decode, "__defaults__", smaller)
+    found = call("compress", images=[png], qualities=np.array([100], np.float32))
+    assert found["statuses"] == [b"OK"]
+    (data,) = found["files_bytes"]
+    found = call("decompress", files=[data])
+    assert found["statuses"] == [b"OK"]
+    monkeypatch.undo()
+    decoded = np.array(Image.open(io.BytesIO(found["images_bytes"][0])))
+    assert np.array_equal(decoded, toy_codec.decompress(data)) and decoded.shape == (30, 40, 4)
+
+
 def test_rest_answers_alike(toy_server, dressed, toy_codec):
     body = {"inputs": [{"b64": base64.b64encode(dressed).decode()}]}
     url = f"{toy_server.url}/v1/models/toy:predict"

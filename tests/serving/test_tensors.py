@@ -56,6 +56,15 @@ def test_json_of_another_type_is_refused(value, kind):
         tensors.from_json(value, kind.as_datatype_enum)
 
 
+@pytest.mark.parametrize("values", [[300], [300, 1], [-1, 1]])
+def test_numbers_of_messages_that_do_not_fit_are_refused(values):
+    proto = tensors.to_proto(np.zeros(2, np.uint8))
+    proto.tensor_content = b""
+    proto.int_val.extend(values)
+    with pytest.raises(Refusal, match="A number does not fit into uint8."):
+        tensors.to_array(proto)
+
+
 def test_shapes_that_no_array_has_are_refused():
     deep = [7.0]
     for _ in range(40):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from PIL import Image
 
 from tfclic.format import header
+from tfclic.images.reading import at_most
 from tfclic.serving.refusals import Refusal, StatusCode, invalid
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ def check_pixels(inputs: Mapping[str, np.ndarray], most: int) -> None:
 def image_size(data: bytes) -> tuple[int, int] | None:
     """The (width, height) in the header of an image file (bytes); None if there is none."""
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        # whoever asks for the size knows what is too large
+        with at_most(header.MAX_PIXELS), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             return image.size
     except Image.DecompressionBombError:
         return 1 << 31, 1

@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 
 from tfclic import errors, images
-from tfclic.format import alpha, picture
+from tfclic.format import alpha, header, picture
 from tfclic.format.picture import Picture
 from tfclic.format.served import COMPRESS, DECOMPRESS, GOOD, SERVED
+from tfclic.images.reading import NOTHING, at_most
 from tfclic.serving import limits
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _of_image(data: bytes) -> tuple[bytes, Picture | str | None]:
     if not _may_be_transparent(data):
         return data, None
     try:
-        pixels = images.decode(data, "It", keeps=images.Keeps(alpha=True)).pixels
+        pixels = _decoded(data, images.Keeps(alpha=True))
     except errors.ImageError:
         return data, None
     colours, plane = alpha.split(pixels)
@@ -103,7 +104,7 @@ def _of_image(data: bytes) -> tuple[bytes, Picture | str | None]:
 
 def _may_be_transparent(data: bytes) -> bool:
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        with at_most(header.MAX_PIXELS), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             return image.mode in ("LA", "RGBA") or "transparency" in image.info
     # headers can be damaged in any way
     except Exception:
@@ -146,7 +147,12 @@ def _by_map(servable: Servable, whole: Picture) -> bytes:
 
 
 def _onto(png: bytes, beside: Picture) -> bytes:
-    return _dressed(images.decode(png, "The image").pixels, beside)
+    return _dressed(_decoded(png), beside)
+
+
+def _decoded(png: bytes, keeps: images.Keeps = NOTHING) -> np.ndarray:
+    """The pixels of an image that is not larger than the server takes."""
+    return images.decode(png, "The image", keeps=keeps, max_pixels=header.MAX_PIXELS).pixels
 
 
 def _dressed(pixels: np.ndarray, beside: Picture) -> bytes:

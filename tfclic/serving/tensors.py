@@ -72,6 +72,10 @@ def to_array(tensor: protos.tensor_pb2.TensorProto) -> np.ndarray:
             raise invalid("A tensor does not hold what its shape says.")
         return np.frombuffer(tensor.tensor_content, dtype).reshape(shape)
     values = getattr(tensor, field)
+    if field == "int_val" and values:
+        limits = np.iinfo(dtype)
+        if min(values) < limits.min or max(values) > limits.max:
+            raise invalid(f"A number does not fit into {type_name(tensor.dtype)}.")
     if len(values) == size:
         array = np.empty(size, dtype)
         array[:] = values
