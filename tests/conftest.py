@@ -1,6 +1,7 @@
 """What the tests share: a toy model that is exported like a real one, and small made images."""
 
 import fcntl
+import functools
 import gc
 import importlib.util
 import json
@@ -54,34 +55,32 @@ def begin_anew():
     backend._SEED_GENERATOR.generator = random.Random(0)
 
 
-def export_toy_model(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT):
+def export_toy_model(folder):
     """Exports a codec whose latents are pixels, the coarser for a quality below 30, kept as PNG.
 
-    Returns:
-      The SavedModel's folder: `folder`/`name`/`version`.
+    The SavedModel's folder is `folder`/toy/1.
     """
     import tensorflow as tf
 
     from tfclic.export import saving, warm_up
     from tfclic.format import model
 
-    path = folder / name / str(version)
+    path = folder / "toy" / "1"
     # a test that runs functions eagerly may be the first to ask for it
     eagerly = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(False)
     try:
         with saving.unoptimized():
-            signatures = toy_signatures(bytes.fromhex(fingerprint))
+            signatures = toy_signatures(bytes.fromhex(TOY_FINGERPRINT))
             tf.saved_model.save(tf.Module(), str(path), signatures)
     finally:
         tf.config.run_functions_eagerly(eagerly)
     card = model.Card(
-        name, version, fingerprint, training={"objective": "mse"}, functions=saving.functions(path)
+        "toy", 1, TOY_FINGERPRINT, training={"objective": "mse"}, functions=saving.functions(path)
     )
     if warm_up.is_possible():
-        warm_up.write(path, name, card.functions)
+        warm_up.write(path, "toy", card.functions)
     (path / model.CARD).write_text(json.dumps(card.content()))
-    return path
 
 
 def toy_signatures(identity):
@@ -267,17 +266,23 @@ def toy_model(once):
 
 
 @pytest.fixture(scope="session")
-def export_toy(once):
-    """A function as `export_toy_model`, for tests that want toy models of their own: copies."""
+def export_toy(toy_model):
+    """A function that makes copies of the toy model, for tests that want their own.
+
+    It returns the SavedModel's folder, `folder`/`name`/`version`. A copy of another fingerprint,
+    which is somewhere in its graph, has no warm-up requests.
+    """
 
     def export(folder, name="toy", version=1, fingerprint=TOY_FINGERPRINT):
-        which = "models" if fingerprint == TOY_FINGERPRINT else f"toy-{fingerprint}"
-        made = once(which, lambda work: export_toy_model(work, fingerprint=fingerprint))
         path = folder / name / str(version)
-        shutil.copytree(made / "toy" / "1", path)
+        shutil.copytree(toy_model, path)
         card = json.loads((path / "model_card.json").read_text())
-        card.update(name=name, version=version)
+        card.update(name=name, version=version, fingerprint=fingerprint)
         (path / "model_card.json").write_text(json.dumps(card))
+        if fingerprint != TOY_FINGERPRINT:
+            graph, words = path / "saved_model.pb", (TOY_FINGERPRINT, fingerprint)
+            graph.write_bytes(graph.read_bytes().replace(*map(bytes.fromhex, words)))
+            shutil.rmtree(path / "assets.extra", ignore_errors=True)
         return path
 
     return export
@@ -401,15 +406,37 @@ def load_benchmark():
 
 
 @pytest.fixture(scope="session")
-def tiny_model(codec, once):
-    """The folder of the exported tiny codec, beside an earlier version; an export takes seconds."""
-    from tfclic.export import saving
+def exports(codec, export_for_reading, once):
+    """A folder with exports of the tiny codec, of which each graph is traced once for all.
+
+    `one` has it with the range coder, beside an earlier version; `two` with a graph for each coder;
+    `coders` with each coder, under the coder's name.
+    """
+    from tfclic.export import exported, refining, saving
+    from tfclic.format import header, model
 
     def export(folder):
-        (folder / "tiny" / "9").mkdir(parents=True)
-        saving.save(codec, folder, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0})
+        one, two, coders = (folder / name for name in ("one", "two", "coders"))
+        (one / "tiny" / "9").mkdir(parents=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(exported, "ExportedCodec", functools.cache(exported.ExportedCodec))
+            patch.setattr(refining, "Refinement", functools.cache(refining.Refinement))
+            # first, since functions that are traced for reading are lighter
+            saving.save(codec, two, "two", {"model": tiny_config().to_dict()}, {}, model.BOTH)
+            path = saving.save(
+                codec, one, "tiny", {"model": {"name": "gmm_attention"}}, {"steps": 0}
+            )
+            words = header.INTERLEAVED, {}, {}, header.INTERLEAVED
+            export_for_reading(codec, coders, *words, is_whole=True)
+        shutil.copytree(path, coders / header.RANGE / "1")
 
-    return once("exported", export) / "tiny" / "10"
+    return once("exports", export)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(exports):
+    """The folder of the exported tiny codec, beside an earlier version; an export takes seconds."""
+    return exports / "one" / "tiny" / "10"
 
 
 @pytest.fixture(scope="session")
@@ -453,29 +480,15 @@ def export_for_reading():
 
 
 @pytest.fixture(scope="session")
-def both_coders(codec, tiny_model, export_for_reading, once):
+def both_coders(exports):
     """A folder with the tiny codec, exported with each coder, under the coder's name."""
-    from tfclic.format import header
-
-    def export(folder):
-        shutil.copytree(tiny_model, folder / header.RANGE / "1")
-        words = header.INTERLEAVED, {}, {}, header.INTERLEAVED
-        export_for_reading(codec, folder, *words, is_whole=True)
-
-    return once("coders", export)
+    return exports / "coders"
 
 
 @pytest.fixture(scope="session")
-def two_graphs(codec, once):
+def two_graphs(exports):
     """The folder of the tiny codec, exported with a graph for each coder."""
-    from tfclic.export import saving
-    from tfclic.format import model
-
-    def export(folder):
-        config = {"model": tiny_config().to_dict()}
-        saving.save(codec, folder, "two", config, {}, model.BOTH)
-
-    return once("graphs", export) / "two" / "1"
+    return exports / "two" / "two" / "1"
 
 
 @pytest.fixture(scope="session")
