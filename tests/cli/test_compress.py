@@ -50,7 +50,7 @@ def test_a_photo_may_come_from_a_pipe(run, photo, piped, tmp_path, capsys):
     told = capsys.readouterr().out
     assert told.startswith(f"{pipe} -> {target}: 40x30, {target.stat().st_size:,} bytes, ")
     assert run(piped(photo.read_bytes())) == 2
-    assert "is a pipe, which nothing lies beside; use -o." in capsys.readouterr().err
+    assert "is a pipe or a device; say with -o where to write." in capsys.readouterr().err
 
 
 def test_the_default_quality_is_in_the_middle(run, photo, toy_codec):

@@ -74,7 +74,7 @@ def test_what_a_pipe_brings_is_read_once(run, coded, photo, piped, tmp_path, cap
     assert run(piped(photo.read_bytes()), "--model=toy", "-o", target) == 0
     assert "40x30, colour" in capsys.readouterr().out and target.exists()
     assert run(piped(photo.read_bytes()), "--model=toy") == 2
-    assert "is a pipe, which nothing lies beside; use -o." in capsys.readouterr().err
+    assert "is a pipe or a device; say with -o where to write." in capsys.readouterr().err
 
 
 def test_existing_drawings_are_replaced_by_force_only(run, photo, capsys):

@@ -36,7 +36,7 @@ def plan(inputs: Sequence[str], output: str | None, suffix: str) -> list[tuple[s
         )
     for path in inputs if output is None else ():
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-            raise errors.UsageError(f"{path} is a pipe, which nothing lies beside; use -o.")
+            raise errors.UsageError(f"{path} is a pipe or a device; say with -o where to write.")
     is_folder = output is not None and (
         len(inputs) > 1 or output.endswith(os.sep) or os.path.isdir(output)
     )
