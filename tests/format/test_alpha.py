@@ -56,6 +56,14 @@ def test_all_that_a_writer_may_choose_is_read(way, lc):
     assert np.array_equal(alpha.decode(coded, 20, 30), plane)
 
 
+def test_what_pillow_may_open_is_no_limit(monkeypatch):
+    plane = ellipse(20, 30)
+    coded = alpha.encode(plane)
+    assert coded[0] >> 2 == 5  # WebP
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert np.array_equal(alpha.decode(coded, 20, 30), plane)
+
+
 def test_opaque_planes_take_nothing():
     assert alpha.encode(np.full([3, 4], 255, np.uint8)) == b""
     assert (alpha.decode(b"", 3, 4) == 255).all()
