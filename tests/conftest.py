@@ -406,6 +406,30 @@ def load_benchmark():
 
 
 @pytest.fixture(scope="session")
+def write_weights():
+    """A function of a codec and the folder of a model: writes what an export has beside its graph.
+
+    It takes the card's `config` and `training`, and returns the `StoredCodec` of these weights.
+    """
+    import tensorflow as tf
+
+    from tfclic.export import stored
+    from tfclic.format import model
+
+    def write(codec, folder, **of_card):
+        made = stored.StoredCodec(codec)
+        (folder / "variables").mkdir(parents=True)
+        whole = tf.train.Checkpoint(coding=made.coding, weights=made.weights)
+        whole.write(str(folder / model.VARIABLES))
+        card = model.Card(folder.parent.name, 1, made.digest().hex(), **of_card)
+        (folder / model.CARD).write_text(json.dumps(card.content()))
+        (folder / model.GRAPH).touch()
+        return made
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def exports(codec, export_for_reading, once):
     """A folder with exports of the tiny codec, of which each graph is traced once for all.
 

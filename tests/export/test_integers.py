@@ -96,6 +96,9 @@ def test_files_are_those_of_floats_and_pixels_nearly(exact, two_graphs, files, p
     assert floats.model.card.transforms == model.FLOAT32 and floats.model.card.pixels is None
     assert exact.model.card.transforms == model.INTEGER
     assert exact.model.fingerprint == floats.model.fingerprint
+    cards = [json.loads((each.model.path / model.CARD).read_text()) for each in (floats, exact)]
+    assert (cards[0]["coder"], cards[1]["coder"]) == header.CODERS and "stock" not in cards[1]
+    assert all(cards[0][name] == cards[1][name] for name in ("config", "training"))
     assert floats.compress(pixels, 50, tile=64) == files[1]
     for data in files:
         found, want = (codec.decompress(data).astype(int) for codec in (exact, floats))

@@ -10,7 +10,6 @@ from tfclic import configuration, errors, models
 from tfclic.entropy import coders
 from tfclic.exact import fixed_point, rounding
 from tfclic.export import stored
-from tfclic.format.model import Card
 from tfclic.runtime import catalog
 from tfclic.training import building
 
@@ -57,14 +56,15 @@ def trained(config):
     return codec
 
 
-def write(codec, config, folder):
-    """The weights of an export, and its `catalog.Model`, without the graph."""
-    made = stored.StoredCodec(codec)
-    (folder / "variables").mkdir()
-    whole = tf.train.Checkpoint(coding=made.coding, weights=made.weights)
-    whole.write(str(folder / "variables" / "variables"))
-    card = Card("tiny", 1, made.digest().hex(), config={"model": config.to_dict()})
-    return made, catalog.Model("tiny", 1, folder, card)
+@pytest.fixture
+def write(write_weights):
+    """A function: the weights of an export, and its `catalog.Model`, without the graph."""
+
+    def write(codec, config, folder):
+        path = folder / "tiny" / "1"
+        return write_weights(codec, path, config={"model": config.to_dict()}), catalog.at(path)
+
+    return write
 
 
 def dense_layers(coding, codec):
@@ -85,7 +85,7 @@ def dense_layers(coding, codec):
         "cca_small",
     ],
 )
-def test_what_is_read_would_be_stored_again(name, tmp_path):
+def test_what_is_read_would_be_stored_again(name, write, tmp_path):
     config = config_of(name)
     codec = trained(config)
     made, model = write(codec, config, tmp_path)
@@ -132,7 +132,7 @@ def test_models_that_are_shipped_can_be_read(name):
 
 
 @pytest.mark.parametrize("name", ["factorized", "hyperprior", "coarse_to_fine_small"])
-def test_an_export_of_an_export_stores_the_same(name, tmp_path):
+def test_an_export_of_an_export_stores_the_same(name, write, tmp_path):
     config = config_of(name)
     made, model = write(trained(config), config, tmp_path)
     tf.keras.utils.set_random_seed(4)
@@ -146,7 +146,7 @@ def test_an_export_of_an_export_stores_the_same(name, tmp_path):
         assert layer.groups == other.groups
 
 
-def test_models_of_an_earlier_revision_are_not_exported_again(tmp_path):
+def test_models_of_an_earlier_revision_are_not_exported_again(write, tmp_path):
     config = config_of("hyperprior")
     made, model = write(trained(config), config, tmp_path)
     card = dataclasses.replace(model.card, fingerprint=made.digest(2).hex())
@@ -154,7 +154,7 @@ def test_models_of_an_earlier_revision_are_not_exported_again(tmp_path):
         stored.reread(dataclasses.replace(model, card=card), building.build_variables)
 
 
-def test_revisions_of_a_coding_have_fingerprints_of_their_own(tmp_path):
+def test_revisions_of_a_coding_have_fingerprints_of_their_own(write, tmp_path):
     config = config_of("hyperprior")
     made, model = write(trained(config), config, tmp_path)
     assert made.coding.revision == 3
@@ -167,7 +167,7 @@ def test_revisions_of_a_coding_have_fingerprints_of_their_own(tmp_path):
     assert made.digest() not in [made.digest(revision) for revision in range(4)]
 
 
-def test_models_without_names_of_channels_are_of_an_earlier_revision(tmp_path, monkeypatch):
+def test_models_without_names_of_channels_are_of_an_earlier_revision(write, tmp_path, monkeypatch):
     config = config_of("cca_small")
     codec = trained(config)
 
@@ -185,7 +185,7 @@ def test_models_without_names_of_channels_are_of_an_earlier_revision(tmp_path, m
     assert found.gain.base.ref() in {v.ref() for v in given}
 
 
-def test_what_cannot_be_read_is_refused(tmp_path):
+def test_what_cannot_be_read_is_refused(write, tmp_path):
     config = config_of("hyperprior")
     _, model = write(trained(config), config, tmp_path)
     narrow = {**config.to_dict(), "latent_channels": 5}
@@ -199,7 +199,7 @@ def test_what_cannot_be_read_is_refused(tmp_path):
             stored.read(dataclasses.replace(model, card=card), building.build_variables)
 
 
-def test_large_kernels_have_bytes(tmp_path, monkeypatch):
+def test_large_kernels_have_bytes(write, tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "LARGE", 50)
     config = config_of("cca_small")
     codec = trained(config)
@@ -225,7 +225,7 @@ def test_large_kernels_have_bytes(tmp_path, monkeypatch):
     )
 
 
-def test_exports_without_bytes_stay_without(tmp_path, monkeypatch):
+def test_exports_without_bytes_stay_without(write, tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "LARGE", 50)
     config = config_of("hyperprior")
     codec = trained(config)

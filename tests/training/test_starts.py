@@ -64,15 +64,14 @@ def tiny(**changes):
     return codec, config
 
 
-def test_an_exported_model_is_a_start(tmp_path, monkeypatch, export_for_reading):
+def test_an_exported_model_is_a_start(tmp_path, monkeypatch, write_weights):
     codec, config = tiny()
     for variable in codec.trainable_variables:
         variable.assign(tf.random.normal(variable.shape, stddev=0.1))
-    plain = checkpoints.as_plain(config)
-    path = export_for_reading(codec, tmp_path, "tiny", plain, {"steps": 7})
-    assert path.name == "1"
+    path = tmp_path / "tiny" / "1"
+    of_card = {"config": checkpoints.as_plain(config), "training": {"steps": 7}}
+    weights = write_weights(codec, path, **of_card).weights
     monkeypatch.setenv("TFCLIC_MODELS", str(tmp_path))
-    weights = stored.StoredCodec(codec).weights
     for source in (path, "tiny"):
         found, _ = tiny()
         record, kept, _ = starts.start_from(found, source)
