@@ -1,11 +1,12 @@
-"""What a synthesis in integers costs: decibels and seconds, beside the same one in float32.
+"""What a synthesis in integers costs: decibels and seconds, beside the same one in floats.
 
     python benchmarks/integer_pixels.py MODEL ... --images FOLDER [--measure FOLDER]
 
 Each model, an export of any kind, is exported in all ways, by the photographs in `--measure` or, as
 `bin/export` does without them, by made images. Files of the images are those of floats; the first
 table has what comes of decoding them: peak signal-to-noise ratios by quality, and how many dB the
-integers lose, in the mean and for the worst image. The second one has the Bjontegaard delta rate of
+integers lose, in the mean and for the worst image; and a copy of the floats whose convolutions
+compute in bfloat16 (`bfloat16_model.py`). The second one has the Bjontegaard delta rate of
 all qualities, also of the files that an export makes itself, where its analysis is another; and the
 seconds of a file at quality 50, on the clock and the processor's, the least of some rounds that
 take turns: encoding, decoding, and the synthesis alone.
@@ -23,18 +24,22 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import bfloat16_model  # noqa: E402
+
 from tfclic import bd_rate, images, runtime  # noqa: E402
 from tfclic.cli import export  # noqa: E402
 from tfclic.evaluation import metrics  # noqa: E402
 from tfclic.format import header, model  # noqa: E402
 
 QUALITIES = 0, 20, 40, 60, 80, 100
+BFLOAT16 = "bfloat16"
+KINDS = BFLOAT16, model.INTEGER, model.INTEGER8
 OWN = "own files of integer8"
 PARTS = "encoding", "decoding", "synthesis"
 
 
 def exported(name, folder, measure):
-    """All exports of a model, `runtime.Codec`s by their transforms."""
+    """All exports of a model, and the copy in bfloat16, `runtime.Codec`s by their transforms."""
     found = {}
     for transforms in model.TRANSFORMS:
         words = [f"--from={name}", f"--name={transforms}", f"--folder={folder}"]
@@ -42,6 +47,9 @@ def exported(name, folder, measure):
         words += [f"--images={measure}"] if measure and transforms != model.FLOAT32 else []
         export.export(export.make_parser().parse_args(words))
         found[transforms] = runtime.load(pathlib.Path(folder) / transforms)
+    copy = pathlib.Path(folder, BFLOAT16, "1")
+    bfloat16_model.convert(found[model.FLOAT32].model.path, copy)
+    found[BFLOAT16] = runtime.load(copy.parent)
     return found
 
 
@@ -110,10 +118,9 @@ def main():
     pictures = [images.read(path).pixels[: args.longest, : args.longest] for path in paths]
     qualities = [float(each) for each in args.qualities.split(",")]
     rows = []
-    kinds = model.INTEGER, model.INTEGER8
-    heads = [f"{kind}, dB | lost, dB | worst image" for kind in kinds]
+    heads = [f"{kind}, dB | lost, dB | worst image" for kind in KINDS]
     print("| model | quality | bpp | float32, dB | " + " | ".join(heads) + f" | {OWN}: bpp | dB |")
-    print("|---" * (6 + 3 * len(kinds)) + "|")
+    print("|---" * (6 + 3 * len(KINDS)) + "|")
     for name in args.models:
         with tempfile.TemporaryDirectory() as folder:
             codecs = exported(name, folder, args.measure)
@@ -121,7 +128,7 @@ def main():
             for quality, (bits, known) in prices(codecs, pictures, qualities).items():
                 means = {kind: each.mean() for kind, each in known.items()}
                 cells = [f"{bits[model.FLOAT32]:.3f}", f"{means[model.FLOAT32]:.3f}"]
-                for kind in kinds:
+                for kind in KINDS:
                     lost = known[model.FLOAT32] - known[kind]
                     cells += [f"{means[kind]:.3f}", f"{lost.mean():.3f}", f"{lost.max():.3f}"]
                 cells += [f"{bits[OWN]:.3f}", f"{means[OWN]:.3f}"]
@@ -130,15 +137,16 @@ def main():
                     curves[kind].append((bits[kind], mean))
             least = seconds(codecs, pictures[0], 50, args.rounds)
             print()
-            for kind in (*kinds, OWN):
+            for kind in (*KINDS, OWN):
                 rate = bd_rate.difference(curves[model.FLOAT32], curves[kind]).rate
                 print(f"{name}, {kind}: BD-rate {'' if rate is None else f'{rate:+.2f} %'}")
             rows.append((name, least))
-    print("\n| model | part | " + " | ".join(f"{kind}, s" for kind in model.TRANSFORMS) + " |")
-    print("|---" * (2 + len(model.TRANSFORMS)) + "|")
+    timed_kinds = model.FLOAT32, *KINDS
+    print("\n| model | part | " + " | ".join(f"{kind}, s" for kind in timed_kinds) + " |")
+    print("|---" * (2 + len(timed_kinds)) + "|")
     for name, least in rows:
         for number, part in enumerate(PARTS):
-            each = ["{:.2f}, {:.2f}".format(*least[kind][number]) for kind in model.TRANSFORMS]
+            each = ["{:.2f}, {:.2f}".format(*least[kind][number]) for kind in timed_kinds]
             print(f"| {name} | {part} | " + " | ".join(each) + " |")
 
 
