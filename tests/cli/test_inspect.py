@@ -161,11 +161,12 @@ def test_qualities_that_differ_are_told_and_drawn(run, coded, toy_codec, make_pi
     told = capsys.readouterr().out
     assert "quality   20, from place to place 20 to 60" in told and "version 6" in told
     size = toy_codec.info(data)["map_bytes"]
-    assert f"map       {size} bytes of it" in told
+    assert f"map       {size} bytes of it" in told and "metadata" not in told
     pages = re.findall(rb"/Type /Page\b", target.read_bytes())
     assert run(coded, "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["parts"]["map"] == 8 * size
+    assert found["parts"]["map"] == 8 * size and "metadata" not in found["parts"]
+    assert found["estimated_bits"] == pytest.approx(8 * len(data), rel=1e-5)
     assert found["file"]["qualities"] == pytest.approx([20, 60], abs=0.01)
     coded.write_bytes(toy_codec.compress(make_pixels(60, 90), 20))
     assert run(coded, "-o", target, "--force") == 0

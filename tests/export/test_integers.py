@@ -129,7 +129,7 @@ def test_inspection_tells(exact, files):
     explanation = exact.statistics(files[0])
     found = inspection.report(exact, files[0], explanation, explanation.parts)
     digest = exact.model.card.pixels
-    assert f"pixels    made in integer, {digest}, the same on every machine" in (
+    assert f"pixels    made in integers, {digest}, the same on every machine" in (
         inspection.lines(found)
     )
 

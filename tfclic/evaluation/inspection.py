@@ -14,6 +14,7 @@ from tfclic.evaluation import levels
 from tfclic.format import picture
 from tfclic.format.interface import LATENTS
 from tfclic.format.latents import FLOOR, LATENT_MAX, LATENT_MIN, MASS_BITS, STRIDE
+from tfclic.format.model import FLOAT32, INTEGER, INTEGER8
 
 if TYPE_CHECKING:
     from tfclic import runtime
@@ -24,7 +25,7 @@ Values = Union[Sequence[float], np.ndarray]
 
 LEAST_PROBABILITY = FLOOR / 2**MASS_BITS  # that the exact coder gives to every latent
 ALPHA, METADATA, MAP = "alpha", "metadata", "map"
-HEADER = "header"  # and the index of the tiles, and the checksum
+HEADER = "header"  # and the index of the tiles, the checksum, and what frames all parts
 # Of all latents of a channel, those which take more bits than this share of the others.
 QUANTILES = (1.0, 0.99, 0.9, 0.5, 0.1)
 
@@ -107,12 +108,12 @@ def report(
       of the whole file. The last three, and the strings' bits, are None without `parts`.
     """
     info = codec.info(data)
-    image = picture.parse(data).image
     info["format_version"] = picture.version(data)
     if info[f"{MAP}_bytes"]:
         found = codec.qualities(data)
         info["qualities"] = [float(found.min()), float(found.max())]
-    header_bits = 8 * (len(image) - info["payload_bytes"])
+    beside = {name: info[f"{name}_bytes"] for name in (MAP, ALPHA, METADATA)}
+    header_bits = 8 * (info["file_bytes"] - info["payload_bytes"] - sum(beside.values()))
     strings = [
         {
             **dict(zip(("y", "x", "height", "width"), box.tolist())),
@@ -126,7 +127,6 @@ def report(
     bits: dict[str, float] | None = None
     if parts:
         bits = {**{name: part.bits for name, part in parts.items()}, HEADER: header_bits}
-        beside = {name: info[f"{name}_bytes"] for name in (MAP, ALPHA, METADATA)}
         bits.update({name: 8 * size for name, size in beside.items() if size})
     model = {name: getattr(codec.model, name) for name in ("name", "version", "fingerprint")}
     model["transforms"], model["pixels"] = codec.model.card.transforms, codec.model.card.pixels
@@ -138,6 +138,9 @@ def report(
         "slices": _slices(explanation) if parts else None,
         "estimated_bits": sum(bits.values()) if bits else None,
     }
+
+
+_ARITHMETIC = {FLOAT32: FLOAT32, INTEGER: "integers", INTEGER8: "integers of 8 bits"}
 
 
 def _told(pixels: str | None) -> str:
@@ -170,7 +173,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         ("format", f"version {file['format_version']}, strings of the {file['coder']} coder"),
         ("tiles", "1" if file["tiles"] == 1 else tile),
         ("model", f"{model['name']}/{model['version']}, fingerprint {model['fingerprint']}"),
-        ("pixels", f"made in {model['transforms']}{_told(model['pixels'])}"),
+        ("pixels", f"made in {_ARITHMETIC[model['transforms']]}{_told(model['pixels'])}"),
         ("file", f"{file['file_bytes']:,} bytes, {8 * file['file_bytes'] / pixels:.4f} bpp"),
     ]
     for name in (MAP, ALPHA, METADATA):

@@ -291,7 +291,8 @@ class Codec:
           (pixels), `grayscale` (bool), `quality` (float, 0..100), `tiles` (their number),
           `tile_width` and `tile_height` (pixels), `coder` (the name of that of its strings),
           `file_bytes`, `payload_bytes`, and what the file has beside the image, `alpha_bytes` (0:
-          it is opaque), `map_bytes` (0: the quality is the same everywhere) and `metadata_bytes`.
+          it is opaque), `map_bytes` (0: the quality is the same everywhere) and `metadata_bytes`
+          (what the file would be smaller by without them).
 
         Raises:
           errors.FileFormatError: it is not a sound `.tfclic` file.
@@ -302,7 +303,8 @@ class Codec:
         found = {name: getattr(value, "item", lambda v=value: v)() for name, value in found.items()}
         found["fingerprint"] = found["fingerprint"].decode()
         sizes = {"alpha_bytes": len(whole.alpha), "map_bytes": len(whole.quality_map)}
-        sizes["metadata_bytes"] = len(data) - len(image) - sum(sizes.values())
+        bare = picture.pack(whole._replace(metadata=NO_METADATA))
+        sizes["metadata_bytes"] = len(data) - len(bare)
         sizes["file_bytes"] = len(data)
         return {**found, "coder": header.parse(image).coder, **sizes}
 
