@@ -1,6 +1,6 @@
 """Causal context adjustment: latents in uneven slices, which a loss makes tell of each other.
 
-Source: Han, Jiang, Wei, Xu, Zhang, Gu, "Causal Context Adjustment Loss for Learned Image
+Source: Han, Jiang, Li, Deng, Xu, Zhu, Gu, "Causal Context Adjustment Loss for Learned Image
 Compression", NeurIPS 2024; figure 1 is the system, table 3 its transforms. Unlike there, one model
 serves all rates, and the entropy networks have blocks with an exact integer form
 (`tfclic.models.slices.EntropyBottleneck`).
