@@ -151,6 +151,11 @@ def test_kinds_of_later_versions_are_passed_over_or_told():
     assert refusal(file_of(part(1, IMAGE), part(9, b"?"))) == NEWER
 
 
+def test_metadata_that_are_no_bytes_are_refused():
+    with pytest.raises(errors.UsageError, match="b'' for none; exif is None"):
+        picture.pack(Picture(b"image", Metadata(exif=None)))
+
+
 def test_metadata_beyond_the_limit_are_not_written():
     with pytest.raises(errors.ImageError, match="too large for a tfclic file"):
         picture.pack(Picture(IMAGE, Metadata(exif=bytes(MOST + 1))))

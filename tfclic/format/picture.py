@@ -86,12 +86,15 @@ def pack(picture: Picture) -> bytes:
 
     Raises:
       errors.ImageError: its metadata are larger than a file can say.
+      errors.UsageError: one of them is no bytes.
     """
     parts = [(MAP, picture.quality_map)] if picture.quality_map else []
     parts.append((IMAGE, picture.image))
     if picture.alpha:
         parts.append((ALPHA, picture.alpha))
-    for kind, content in zip(_KINDS, picture.metadata):
+    for kind, name, content in zip(_KINDS, Metadata._fields, picture.metadata):
+        if not isinstance(content, (bytes, bytearray, memoryview)):
+            raise errors.UsageError(f"Metadata are bytes, b'' for none; {name} is {content!r:.40}.")
         if len(content) > MAX_METADATA_BYTES:
             raise errors.ImageError("Its metadata are too large for a tfclic file.")
         if content:
