@@ -1,4 +1,4 @@
-"""bin/compress_corpus: many images to `.tfclic` files, on Apache Beam."""
+"""bin/compress_corpus: many images to `.tfclic` files, on Apache Beam or Dask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""bin/decompress_corpus: many `.tfclic` files back to images, on Apache Beam."""
+"""bin/decompress_corpus: many `.tfclic` files back to images, on Apache Beam or Dask."""
 
 from __future__ import annotations
 

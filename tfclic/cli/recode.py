@@ -14,8 +14,8 @@ examples:
   recode *.tfclic --coder=range -o recoded/    into the folder recoded
 
 Latents stay what they are, and so does the image. The model that made a file is needed, exported
-with the coder that is to write (bin/export --coder) and, for files of the range coder, with that
-one too.
+with the coder that is to write (export --coder) and, for files of the range coder, with that one
+too.
 """
 
 

@@ -22,7 +22,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     """Adds --server to an argparse parser."""
     parser.add_argument(
         "--server", metavar="HOST:PORT",
-        help="let this server do the work, by gRPC (bin/serve, TensorFlow Serving)",
+        help="let this server do the work, by gRPC (serve, TensorFlow Serving)",
     )  # fmt: skip
 
 

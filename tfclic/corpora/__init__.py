@@ -1,1 +1,1 @@
-"""Whole corpora of images, compressed and decompressed on Apache Beam."""
+"""Whole corpora of images, compressed and decompressed on Apache Beam or Dask."""
