@@ -7,6 +7,7 @@ floating point: it has the model's fingerprint, and each decodes the other's fil
 integers stays as it is.
 """
 
+import argparse
 import json
 import pathlib
 import shutil
@@ -76,5 +77,15 @@ def _cast(function, name, value, shorten):
     return name
 
 
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder of an exported model, NAME/1")
+    parser.add_argument("folder", metavar="FOLDER", help="where the copy goes; must not exist")
+    args = parser.parse_args()
+    print(convert(args.model, args.folder), "convolutions replaced")
+
+
 if __name__ == "__main__":
-    print(convert(*sys.argv[1:3]), "convolutions replaced")
+    main()

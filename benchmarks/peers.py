@@ -5,11 +5,11 @@
 makes the one with CompressAI and prints its python.
 """
 
+import argparse
 import os
 import pathlib
 import shutil
 import subprocess
-import sys
 import venv
 
 TORCH = "torch==2.13.0"
@@ -108,5 +108,13 @@ def _run(command):
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-1000:]}")
 
 
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", help=f"default: {default_folder()}")
+    print(compressai_python(parser.parse_args().folder))
+
+
 if __name__ == "__main__":
-    print(compressai_python(*sys.argv[1:2]))
+    main()

@@ -6,6 +6,7 @@ Negative is fewer bits at equal PSNR, over the PSNR that both curves reach. Curv
 were not trained for mean squared error are left out.
 """
 
+import argparse
 import sys
 
 from tfclic.evaluation import curves
@@ -26,6 +27,9 @@ def rows():
 
 
 def main():
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     print("| curve | " + " | ".join(f"against {name}" for name in ANCHORS) + " |")
     print("|---" * (1 + len(ANCHORS)) + "|")
     for title, rates in rows():
