@@ -192,7 +192,10 @@ def main():
     parser.add_argument("--runner", choices=("beam", "dask"), default="beam")
     parser.add_argument("--crop", type=int, help="pixels a side, of images that are made first")
     parser.add_argument("--each", type=int, default=8, help="images of a process of xargs")
-    parser.add_argument("--way", action="append", choices=list(WAYS), help="default: the runner's")
+    parser.add_argument(
+        "--way", action="append", choices=list(WAYS), metavar="WAY",
+        help="a row of the table, by its first column; may be repeated; default: the runner's",
+    )  # fmt: skip
     args = parser.parse_args()
     paths = chosen(args.folder, args.images)
     known = {**WAYS, BY_XARGS: (functools.partial(xargs, each=args.each), *WAYS[BY_XARGS][1:])}

@@ -40,10 +40,13 @@ def print_differences(tables: Iterable[report.Table]) -> None:
     """Prints what `report.differences` makes."""
     for table in tables:
         deltas = [_deltas(curves.METRICS[name]) for name in table["metrics"]]
-        print(f"\n{deltas[0]} against {', '.join([table['anchor'], *deltas[1:]])}:")
+        print("\n" + _line(f"against {table['anchor']}", deltas))
         for row in table["rows"]:
-            cells = "".join(f" {words:<42}" for words in report.in_order(row))
-            print(f"{row['title']:<32}{cells}".rstrip())
+            print(_line(row["title"], report.in_order(row)))
+
+
+def _line(title: str, cells: Iterable[str]) -> str:
+    return f"{title:<32}{''.join(f' {words:<42}' for words in cells)}".rstrip()
 
 
 def _deltas(axis: curves.Axis) -> str:
