@@ -12,6 +12,10 @@ from tfclic.corpora import coding, job, records, storage
 COMPRESSION = coding.Compression("toy", "00ff10ab")
 
 
+def compression(fingerprint="00ff10ab", **options):
+    return coding.Compression("toy", fingerprint, **options)
+
+
 def made(pattern, output="out", **options):
     return job.Job(options.pop("coding", COMPRESSION), str(pattern), str(output), **options)
 
@@ -111,21 +115,27 @@ def test_a_folder_goes_on_with_the_settings_that_filled_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other",
+    "other, words",
     [
-        {"coding": coding.Compression("toy", "00ff10ab", quality=51)},
-        {"coding": coding.Compression("toy", "00ff10ac")},
-        {"coding": coding.Compression("toy", "00ff10ab", strip=True)},
-        {"coding": coding.Decompression()},
-        {"pattern": "other/*"},
-        {"to_records": True},
+        ({"coding": compression(quality=0.0)}, "--quality 50, not --quality 0;"),
+        ({"coding": compression(fingerprint="00ff10ac")}, "fingerprint 00ff10ab, not the model"),
+        ({"coding": compression(strip=True)}, "metadata, not --strip"),
+        (
+            {"coding": compression(background=(255, 128, 0))},
+            "no --background, not --background #ff8000",
+        ),
+        ({"coding": compression(effort=2)}, "no --effort, not --effort 2"),
+        ({"coding": compression(psnr=True)}, "no --psnr, not --psnr"),
+        ({"coding": coding.Decompression()}, "files of compress_corpus, not images of decompress"),
+        ({"pattern": "other/*"}, r"--input in/\*, not --input other/\*"),
+        ({"to_records": True}, "--output_format files, not --output_format tfrecord"),
     ],
 )
-def test_other_settings_are_refused_unless_all_is_done_again(tmp_path, other):
+def test_other_settings_are_refused_unless_all_is_done_again(tmp_path, other, words):
     made("in/*", tmp_path).prepare(anew=False)
     (tmp_path / "manifest.jsonl").touch()
     other = made(other.pop("pattern", "in/*"), tmp_path, **other)
-    with pytest.raises(errors.UsageError, match="was filled with .* --force"):
+    with pytest.raises(errors.UsageError, match=f"was filled with .*{words}.*--force"):
         other.prepare(anew=False)
     other.prepare(anew=True)
     assert not (tmp_path / "manifest.jsonl").exists()

@@ -207,9 +207,29 @@ class Job:
         for key in {**wanted, **there}:
             if there.get(key) != wanted.get(key):
                 raise errors.UsageError(
-                    f"{self.output} was filled with {key} {there.get(key)}, not "
-                    f"{wanted.get(key)}; take another folder, or --force to do it all again."
+                    f"{self.output} was filled with {_in_words(key, there.get(key))}, not "
+                    f"{_in_words(key, wanted.get(key))}; take another folder, or --force to do it "
+                    "all again."
                 )
+
+
+def _in_words(key: str, value: Any) -> str:
+    """A setting as whoever started the program said it."""
+    if key == "coding":
+        return {"Compression": "files of compress_corpus"}.get(value, "images of decompress_corpus")
+    if key == "metadata":
+        return "metadata" if value else "--strip"
+    if key == "to_records":
+        return "--output_format " + ("tfrecord" if value else "files")
+    if key == "fingerprint":
+        return f"the model of fingerprint {value}"
+    if key == "background" and value:
+        value = "#" + bytes(value).hex()
+    if value is None or value is False:
+        return f"no --{key}"
+    if value is True:
+        return f"--{key}"
+    return f"--{key} {value:g}" if isinstance(value, float) else f"--{key} {value}"
 
 
 @dataclasses.dataclass(frozen=True)
