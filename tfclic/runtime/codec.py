@@ -227,7 +227,8 @@ class Codec:
 
         Args:
           data: bytes, the first of a `.tfclic` file with strings of the range coder.
-          progress, max_pixels: as for `decompress`.
+          progress: as for `decompress`.
+          max_pixels: as for `decompress`.
 
         Returns:
           uint8 array, as `decompress`; and a `Received`.
@@ -339,7 +340,10 @@ class Codec:
 
         Args:
           image: uint8 array [H, W, 3], 0..255.
-          quality, tile, effort, areas: as `compress`.
+          quality: as for `compress`.
+          tile: as for `compress`.
+          effort: as for `compress`.
+          areas: as for `compress`.
 
         Returns:
           A dict: `file` (bytes), `estimated_bits` (float, the model's own estimate of the file's
