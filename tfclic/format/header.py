@@ -19,7 +19,8 @@ range coder's. Versions 3 and 4 are the same with strings of the interleaved cod
 of these with metadata around it, version 6 one with a map of qualities, `tfclic.format.picture`.
 
 A varint is LEB128: 7 bits per byte, the lowest first, the top bit set in all bytes but the last, no
-superfluous zero bytes. Files below 256 MiB spend at most 24 bytes on all but the payload.
+superfluous zero bytes. Files of one tile below 256 MiB spend at most 24 bytes on all but the
+payload.
 
 The checksum covers the magic, the version and the length too, but those are judged first, so that
 a foreign, a newer and a truncated file are told apart from a corrupted one. Nothing else is
