@@ -1,6 +1,6 @@
 """What each part of coarse_to_fine is worth: trained alike for a small budget, one left out.
 
-    python benchmarks/ablation_levels.py --data FOLDER --workdir DIR [--steps 1000] [--only NAME,...]
+    python benchmarks/ablation_levels.py --data FOLDER --workdir DIR [--steps N] [--only NAME,...]
 
 coarse_to_fine_small is trained as it is configured, and again without its coarse level, without
 information aggregation, without auxiliary losses, and with noise in the place of rounding into all

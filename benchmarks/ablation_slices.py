@@ -1,6 +1,6 @@
 """Even against uneven slices, with and without the causal context adjustment loss.
 
-    python benchmarks/ablation_slices.py --data FOLDER --workdir DIR [--steps 1000] [--only NAME,...]
+    python benchmarks/ablation_slices.py --data FOLDER --workdir DIR [--steps N] [--only NAME,...]
 
 The table of the cca paper (its table 1) at a small budget: cca_small is trained four times on the
 same crops in the same order, and once with the paper's NAF blocks in the entropy model, where
