@@ -187,6 +187,23 @@ def test_warm_up_requests_run_before_a_model_is_available(toy_model, monkeypatch
     assert models.states("toy") == {1: State.AVAILABLE}
 
 
+def test_a_model_that_waits_for_another_one_is_being_loaded(folder, make_scaling, monkeypatch):
+    make_scaling(folder, name="another")
+    told, bring = [], manager.Manager._bring
+
+    def noted(self, name, *where):
+        if name == "another":
+            told.append([each.state for each in self.statuses("scaling")])
+            with pytest.raises(Refusal, match="scaling is being loaded") as caught:
+                self._lease("scaling", None)
+            told.append(caught.value.code)
+        bring(self, name, *where)
+
+    monkeypatch.setattr(manager.Manager, "_bring", noted)
+    assert Models(folder).factor() == 2
+    assert told == [[State.START], StatusCode.UNAVAILABLE]
+
+
 @pytest.mark.parametrize("records", [b"\1", b"\3" + bytes(11) + b"abc" + bytes(4)])
 def test_a_model_whose_warm_up_fails_is_not_served(folder, records):
     extra = folder / "scaling" / "1" / "assets.extra"

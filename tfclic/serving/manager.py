@@ -27,7 +27,7 @@ class _Version:
     """One version of a model, from before it is loaded until after it has gone."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        self.path, self.state, self.in_use = path, State.LOADING, 0
+        self.path, self.state, self.in_use = path, State.START, 0
         self.failure: int | None = None
         self.servable: Servable | None = None
 
@@ -89,6 +89,10 @@ class Manager:
         except OSError as error:
             logging.error("The models cannot be listed: %s", error.strerror)
             return
+        with self._changed:
+            # whoever asks for one that waits for those before it shall ask again
+            for name, (version, path) in wanted.items():
+                self._models.setdefault(name, {}).setdefault(version, _Version(path))
         for name, (version, path) in wanted.items():
             self._bring(name, version, path)
         for name in set(self._models) - set(wanted):
@@ -154,7 +158,7 @@ class Manager:
                 versions[number].in_use += 1
                 return versions[number]
             waiting = [v for k, v in versions.items() if version in (None, k)]
-        if any(entry.state == State.LOADING for entry in waiting):
+        if any(entry.state in (State.START, State.LOADING) for entry in waiting):
             raise Refusal(StatusCode.UNAVAILABLE, f"The model {name} is being loaded.")
         raise _not_found(name, version)
 
@@ -170,18 +174,21 @@ class Manager:
         return [k for k, v in self._models.get(name, {}).items() if v.state == State.AVAILABLE]
 
     def _bring(self, name: str, version: int, path: pathlib.Path) -> None:
-        known = self._models.get(name, {}).get(version)
-        if known and known.state in (State.LOADING, State.AVAILABLE):
+        known = self._models[name][version]
+        if known.state == State.AVAILABLE:
             return
         try:
             seen = _stamp(path)
         except OSError:  # it goes while it is looked at
+            if known.state == State.START:
+                known.state = State.END
             return
-        if known and known.failure == seen:
+        if known.failure == seen:
             return
         entry = _Version(path)
+        entry.state = State.LOADING
         with self._changed:
-            self._models.setdefault(name, {})[version] = entry
+            self._models[name][version] = entry
         began = time.monotonic()
         try:
             servable = Servable(name, version, path)
