@@ -204,6 +204,18 @@ def test_a_model_that_waits_for_another_one_is_being_loaded(folder, make_scaling
     assert told == [[State.START], StatusCode.UNAVAILABLE]
 
 
+def test_nothing_more_is_loaded_when_the_server_is_told_to_end(folder, make_scaling, monkeypatch):
+    make_scaling(folder, name="another")
+    bring = manager.Manager._bring
+
+    def ended(self, *what):
+        bring(self, *what)
+        self.leave_off()
+
+    monkeypatch.setattr(manager.Manager, "_bring", ended)
+    assert Models(folder).manager.available() == ["another"]
+
+
 @pytest.mark.parametrize("records", [b"\1", b"\3" + bytes(11) + b"abc" + bytes(4)])
 def test_a_model_whose_warm_up_fails_is_not_served(folder, records):
     extra = folder / "scaling" / "1" / "assets.extra"

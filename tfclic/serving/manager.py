@@ -72,9 +72,13 @@ class Manager:
         if self._seconds > 0:
             self._thread.start()
 
+    def leave_off(self) -> None:
+        """Loads nothing more than what is being loaded, from whatever thread it is called."""
+        self._ended.set()
+
     def stop(self) -> None:
         """Stops watching; what is loaded stays."""
-        self._ended.set()
+        self.leave_off()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -94,6 +98,8 @@ class Manager:
             for name, (version, path) in wanted.items():
                 self._models.setdefault(name, {}).setdefault(version, _Version(path))
         for name, (version, path) in wanted.items():
+            if self._ended.is_set():
+                return
             self._bring(name, version, path)
         for name in set(self._models) - set(wanted):
             for version in self._loaded(name):

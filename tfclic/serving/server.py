@@ -209,6 +209,8 @@ async def serve(server: Server, told: Callable[[str], object] = print) -> None:
     starting = asyncio.ensure_future(server.start())
     waiting = asyncio.ensure_future(ended.wait())
     await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if ended.is_set():
+        server.manager.leave_off()
     await starting
     if not ended.is_set():
         ports = {"gRPC port": server.port, "REST port": server.rest_port}
