@@ -253,6 +253,14 @@ def test_an_address_is_a_host_and_a_port(word, capsys):
     assert f"{word} is not HOST:PORT" in capsys.readouterr().err
 
 
+def test_without_an_address_the_environment_says_where_the_collector_is():
+    from tfclic.cli import serve
+
+    parse = serve.make_parser().parse_args
+    assert parse(["--traces"]).traces == parse(["--traces", "--ui"]).traces == ""
+    assert parse(["--traces", "x:1"]).traces == "x:1" and parse([]).traces is None
+
+
 @pytest.mark.parametrize("value, is_sent", [(TRACEPARENT, True), ("00-x\n", False), ("", False)])
 def test_a_client_passes_on_what_its_environment_has(
     traced, monkeypatch, wait_until, value, is_sent

@@ -13,6 +13,7 @@ from tfclic import errors, machine
 from tfclic.cli import common
 from tfclic.runtime import catalog
 
+_OF_ENVIRONMENT = ""  # where it says, spans go
 DETAILS = """\
 examples:
   serve                                 all models in saved_models/, at ports 8500 and 8501
@@ -38,6 +39,8 @@ def _at_least(least: int, kind: Callable[[str], float] = int) -> Callable[[str],
 
 
 def _address(text: str) -> str:
+    if text == _OF_ENVIRONMENT:
+        return text
     host, _, port = text.rpartition(":")
     if not host or "/" in host or not port.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT")
@@ -75,9 +78,9 @@ def make_parser() -> argparse.ArgumentParser:
         "are heeded anyway; 0: these alone; default: %(default)s")  # fmt: skip
     add("--drain_seconds", type=_at_least(0, float), default=30.0,
         help="for what was begun when the server is told to end; default: %(default)s")  # fmt: skip
-    add("--traces", metavar="HOST:PORT", nargs="?", const="", type=_address,
+    add("--traces", metavar="HOST:PORT", nargs="?", const=_OF_ENVIRONMENT, type=_address,
         help="send OpenTelemetry's spans of requests to this collector, by OTLP over HTTP; without "
-        "HOST:PORT, to that of OTEL_EXPORTER_OTLP_ENDPOINT")  # fmt: skip
+        "HOST:PORT, to that of OTEL_EXPORTER_OTLP_ENDPOINT, or at localhost:4318")  # fmt: skip
     parser.add_argument("--ui", action="store_true", help="show a page to try it")
     return parser
 
