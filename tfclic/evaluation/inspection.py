@@ -14,7 +14,7 @@ from tfclic.evaluation import levels
 from tfclic.format import picture
 from tfclic.format.interface import LATENTS
 from tfclic.format.latents import FLOOR, LATENT_MAX, LATENT_MIN, MASS_BITS, STRIDE
-from tfclic.format.model import FLOAT32, INTEGER, INTEGER8
+from tfclic.format.model import INTEGER, INTEGER8
 
 if TYPE_CHECKING:
     from tfclic import runtime
@@ -140,7 +140,7 @@ def report(
     }
 
 
-_ARITHMETIC = {FLOAT32: FLOAT32, INTEGER: "integers", INTEGER8: "integers of 8 bits"}
+_ARITHMETIC = {INTEGER: "integers", INTEGER8: "integers of 8 bits"}
 
 
 def _told(pixels: str | None) -> str:
@@ -165,6 +165,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     """The lines of text that tell what `report` found."""
     file, model = found["file"], found["model"]
     pixels = file["width"] * file["height"]
+    arithmetic = _ARITHMETIC.get(model["transforms"], model["transforms"])
     kind = "grayscale" if file["grayscale"] else "colour"
     tile = f"{file['tiles']} of at most {file['tile_width']}x{file['tile_height']}"
     rows = [
@@ -173,7 +174,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         ("format", f"version {file['format_version']}, strings of the {file['coder']} coder"),
         ("tiles", "1" if file["tiles"] == 1 else tile),
         ("model", f"{model['name']}/{model['version']}, fingerprint {model['fingerprint']}"),
-        ("pixels", f"made in {_ARITHMETIC[model['transforms']]}{_told(model['pixels'])}"),
+        ("pixels", f"made in {arithmetic}{_told(model['pixels'])}"),
         ("file", f"{file['file_bytes']:,} bytes, {8 * file['file_bytes'] / pixels:.4f} bpp"),
     ]
     for name in (MAP, ALPHA, METADATA):
