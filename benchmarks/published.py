@@ -27,9 +27,6 @@ def rows():
 
 
 def main():
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
     print("| curve | " + " | ".join(f"against {name}" for name in ANCHORS) + " |")
     print("|---" * (1 + len(ANCHORS)) + "|")
     for title, rates in rows():
@@ -38,4 +35,7 @@ def main():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     sys.exit(main())
