@@ -52,6 +52,7 @@ CHANGES = {
     "attention at the latents": {"model.latent_attention": True},
     "widths 64, 64, 64": {"model.widths": (64, 64, 64)},
     "widths 48, 96, 128": {"model.widths": (48, 96, 128)},
+    "widths 32, 96, 192": {"model.widths": (32, 96, 192)},
     "hyper prior ten times as wide, as TFC's": {"model.hyper_prior_scale": 10.0},
     "no attention": {"model.attention": "none"},
     "one Gaussian": {"model.mixtures": 1},
