@@ -43,6 +43,7 @@ CHANGES = {
         "training.warmup_steps": 0,
         "training.decay_share": 0.8,
     },
+    "a twentieth of the crops drawn": {"training.drawn_share": 0.05},
     "levels stratified over a batch": {"training.level_sampling": "stratified"},
     "half the batch, twice the steps": {"batch": 0.5, "steps": 2},
     "twice the batch, half the steps": {"batch": 2, "steps": 0.5},
