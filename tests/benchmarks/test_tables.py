@@ -109,5 +109,5 @@ def test_list_runs_nothing():
     root = pathlib.Path(__file__).parents[2]
     command = [sys.executable, root / "benchmarks" / "tables.py", "--list", "--only", "speed.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    wanted = "docs/speed.md: python benchmarks/speed.py --families gmm_attention --widths 192"
+    wanted = "docs/speed.md: python benchmarks/speed.py --families gmm_attention"
     assert wanted in done.stdout
