@@ -320,6 +320,11 @@ def tiles_bar(path: str) -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
+def size_of(path: str) -> int | None:
+    """The bytes of a file; None if it is no regular one, such as a pipe, which has no size."""
+    return os.path.getsize(path) if os.path.isfile(path) else None
+
+
 def result_line(
     source: str,
     target: str,
@@ -342,8 +347,8 @@ def result_line(
     coded_width, coded_height = image_size or (width, height)
     coded_pixels = coded_width * coded_height
     samples = pixels[0, 0].size * coded_pixels
-    sizes = f"{os.path.getsize(target):,} bytes"
-    if os.path.isfile(source):  # pipes have no size
-        sizes = f"{os.path.getsize(source):,} -> {sizes}"
+    sizes, before = f"{os.path.getsize(target):,} bytes", size_of(source)
+    if before is not None:
+        sizes = f"{before:,} -> {sizes}"
     rate = f"{8 * coded_bytes / coded_pixels:.3f} bpp, {samples / coded_bytes:.1f}:1 of raw"
     return f"{source} -> {target}: {width}x{height}, {sizes}, {rate}, {seconds:.2f} s"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -142,8 +141,8 @@ def map_of(path: str, max_pixels: int) -> npt.NDArray[np.float32]:
 def told(source: str, target: str, pixels: images.Pixels, coded_bytes: int, seconds: float) -> str:
     """The line of a result, as `common.result_line`, and whether the image was smaller before."""
     line = common.result_line(source, target, pixels, coded_bytes, seconds)
-    # what is no regular file, such as a pipe, has no size
-    is_larger = os.path.isfile(source) and coded_bytes > os.path.getsize(source)
+    before = common.size_of(source)
+    is_larger = before is not None and coded_bytes > before
     return f"{line}; larger than {source} is" if is_larger else line
 
 

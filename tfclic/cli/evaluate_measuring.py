@@ -70,10 +70,11 @@ def measure(
             continue
         for codec in loaded:
             options = codec.source, codec.options, path, digest
-            of_codec = (campaign.Work(*options, setting) for setting in codec.settings)
             works += [
-                work._replace(is_verifying=is_verifying, more=more, max_pixels=max_pixels)
-                for work in of_codec
+                campaign.Work(
+                    *options, setting, is_verifying=is_verifying, more=more, max_pixels=max_pixels
+                )
+                for setting in codec.settings
             ]
     records, failed = do(works, loaded, store, machine, "measuring")
     complete: dict[str, ByImage] = {

@@ -210,8 +210,8 @@ def equal_works(
             if of_codec:
                 known = tuple((record["used"], record["bytes"]) for record in of_codec)
                 of_image = path, of_codec[0]["digest"]
-                work = Work(codec.source, codec.options, *of_image, None, target, known)
-                works.append(work._replace(max_pixels=max_pixels))
+                what = codec.source, codec.options, *of_image, None, target, known
+                works.append(Work(*what, max_pixels=max_pixels))
     return works
 
 
