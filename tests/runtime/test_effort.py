@@ -112,6 +112,7 @@ def test_efforts_that_there_are_not_are_refused(loaded, pixels, effort):
     "change, message",
     [
         ({"refinement": None}, "export it again"),
+        ({"refinement": {"refine": ({}, {})}}, "export it again"),  # of earlier exports
         ({"training": {"objective": "ms_ssim"}}, "ms_ssim"),
     ],
 )

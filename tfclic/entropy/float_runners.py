@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from tfclic.layers import MaskedConv2D, MaskedConv3D
     from tfclic.layers.composite import Tensors
 
-LEAST_SHARE = 1e-3  # of an integer in what is annealed, where this is all of the other one
-
 
 class Rounding(Floats):
     """Rounds to the nearest integers, and counts bits by the float densities.
@@ -174,7 +172,12 @@ class RDORounding(Rounding):
         self, sources: Tensors, quality: tf.Tensor, stage: tf.Tensor | None = None
     ) -> None:
         super().__init__(sources, quality, stage)
+        self._integers: list[tf.Tensor] = []
         self._latents: list[tf.Tensor] = []
+
+    def integers(self) -> tf.Tensor:
+        """Latents as they were rounded, `[B, h, w, C]`, without the means that they count from."""
+        return tf.concat(self._integers, -1)
 
     def quantized(self) -> Tensors:
         """The sources, with latents as they were rounded, which takes no gradients."""
@@ -195,6 +198,7 @@ class RDORounding(Rounding):
             y_hat = rdo_quantize(latents, nearest, DISTORTION_WEIGHT, costs)
             is_silent = tf.reduce_all(tf.equal(nearest, 0), [1, 2], keepdims=True)
             y_hat = tf.where(is_silent, nearest, y_hat)
+            self._integers.append(y_hat)
             self._latents.append(y_hat + means)
         self.bits[name] = bits(likelihood(y_hat))
         self.y_hat[name] = y_hat + means
@@ -248,51 +252,64 @@ class Training(Rounding):
         return round_straight_through(piece(self.sources) - means) + means
 
 
-class Annealed(Rounding):
-    """Counts bits of latents that are mixtures of the two integers beside them.
-
-    Stochastic Gumbel annealing: Yang, Bamler, Mandt, "Improving Inference for Neural Image
-    Compression", NeurIPS 2020, section 3.2. The nearer an integer and the lower the temperature,
-    the more of it is taken; gradients lead to latents that are best when they are rounded. Side
-    information is rounded, and its bits are left out.
-
-    Args:
-      sources, quality: as for `Rounding`.
-      temperature: float32 `[]`, above 0.
-      seed: int32 `[2]`, of what is drawn.
-    """
-
-    def __init__(
-        self, sources: Tensors, quality: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor
-    ) -> None:
-        super().__init__(sources, quality)
-        self._temperature = temperature
-        uniform = uniform_noise(tf.shape(sources[LATENTS]), seed, 0) + 0.5
-        uniform = tf.clip_by_value(uniform, LEAST_SHARE, 1 - LEAST_SHARE)
-        # the difference of two Gumbel variables
-        self._drawn = {LATENTS: tf.math.log(uniform / (1 - uniform))}
+class _WithoutPriors(Rounding):
+    """Counts no bits of side information under priors, of which exports have tables alone."""
 
     def independent(self, name: str, prior: Prior, stride: int = 1) -> tf.Tensor:
         self.y_hat[name] = tf.round(self.sources[name])
         return self.y_hat[name]
 
+
+class RDOLatents(_WithoutPriors, RDORounding):
+    """As `RDORounding`, for what is made of latents alone."""
+
+
+class Moving(_WithoutPriors):
+    """Counts the bits of integers, and what the next ones below and above would take instead.
+
+    Gradients are those of what follows on an integer: others that are coded after it, and pixels.
+    What the integer itself takes is counted for each of the three. Side information is rounded,
+    and its bits are left out.
+
+    Attributes:
+      changes: list of float32 `[B, h, w, C]` twice, of each stream of latents: by how much its bits
+        change where an integer is one less, and where it is one more.
+      latents: list of float32 `[B, h, w, C]`: the integers, with the means that they count from.
+
+    Args:
+      sources, quality: as for `Rounding`; of latents nothing but how many there are.
+      integers: float32 `[B, h, w, C]`, of latents, as `RDORounding.integers` has them.
+    """
+
+    def __init__(self, sources: Tensors, quality: tf.Tensor, integers: tf.Tensor) -> None:
+        super().__init__({**sources, LATENTS: integers}, quality)
+        self.changes: list[tuple[tf.Tensor, ...]] = []
+        self.latents: list[tf.Tensor] = []
+
+    def joined_changes(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """`changes` of all latents, twice `[B, h, w, C]`."""
+        down, up = (tf.concat(each, -1) for each in zip(*self.changes))
+        return down, up
+
     def _coded(
         self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
     ) -> tf.Tensor:
+        piece = piece or operator.itemgetter(name)
+        values = piece(self.sources)
         if name in self.sources and name != LATENTS:
-            self.y_hat[name] = tf.round(self.sources[name] - means) + means
+            self.y_hat[name] = tf.round(values - means) + means
             return self.y_hat[name]
-        return super()._coded(name, piece, likelihood, means)
+        own = tf.stop_gradient(values)
+        bits = bits_of_each(likelihood(own))
+        self.bits[name] = tf.reduce_sum(bits, [1, 2, 3])
+        others = [bits_of_each(likelihood(own + step)) for step in (-1.0, 1.0)]
+        self.changes.append(tuple(each - bits for each in others))
+        self.latents.append(values + means)
+        self.y_hat[name] = self.latents[-1]
+        return self.y_hat[name]
 
     def _context_input(self, piece: Piece) -> tf.Tensor:
-        return self._y_tilde(piece, 0.0)
-
-    def _y_tilde(self, piece: Piece, means: tf.Tensor) -> tf.Tensor:
-        latents = piece(self.sources) - means
-        lower = tf.floor(latents)
-        share = tf.clip_by_value(latents - lower, LEAST_SHARE, 1 - LEAST_SHARE)
-        preference = (tf.atanh(share) - tf.atanh(1 - share)) / self._temperature
-        return lower + tf.sigmoid((preference + piece(self._drawn)) / self._temperature)
+        return piece(self.sources)
 
 
 class Rate(Rounding):

@@ -8,7 +8,7 @@ and nothing of what happens at each of them. That is up to the runner it is give
 | `float_runners.Rounding` | rounded values and their bits, in floats |
 | `float_runners.RDORounding` | the same, of the two integers beside a latent that which is better |
 | `float_runners.Training` | the same with noise in the place of rounding, and auxiliary losses |
-| `float_runners.Annealed` | the same with latents between integers, the less so the colder it is |
+| `float_runners.Moving` | bits of given integers, and of those beside them |
 | `float_runners.Rate` | the bits of given integers, in floats |
 | `walking.Walker` | a string, and back, in exact integers |
 | `exact_runners.Quantizer` | integers, chosen by rate and distortion |
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from tfclic.layers.composite import Tensors, Value
 
 LATENTS = "latents"
-LEAST_SHARE = 1e-3  # of an integer in what is annealed, where this is all of the other one
 # of errors in rounding by rate and distortion, bits for a squared step (benchmarks/rounding.py)
 DISTORTION_WEIGHT = 16.0
 

@@ -30,7 +30,7 @@ SPECS = {
     "strict": tf.TensorSpec([], tf.bool),
     **{name: _STRING for name in ("data", "payload")},
     **{name: _SCALAR for name in ("height", "width", "longest", "tile_height", "tile_width")},
-    **{name: _SCALAR for name in ("first", "last", "steps", "wanted")},
+    **{name: _SCALAR for name in ("first", "last", "wanted")},
 }
 
 

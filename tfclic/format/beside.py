@@ -14,17 +14,16 @@ from tfclic.format.interface import Function
 class ToRefine(NamedTuple):
     """An image, and what `interface.Analysed` has of it, for some of the steps of a refinement.
 
-    These are the steps from number `first` on, of `steps` in all, that come before number `last`;
-    `moments`, float32 `[2, h, w, C]`, are zero at first.
+    These are the steps from number `first` on that come before number `last`; `curvature`, float32,
+    is 0 at first.
     """
 
     latents: Any
     image: Any
     quality: Any
-    moments: Any
+    curvature: Any
     first: Any
     last: Any
-    steps: Any
 
 
 class ToRefineByMap(NamedTuple):
@@ -33,17 +32,16 @@ class ToRefineByMap(NamedTuple):
     latents: Any
     image: Any
     codes: Any
-    moments: Any
+    curvature: Any
     first: Any
     last: Any
-    steps: Any
 
 
 class Refined(NamedTuple):
-    """Latents, in the place of those that were given, and moments for the steps that follow."""
+    """Latents, in the place of those that were given, and a curvature for the steps that follow."""
 
     latents: Any
-    moments: Any
+    curvature: Any
 
 
 class Variables(NamedTuple):
@@ -68,8 +66,9 @@ class Probed(NamedTuple):
     sound: Any
 
 
-REFINE = Function("refine", ToRefine, Refined)
-# with a quality for each position of the latents; earlier exports have no such function
-REFINE_BY_MAP = Function("refine_by_map", ToRefineByMap, Refined)
+# earlier exports have others
+REFINE = Function("refine_integers", ToRefine, Refined)
+# with a quality for each position of the latents
+REFINE_BY_MAP = Function("refine_integers_by_map", ToRefineByMap, Refined)
 RESTORE = Function("restore", Variables, Restored)
 PROBE = Function("probe", Nothing, Probed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfclic import errors
-from tfclic.format import boxes
+from tfclic.format import beside, boxes
 from tfclic.format.latents import MULTIPLE
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tfclic.runtime.tiles import Region
 
 # By effort: the steps of a refinement.
-EFFORTS = (0, 20, 40, 70, 100, 140, 180, 220, 270, 320)
+EFFORTS = (0, 3, 4, 5, 8, 10, 13, 17, 22, 30)
 
 
 def check_tile(tile: int) -> None:
@@ -44,7 +44,7 @@ def check_effort(effort: int, found: Model) -> None:
             f"The effort has to be a whole number from 0 to {len(EFFORTS) - 1}, not {effort}."
         )
     objective = found.card.training.get("objective", "mse")
-    if effort and found.card.refinement is None:
+    if effort and beside.REFINE.name not in (found.card.refinement or ()):
         raise errors.ModelError(f"The model {found} knows no effort above 0; export it again.")
     if effort and objective != "mse":
         raise errors.ModelError(

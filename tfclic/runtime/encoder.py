@@ -200,13 +200,12 @@ class Encoder:
         how: Any = qualities.quality
         if qualities.deviations is not None:
             function, how = beside.REFINE_BY_MAP, qualities.codes(seen)
-        moments = np.zeros([2, *latents.shape], np.float32)
+        curvature = np.float32(0)
         with _REFINEMENT:
             for first in range(0, self.refinement, AT_ONCE):
                 last = min(first + AT_ONCE, self.refinement)
-                steps = (np.int32(each) for each in (first, last, self.refinement))
-                found = self._call(function, latents, window, how, moments, *steps)
-                latents, moments = found.latents, found.moments
+                steps = np.int32(first), np.int32(last)
+                latents, curvature = self._call(function, latents, window, how, curvature, *steps)
                 done()
         return latents
 
