@@ -24,7 +24,7 @@ examples:
   compress *.png -o coded/              one file each, in the folder coded
   compress --bpp 0.5 photo.jpg          as good as half a bit per pixel allows
   compress --psnr 32 photo.jpg          as small as 32 dB allow
-  compress --effort 9 photo.jpg         some per cent smaller, after minutes
+  compress --effort 9 photo.jpg         some per cent smaller, in ten times the time
   compress --roi 200,80,160,200 photo.jpg
                                         the face, of 160x200 pixels there, better than the rest
   compress --bytes 30000 --quality-map mask.png photo.jpg
