@@ -145,10 +145,14 @@ class Rounding(Floats):
         piece = piece or operator.itemgetter(name)
         counted = self._y_tilde(piece, means)
         self.bits[name] = bits(likelihood(counted))
-        if name == LATENTS or name not in self.sources:
+        if not self._is_side(name):
             self.counts.append(tf.math.count_nonzero(counted, [1, 2], dtype=tf.float32))
         self.y_hat[name] = self._y_hat(piece, means)
         return self.y_hat[name]
+
+    def _is_side(self, name: str) -> bool:
+        """Whether a stream is side information, and no part of the latents."""
+        return name in self.sources and name != LATENTS
 
     def _context_input(self, piece: Piece) -> tf.Tensor:
         return tf.round(piece(self.sources))
@@ -190,7 +194,7 @@ class RDORounding(Rounding):
         piece = piece or operator.itemgetter(name)
         latents = piece(self.sources) - means
         y_hat = nearest = clipped(tf.round(latents))
-        if name == LATENTS or name not in self.sources:
+        if not self._is_side(name):
 
             def costs(candidates: Sequence[tf.Tensor]) -> list[tf.Tensor]:
                 return [bits_of_each(likelihood(each)) for each in candidates]
@@ -296,14 +300,14 @@ class Moving(_WithoutPriors):
     ) -> tf.Tensor:
         piece = piece or operator.itemgetter(name)
         values = piece(self.sources)
-        if name in self.sources and name != LATENTS:
+        if self._is_side(name):
             self.y_hat[name] = tf.round(values - means) + means
             return self.y_hat[name]
         own = tf.stop_gradient(values)
-        bits = bits_of_each(likelihood(own))
-        self.bits[name] = tf.reduce_sum(bits, [1, 2, 3])
+        taken = bits_of_each(likelihood(own))
+        self.bits[name] = tf.reduce_sum(taken, [1, 2, 3])
         others = [bits_of_each(likelihood(own + step)) for step in (-1.0, 1.0)]
-        self.changes.append(tuple(each - bits for each in others))
+        self.changes.append(tuple(each - taken for each in others))
         self.latents.append(values + means)
         self.y_hat[name] = self.latents[-1]
         return self.y_hat[name]
