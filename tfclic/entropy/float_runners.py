@@ -65,7 +65,7 @@ class Rounding(Floats):
           prior: has `prob(values)`, likelihoods of integers, or of values with noise.
           stride: latents to an element, each way.
         """
-        return self._coded(name, None, prior.prob)
+        return self._coded(name, operator.itemgetter(name), prior.prob)
 
     def gained(self, name: str, prior: FactorizedPrior, gain: Gain) -> tf.Tensor:
         """Codes latents with distributions of channels before a gain.
@@ -76,7 +76,8 @@ class Rounding(Floats):
           gain: function of qualities `[n]` to gains `[n, 1, 1, C]`.
         """
         gains = gain(self.quality)
-        return self._coded(name, None, lambda values: prior.likelihood(values, gains))
+        piece = operator.itemgetter(name)
+        return self._coded(name, piece, lambda values: prior.likelihood(values, gains))
 
     def conditional(
         self,
@@ -140,9 +141,8 @@ class Rounding(Floats):
         """Adds `make(self)`, a dict, to the auxiliary losses, where anyone trains."""
 
     def _coded(
-        self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
+        self, name: str, piece: Piece, likelihood: Likelihood, means: tf.Tensor = 0.0
     ) -> tf.Tensor:
-        piece = piece or operator.itemgetter(name)
         counted = self._y_tilde(piece, means)
         self.bits[name] = bits(likelihood(counted))
         if not self._is_side(name):
@@ -189,9 +189,8 @@ class RDORounding(Rounding):
         return {**self.sources, LATENTS: tf.stop_gradient(latents)}
 
     def _coded(
-        self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
+        self, name: str, piece: Piece, likelihood: Likelihood, means: tf.Tensor = 0.0
     ) -> tf.Tensor:
-        piece = piece or operator.itemgetter(name)
         latents = piece(self.sources) - means
         y_hat = nearest = clipped(tf.round(latents))
         if not self._is_side(name):
@@ -296,9 +295,8 @@ class Moving(_WithoutPriors):
         return down, up
 
     def _coded(
-        self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
+        self, name: str, piece: Piece, likelihood: Likelihood, means: tf.Tensor = 0.0
     ) -> tf.Tensor:
-        piece = piece or operator.itemgetter(name)
         values = piece(self.sources)
         if self._is_side(name):
             self.y_hat[name] = tf.round(values - means) + means
@@ -343,9 +341,8 @@ class Rate(Rounding):
         return final
 
     def _coded(
-        self, name: str, piece: Piece | None, likelihood: Likelihood, means: tf.Tensor = 0.0
+        self, name: str, piece: Piece, likelihood: Likelihood, means: tf.Tensor = 0.0
     ) -> tf.Tensor:
-        piece = piece or operator.itemgetter(name)
         self._latest = name, piece, likelihood, means
         counted = piece(self.sources) - means
         if isinstance(means, tf.Tensor):
