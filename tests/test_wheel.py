@@ -189,6 +189,13 @@ def assert_shows(path, upright):
     assert np.abs(found[::-1, ::-1] - upright).mean() > 20
 
 
+def test_messages_name_programs_as_they_are_called_there(installed):
+    code = "from tfclic.format import header; print(header.RANGE_CODED, *header.SENTENCES.values())"
+    told = installed(code, program=("-c",)).stdout
+    assert "`tfclic recode FILE --coder=interleaved`" in told
+    assert "; tfclic serve and tfclic decompress do" in told and "bin/" not in told
+
+
 def test_there_and_back_outside_of_the_checkout(installed, make_pixels, phone):
     exif = Image.Exif()
     exif[0x010F] = "Maker"

@@ -12,3 +12,5 @@ CONFIGS = _FOLDER / "configs"
 SAVED_MODELS = _FOLDER / "saved_models"
 # Where models go that somebody makes; what is installed is not for writing.
 EXPORTS = pathlib.Path("saved_models") if IS_INSTALLED else SAVED_MODELS
+# How a program is called, before its name.
+CALLED = "tfclic " if IS_INSTALLED else "bin/"

@@ -14,6 +14,7 @@ from absl import flags, logging
 
 from tfclic import configuration, errors
 from tfclic.cli import common, train_portable
+from tfclic.places import CALLED
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -180,7 +181,7 @@ def train(
         begin = functools.partial(_begin, workdir=workdir, start=start, fresh=fresh)
         run = _prepare(name, config, data, workdir, compute_dtype, replicas, begin)
         run.train()
-        ready = f"; {workdir} is ready for bin/export" if replicas.is_chief else ""
+        ready = f"; {workdir} is ready for {CALLED}export" if replicas.is_chief else ""
         print(f"All {config.training.steps} steps are done{ready}.")
 
 

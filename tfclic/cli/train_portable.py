@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tfclic import errors
+from tfclic.places import CALLED
 
 if TYPE_CHECKING:
     import os
@@ -77,6 +78,6 @@ def adopt(
         record = folder.adopt(source, workdir, lambda config: new_codec(config, "float32"))
     print(
         f"{workdir}: step {record['steps']} of {record['planned_steps']}, "
-        f"{record['seconds']:.0f} seconds on {record['hardware']}; ready for bin/train and "
-        "bin/export."
+        f"{record['seconds']:.0f} seconds on {record['hardware']}; ready for "
+        f"{CALLED}train and {CALLED}export."
     )

@@ -12,14 +12,15 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfclic.format.served import GOOD
+from tfclic.places import CALLED
 
 MAX_PIXELS = 1 << 26
 NOT_AN_IMAGE = "It is not a PNG, JPEG, GIF or BMP image."
 TOO_LARGE = f"It has more than {MAX_PIXELS:,} pixels."
 DAMAGED = "It is damaged: it cannot be decoded."
 TRANSPARENT = (
-    "It is transparent, and a model alone codes no alpha; bin/serve and bin/compress do, the "
-    "latter with any --server."
+    f"It is transparent, and a model alone codes no alpha; {CALLED}serve and {CALLED}compress do, "
+    "the latter with any --server."
 )
 
 _PNG, _JPEG, _GIF, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"

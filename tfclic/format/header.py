@@ -41,6 +41,7 @@ from tfclic import errors
 from tfclic.format import boxes
 from tfclic.format.boxes import LONGEST_SIDE as MAX_TILE_SIDE
 from tfclic.format.latents import MULTIPLE
+from tfclic.places import CALLED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,12 +84,12 @@ SENTENCES = {
     TRUNCATED: "It is truncated: its end is missing.",
     CORRUPTED: "It is corrupted: its content is not what was written.",
     HAS_MORE: (
-        "It has alpha or metadata beside its image, which a model alone does not read; bin/serve "
-        "and bin/decompress do, the latter with any --server."
+        "It has alpha or metadata beside its image, which a model alone does not read; "
+        f"{CALLED}serve and {CALLED}decompress do, the latter with any --server."
     ),
     HAS_MAP: (
-        "Its quality differs from place to place, which a model alone does not read; bin/serve and "
-        "bin/decompress do."
+        "Its quality differs from place to place, which a model alone does not read; "
+        f"{CALLED}serve and {CALLED}decompress do."
     ),
 }
 ABOVE = {OF_PICTURES: HAS_MORE, WITH_MAP: HAS_MAP}  # statuses of versions above those of images
@@ -101,7 +102,7 @@ NOT_OF_THIS_SIZE = "What is coded is not an image of this size."
 # To whoever has the interleaved coder alone:
 RANGE_CODED = (
     "It was written with the range coder, which needs TensorFlow Compression; where that is, "
-    "`bin/recode FILE --coder=interleaved` writes it anew."
+    f"`{CALLED}recode FILE --coder=interleaved` writes it anew."
 )
 
 

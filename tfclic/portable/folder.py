@@ -23,6 +23,7 @@ import ml_collections
 import tensorflow as tf
 
 from tfclic import configuration, errors
+from tfclic.places import CALLED
 from tfclic.portable import hlo, packs
 from tfclic.portable.runner import files
 from tfclic.training import changes, checkpoints, checks
@@ -79,8 +80,8 @@ def export_folder(
     checks.check_stages(codec, training)
     if training.rounded_share:
         raise errors.UsageError(
-            f"{hlo.REFUSED} training.rounded_share has to be 0; bin/train takes the last phase, "
-            "after --adopt."
+            f"{hlo.REFUSED} training.rounded_share has to be 0; {CALLED}train takes the last "
+            "phase, after --adopt."
         )
     is_free = folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {UNFINISHED}
     if folder.exists() and not is_free:

@@ -12,6 +12,7 @@ from tfclic import errors
 from tfclic.format import alpha, boxes, header, interface, picture
 from tfclic.format.latents import STRIDE
 from tfclic.format.picture import NO_METADATA, Metadata
+from tfclic.places import CALLED
 from tfclic.runtime import checks, graphs, qualities, statistics, targets, thumbnails, tiles
 from tfclic.runtime import session as sessions
 from tfclic.runtime.encoder import Encoder
@@ -432,7 +433,7 @@ class Codec:
     def _check_maps(self) -> None:
         if not self.has_maps:
             raise errors.ModelError(
-                f"The model {self.model} has one quality for a whole image; `bin/export "
+                f"The model {self.model} has one quality for a whole image; `{CALLED}export "
                 f"--from={self.model.name} --name={self.model.name}` makes one that has maps."
             )
 

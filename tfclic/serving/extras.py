@@ -25,6 +25,7 @@ from absl import logging
 from tfclic import errors, images
 from tfclic.format import header, picture
 from tfclic.format.served import COMPRESS, DECOMPRESS, GOOD
+from tfclic.places import CALLED
 from tfclic.runtime import c_api
 from tfclic.runtime.qualities import Area
 from tfclic.serving import limits, pictures, tensors
@@ -176,7 +177,8 @@ def _compress(codec: Codec, element: Mapping[str, Any], most: Most) -> _Done:
     effort = int(element.get("efforts", 0))
     if effort > most.effort:
         raise errors.UsageError(
-            f"The server takes efforts up to {most.effort}, not {effort} (bin/serve --max_effort)."
+            f"The server takes efforts up to {most.effort}, not {effort} "
+            f"({CALLED}serve --max_effort)."
         )
     data = element["images"]
     if limits.image_size(data) is None:
