@@ -16,6 +16,7 @@ from tfclic.export import exported, integers, samples, saving, stored
 from tfclic.export.transforming import everywhere
 from tfclic.format import header, model
 from tfclic.layers.substitution import substituted
+from tfclic.models import base
 from tfclic.training import building
 
 PROGRAM = """
@@ -188,6 +189,23 @@ def test_systems_are_close_to_floats(name, tiny_system, make_pixels):
         assert np.sqrt(np.mean(np.square(error))) < 0.02 * peak
 
 
+def test_what_is_drawn_has_room_in_the_synthesis(make_codec, make_pixels):
+    codec = make_codec(block_transform=True, kernel_size=3)
+    photo = make_pixels(64, 64) // 4 + 96
+    edge = np.repeat(np.uint8([0, 255]), 40 * 20 * 3).reshape(80, 20, 3)
+    seen, both = (integers.measured(codec, [photo], others) for others in ((), [edge]))
+    assert seen.keys() == both.keys()
+    before, after = (np.concatenate([each.made for each in s.values()]) for s in (seen, both))
+    assert (after >= before).all() and (after > 2 * before).any()
+    pixels = base.pad_image(tf.constant(edge[None] / 255.0, tf.float32))
+    latents = codec.analyse(pixels, tf.constant([100.0]))
+    reached = np.abs(codec.gain.inverse(latents, tf.constant([100.0]))).max((0, 1, 2))
+    assert (both[integers.LATENTS].made > reached).all()
+    # an analysis in bytes is for photographs
+    small = [name for name in seen if name.startswith("analysis")]
+    assert all(np.array_equal(seen[name].made, both[name].made) for name in small)
+
+
 def test_a_layer_without_an_exact_form_is_named(make_codec, make_pixels):
     codec = make_codec(attention="non_local")
     seen = integers.measured(codec, [make_pixels(64, 64)])
@@ -236,5 +254,7 @@ def test_samples_are_of_the_folder(tmp_path, make_pixels):
     np.testing.assert_array_equal(found[2], np.repeat(middle, 3, axis=2))
     with pytest.raises(errors.ImageError, match="2.png has more than 6,039 pixels; --max-pixels"):
         samples.of_folder(tmp_path, max_pixels=6039)
-    first, again = samples.made(), samples.made()
-    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    for always in (samples.made, samples.drawn):
+        first, again = always(), always()
+        assert all(np.array_equal(a, b) for a, b in zip(first, again))
+        assert {each.shape for each in first} == {(samples.SIDE, samples.SIDE, 3)}

@@ -33,9 +33,10 @@ the two reads the other's files, if it has their coder.
 With --transforms=integer, the default where every layer of the synthesis can do it, a file has the
 same pixels on every machine, and with integer8, too, which is faster on processors that multiply
 bytes. How fine the integers are is set by some images: --images, best photographs like those that
-the model was trained on. Of them the model also learns to make thumbnails of latents (decompress
---scale), which otherwise take whole decoding; --thumbnails has a model that is there learn it,
-whose fingerprint stays. With --from they are taken over.
+the model was trained on, and a few that are drawn here, of text and patterns. Of --images the model
+also learns to make thumbnails of latents (decompress --scale), which otherwise take whole decoding;
+--thumbnails has a model that is there learn it, whose fingerprint stays. With --from both are taken
+over, unless --images is given.
 """
 
 
@@ -151,9 +152,11 @@ def _seen(args: argparse.Namespace, codec: ImageCodec, known: Ranges | None) -> 
 
     from tfclic.export import integers, samples
 
-    if not args.images:
-        return integers.measured(codec, samples.made())
-    return integers.measured(codec, samples.of_folder(args.images, max_pixels=args.max_pixels))
+    if args.images:
+        shown = samples.of_folder(args.images, max_pixels=args.max_pixels)
+    else:
+        shown = samples.made()
+    return integers.measured(codec, shown, samples.drawn())
 
 
 def _of_run(workdir: pathlib.Path) -> tuple[ImageCodec, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""How large the values around each layer of a transform get."""
+"""How large the values around each layer of a transform get, but for rare ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import tensorflow as tf
 from tfclic import layers
 
 ROOM = 1.25  # beyond what was seen
+# Of an image, one in a thousand values may be clipped: what finer steps gain elsewhere is more.
+CLIPPED = 1 / 1000
 LEAST = 1 / 64  # of the largest channel's range, for channels that were silent
 
 
 class Around(NamedTuple):
-    """Of a layer: the largest magnitudes of each channel that it was given, and that it made.
+    """Of a layer: magnitudes that hardly any value of each channel passes, given to it or made.
 
     Attributes:
       given, made: float64 `[C]`.
@@ -47,7 +49,7 @@ class Observed(layers.Floats):
             return self.in_turn(network.layers, *values)
         made = tf.cast(network(*values), tf.float32)
         name = self._names[id(network)]
-        found = Around(largest(values[0]), largest(made))
+        found = Around(usual(values[0]), usual(made))
         before = self._seen.get(name, found)
         self._seen[name] = Around(*(np.maximum(a, b) for a, b in zip(before, found)))
         return made
@@ -60,6 +62,13 @@ class Observed(layers.Floats):
 def largest(value: tf.Tensor) -> np.ndarray:
     """The largest magnitude of each channel of `[..., C]`, float64 `[C]`."""
     return np.abs(np.asarray(value, np.float64)).reshape(-1, value.shape[-1]).max(0)
+
+
+def usual(value: tf.Tensor) -> np.ndarray:
+    """What all but `CLIPPED` of the magnitudes of each channel of `[..., C]` are within, `[C]`."""
+    sizes = np.abs(np.asarray(value, np.float32)).reshape(-1, value.shape[-1])
+    last = len(sizes) - 1 - int(CLIPPED * len(sizes))
+    return np.partition(sizes, last, axis=0)[last].astype(np.float64)
 
 
 def with_room(seen: np.ndarray) -> np.ndarray:

@@ -26,17 +26,21 @@ if TYPE_CHECKING:
 
 QUALITIES = 0.0, 50.0, 100.0  # at which values are looked at
 # What may come of latents beyond what was seen: so many times as much, and so many quantiser steps.
-LATENT_ROOM, LATENT_STEPS = 2.0, 8.0
+# Patterns may be all in channels that hardly anything else needs.
+LATENT_ROOM, LATENT_STEPS = 4.0, 16.0
 GREY = 64  # steps of a pixel's value, 0..255, before it is rounded
 LATENTS = "latents"  # in ranges, what layers they are given to is no matter
 
 
-def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
-    """How large the values in a codec's synthesis get.
+def measured(
+    codec: ImageCodec, images: Iterable[np.ndarray], others: Iterable[np.ndarray] = ()
+) -> Ranges:
+    """How large the values in a codec's synthesis get, but for rare ones.
 
     Args:
       codec: with all its variables made.
       images: uint8 `[H, W, 3]`, like those that will be coded.
+      others: likewise, which an analysis in bytes need not fit, but the synthesis does.
 
     Returns:
       A dict of `ranges.Around` by the names of layers, and one of the latents; nothing where the
@@ -47,7 +51,7 @@ def measured(codec: ImageCodec, images: Iterable[np.ndarray]) -> Ranges:
     images, observed = list(images), ranges.Observed(naming.names(codec))
     inverse = tf.exp(codec.gain.correction - codec.gain.log_gains())
     largest = LATENT_STEPS * np.asarray(inverse, np.float64).max(0)
-    for image in images:
+    for image in (*images, *others):
         pixels = base.pad_image(tf.cast(image[None], tf.float32) / 255.0)
         for quality in QUALITIES:
             at = tf.constant([quality])

@@ -10,8 +10,10 @@ from PIL import Image
 
 from tfclic import errors, images
 from tfclic.format import header
+from tfclic.images import drawing
 
 SIDE, COUNT = 256, 8
+DRAWN = 16
 # of made images: how fast contrasts fall with frequency, and what colours have of the grey
 FALL, COLOURFUL = 1.2, 0.35
 WHITE = (255, 255, 255)
@@ -46,6 +48,12 @@ def _middle(pixels: np.ndarray) -> np.ndarray:
     top, left = (max(0, (side - SIDE) // 2) for side in pixels.shape[:2])
     cut = pixels[top : top + SIDE, left : left + SIDE]
     return np.broadcast_to(cut, (*cut.shape[:2], 3))
+
+
+def drawn() -> list[np.ndarray]:
+    """Drawn images, always the same: uint8 `[SIDE, SIDE, 3]` each."""
+    random = np.random.default_rng(0)
+    return [drawing.drawn(random, SIDE) for _ in range(DRAWN)]
 
 
 def made() -> list[np.ndarray]:

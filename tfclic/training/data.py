@@ -17,7 +17,7 @@ from absl import logging
 from PIL import Image
 
 from tfclic import errors
-from tfclic.training import drawing
+from tfclic.images import drawing
 
 if TYPE_CHECKING:
     from tfclic.training.sources import ImageStore

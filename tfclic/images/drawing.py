@@ -1,4 +1,4 @@
-"""Crops that no camera takes, for training: text, windows, lines, patterns and ramps.
+"""Images that no camera takes: text, windows, lines, patterns and ramps.
 
 Photographs hardly have pure colours side by side, or detail in full contrast. A model that never
 saw them has gains that take such latents beyond what symbols reach.
