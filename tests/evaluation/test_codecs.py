@@ -1,8 +1,10 @@
 """The codecs of other libraries, and models, behind one interface."""
 
+import dataclasses
+
 import pytest
 
-from tfclic import errors
+from tfclic import errors, runtime
 from tfclic.evaluation import codecs, metrics
 
 
@@ -40,3 +42,18 @@ def test_a_model_is_a_codec(toy_model, make_pixels):
     pixels = make_pixels(20, 30)
     assert codec.decode(codec.encode(pixels, 100)).shape == pixels.shape
     assert codec.identity == codec.runtime.model.fingerprint
+
+
+def test_other_pixels_are_measured_anew(toy_model, monkeypatch):
+    plain = codecs.load(str(toy_model), (0,))
+    load = runtime.load
+
+    def in_integers(source):
+        found = load(source)
+        found.model = dataclasses.replace(
+            found.model, card=dataclasses.replace(found.model.card, pixels="01234567")
+        )
+        return found
+
+    monkeypatch.setattr(runtime, "load", in_integers)
+    assert codecs.load(str(toy_model), (0,)).identity == f"{plain.identity}+01234567"

@@ -101,7 +101,8 @@ class Model(Codec):
         found = self.runtime.model
         runtime.check_effort(self.effort, found)
         self.name, self.title = str(found).replace("/", "-"), str(found)
-        self.identity = found.fingerprint
+        # pixels may change, and their digest with them, while the fingerprint stays
+        self.identity = "+".join(filter(None, (found.fingerprint, found.card.pixels)))
         if self.effort != runtime.DEFAULT_EFFORT:
             self.name += f"-effort-{self.effort}"
             self.title += f", effort {self.effort}"
