@@ -61,14 +61,19 @@ class Observed(layers.Floats):
 
 def largest(value: tf.Tensor) -> np.ndarray:
     """The largest magnitude of each channel of `[..., C]`, float64 `[C]`."""
-    return np.abs(np.asarray(value, np.float64)).reshape(-1, value.shape[-1]).max(0)
+    return _sizes(value).max(0).astype(np.float64)
 
 
 def usual(value: tf.Tensor) -> np.ndarray:
-    """What all but `CLIPPED` of the magnitudes of each channel of `[..., C]` are within, `[C]`."""
-    sizes = np.abs(np.asarray(value, np.float32)).reshape(-1, value.shape[-1])
+    """What all but `CLIPPED` of the magnitudes of a channel are within, float64 `[C]`."""
+    sizes = _sizes(value)
     last = len(sizes) - 1 - int(CLIPPED * len(sizes))
     return np.partition(sizes, last, axis=0)[last].astype(np.float64)
+
+
+def _sizes(value: tf.Tensor) -> np.ndarray:
+    """The magnitudes of `[..., C]`, float32 `[n, C]`."""
+    return np.abs(np.asarray(value, np.float32)).reshape(-1, value.shape[-1])
 
 
 def with_room(seen: np.ndarray) -> np.ndarray:
